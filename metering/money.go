@@ -1,0 +1,123 @@
+package metering
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/shopspring/decimal"
+)
+
+// Micros is an amount of money in micro-units, 1e-6 of the currency
+// (DOMAIN.md, Money).
+type Micros int64
+
+// Quantity is a billable quantity in millionths of its unit.
+type Quantity int64
+
+// Scale of Micros and Quantity, and the largest values that are stored:
+// Decimal(18,6) holds less than 10^12 units.
+const (
+	scaleDigits = 6
+	scale       = 1_000_000
+
+	MicrosMax   Micros   = 1_000_000_000_000*scale - 1
+	QuantityMax Quantity = 1_000_000_000_000*scale - 1
+)
+
+var decMicrosMax = decimal.New(int64(MicrosMax), -scaleDigits)
+
+// RoundMicros rounds d half to even to micro-units. ErrOverflow if the result
+// doesn't fit.
+func RoundMicros(d decimal.Decimal) (Micros, error) {
+	r := d.RoundBank(scaleDigits)
+	if r.Abs().GreaterThan(decMicrosMax) {
+		return 0, ErrOverflow
+	}
+	return Micros(r.Shift(scaleDigits).IntPart()), nil
+}
+
+// ParseMicros reads a plain decimal string ("-12.5", "1e3" is refused) with at
+// most six decimals, exactly. ErrAmount if it is something else, ErrOverflow
+// if it is too large.
+func ParseMicros(s string) (Micros, error) {
+	v, err := parseFixed(s, true)
+	return Micros(v), err
+}
+
+// parseFixed reads a decimal with at most six decimals as an integer of 1e-6.
+func parseFixed(s string, signed bool) (int64, error) {
+	neg := false
+	if signed && s != "" && (s[0] == '-' || s[0] == '+') {
+		neg = s[0] == '-'
+		s = s[1:]
+	}
+	whole, frac, dot := strings.Cut(s, ".")
+	if whole == "" || (dot && frac == "") || !digits(whole) || !digits(frac) {
+		return 0, ErrAmount
+	}
+	frac = strings.TrimRight(frac, "0")
+	if len(frac) > scaleDigits {
+		return 0, ErrAmount
+	}
+	whole = strings.TrimLeft(whole, "0")
+	if len(whole) > 12 {
+		return 0, ErrOverflow
+	}
+	frac += "000000"[:scaleDigits-len(frac)]
+	v, err := strconv.ParseInt(whole+frac, 10, 64)
+	if err != nil {
+		return 0, ErrOverflow
+	}
+	if neg {
+		v = -v
+	}
+	return v, nil
+}
+
+func digits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// Decimal is the amount as a decimal of the currency's unit.
+func (m Micros) Decimal() decimal.Decimal { return decimal.New(int64(m), -scaleDigits) }
+
+// String is the shortest exact decimal: "0.0412", "-3", "12.5".
+func (m Micros) String() string { return fixedString(int64(m), 0) }
+
+// Format prints the amount with at least the currency's minor digits and no
+// more than six (DOMAIN.md, Money).
+func (m Micros) Format(currency string) string {
+	return fixedString(int64(m), min(MinorDigits(currency), scaleDigits))
+}
+
+// Decimal is the quantity as a decimal.
+func (q Quantity) Decimal() decimal.Decimal { return decimal.New(int64(q), -scaleDigits) }
+
+// String is the shortest exact decimal.
+func (q Quantity) String() string { return fixedString(int64(q), 0) }
+
+// fixedString prints an integer of 1e-6 with at least minDigits decimals.
+func fixedString(v int64, minDigits int) string {
+	u := uint64(v)
+	var b []byte
+	if v < 0 {
+		u = -u
+		b = append(b, '-')
+	}
+	b = strconv.AppendUint(b, u/scale, 10)
+	frac := strconv.FormatUint(u%scale+scale, 10)[1:]
+	n := scaleDigits
+	for n > minDigits && frac[n-1] == '0' {
+		n--
+	}
+	if n > 0 {
+		b = append(b, '.')
+		b = append(b, frac[:n]...)
+	}
+	return string(b)
+}
