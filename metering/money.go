@@ -103,14 +103,24 @@ func (q Quantity) String() string { return fixedString(int64(q), 0) }
 
 // fixedString prints an integer of 1e-6 with at least minDigits decimals.
 func fixedString(v int64, minDigits int) string {
+	var space [24]byte
+	return string(appendFixed(space[:0], v, minDigits))
+}
+
+// appendFixed appends an integer of 1e-6 with at least minDigits decimals.
+func appendFixed(b []byte, v int64, minDigits int) []byte {
 	u := uint64(v)
-	var b []byte
 	if v < 0 {
 		u = -u
 		b = append(b, '-')
 	}
 	b = strconv.AppendUint(b, u/scale, 10)
-	frac := strconv.FormatUint(u%scale+scale, 10)[1:]
+	var frac [scaleDigits]byte
+	rest := u % scale
+	for i := scaleDigits - 1; i >= 0; i-- {
+		frac[i] = byte('0' + rest%10)
+		rest /= 10
+	}
 	n := scaleDigits
 	for n > minDigits && frac[n-1] == '0' {
 		n--
@@ -119,5 +129,5 @@ func fixedString(v int64, minDigits int) string {
 		b = append(b, '.')
 		b = append(b, frac[:n]...)
 	}
-	return string(b)
+	return b
 }
