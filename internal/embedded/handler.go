@@ -1,0 +1,166 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	chproto "github.com/ClickHouse/ch-go/proto"
+	chcolumn "github.com/ClickHouse/clickhouse-go/v2/lib/column"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/proto"
+)
+
+// helloQuery is what clickhouse-go asks first on a connection. The handler
+// answers it: the engine writes Native blocks at revision 0 whatever the
+// client asks for, so that is what it must be told.
+const helloQuery = "SELECT displayName(), version(), revision(), timezone()"
+
+// ServeHTTP answers one request of ClickHouse's HTTP protocol.
+func (c *ClickHouse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/ping" {
+		_, _ = w.Write([]byte("Ok.\n"))
+		return
+	}
+	query := r.URL.Query()
+	if !c.authorized(r, query) {
+		c.fail(w, exception(codeAuth, "%s: Authentication failed: password is incorrect, or there is no user with such name. (AUTHENTICATION_FAILED)", c.user))
+		return
+	}
+	if r.URL.Path != "/" && r.URL.Path != "" {
+		http.NotFound(w, r)
+		return
+	}
+	if r.Method == http.MethodGet && query.Get("query") == "" {
+		_, _ = w.Write([]byte("Ok.\n"))
+		return
+	}
+	req, err := parseRequest(r, query)
+	if err != nil {
+		c.fail(w, err)
+		return
+	}
+	res, err := c.run(r.Context(), req)
+	if err != nil {
+		c.fail(w, err)
+		return
+	}
+	c.answer(w, req, res)
+}
+
+func (c *ClickHouse) answer(w http.ResponseWriter, req *request, res result) {
+	data := res.data
+	if req.compress != "" && len(data) > 0 {
+		var err error
+		if data, err = compressed(data, req.compress); err != nil {
+			c.fail(w, err)
+			return
+		}
+	}
+	h := w.Header()
+	h.Set("Content-Type", contentType(req.format))
+	h.Set("X-ClickHouse-Format", req.format)
+	h.Set("X-ClickHouse-Summary", `{"read_rows":"`+strconv.FormatUint(res.rowsRead, 10)+
+		`","written_rows":"`+strconv.FormatUint(res.rowsWritten, 10)+`"}`)
+	h.Set("Content-Length", strconv.Itoa(len(data)))
+	_, _ = w.Write(data)
+}
+
+// run executes a request on a pooled connection. A statement that has started
+// runs to its end even if ctx is cancelled, since the engine can't be stopped
+// halfway; the connection goes back to the pool then.
+func (c *ClickHouse) run(ctx context.Context, req *request) (result, error) {
+	if strings.TrimSpace(req.statement.sql) == helloQuery {
+		return c.hello(req.revision)
+	}
+	cn, err := c.acquire(ctx, req.database, req.settings)
+	if err != nil {
+		return result{}, err
+	}
+	var res result
+	if req.statement.format != "" {
+		res, err = cn.insert(req.statement.sql, req.statement.format, req.params, req.body)
+	} else {
+		res, err = cn.query(req.statement.sql, req.format, req.params)
+	}
+	if req.statement.marksSession() {
+		c.discard(cn)
+	} else {
+		c.put(cn)
+	}
+	return res, err
+}
+
+// hello answers helloQuery in Native, at the revision the client reads with.
+func (c *ClickHouse) hello(revision string) (result, error) {
+	clientRevision, _ := strconv.ParseUint(revision, 10, 64)
+	block := proto.NewBlock()
+	for _, column := range []struct{ name, kind string }{
+		{"displayName()", "String"}, {"version()", "String"}, {"revision()", "UInt32"}, {"timezone()", "String"},
+	} {
+		if err := block.AddColumn(column.name, chcolumn.Type(column.kind)); err != nil {
+			return result{}, err
+		}
+	}
+	if err := block.Append("meterd", c.version, uint32(0), c.timezone); err != nil {
+		return result{}, err
+	}
+	var buffer chproto.Buffer
+	if err := block.Encode(&buffer, clientRevision); err != nil {
+		return result{}, err
+	}
+	return result{data: buffer.Buf, rowsRead: 1}, nil
+}
+
+// fail answers with an exception as a server writes it.
+func (c *ClickHouse) fail(w http.ResponseWriter, err error) {
+	var engine *EngineError
+	if !errors.As(err, &engine) {
+		engine = exception(codeStopping, "%v. (ABORTED)", err)
+	}
+	text := engine.Text
+	if !strings.Contains(text, "(version ") {
+		text += " (version " + c.version + ")"
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=UTF-8")
+	h.Set("X-ClickHouse-Exception-Code", strconv.Itoa(engine.Code))
+	w.WriteHeader(httpStatus(engine.Code))
+	_, _ = w.Write([]byte(text + "\n"))
+}
+
+// httpStatus is the status that a server gives an error code.
+func httpStatus(code int) int {
+	switch code {
+	case codeAuth, 192, 193:
+		return http.StatusForbidden
+	case 6, 26, 27, 36, 38, 41, 53, 62, 69, 70, 72, 117, 130, 131, 349, 457:
+		return http.StatusBadRequest
+	case 16, 46, 47, 50, 56, 60, 73, 81, 115:
+		return http.StatusNotFound
+	case codeTooLarge, 223:
+		return http.StatusRequestEntityTooLarge
+	case codeUnsupported:
+		return http.StatusNotImplemented
+	case codeStopping:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+func contentType(format string) string {
+	switch {
+	case strings.HasPrefix(format, "JSONEachRow"), strings.HasPrefix(format, "JSONCompactEachRow"):
+		return "application/x-ndjson; charset=UTF-8"
+	case strings.HasPrefix(format, "JSON"):
+		return "application/json; charset=UTF-8"
+	case strings.HasPrefix(format, "CSV"):
+		return "text/csv; charset=UTF-8; header=absent"
+	case strings.HasPrefix(format, "TabSeparated"), strings.HasPrefix(format, "TSV"):
+		return "text/tab-separated-values; charset=UTF-8"
+	case format == "Native":
+		return "application/octet-stream"
+	}
+	return "text/plain; charset=UTF-8"
+}

@@ -1,0 +1,277 @@
+// Package testengine gives tests the real engines: one embedded ClickHouse for
+// the test process, with a database of its own for each test, and a
+// redis-server of its own for each test. It never skips: an engine that is
+// missing fails the test.
+//
+// METERD_TEST_CLICKHOUSE (http://user:password@host:port) and METERD_TEST_REDIS
+// (redis://:password@host:port) name real servers to use instead. That Redis
+// is emptied before each test, and the tests that use it run one at a time.
+package testengine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/meterd/meterd/internal/embedded"
+)
+
+// Engines is what one test works with.
+type Engines struct {
+	RedisAddr     string // host:port
+	RedisPassword string
+
+	ClickHouseURL      string // http://host:port
+	ClickHouseUser     string
+	ClickHousePassword string
+	Database           string // of this test alone
+
+	redisDir string
+	redis    *embedded.Redis
+}
+
+// Start gives t its own database and its own Redis, and takes both away when
+// t ends.
+func Start(t testing.TB) *Engines {
+	t.Helper()
+	e := StartClickHouse(t)
+	e.startRedis(t)
+	return e
+}
+
+// StartClickHouse gives t its own database and no Redis.
+func StartClickHouse(t testing.TB) *Engines {
+	t.Helper()
+	e := &Engines{Database: "test_" + strings.ReplaceAll(uuid.NewString(), "-", "")}
+	if external := os.Getenv("METERD_TEST_CLICKHOUSE"); external != "" {
+		e.useClickHouse(t, external)
+	} else {
+		server, err := shared.start()
+		if err != nil {
+			t.Fatalf("start the embedded ClickHouse: %v", err)
+		}
+		e.ClickHouseURL = server.url
+		e.ClickHouseUser, e.ClickHousePassword = server.engine.User(), server.engine.Password()
+	}
+	admin := e.open(t, "default")
+	if err := admin.Exec(t.Context(), "CREATE DATABASE "+e.Database); err != nil {
+		t.Fatalf("create database %s: %v", e.Database, err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := admin.Exec(ctx, "DROP DATABASE IF EXISTS "+e.Database+" SYNC"); err != nil {
+			t.Errorf("drop database %s: %v", e.Database, err)
+		}
+		_ = admin.Close()
+	})
+	return e
+}
+
+// StartRedis gives t its own Redis and no ClickHouse.
+func StartRedis(t testing.TB) *Engines {
+	t.Helper()
+	e := &Engines{}
+	e.startRedis(t)
+	return e
+}
+
+// ClickHouse opens a client on the test's database; it is closed when t ends.
+func (e *Engines) ClickHouse(t testing.TB) driver.Conn {
+	t.Helper()
+	conn := e.open(t, e.Database)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// ClickHouseOptions are the options of a client on the test's database.
+func (e *Engines) ClickHouseOptions(t testing.TB) *clickhouse.Options {
+	t.Helper()
+	u, err := url.Parse(e.ClickHouseURL)
+	if err != nil {
+		t.Fatalf("ClickHouse's URL %s: %v", e.ClickHouseURL, err)
+	}
+	return &clickhouse.Options{
+		Protocol:     clickhouse.HTTP,
+		Addr:         []string{u.Host},
+		Auth:         clickhouse.Auth{Database: e.Database, Username: e.ClickHouseUser, Password: e.ClickHousePassword},
+		MaxOpenConns: 16,
+		MaxIdleConns: 16,
+		DialTimeout:  10 * time.Second,
+		ReadTimeout:  time.Minute,
+	}
+}
+
+func (e *Engines) open(t testing.TB, database string) driver.Conn {
+	t.Helper()
+	options := e.ClickHouseOptions(t)
+	options.Auth.Database = database
+	conn, err := clickhouse.Open(options)
+	if err != nil {
+		t.Fatalf("open a ClickHouse client: %v", err)
+	}
+	return conn
+}
+
+func (e *Engines) useClickHouse(t testing.TB, external string) {
+	t.Helper()
+	u, err := url.Parse(external)
+	if err != nil {
+		t.Fatal("METERD_TEST_CLICKHOUSE is no URL like http://user:password@host:port")
+	}
+	e.ClickHouseUser = "default"
+	if u.User != nil {
+		e.ClickHouseUser = u.User.Username()
+		e.ClickHousePassword, _ = u.User.Password()
+	}
+	e.ClickHouseURL = u.Scheme + "://" + u.Host
+}
+
+// Redis opens a client on the test's Redis; it is closed when t ends.
+func (e *Engines) Redis(t testing.TB) *redis.Client {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: e.RedisAddr, Password: e.RedisPassword})
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// externalRedis is held by the test that uses the one external Redis.
+var externalRedis sync.Mutex //nolint:gochecknoglobals // one server, shared by all tests of the process
+
+func (e *Engines) startRedis(t testing.TB) {
+	t.Helper()
+	if external := os.Getenv("METERD_TEST_REDIS"); external != "" {
+		options, err := redis.ParseURL(external)
+		if err != nil {
+			t.Fatal("METERD_TEST_REDIS is no URL like redis://:password@host:port")
+		}
+		externalRedis.Lock()
+		t.Cleanup(externalRedis.Unlock)
+		e.RedisAddr, e.RedisPassword = options.Addr, options.Password
+		if err := e.Redis(t).FlushAll(t.Context()).Err(); err != nil {
+			t.Fatalf("empty the external Redis: %v", err)
+		}
+		return
+	}
+	e.redisDir = t.TempDir()
+	e.launchRedis(t, embedded.RedisOptions{})
+	t.Cleanup(func() { e.StopRedis(t) })
+}
+
+func (e *Engines) launchRedis(t testing.TB, options embedded.RedisOptions) {
+	t.Helper()
+	server, err := embedded.StartRedis(context.Background(), e.redisDir, options)
+	if err != nil {
+		t.Fatalf("start redis-server: %v", err)
+	}
+	e.redis, e.RedisAddr, e.RedisPassword = server, server.Addr(), server.Password()
+}
+
+// StopRedis stops the test's Redis cleanly; its data stay for RestartRedis.
+func (e *Engines) StopRedis(t testing.TB) {
+	t.Helper()
+	if e.redis == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := e.redis.Stop(ctx); err != nil {
+		t.Errorf("stop redis-server: %v", err)
+	}
+	e.redis = nil
+}
+
+// RestartRedis stops the test's Redis, if it runs, and starts it again on its
+// data, with the same address and secret. Clients find it again by themselves.
+func (e *Engines) RestartRedis(t testing.TB) {
+	t.Helper()
+	if e.redisDir == "" {
+		t.Fatal("RestartRedis needs a Redis of the test's own: unset METERD_TEST_REDIS")
+	}
+	e.StopRedis(t)
+	_, port, err := net.SplitHostPort(e.RedisAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := embedded.RedisOptions{Password: e.RedisPassword}
+	if _, err := fmt.Sscan(port, &options.Port); err != nil {
+		t.Fatal(err)
+	}
+	e.launchRedis(t, options)
+}
+
+// Main runs a package's tests and stops the shared engine. Use it as
+//
+//	func TestMain(m *testing.M) { testengine.Main(m) }
+func Main(m *testing.M) {
+	code := m.Run()
+	if err := shared.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stop the embedded ClickHouse:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// shared is the one ClickHouse of the test process: the engine opens a single
+// folder in the life of a process.
+var shared engine //nolint:gochecknoglobals // see above
+
+type engine struct {
+	once   sync.Once
+	server *clickHouse
+	err    error
+}
+
+type clickHouse struct {
+	dir    string
+	url    string
+	engine *embedded.ClickHouse
+	http   *http.Server
+}
+
+func (s *engine) start() (*clickHouse, error) {
+	s.once.Do(func() { s.server, s.err = startClickHouse(context.Background()) })
+	return s.server, s.err
+}
+
+func startClickHouse(ctx context.Context) (*clickHouse, error) {
+	dir, err := os.MkdirTemp("", "meterd-test-")
+	if err != nil {
+		return nil, err
+	}
+	c := &clickHouse{dir: dir}
+	if c.engine, err = embedded.OpenClickHouse(ctx, dir, embedded.Options{}); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, errors.Join(err, c.engine.Close(ctx), os.RemoveAll(dir))
+	}
+	c.url = "http://" + listener.Addr().String()
+	c.http = &http.Server{Handler: c.engine, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = c.http.Serve(listener) }()
+	return c, nil
+}
+
+func (s *engine) stop() error {
+	if s.server == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	return errors.Join(s.server.http.Close(), s.server.engine.Close(ctx), os.RemoveAll(s.server.dir))
+}
