@@ -46,67 +46,74 @@ const (
 )
 
 // Account is a parent or a sub-account at one catalog number. It is immutable
-// once in a snapshot.
+// once in a snapshot. Its JSON form is what the ledger keeps: lossless, with
+// money in micro-units.
 type Account struct {
-	ID       string
-	ParentID string // empty for a parent
-	Name     string
-	Module   Module // resolved: a sub-account's own or its parent's
-	Currency string // the parent's plan's
+	ID        string `json:"id"`
+	ParentID  string `json:"parent_id"` // empty for a parent
+	Name      string `json:"name"`
+	Module    Module `json:"module"`     // resolved: a sub-account's own or its parent's
+	OwnModule Module `json:"own_module"` // sub-account: its own, empty when it is its parent's
+	Currency  string `json:"currency"`   // the parent's plan's
 
-	Mode         Mode    // the parent's
-	Source       Source  // see Source
-	CreditLimit  *Micros // postpaid parent: monthly ceiling, nil means none
-	MonthlyLimit *Micros // sub-account's own monthly cap, nil means none
-	Alerts       []int   // parent: shares of the limit in percent, ascending
+	Mode         Mode    `json:"mode"`                 // the parent's
+	Source       Source  `json:"source"`               // see Source
+	CreditLimit  *Micros `json:"credit_limit_micros"`  // postpaid parent: monthly ceiling, nil means none
+	MonthlyLimit *Micros `json:"monthly_limit_micros"` // sub-account's own monthly cap, nil means none
+	Alerts       []int   `json:"alerts"`               // parent: shares of the limit in percent, ascending
 
-	Zones    []ZoneFrom     // the parent's, first has an empty From
-	OwnZone  string         // sub-account: zone of its own reports' days
-	Channels []ChannelsFrom // judged at occurred_at; none, or a nil list: all
-	Plans    []PlanFrom     // judged at occurred_at; a sub-account's own or its parent's
+	Zones    []ZoneFrom     `json:"zones"`    // the parent's, first has an empty From
+	OwnZone  string         `json:"own_zone"` // sub-account: zone of its own reports' days
+	Channels []ChannelsFrom `json:"channels"` // judged at occurred_at; none, or a nil list: all
+	Plans    []PlanFrom     `json:"plans"`    // judged at occurred_at; a sub-account's own or its parent's
+	OwnPlan  string         `json:"own_plan"` // sub-account: its present own plan, empty when it is its parent's
 
-	Hooks   []Hook
-	Reports []Schedule
+	Hooks   []Hook     `json:"hooks"`
+	Reports []Schedule `json:"reports"`
 
-	CreatedAt time.Time  // when it was first applied
-	ClosedAt  *time.Time // what occurs after is refused
-	Catalog   int64      // number of the apply that made this version
+	CreatedAt time.Time  `json:"created_at"` // when it was first applied
+	ClosedAt  *time.Time `json:"closed_at"`  // what occurs after is refused
+	Catalog   int64      `json:"catalog"`    // number of the apply that made this version
+
+	// Calendar has the parent's months. NewSnapshot sets it from the parent's
+	// Zones; nil outside a snapshot.
+	Calendar *Calendar `json:"-"`
 }
 
 // ZoneFrom gives the zone from a period on: "2026-11" or "" for ever.
 type ZoneFrom struct {
-	From string
-	Zone string
+	From string `json:"from"`
+	Zone string `json:"zone"`
 }
 
 // ChannelsFrom lists the channels enabled from an instant on; nil means all.
 type ChannelsFrom struct {
-	From     time.Time
-	Channels []string
+	From     time.Time `json:"from"`
+	Channels []string  `json:"channels"`
 }
 
 // PlanFrom names the plan in use from an instant on.
 type PlanFrom struct {
-	From time.Time
-	Plan string
+	From time.Time `json:"from"`
+	Plan string    `json:"plan"`
 }
 
 // Hook is a webhook destination of a parent. The secret is only a reference.
 type Hook struct {
-	URL       string
-	SecretEnv string
-	Events    []string // suspend, resume, alert; empty: all
+	URL       string   `json:"url"`
+	SecretEnv string   `json:"secret_env"`
+	Events    []string `json:"events"` // suspend, resume, alert; empty: all
 }
 
 // Schedule is a report that a parent gets by itself.
 type Schedule struct {
-	Name      string
-	Cron      string
-	Period    string   // last_month, last_week, yesterday, month_to_date
-	Audiences []string // parent, sub-account ids; empty: parent
-	Redacted  bool
-	Formats   []string
-	Deliver   []string // destinations: file:DIR, mailto:…, https://…
+	Name      string   `json:"name"`
+	Cron      string   `json:"cron"`
+	Period    string   `json:"period"`    // last_month, last_week, yesterday, month_to_date
+	Audiences []string `json:"audiences"` // parent, sub-account ids; empty: parent
+	Redacted  bool     `json:"redacted"`
+	Formats   []string `json:"formats"`
+	Deliver   []string `json:"deliver"` // destinations: file:DIR, mailto:…, https://…
 }
 
 // IsParent tells parents from sub-accounts.
@@ -155,39 +162,4 @@ func at[T any](s []T, t time.Time, from func(T) time.Time) *T {
 		}
 	}
 	return nil
-}
-
-// Snapshot is what a worker knows of accounts and plans: immutable, numbered.
-type Snapshot struct {
-	Catalog  int64
-	Accounts map[string]*Account
-	Plans    map[string]*Plan
-	Subs     map[string][]string // parent → sub-accounts, sorted
-	Parents  []string            // sorted
-}
-
-// NewSnapshot indexes accounts and plans.
-func NewSnapshot(catalog int64, accounts []*Account, plans []*Plan) *Snapshot {
-	s := &Snapshot{
-		Catalog:  catalog,
-		Accounts: make(map[string]*Account, len(accounts)),
-		Plans:    make(map[string]*Plan, len(plans)),
-		Subs:     map[string][]string{},
-	}
-	for _, a := range accounts {
-		s.Accounts[a.ID] = a
-		if a.IsParent() {
-			s.Parents = append(s.Parents, a.ID)
-		} else {
-			s.Subs[a.ParentID] = append(s.Subs[a.ParentID], a.ID)
-		}
-	}
-	for _, p := range plans {
-		s.Plans[p.ID] = p
-	}
-	slices.Sort(s.Parents)
-	for _, subs := range s.Subs {
-		slices.Sort(subs)
-	}
-	return s
 }

@@ -1,10 +1,221 @@
 package metering
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"sync/atomic"
+	"time"
+	_ "time/tzdata" // a zone is known on every machine
+)
 
 // Period is a calendar month in its parent's zone, [Start, End) in UTC.
 type Period struct {
 	Name  string // "2026-11"
 	Start time.Time
 	End   time.Time
+}
+
+// Contains tells whether t is in the period.
+func (p Period) Contains(t time.Time) bool { return !t.Before(p.Start) && t.Before(p.End) }
+
+// ErrPeriod: not the name of a calendar month.
+var ErrPeriod = errors.New("not a month such as 2026-11")
+
+// Calendar has the months and days of one parent (DOMAIN.md, Periods). It may
+// be used by many goroutines.
+//
+// A zone holds from a period on. Months meet without gap or overlap: month m
+// starts at the local midnight of its first day in the zone of month m−1. Where
+// that midnight doesn't exist, it starts at the first instant of the day.
+type Calendar struct {
+	zones  []zoneFrom
+	months atomic.Pointer[[]bounds] // those asked for so far, by start
+}
+
+type zoneFrom struct {
+	from int // month number; the first holds for ever
+	loc  *time.Location
+}
+
+// bounds is a period with its ends as Unix seconds: they are never fractions.
+type bounds struct {
+	start, end int64
+	month      int
+	period     Period
+}
+
+// NewCalendar loads the zones, whose first has an empty From and whose others
+// rise. The error names what is wrong with them.
+func NewCalendar(zones []ZoneFrom) (*Calendar, error) {
+	if len(zones) == 0 {
+		return nil, errors.New("no time zone: give an IANA name such as Europe/Rome")
+	}
+	c := &Calendar{}
+	for i, z := range zones {
+		loc, err := LoadZone(z.Zone)
+		if err != nil {
+			return nil, err
+		}
+		from := 0
+		if i > 0 {
+			if from, err = parseMonth(z.From); err != nil {
+				return nil, err
+			}
+			if from <= c.zones[i-1].from {
+				return nil, fmt.Errorf("time zone from %s: must begin after the one before it", z.From)
+			}
+		} else if z.From != "" {
+			return nil, errors.New("the first time zone holds for ever: leave its from empty")
+		}
+		c.zones = append(c.zones, zoneFrom{from, loc})
+	}
+	return c, nil
+}
+
+// LoadZone finds a zone by its IANA name. The machine's own zone ("Local") and
+// the empty name are refused.
+func LoadZone(name string) (*time.Location, error) {
+	if name == "" || name == "Local" {
+		return nil, errors.New("no time zone: give an IANA name such as Europe/Rome")
+	}
+	loc, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, fmt.Errorf("unknown time zone %q: give an IANA name such as Europe/Rome", name)
+	}
+	return loc, nil
+}
+
+// Of is the period of t.
+func (c *Calendar) Of(t time.Time) Period {
+	return c.of(t).period
+}
+
+func (c *Calendar) of(t time.Time) bounds {
+	sec := t.Unix()
+	if known := c.months.Load(); known != nil {
+		lo, hi := 0, len(*known)
+		for lo < hi { // the first that ends after sec
+			if mid := int(uint(lo+hi) >> 1); (*known)[mid].end <= sec {
+				lo = mid + 1
+			} else {
+				hi = mid
+			}
+		}
+		if lo < len(*known) && (*known)[lo].start <= sec {
+			return (*known)[lo]
+		}
+	}
+	u := t.UTC()
+	m := monthNumber(u.Year(), u.Month())
+	b := c.bounds(m)
+	for ; sec < b.start; b = c.bounds(m) {
+		m--
+	}
+	for ; sec >= b.end; b = c.bounds(m) {
+		m++
+	}
+	c.keep(b)
+	return b
+}
+
+// keep adds a month to those known.
+func (c *Calendar) keep(b bounds) {
+	for {
+		old := c.months.Load()
+		var list []bounds
+		if old != nil {
+			list = *old
+		}
+		i := sort.Search(len(list), func(i int) bool { return list[i].start >= b.start })
+		if i < len(list) && list[i].start == b.start {
+			return
+		}
+		list = slices.Insert(slices.Clone(list), i, b)
+		if c.months.CompareAndSwap(old, &list) {
+			return
+		}
+	}
+}
+
+// Named is the period of a name such as "2026-11". ErrPeriod if it is no month
+// from 1970 to 2261.
+func (c *Calendar) Named(name string) (Period, error) {
+	m, err := parseMonth(name)
+	if err != nil {
+		return Period{}, err
+	}
+	return c.bounds(m).period, nil
+}
+
+// Day is the local date of t, "2026-11-05", in the zone of its period. In a
+// month whose zone lies west of the one before, the first hours count to its
+// first day, so that a period has no days but its own.
+func (c *Calendar) Day(t time.Time) string {
+	b := c.of(t)
+	day := t.In(c.zone(b.month)).Format(time.DateOnly)
+	if first := b.period.Name + "-01"; day < first {
+		return first
+	}
+	return day
+}
+
+// Location is the zone of the period of t.
+func (c *Calendar) Location(t time.Time) *time.Location {
+	return c.zone(c.of(t).month)
+}
+
+// zone of a month.
+func (c *Calendar) zone(month int) *time.Location {
+	for i := len(c.zones) - 1; i > 0; i-- {
+		if c.zones[i].from <= month {
+			return c.zones[i].loc
+		}
+	}
+	return c.zones[0].loc
+}
+
+// bounds works a month out.
+func (c *Calendar) bounds(month int) bounds {
+	start, end := c.start(month), c.start(month+1)
+	name := fmt.Sprintf("%04d-%02d", month/12, month%12+1)
+	return bounds{start.Unix(), end.Unix(), month, Period{name, start, end}}
+}
+
+func (c *Calendar) start(month int) time.Time {
+	return startOfDay(month/12, time.Month(month%12+1), 1, c.zone(month-1))
+}
+
+// startOfDay is the first instant of a local day in UTC. Of a midnight that
+// comes twice it is the first; of a day whose midnight is skipped, the end of
+// the gap.
+func startOfDay(year int, month time.Month, day int, loc *time.Location) time.Time {
+	wall := time.Date(year, month, day, 0, 0, 0, 0, time.UTC) // local midnight, as if it were UTC
+	for t := wall.Add(-26 * time.Hour); ; {
+		_, offset := t.In(loc).Zone()
+		_, until := t.In(loc).ZoneBounds()
+		midnight := wall.Add(-time.Duration(offset) * time.Second)
+		if midnight.Before(t) {
+			return t.UTC() // skipped: the zone before ended short of it
+		}
+		if until.IsZero() || midnight.Before(until) {
+			return midnight
+		}
+		t = until
+	}
+}
+
+// monthNumber counts months since the year 0.
+func monthNumber(year int, month time.Month) int { return year*12 + int(month) - 1 }
+
+func parseMonth(name string) (int, error) {
+	if len(name) != len("2026-11") || name[4] != '-' || !digits(name[:4]) || !digits(name[5:]) {
+		return 0, fmt.Errorf("%w: %q", ErrPeriod, name)
+	}
+	year, month := two(name)*100+two(name[2:]), two(name[5:])
+	if year < yearMin || year > yearMax || month < 1 || month > 12 {
+		return 0, fmt.Errorf("%w: %q", ErrPeriod, name)
+	}
+	return monthNumber(year, time.Month(month)), nil
 }

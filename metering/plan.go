@@ -3,36 +3,36 @@ package metering
 import "time"
 
 // Plan is a price plan: a list of versions, each effective from an instant
-// (DOMAIN.md, Price plans).
+// (DOMAIN.md, Price plans). Its JSON form is what the ledger keeps: lossless.
 type Plan struct {
-	ID       string
-	Currency string
-	Versions []PlanVersion // by EffectiveFrom, numbered from 1 in that order
-	Catalog  int64
+	ID       string        `json:"id"`
+	Currency string        `json:"currency"`
+	Versions []PlanVersion `json:"versions"` // by EffectiveFrom, numbered from 1 in that order
+	Catalog  int64         `json:"catalog"`
 }
 
 // PlanVersion is immutable once in force.
 type PlanVersion struct {
-	EffectiveFrom time.Time
-	RefundOn      []string      // statuses that are refunded automatically
-	RefundAfter   time.Duration // after the failing status
-	Rules         []Rule
+	EffectiveFrom time.Time     `json:"effective_from"`
+	RefundOn      []string      `json:"refund_on"`       // statuses that are refunded automatically
+	RefundAfter   time.Duration `json:"refund_after_ns"` // after the failing status
+	Rules         []Rule        `json:"rules"`
 }
 
 // Rule prices the records that it selects. Empty selectors match everything.
 type Rule struct {
-	Channel   string
-	Direction string
-	Country   string
-	Network   string
-	Prefix    string
-	Category  string
+	Channel   string `json:"channel,omitempty"`
+	Direction string `json:"direction,omitempty"`
+	Country   string `json:"country,omitempty"`
+	Network   string `json:"network,omitempty"` // MCC-MNC digits
+	Prefix    string `json:"prefix,omitempty"`  // E.164 digits without the plus
+	Category  string `json:"category,omitempty"`
 
-	Unit      string
-	Price     int64    // 1e-8 of the currency per unit
-	Increment [2]int64 // first/next seconds; zero: none
-	Minimum   Micros
-	Fee       Micros // per message, not refunded
+	Unit      string   `json:"unit"`
+	Price     int64    `json:"price_e8"`          // 1e-8 of the currency per unit
+	Increment [2]int64 `json:"increment_seconds"` // first/next; zero: none
+	Minimum   Micros   `json:"minimum_micros"`
+	Fee       Micros   `json:"fee_micros"` // per message, not refunded
 }
 
 // Charge is what a usage record costs, with what it takes to work it out again.
@@ -45,4 +45,14 @@ type Charge struct {
 	Plan    string   // empty for a record that came with its amount
 	Version int      // from 1
 	Rule    int      // from 1, in the version's order
+}
+
+// VersionAt is the number of the version in force at t, from 1, and the version
+// itself; 0 and nil before the first.
+func (p *Plan) VersionAt(t time.Time) (int, *PlanVersion) {
+	v := p.versionAt(t)
+	if v < 0 {
+		return 0, nil
+	}
+	return v + 1, &p.Versions[v]
 }
