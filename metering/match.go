@@ -189,7 +189,7 @@ func (r *Record) hasPrefix(prefix string) bool {
 // or prefix beside a network, or a country beside a prefix, adds nothing.
 func AmbiguousPair(rules []Rule) (i, j int, ok bool) {
 	type key struct {
-		class                                 int
+		class                               int
 		value, category, direction, channel string
 	}
 	seen := make(map[key][]int, len(rules))
