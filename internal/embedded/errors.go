@@ -32,7 +32,7 @@ type EngineError struct {
 
 func (e *EngineError) Error() string { return e.Text }
 
-var codePattern = regexp.MustCompile(`Code: (\d+)\.`) //nolint:gochecknoglobals // a constant in all but name
+var codePattern = regexp.MustCompile(`Code: (\d+)\.`)
 
 func newEngineError(text string) *EngineError {
 	text = strings.TrimSpace(text)

@@ -21,15 +21,15 @@ func findLibrary() (string, error) {
 		}
 		return path, nil
 	}
-	cache, err := os.UserCacheDir()
+	cache, err := cacheDir()
 	if err != nil {
-		return "", fmt.Errorf("find the ClickHouse engine: %w (set METERD_CHDB_LIB)", err)
+		return "", err
 	}
 	pkg, err := libraryPackage()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(cache, "meterd", LibraryVersion, "node_modules", "@chdb", pkg, libraryFile())
+	path := filepath.Join(cache, "meterd", LibraryVersion, "node_modules", "@chdb", pkg, "libchdb.so")
 	if _, err := os.Stat(path); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return "", fmt.Errorf("the ClickHouse engine is not set up: %s is missing; run `make setup`, or set METERD_CHDB_LIB", path)
@@ -37,6 +37,18 @@ func findLibrary() (string, error) {
 		return "", fmt.Errorf("find the ClickHouse engine: %w", err)
 	}
 	return path, nil
+}
+
+// cacheDir is where `make setup` keeps what it fetches, on every platform.
+func cacheDir() (string, error) {
+	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
+		return dir, nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find the ClickHouse engine: %w (set METERD_CHDB_LIB)", err)
+	}
+	return filepath.Join(home, ".cache"), nil
 }
 
 func libraryPackage() (string, error) {
@@ -52,5 +64,3 @@ func libraryPackage() (string, error) {
 	}
 	return "", fmt.Errorf("no ClickHouse engine to embed on %s/%s: use real servers (--clickhouse, --redis)", runtime.GOOS, runtime.GOARCH)
 }
-
-func libraryFile() string { return "libchdb.so" }

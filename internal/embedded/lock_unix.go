@@ -69,7 +69,7 @@ func takeLock(ctx context.Context, file *os.File, dir string) error {
 }
 
 func flock(file *os.File, how int) error {
-	return syscall.Flock(int(file.Fd()), how|syscall.LOCK_NB) //nolint:gosec // a file descriptor is small
+	return syscall.Flock(int(file.Fd()), how|syscall.LOCK_NB)
 }
 
 func (l *folderLock) release() error {

@@ -171,7 +171,7 @@ func readBody(r *http.Request, native bool) ([]byte, error) {
 		buffer.Grow(int(r.ContentLength) + bytes.MinRead)
 	}
 	n, err := buffer.ReadFrom(io.LimitReader(reader, bodyBytesMax+1))
-	if err != nil && !(native && errors.Is(err, io.EOF)) {
+	if err != nil && (!native || !errors.Is(err, io.EOF)) {
 		return nil, exception(codeBadRequest, "Cannot read the request's body: %v. (BAD_ARGUMENTS)", err)
 	}
 	if n > bodyBytesMax {

@@ -25,7 +25,7 @@ func RunFile(dir string) string { return filepath.Join(dir, "run.json") }
 
 // WriteRunFile writes DIR/run.json, mode 0600, as a whole or not at all.
 func WriteRunFile(dir string, info RunInfo) error {
-	data, err := json.MarshalIndent(info, "", "  ") //nolint:gosec // run.json is where the secrets live, mode 0600
+	data, err := json.MarshalIndent(info, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write the run file: %w", err)
 	}

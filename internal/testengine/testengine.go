@@ -43,66 +43,66 @@ type Engines struct {
 	redis    *embedded.Redis
 }
 
-// Start gives t its own database and its own Redis, and takes both away when
-// t ends.
-func Start(t testing.TB) *Engines {
-	t.Helper()
-	e := StartClickHouse(t)
-	e.startRedis(t)
+// Start gives tb its own database and its own Redis, and takes both away when
+// tb ends.
+func Start(tb testing.TB) *Engines {
+	tb.Helper()
+	e := StartClickHouse(tb)
+	e.startRedis(tb)
 	return e
 }
 
-// StartClickHouse gives t its own database and no Redis.
-func StartClickHouse(t testing.TB) *Engines {
-	t.Helper()
+// StartClickHouse gives tb its own database and no Redis.
+func StartClickHouse(tb testing.TB) *Engines {
+	tb.Helper()
 	e := &Engines{Database: "test_" + strings.ReplaceAll(uuid.NewString(), "-", "")}
 	if external := os.Getenv("METERD_TEST_CLICKHOUSE"); external != "" {
-		e.useClickHouse(t, external)
+		e.useClickHouse(tb, external)
 	} else {
 		server, err := shared.start()
 		if err != nil {
-			t.Fatalf("start the embedded ClickHouse: %v", err)
+			tb.Fatalf("start the embedded ClickHouse: %v", err)
 		}
 		e.ClickHouseURL = server.url
 		e.ClickHouseUser, e.ClickHousePassword = server.engine.User(), server.engine.Password()
 	}
-	admin := e.open(t, "default")
-	if err := admin.Exec(t.Context(), "CREATE DATABASE "+e.Database); err != nil {
-		t.Fatalf("create database %s: %v", e.Database, err)
+	admin := e.open(tb, "default")
+	if err := admin.Exec(tb.Context(), "CREATE DATABASE "+e.Database); err != nil {
+		tb.Fatalf("create database %s: %v", e.Database, err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		if err := admin.Exec(ctx, "DROP DATABASE IF EXISTS "+e.Database+" SYNC"); err != nil {
-			t.Errorf("drop database %s: %v", e.Database, err)
+			tb.Errorf("drop database %s: %v", e.Database, err)
 		}
 		_ = admin.Close()
 	})
 	return e
 }
 
-// StartRedis gives t its own Redis and no ClickHouse.
-func StartRedis(t testing.TB) *Engines {
-	t.Helper()
+// StartRedis gives tb its own Redis and no ClickHouse.
+func StartRedis(tb testing.TB) *Engines {
+	tb.Helper()
 	e := &Engines{}
-	e.startRedis(t)
+	e.startRedis(tb)
 	return e
 }
 
-// ClickHouse opens a client on the test's database; it is closed when t ends.
-func (e *Engines) ClickHouse(t testing.TB) driver.Conn {
-	t.Helper()
-	conn := e.open(t, e.Database)
-	t.Cleanup(func() { _ = conn.Close() })
+// ClickHouse opens a client on the test's database; it is closed when tb ends.
+func (e *Engines) ClickHouse(tb testing.TB) driver.Conn {
+	tb.Helper()
+	conn := e.open(tb, e.Database)
+	tb.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
 
 // ClickHouseOptions are the options of a client on the test's database.
-func (e *Engines) ClickHouseOptions(t testing.TB) *clickhouse.Options {
-	t.Helper()
+func (e *Engines) ClickHouseOptions(tb testing.TB) *clickhouse.Options {
+	tb.Helper()
 	u, err := url.Parse(e.ClickHouseURL)
 	if err != nil {
-		t.Fatalf("ClickHouse's URL %s: %v", e.ClickHouseURL, err)
+		tb.Fatalf("ClickHouse's URL %s: %v", e.ClickHouseURL, err)
 	}
 	return &clickhouse.Options{
 		Protocol:     clickhouse.HTTP,
@@ -115,22 +115,22 @@ func (e *Engines) ClickHouseOptions(t testing.TB) *clickhouse.Options {
 	}
 }
 
-func (e *Engines) open(t testing.TB, database string) driver.Conn {
-	t.Helper()
-	options := e.ClickHouseOptions(t)
+func (e *Engines) open(tb testing.TB, database string) driver.Conn {
+	tb.Helper()
+	options := e.ClickHouseOptions(tb)
 	options.Auth.Database = database
 	conn, err := clickhouse.Open(options)
 	if err != nil {
-		t.Fatalf("open a ClickHouse client: %v", err)
+		tb.Fatalf("open a ClickHouse client: %v", err)
 	}
 	return conn
 }
 
-func (e *Engines) useClickHouse(t testing.TB, external string) {
-	t.Helper()
+func (e *Engines) useClickHouse(tb testing.TB, external string) {
+	tb.Helper()
 	u, err := url.Parse(external)
 	if err != nil {
-		t.Fatal("METERD_TEST_CLICKHOUSE is no URL like http://user:password@host:port")
+		tb.Fatal("METERD_TEST_CLICKHOUSE is no URL like http://user:password@host:port")
 	}
 	e.ClickHouseUser = "default"
 	if u.User != nil {
@@ -140,77 +140,77 @@ func (e *Engines) useClickHouse(t testing.TB, external string) {
 	e.ClickHouseURL = u.Scheme + "://" + u.Host
 }
 
-// Redis opens a client on the test's Redis; it is closed when t ends.
-func (e *Engines) Redis(t testing.TB) *redis.Client {
-	t.Helper()
+// Redis opens a client on the test's Redis; it is closed when tb ends.
+func (e *Engines) Redis(tb testing.TB) *redis.Client {
+	tb.Helper()
 	client := redis.NewClient(&redis.Options{Addr: e.RedisAddr, Password: e.RedisPassword})
-	t.Cleanup(func() { _ = client.Close() })
+	tb.Cleanup(func() { _ = client.Close() })
 	return client
 }
 
 // externalRedis is held by the test that uses the one external Redis.
 var externalRedis sync.Mutex //nolint:gochecknoglobals // one server, shared by all tests of the process
 
-func (e *Engines) startRedis(t testing.TB) {
-	t.Helper()
+func (e *Engines) startRedis(tb testing.TB) {
+	tb.Helper()
 	if external := os.Getenv("METERD_TEST_REDIS"); external != "" {
 		options, err := redis.ParseURL(external)
 		if err != nil {
-			t.Fatal("METERD_TEST_REDIS is no URL like redis://:password@host:port")
+			tb.Fatal("METERD_TEST_REDIS is no URL like redis://:password@host:port")
 		}
 		externalRedis.Lock()
-		t.Cleanup(externalRedis.Unlock)
+		tb.Cleanup(externalRedis.Unlock)
 		e.RedisAddr, e.RedisPassword = options.Addr, options.Password
-		if err := e.Redis(t).FlushAll(t.Context()).Err(); err != nil {
-			t.Fatalf("empty the external Redis: %v", err)
+		if err := e.Redis(tb).FlushAll(tb.Context()).Err(); err != nil {
+			tb.Fatalf("empty the external Redis: %v", err)
 		}
 		return
 	}
-	e.redisDir = t.TempDir()
-	e.launchRedis(t, embedded.RedisOptions{})
-	t.Cleanup(func() { e.StopRedis(t) })
+	e.redisDir = tb.TempDir()
+	e.launchRedis(tb, embedded.RedisOptions{})
+	tb.Cleanup(func() { e.StopRedis(tb) })
 }
 
-func (e *Engines) launchRedis(t testing.TB, options embedded.RedisOptions) {
-	t.Helper()
+func (e *Engines) launchRedis(tb testing.TB, options embedded.RedisOptions) {
+	tb.Helper()
 	server, err := embedded.StartRedis(context.Background(), e.redisDir, options)
 	if err != nil {
-		t.Fatalf("start redis-server: %v", err)
+		tb.Fatalf("start redis-server: %v", err)
 	}
 	e.redis, e.RedisAddr, e.RedisPassword = server, server.Addr(), server.Password()
 }
 
 // StopRedis stops the test's Redis cleanly; its data stay for RestartRedis.
-func (e *Engines) StopRedis(t testing.TB) {
-	t.Helper()
+func (e *Engines) StopRedis(tb testing.TB) {
+	tb.Helper()
 	if e.redis == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := e.redis.Stop(ctx); err != nil {
-		t.Errorf("stop redis-server: %v", err)
+		tb.Errorf("stop redis-server: %v", err)
 	}
 	e.redis = nil
 }
 
 // RestartRedis stops the test's Redis, if it runs, and starts it again on its
 // data, with the same address and secret. Clients find it again by themselves.
-func (e *Engines) RestartRedis(t testing.TB) {
-	t.Helper()
+func (e *Engines) RestartRedis(tb testing.TB) {
+	tb.Helper()
 	if e.redisDir == "" {
-		t.Fatal("RestartRedis needs a Redis of the test's own: unset METERD_TEST_REDIS")
+		tb.Fatal("RestartRedis needs a Redis of the test's own: unset METERD_TEST_REDIS")
 	}
-	e.StopRedis(t)
+	e.StopRedis(tb)
 	_, port, err := net.SplitHostPort(e.RedisAddr)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	options := embedded.RedisOptions{Password: e.RedisPassword}
 	if _, err := fmt.Sscan(port, &options.Port); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	e.launchRedis(t, options)
+	e.launchRedis(tb, options)
 }
 
 // Main runs a package's tests and stops the shared engine. Use it as

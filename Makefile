@@ -1,0 +1,47 @@
+# The commands of this repository. `make help` lists them.
+# Nothing needs to be installed by hand but Go, npm and make.
+
+SHELL := /bin/bash
+
+cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/meterd
+lint_version := v2.15.0
+golangci := $(cache)/bin/golangci-lint-$(lint_version)
+
+version := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+ldflags := -s -w -X main.version=$(version)
+
+# A checkout that belongs to another user has no version-control stamp to give.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test lint bench check
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Fetch what is missing: the ClickHouse library and redis-server
+	@deploy/setup.sh
+
+build: ## Build bin/meterd, one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(ldflags)' -o bin/meterd ./cmd/meterd
+
+run: setup build ## Start the embedded system, meter the examples, write reports to out/
+	@examples/run.sh
+
+# The race detector needs a C compiler, the product does not.
+test: ## Set up what is missing and run every test against the real engines
+	@deploy/setup.sh --tests
+	CGO_ENABLED=1 go test -race -p 2 -timeout 9m ./...
+
+lint: $(golangci) ## Check style and the rules of .golangci.yml
+	$(golangci) run ./...
+
+$(golangci):
+	@mkdir -p $(cache)/bin/build-$(lint_version)
+	GOBIN=$(cache)/bin/build-$(lint_version) GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(lint_version)
+	@mv $(cache)/bin/build-$(lint_version)/golangci-lint $@ && rmdir $(cache)/bin/build-$(lint_version)
+
+bench: setup build ## Print the published figures on this machine
+	bin/meterd bench
+
+check: lint test ## What continuous integration runs
