@@ -180,7 +180,7 @@ func (s *scanner) text(f field, r *Record) bool {
 	case fieldCountry:
 		r.Country, ok = v, len(v) == 2 && upperLetters(v)
 	case fieldNetwork:
-		r.Network, ok = networkOf(v)
+		r.Network, ok = NetworkDigits(v)
 	case fieldCurrency:
 		r.Currency, ok = v, len(v) == 3 && upperLetters(v)
 	case fieldRefersTo:

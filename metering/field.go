@@ -169,8 +169,9 @@ func directionOf(s string) (string, bool) {
 	return Outbound, s == Outbound
 }
 
-// networkOf reads MCC and MNC: 22210 or 222-10.
-func networkOf(s string) (string, bool) {
+// NetworkDigits reads MCC and MNC, 22210 or 222-10, as digits. false if it is
+// something else.
+func NetworkDigits(s string) (string, bool) {
 	if len(s) > 5 && s[3] == '-' {
 		s = s[:3] + s[4:]
 	}

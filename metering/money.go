@@ -1,6 +1,7 @@
 package metering
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -40,14 +41,38 @@ func RoundMicros(d decimal.Decimal) (Micros, error) {
 // most six decimals, exactly. ErrAmount if it is something else, ErrOverflow
 // if it is too large.
 func ParseMicros(s string) (Micros, error) {
-	v, err := parseFixed(s, true)
+	v, err := parseFixed(s, scaleDigits)
 	return Micros(v), err
 }
 
-// parseFixed reads a decimal with at most six decimals as an integer of 1e-6.
-func parseFixed(s string, signed bool) (int64, error) {
+// Prices are kept in 1e-8 of the currency; ten digits before the point are
+// more than any has, and fit an int64.
+const priceDigits = 8
+
+// wholeMax is how many digits an amount has before the point at most.
+const wholeMax = 12
+
+// ErrPrice: not a plain decimal from 0 with at most eight decimals.
+var ErrPrice = errors.New("not a decimal from 0 to below 10^10 with at most eight decimals")
+
+// ParsePrice reads a plain decimal string as 1e-8 of the currency, exactly.
+// ErrPrice if it is something else, negative, or too large.
+func ParsePrice(s string) (int64, error) {
+	if strings.HasPrefix(s, "-") {
+		return 0, ErrPrice
+	}
+	v, err := parseFixed(s, priceDigits)
+	if err != nil {
+		return 0, ErrPrice
+	}
+	return v, nil
+}
+
+// parseFixed reads a decimal as an integer of its last of n decimals. Zeros
+// beyond are passed over.
+func parseFixed(s string, n int) (int64, error) {
 	neg := false
-	if signed && s != "" && (s[0] == '-' || s[0] == '+') {
+	if s != "" && (s[0] == '-' || s[0] == '+') {
 		neg = s[0] == '-'
 		s = s[1:]
 	}
@@ -56,14 +81,14 @@ func parseFixed(s string, signed bool) (int64, error) {
 		return 0, ErrAmount
 	}
 	frac = strings.TrimRight(frac, "0")
-	if len(frac) > scaleDigits {
+	if len(frac) > n {
 		return 0, ErrAmount
 	}
 	whole = strings.TrimLeft(whole, "0")
-	if len(whole) > 12 {
+	if len(whole)+n > wholeMax+scaleDigits {
 		return 0, ErrOverflow
 	}
-	frac += "000000"[:scaleDigits-len(frac)]
+	frac += strings.Repeat("0", n-len(frac))
 	v, err := strconv.ParseInt(whole+frac, 10, 64)
 	if err != nil {
 		return 0, ErrOverflow

@@ -48,7 +48,7 @@ type TransferLine struct {
 
 // Errors of a transfer that is wrong in itself.
 var (
-	ErrTransferRef      = errors.New("reference: give 1 to 128 printable ASCII characters without spaces")
+	ErrTransferRef      = errors.New("reference: give 1 to 128 printable ASCII characters")
 	ErrTransferAmount   = errors.New("amount: give a decimal above 0 with at most six decimals")
 	ErrTransferZero     = errors.New("amount: 0 moves nothing; give another")
 	ErrTransferAccount  = errors.New("account: a top-up goes to a parent; an allocation, a reclaim, a sweep and a closing are of a sub-account")
@@ -96,13 +96,13 @@ func (t *Transfer) Validate() error {
 	return nil
 }
 
-// printable tells whether s is 1 to limit bytes of visible ASCII.
+// printable tells whether s is 1 to limit bytes of printable ASCII.
 func printable(s string, limit int) bool {
 	if s == "" || len(s) > limit {
 		return false
 	}
 	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
+		if s[i] < ' ' || s[i] > '~' {
 			return false
 		}
 	}
