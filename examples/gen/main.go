@@ -25,15 +25,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	if *messages < 2_000 {
-		fmt.Fprintln(stderr, "gen: -n is below 2,000: the demo's mishaps wouldn't fit")
+		_, _ = fmt.Fprintln(stderr, "gen: -n is below 2,000: the demo's mishaps wouldn't fit")
 		return 2
 	}
 	count, err := generate(*seed, *messages, *out, stdout)
 	if err != nil {
-		fmt.Fprintln(stderr, "gen:", err)
+		_, _ = fmt.Fprintln(stderr, "gen:", err)
 		return 1
 	}
-	fmt.Fprint(stderr, count)
+	_, _ = fmt.Fprint(stderr, count)
 	return 0
 }
 

@@ -135,8 +135,12 @@ func (g *generator) refused() error {
 		g.count.Unknown++
 	}
 	for _, pair := range [][2]string{
-		{"acme-support", "whatsapp"}, {"acme-support", "email"}, {"globex-shop", "mms"},
-		{"globex-clinic", "voice"}, {"saffron-pay", "whatsapp"}, {"himal-trek", "email"},
+		{"acme-support", "whatsapp"},
+		{"acme-support", "email"},
+		{"globex-shop", "mms"},
+		{"globex-clinic", "voice"},
+		{"saffron-pay", "whatsapp"},
+		{"himal-trek", "email"},
 	} {
 		r := sms(pair[0], "IN")
 		r.Channel, r.Units, r.Unit = pair[1], nil, ""

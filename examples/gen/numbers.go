@@ -85,7 +85,7 @@ func number(rng *rand.Rand, country string) string {
 	digits = append(digits, r.code...)
 	digits = append(digits, start...)
 	for range r.length - len(start) {
-		digits = append(digits, byte('0'+rng.IntN(10)))
+		digits = append(digits, "0123456789"[rng.IntN(10)])
 	}
 	return string(digits)
 }
