@@ -26,7 +26,7 @@ type Options struct {
 	// MaxThreads bounds the threads of one statement. Default: one a core.
 	MaxThreads int
 	// MaxMemoryBytes bounds the memory of one statement; what needs more fails
-	// with code 241. Default 2 GiB.
+	// with code 241. All of them together may take twice as much. Default 2 GiB.
 	MaxMemoryBytes int64
 }
 
@@ -105,9 +105,13 @@ func OpenClickHouse(ctx context.Context, dir string, opts Options) (*ClickHouse,
 	if err != nil {
 		return nil, err
 	}
+	args, err := engineArgs(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open ClickHouse: %w", err)
+	}
 	c := &ClickHouse{
 		lib:      lib,
-		args:     engineArgs(dir),
+		args:     args,
 		base:     baseSettings(opts),
 		user:     opts.User,
 		password: opts.Password,
@@ -127,12 +131,6 @@ func OpenClickHouse(ctx context.Context, dir string, opts Options) (*ClickHouse,
 		return nil, fmt.Errorf("open ClickHouse in %s: %w", dir, err)
 	}
 	return c, nil
-}
-
-// engineArgs are the arguments that start the engine: quiet, and with
-// background pools of the size that a folder with a dozen tables needs.
-func engineArgs(dir string) []string {
-	return []string{"meterd", "--path=" + dir}
 }
 
 // baseSettings are what every statement starts from; a request's own settings

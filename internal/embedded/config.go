@@ -1,0 +1,64 @@
+package embedded
+
+import (
+	"encoding/xml"
+	"fmt"
+	"path/filepath"
+)
+
+// engineConfig is the engine's server configuration, what a request can't
+// change. It is small: a dozen tables, a handful of readers.
+type engineConfig struct {
+	XMLName xml.Name `xml:"clickhouse"`
+
+	// MergeTree holds the defaults of every MergeTree table: an insert is on
+	// disk when it is acknowledged, for this engine dies with its process.
+	MergeTree struct {
+		FsyncAfterInsert   int `xml:"fsync_after_insert"`
+		FsyncPartDirectory int `xml:"fsync_part_directory"`
+	} `xml:"merge_tree"`
+
+	// Idle cost: the engine samples metrics every second unless told not to,
+	// and keeps up to 10,000 idle threads.
+	MetricsPeriodSeconds int `xml:"asynchronous_metrics_update_period_s"`
+	IdleThreadsMax       int `xml:"max_thread_pool_free_size"`
+
+	// Merges and mutations at a time; two keep up with 5 inserts a second.
+	MergeThreads int `xml:"background_pool_size"`
+
+	// Memory of all statements and merges together, and of the caches in it.
+	MemoryBytesMax         int64 `xml:"max_server_memory_usage"`
+	MarkCacheBytes         int64 `xml:"mark_cache_size"`
+	PrimaryIndexCacheBytes int64 `xml:"primary_index_cache_size"`
+	IndexMarkCacheBytes    int64 `xml:"index_mark_cache_size"`
+	ConditionCacheBytes    int64 `xml:"query_condition_cache_size"`
+	ExpressionCacheBytes   int64 `xml:"compiled_expression_cache_size"`
+}
+
+// engineArgs writes the engine's configuration into dir and returns the
+// arguments that start it there.
+func engineArgs(dir string, opts Options) ([]string, error) {
+	const mebibyte = 1 << 20
+	config := engineConfig{
+		MetricsPeriodSeconds:   60,
+		IdleThreadsMax:         8,
+		MergeThreads:           2,
+		MemoryBytesMax:         2 * opts.MaxMemoryBytes,
+		MarkCacheBytes:         64 * mebibyte,
+		PrimaryIndexCacheBytes: 64 * mebibyte,
+		IndexMarkCacheBytes:    16 * mebibyte,
+		ConditionCacheBytes:    16 * mebibyte,
+		ExpressionCacheBytes:   16 * mebibyte,
+	}
+	config.MergeTree.FsyncAfterInsert = 1
+	config.MergeTree.FsyncPartDirectory = 1
+	data, err := xml.MarshalIndent(config, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("write the engine's configuration: %w", err)
+	}
+	path := filepath.Join(dir, "config.xml")
+	if err := writeFile(path, append(data, '\n')); err != nil {
+		return nil, err
+	}
+	return []string{"meterd", "--path=" + dir, "--config-file=" + path}, nil
+}

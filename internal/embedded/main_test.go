@@ -1,0 +1,9 @@
+package embedded_test
+
+import (
+	"testing"
+
+	"github.com/meterd/meterd/internal/testengine"
+)
+
+func TestMain(m *testing.M) { testengine.Main(m) }
