@@ -109,7 +109,7 @@ func (q *request) takeStatement(text string, body []byte) {
 	}
 	st := parseStatement(text)
 	switch {
-	case st.bareInsert() && len(body) > 0:
+	case st.bare && len(body) > 0:
 		st.format = q.format
 		q.body = body
 	case st.format != "":

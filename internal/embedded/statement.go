@@ -8,6 +8,7 @@ type statement struct {
 	sql    string // the whole text, or what stands before FORMAT of an insert
 	format string // of an insert's data; "" when the engine reads it in the text
 	data   []byte // inline data of such an insert
+	bare   bool   // an insert that names neither format nor rows: both come with the request
 }
 
 // parseStatement splits "INSERT … FORMAT f data" into what the engine's insert
@@ -24,6 +25,7 @@ func parseStatement(sql string) statement {
 		token := s.next()
 		switch token {
 		case "":
+			st.bare = true
 			return st
 		case "(", "[", "{":
 			depth++
@@ -48,22 +50,6 @@ func parseStatement(sql string) statement {
 			return st
 		}
 	}
-}
-
-// bareInsert tells that an insert names neither its format nor its rows, so
-// that both come with the request.
-func (st statement) bareInsert() bool {
-	if st.verb != "INSERT" || st.format != "" {
-		return false
-	}
-	s := scanner{text: st.sql}
-	for token := s.next(); token != ""; token = s.next() {
-		switch strings.ToUpper(token) {
-		case "VALUES", "SELECT", "WITH", "INFILE", "WATCH", "FORMAT":
-			return false
-		}
-	}
-	return true
 }
 
 // inlineData drops what separates a format's name from its data: blanks up to

@@ -1,0 +1,138 @@
+package embedded_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/testengine"
+)
+
+func named(name string, value int) any { return clickhouse.Named(name, value) }
+
+// ask sends one request as curl would.
+func ask(t *testing.T, e *testengine.Engines, method string, query url.Values, body io.Reader, header ...string) (int, string, http.Header) {
+	t.Helper()
+	query.Set("database", e.Database)
+	r, err := http.NewRequestWithContext(t.Context(), method, e.ClickHouseURL+"/?"+query.Encode(), body)
+	require.NoError(t, err)
+	r.Header.Set("X-ClickHouse-User", e.ClickHouseUser)
+	r.Header.Set("X-ClickHouse-Key", e.ClickHousePassword)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	res, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	return res.StatusCode, string(text), res.Header
+}
+
+func TestPlainHTTPRequests(t *testing.T) {
+	t.Parallel()
+	e := testengine.StartClickHouse(t)
+	get := func(query url.Values, want string) {
+		t.Helper()
+		status, text, _ := ask(t, e, http.MethodGet, query, nil)
+		require.Equal(t, http.StatusOK, status, text)
+		require.Equal(t, want, text)
+	}
+	post := func(query url.Values, body, want string) {
+		t.Helper()
+		status, text, _ := ask(t, e, http.MethodPost, query, strings.NewReader(body))
+		require.Equal(t, http.StatusOK, status, text)
+		require.Equal(t, want, text)
+	}
+	get(url.Values{"query": {"SELECT 1, 'a'"}}, "1\ta\n")
+	get(url.Values{"query": {"SELECT 1 AS x"}, "default_format": {"JSONEachRow"}}, "{\"x\":1}\n")
+	get(url.Values{"query": {"SELECT 1 AS x FORMAT CSVWithNames"}}, "\"x\"\n1\n")
+	get(url.Values{"query": {"SELECT {n:UInt8} + 1"}, "param_n": {"41"}}, "42\n")
+	get(url.Values{"query": {"SELECT getSetting('max_block_size')"}, "max_block_size": {"77"}}, "77\n")
+	get(url.Values{"query": {"-- comment\nSELECT 3;"}}, "3\n")
+	post(url.Values{}, "SELECT currentDatabase()", e.Database+"\n")
+	post(url.Values{"query": {"SELECT"}}, "5", "5\n")
+	post(url.Values{}, "CREATE TABLE t (a UInt32, format String, c DateTime64(3, 'UTC') DEFAULT '2026-01-01') ENGINE = MergeTree ORDER BY a", "")
+	post(url.Values{}, "INSERT INTO t (a, format) VALUES (1, 'FORMAT x'), (2, 'it''s')", "")
+	post(url.Values{}, "INSERT INTO t (a, format) FORMAT JSONEachRow {\"a\": 3, \"format\": \"j\"}\n{\"a\": 4, \"format\": \"k\"}\n", "")
+	post(url.Values{"query": {"INSERT INTO t (a, format) FORMAT CSV"}}, "5,\"five\"\n6,six\n", "")
+	post(url.Values{"query": {"INSERT INTO t (a, format) SETTINGS max_insert_threads = 1 FORMAT TSV"}}, "7\tseven\n", "")
+	post(url.Values{"query": {"INSERT INTO t (a, format) VALUES"}}, "(8, 'eight')", "")
+	post(url.Values{"query": {"INSERT INTO t (a, format) VALUES"}, "param_x": {"nine"}}, "(9, {x:String})", "")
+	post(url.Values{"query": {"INSERT INTO t (a, format)"}, "default_format": {"CSV"}}, "10,ten\n", "")
+	post(url.Values{"query": {"INSERT INTO t (a, format) FORMAT Values"}}, "(11, 'eleven')", "")
+	get(url.Values{"query": {"SELECT count(), sum(a), groupArray(format) FROM (SELECT * FROM t ORDER BY a)"}},
+		"11\t66\t['FORMAT x','it\\'s','j','k','five','six','seven','eight','nine','ten','eleven']\n")
+	get(url.Values{"query": {"SELECT DISTINCT toString(c) FROM t"}}, "2026-01-01 00:00:00.000\n")
+
+	var zipped bytes.Buffer
+	writer := gzip.NewWriter(&zipped)
+	_, err := writer.Write([]byte("12,twelve\n"))
+	require.NoError(t, err)
+	require.NoError(t, writer.Close())
+	status, text, _ := ask(t, e, http.MethodPost, url.Values{"query": {"INSERT INTO t (a, format) FORMAT CSV"}}, &zipped, "Content-Encoding", "gzip")
+	require.Equal(t, http.StatusOK, status, text)
+	get(url.Values{"query": {"SELECT count() FROM t"}}, "12\n")
+}
+
+func TestRefusalsOverPlainHTTP(t *testing.T) {
+	t.Parallel()
+	e := testengine.StartClickHouse(t)
+	refused := func(wantStatus int, wantCode, method string, query url.Values, header ...string) {
+		t.Helper()
+		status, text, got := ask(t, e, method, query, nil, header...)
+		require.Equal(t, wantStatus, status, text)
+		require.Equal(t, wantCode, got.Get("X-Clickhouse-Exception-Code"), text)
+		require.Contains(t, text, "Code: "+wantCode+". DB::Exception: ")
+	}
+	refused(http.StatusForbidden, "516", http.MethodGet, url.Values{"query": {"SELECT 1"}}, "X-ClickHouse-Key", "wrong")
+	refused(http.StatusForbidden, "516", http.MethodGet, url.Values{"query": {"SELECT 1"}}, "X-ClickHouse-User", "other")
+	refused(http.StatusForbidden, "516", http.MethodPost, url.Values{"query": {"SELECT 1"}}, "X-ClickHouse-User", "", "X-ClickHouse-Key", "")
+	refused(http.StatusNotFound, "60", http.MethodPost, url.Values{"query": {"SELECT * FROM nope"}})
+	refused(http.StatusBadRequest, "62", http.MethodPost, url.Values{"query": {"SELEC 1"}})
+	refused(http.StatusInternalServerError, "164", http.MethodGet, url.Values{"query": {"CREATE TABLE x (a UInt8) ENGINE = Memory"}})
+
+	status, text, _ := ask(t, e, http.MethodGet, url.Values{"query": {"SELECT 1"}, "user": {e.ClickHouseUser}, "password": {e.ClickHousePassword}}, nil,
+		"X-ClickHouse-User", "", "X-ClickHouse-Key", "")
+	require.Equal(t, http.StatusOK, status, text)
+
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, e.ClickHouseURL+"/ping", nil)
+	require.NoError(t, err)
+	res, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.Equal(t, "Ok.\n", string(body), "/ping needs no secret")
+}
+
+func TestAnInsertCutShortWritesNothing(t *testing.T) {
+	t.Parallel()
+	e := testengine.StartClickHouse(t)
+	conn := e.ClickHouse(t)
+	require.NoError(t, conn.Exec(t.Context(), "CREATE TABLE t (a UInt32) ENGINE = MergeTree ORDER BY a"))
+	reader, writer := io.Pipe()
+	go func() {
+		_, _ = writer.Write([]byte("1\n2\n3\n"))
+		_ = writer.CloseWithError(io.ErrUnexpectedEOF)
+	}()
+	query := url.Values{"query": {"INSERT INTO t FORMAT TSV"}, "database": {e.Database}}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.ClickHouseURL+"/?"+query.Encode(), reader)
+	require.NoError(t, err)
+	r.SetBasicAuth(e.ClickHouseUser, e.ClickHousePassword)
+	res, err := http.DefaultClient.Do(r)
+	if err == nil {
+		_ = res.Body.Close()
+	}
+	require.Error(t, err)
+	var n uint64
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count() FROM t").Scan(&n))
+	require.Zero(t, n)
+}

@@ -1,0 +1,185 @@
+package embedded_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/embedded"
+)
+
+func TestSystemStopsCleanlyAndComesBackWithItsData(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := startChild(t, dir)
+	ctx := t.Context()
+	conn := c.clickHouse(t)
+	require.NoError(t, conn.Exec(ctx, "CREATE DATABASE meterd"))
+	require.NoError(t, conn.Exec(ctx, "CREATE TABLE meterd.t (n UInt64) ENGINE = MergeTree ORDER BY n"))
+	require.NoError(t, conn.Exec(ctx, "INSERT INTO meterd.t SELECT number FROM numbers(1000)"))
+	require.NoError(t, c.redis(t).Set(ctx, "k", "v", 0).Err())
+	for file, mode := range map[string]os.FileMode{"run.json": 0o600, "redis/redis.conf": 0o600, "redis": 0o700, "clickhouse": 0o700} {
+		stat, err := os.Stat(filepath.Join(dir, file))
+		require.NoError(t, err)
+		require.Equal(t, mode, stat.Mode().Perm(), file)
+	}
+
+	require.NoError(t, c.cmd.Process.Signal(syscall.SIGTERM))
+	require.Equal(t, "stopped", c.line(t))
+	require.NoError(t, c.cmd.Wait())
+	_, err := os.Stat(embedded.RunFile(dir))
+	require.ErrorIs(t, err, os.ErrNotExist)
+	_, err = embedded.ReadRunFile(dir)
+	require.ErrorIs(t, err, embedded.ErrNotRunning)
+
+	c = startChild(t, dir)
+	var n uint64
+	require.NoError(t, c.clickHouse(t).QueryRow(ctx, "SELECT count() FROM meterd.t").Scan(&n))
+	require.Equal(t, uint64(1000), n)
+	require.Equal(t, "v", c.redis(t).Get(ctx, "k").Val())
+}
+
+func TestASecondSystemOnAFolderIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := startChild(t, dir)
+	_, line := launch(t, dir)
+	require.Contains(t, line, fmt.Sprintf("data folder %s is in use by process %d", dir, first.cmd.Process.Pid))
+	require.NoError(t, first.clickHouse(t).Ping(t.Context()), "the first one is unharmed")
+	info, err := embedded.ReadRunFile(dir)
+	require.NoError(t, err)
+	require.Equal(t, first.info, info)
+}
+
+// TestAcknowledgedWritesSurviveKill kills the process while rows and keys are
+// being written, and starts it again at once.
+func TestAcknowledgedWritesSurviveKill(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ctx := t.Context()
+	c := startChild(t, dir)
+	require.NoError(t, c.clickHouse(t).Exec(ctx, `CREATE TABLE default.r (id UInt64, version UInt64, note LowCardinality(String))
+		ENGINE = ReplacingMergeTree(version) ORDER BY id`))
+	const rounds, rows = 3, 2000
+	acked, keys := 0, 0
+	for range rounds {
+		conn, client := c.clickHouse(t), c.redis(t)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				if insertNumbers(ctx, conn, "r", acked*rows, (acked+1)*rows) != nil {
+					return
+				}
+				acked++
+				if client.Set(ctx, "key:"+strconv.Itoa(keys), "v", 0).Err() != nil {
+					return
+				}
+				keys++
+			}
+		}()
+		before := c.redisPID(t)
+		time.Sleep(400 * time.Millisecond)
+		c.kill(t)
+		<-done
+		_, err := embedded.ReadRunFile(dir)
+		require.ErrorIs(t, err, embedded.ErrNotRunning, "a run file left behind is not believed")
+
+		c = startChild(t, dir)
+		require.NotEqual(t, before, c.redisPID(t))
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", before))
+		require.NotContains(t, string(command), "redis", "the old redis-server is gone")
+		var n uint64
+		require.NoError(t, c.clickHouse(t).QueryRow(ctx, "SELECT uniqExact(id) FROM r WHERE id < {n:UInt64}", named("n", acked*rows)).Scan(&n))
+		require.Equal(t, uint64(acked*rows), n)
+		for i := range keys {
+			require.Equal(t, "v", c.redis(t).Get(ctx, "key:"+strconv.Itoa(i)).Val(), "key %d of %d", i, keys)
+		}
+	}
+	t.Logf("%d inserts of %d rows and %d keys acknowledged, none lost", acked, rows, keys)
+	require.Positive(t, keys)
+}
+
+func TestRedisThatDiesIsReported(t *testing.T) {
+	t.Parallel()
+	c := startChild(t, t.TempDir())
+	require.NoError(t, syscall.Kill(c.redisPID(t), syscall.SIGKILL))
+	require.Contains(t, c.line(t), "redis-server ended by itself")
+}
+
+func TestStartRedisTakesOverWhatAKilledProcessLeft(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, err := embedded.StartRedis(t.Context(), dir, embedded.RedisOptions{})
+	require.NoError(t, err)
+	second, err := embedded.StartRedis(t.Context(), dir, embedded.RedisOptions{})
+	require.NoError(t, err)
+	select {
+	case <-first.Done():
+	case <-time.After(5 * time.Second):
+		t.Fatal("the first redis-server still runs")
+	}
+	require.NotEqual(t, first.PID(), second.PID())
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, second.Stop(ctx))
+	require.NoError(t, second.Stop(ctx), "Stop may be called again")
+	require.NoError(t, second.Err())
+}
+
+func TestAPidFileOfSomeoneElseHarmsNobody(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "redis.pid"), []byte(strconv.Itoa(os.Getpid())), 0o600))
+	server, err := embedded.StartRedis(t.Context(), dir, embedded.RedisOptions{})
+	require.NoError(t, err)
+	require.NoError(t, server.Stop(context.Background()))
+}
+
+func TestMissingEnginesSayWhatToDo(t *testing.T) {
+	t.Setenv("METERD_REDIS_SERVER", "")
+	t.Setenv("PATH", t.TempDir())
+	_, err := embedded.StartRedis(t.Context(), t.TempDir(), embedded.RedisOptions{})
+	require.ErrorContains(t, err, "make setup")
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("METERD_CHDB_LIB", "")
+	_, err = embedded.OpenClickHouse(t.Context(), t.TempDir(), embedded.Options{})
+	require.ErrorContains(t, err, "make setup")
+	t.Setenv("METERD_CHDB_LIB", "/no/such/library")
+	_, err = embedded.OpenClickHouse(t.Context(), t.TempDir(), embedded.Options{})
+	require.ErrorContains(t, err, "METERD_CHDB_LIB")
+}
+
+func TestOptionsOutOfBoundsAreNamed(t *testing.T) {
+	t.Parallel()
+	for field, options := range map[string]embedded.Options{
+		"MaxConnections": {MaxConnections: 65},
+		"MaxThreads":     {MaxThreads: -1},
+		"MaxMemoryBytes": {MaxMemoryBytes: 1},
+	} {
+		_, err := embedded.OpenClickHouse(t.Context(), t.TempDir(), options)
+		require.ErrorContains(t, err, field)
+	}
+}
+
+// redisPID is the process id of the child's redis-server.
+func (c *child) redisPID(t *testing.T) int {
+	t.Helper()
+	for line := range strings.Lines(c.redis(t).Info(t.Context(), "server").Val()) {
+		if text, ok := strings.CutPrefix(strings.TrimSpace(line), "process_id:"); ok {
+			pid, err := strconv.Atoi(text)
+			require.NoError(t, err)
+			return pid
+		}
+	}
+	t.Fatal("Redis gave no process_id")
+	return 0
+}
