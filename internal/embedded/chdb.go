@@ -90,6 +90,7 @@ type conn struct {
 	handle uintptr // what chdb_connect returned: a pointer to the connection
 	inner  uintptr // what the query calls take
 
+	mark     string            // the log_comment that its statements carry
 	database string            // what USE last chose
 	settings map[string]string // what SET last chose, beyond the base
 }

@@ -72,9 +72,11 @@ type ClickHouse struct {
 	version  string
 	timezone string
 
-	anchor *conn      // keeps the engine up while the pool is empty
-	slots  chan *conn // a free connection, or nil for one not opened yet
-	size   int
+	anchorMu sync.Mutex
+	anchor   *conn // keeps the engine up while the pool is empty, and stops queries
+
+	slots chan *conn // a free connection, or nil for one not opened yet
+	size  int
 
 	closing   chan struct{}
 	closeOnce sync.Once
@@ -154,7 +156,10 @@ func (c *ClickHouse) open() (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := cn.query(setStatement(c.base, nil), "Null", params{}); err != nil {
+	cn.mark = rand.Text()
+	base := maps.Clone(c.base)
+	base["log_comment"] = cn.mark
+	if _, err := cn.query(setStatement(base, nil), "Null", params{}); err != nil {
 		cn.close()
 		return nil, fmt.Errorf("apply the engine's settings: %w", err)
 	}
@@ -279,6 +284,24 @@ func setStatement(change map[string]string, reset []string) string {
 		parts = append(parts, quoteName(name)+" = DEFAULT")
 	}
 	return "SET " + strings.Join(parts, ", ")
+}
+
+// killOnCancel stops what cn runs when ctx ends. Call what it returns before
+// another statement may run on cn.
+func (c *ClickHouse) killOnCancel(ctx context.Context, cn *conn) (release func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		c.anchorMu.Lock()
+		defer c.anchorMu.Unlock()
+		// It may have ended by itself meanwhile: then this does nothing.
+		_, _ = c.anchor.query("KILL QUERY WHERE Settings['log_comment'] = "+quoteText(cn.mark)+" ASYNC", "Null", params{})
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
 }
 
 func (c *ClickHouse) put(cn *conn) { c.slots <- cn }

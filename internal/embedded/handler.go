@@ -67,9 +67,9 @@ func (c *ClickHouse) answer(w http.ResponseWriter, req *request, res result) {
 	_, _ = w.Write(data)
 }
 
-// run executes a request on a pooled connection. A statement that has started
-// runs to its end even if ctx is cancelled, since the engine can't be stopped
-// halfway; the connection goes back to the pool then.
+// run executes a request on a pooled connection. When ctx ends first, a
+// statement that only reads is told to stop; one that writes runs to its end,
+// for nobody could say afterwards how far it had got.
 func (c *ClickHouse) run(ctx context.Context, req *request) (result, error) {
 	if strings.TrimSpace(req.statement.sql) == helloQuery {
 		return c.hello(req.revision)
@@ -78,18 +78,18 @@ func (c *ClickHouse) run(ctx context.Context, req *request) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	var res result
-	if req.statement.format != "" {
-		res, err = cn.insert(req.statement.sql, req.statement.format, req.params, req.body)
-	} else {
-		res, err = cn.query(req.statement.sql, req.format, req.params)
-	}
 	if req.statement.marksSession() {
-		c.discard(cn)
+		defer c.discard(cn)
 	} else {
-		c.put(cn)
+		defer c.put(cn)
 	}
-	return res, err
+	if req.statement.format != "" {
+		return cn.insert(req.statement.sql, req.statement.format, req.params, req.body)
+	}
+	if req.statement.reads() {
+		defer c.killOnCancel(ctx, cn)()
+	}
+	return cn.query(req.statement.sql, req.format, req.params)
 }
 
 // hello answers helloQuery in Native, at the revision the client reads with.

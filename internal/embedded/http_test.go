@@ -15,25 +15,32 @@ import (
 	"github.com/meterd/meterd/internal/testengine"
 )
 
-func named(name string, value int) any { return clickhouse.Named(name, value) }
+func named(name string, value uint64) any { return clickhouse.Named(name, value) }
 
-// ask sends one request as curl would.
-func ask(t *testing.T, e *testengine.Engines, method string, query url.Values, body io.Reader, header ...string) (int, string, http.Header) {
+// plain is a request as curl would send it.
+type plain struct {
+	method string
+	query  url.Values
+	body   io.Reader
+	header map[string]string // beyond, or instead of, the right user and secret
+}
+
+func (p plain) send(t *testing.T, e *testengine.Engines) (status int, text string, header http.Header) {
 	t.Helper()
-	query.Set("database", e.Database)
-	r, err := http.NewRequestWithContext(t.Context(), method, e.ClickHouseURL+"/?"+query.Encode(), body)
+	p.query.Set("database", e.Database)
+	r, err := http.NewRequestWithContext(t.Context(), p.method, e.ClickHouseURL+"/?"+p.query.Encode(), p.body)
 	require.NoError(t, err)
 	r.Header.Set("X-ClickHouse-User", e.ClickHouseUser)
 	r.Header.Set("X-ClickHouse-Key", e.ClickHousePassword)
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
+	for name, value := range p.header {
+		r.Header.Set(name, value)
 	}
 	res, err := http.DefaultClient.Do(r)
 	require.NoError(t, err)
 	defer func() { _ = res.Body.Close() }()
-	text, err := io.ReadAll(res.Body)
+	body, err := io.ReadAll(res.Body)
 	require.NoError(t, err)
-	return res.StatusCode, string(text), res.Header
+	return res.StatusCode, string(body), res.Header
 }
 
 func TestPlainHTTPRequests(t *testing.T) {
@@ -41,13 +48,13 @@ func TestPlainHTTPRequests(t *testing.T) {
 	e := testengine.StartClickHouse(t)
 	get := func(query url.Values, want string) {
 		t.Helper()
-		status, text, _ := ask(t, e, http.MethodGet, query, nil)
+		status, text, _ := plain{method: http.MethodGet, query: query}.send(t, e)
 		require.Equal(t, http.StatusOK, status, text)
 		require.Equal(t, want, text)
 	}
 	post := func(query url.Values, body, want string) {
 		t.Helper()
-		status, text, _ := ask(t, e, http.MethodPost, query, strings.NewReader(body))
+		status, text, _ := plain{method: http.MethodPost, query: query, body: strings.NewReader(body)}.send(t, e)
 		require.Equal(t, http.StatusOK, status, text)
 		require.Equal(t, want, text)
 	}
@@ -77,7 +84,10 @@ func TestPlainHTTPRequests(t *testing.T) {
 	_, err := writer.Write([]byte("12,twelve\n"))
 	require.NoError(t, err)
 	require.NoError(t, writer.Close())
-	status, text, _ := ask(t, e, http.MethodPost, url.Values{"query": {"INSERT INTO t (a, format) FORMAT CSV"}}, &zipped, "Content-Encoding", "gzip")
+	status, text, _ := plain{
+		method: http.MethodPost, query: url.Values{"query": {"INSERT INTO t (a, format) FORMAT CSV"}},
+		body: &zipped, header: map[string]string{"Content-Encoding": "gzip"},
+	}.send(t, e)
 	require.Equal(t, http.StatusOK, status, text)
 	get(url.Values{"query": {"SELECT count() FROM t"}}, "12\n")
 }
@@ -85,22 +95,26 @@ func TestPlainHTTPRequests(t *testing.T) {
 func TestRefusalsOverPlainHTTP(t *testing.T) {
 	t.Parallel()
 	e := testengine.StartClickHouse(t)
-	refused := func(wantStatus int, wantCode, method string, query url.Values, header ...string) {
+	refused := func(wantStatus int, wantCode string, request plain) {
 		t.Helper()
-		status, text, got := ask(t, e, method, query, nil, header...)
+		status, text, got := request.send(t, e)
 		require.Equal(t, wantStatus, status, text)
 		require.Equal(t, wantCode, got.Get("X-Clickhouse-Exception-Code"), text)
 		require.Contains(t, text, "Code: "+wantCode+". DB::Exception: ")
 	}
-	refused(http.StatusForbidden, "516", http.MethodGet, url.Values{"query": {"SELECT 1"}}, "X-ClickHouse-Key", "wrong")
-	refused(http.StatusForbidden, "516", http.MethodGet, url.Values{"query": {"SELECT 1"}}, "X-ClickHouse-User", "other")
-	refused(http.StatusForbidden, "516", http.MethodPost, url.Values{"query": {"SELECT 1"}}, "X-ClickHouse-User", "", "X-ClickHouse-Key", "")
-	refused(http.StatusNotFound, "60", http.MethodPost, url.Values{"query": {"SELECT * FROM nope"}})
-	refused(http.StatusBadRequest, "62", http.MethodPost, url.Values{"query": {"SELEC 1"}})
-	refused(http.StatusInternalServerError, "164", http.MethodGet, url.Values{"query": {"CREATE TABLE x (a UInt8) ENGINE = Memory"}})
+	get := func(sql string, header map[string]string) plain {
+		return plain{method: http.MethodGet, query: url.Values{"query": {sql}}, header: header}
+	}
+	nobody := map[string]string{"X-ClickHouse-User": "", "X-ClickHouse-Key": ""}
+	refused(http.StatusForbidden, "516", get("SELECT 1", map[string]string{"X-ClickHouse-Key": "wrong"}))
+	refused(http.StatusForbidden, "516", get("SELECT 1", map[string]string{"X-ClickHouse-User": "other"}))
+	refused(http.StatusForbidden, "516", get("SELECT 1", nobody))
+	refused(http.StatusNotFound, "60", get("SELECT * FROM nope", nil))
+	refused(http.StatusBadRequest, "62", plain{method: http.MethodPost, query: url.Values{"query": {"SELEC 1"}}})
+	refused(http.StatusInternalServerError, "164", get("CREATE TABLE x (a UInt8) ENGINE = Memory", nil))
 
-	status, text, _ := ask(t, e, http.MethodGet, url.Values{"query": {"SELECT 1"}, "user": {e.ClickHouseUser}, "password": {e.ClickHousePassword}}, nil,
-		"X-ClickHouse-User", "", "X-ClickHouse-Key", "")
+	right := url.Values{"query": {"SELECT 1"}, "user": {e.ClickHouseUser}, "password": {e.ClickHousePassword}}
+	status, text, _ := plain{method: http.MethodGet, query: right, header: nobody}.send(t, e)
 	require.Equal(t, http.StatusOK, status, text)
 
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, e.ClickHouseURL+"/ping", nil)

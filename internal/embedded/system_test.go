@@ -69,7 +69,7 @@ func TestAcknowledgedWritesSurviveKill(t *testing.T) {
 	require.NoError(t, c.clickHouse(t).Exec(ctx, `CREATE TABLE default.r (id UInt64, version UInt64, note LowCardinality(String))
 		ENGINE = ReplacingMergeTree(version) ORDER BY id`))
 	const rounds, rows = 3, 2000
-	acked, keys := 0, 0
+	acked, keys := uint64(0), 0
 	for range rounds {
 		conn, client := c.clickHouse(t), c.redis(t)
 		done := make(chan struct{})
@@ -99,7 +99,7 @@ func TestAcknowledgedWritesSurviveKill(t *testing.T) {
 		require.NotContains(t, string(command), "redis", "the old redis-server is gone")
 		var n uint64
 		require.NoError(t, c.clickHouse(t).QueryRow(ctx, "SELECT uniqExact(id) FROM r WHERE id < {n:UInt64}", named("n", acked*rows)).Scan(&n))
-		require.Equal(t, uint64(acked*rows), n)
+		require.Equal(t, acked*rows, n)
 		for i := range keys {
 			require.Equal(t, "v", c.redis(t).Get(ctx, "key:"+strconv.Itoa(i)).Val(), "key %d of %d", i, keys)
 		}

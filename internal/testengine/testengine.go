@@ -81,6 +81,16 @@ func StartClickHouse(tb testing.TB) *Engines {
 	return e
 }
 
+// Embedded is the shared embedded ClickHouse, for tests of what only it has.
+func Embedded(tb testing.TB) *embedded.ClickHouse {
+	tb.Helper()
+	server, err := shared.start()
+	if err != nil {
+		tb.Fatalf("start the embedded ClickHouse: %v", err)
+	}
+	return server.engine
+}
+
 // StartRedis gives tb its own Redis and no ClickHouse.
 func StartRedis(tb testing.TB) *Engines {
 	tb.Helper()

@@ -1,0 +1,47 @@
+package embedded_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/testengine"
+)
+
+func TestTransportNeedsNoSocket(t *testing.T) {
+	t.Parallel()
+	e, engine := testengine.StartClickHouse(t), testengine.Embedded(t)
+	open := func(password string) clickhouse.Conn {
+		t.Helper()
+		conn, err := clickhouse.Open(&clickhouse.Options{
+			Protocol:      clickhouse.HTTP,
+			Addr:          []string{"embedded"},
+			Auth:          clickhouse.Auth{Database: "default", Username: engine.User(), Password: password},
+			TransportFunc: func(*http.Transport) (http.RoundTripper, error) { return engine.Transport(), nil },
+		})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+	ctx, conn := t.Context(), open(engine.Password())
+	table := e.Database + ".r"
+	require.NoError(t, conn.Exec(ctx, "CREATE TABLE "+table+" (id UInt64, version UInt64, note String) ENGINE = MergeTree ORDER BY id"))
+	require.NoError(t, insertNumbers(ctx, conn, table, 0, 10_000))
+	var n uint64
+	require.NoError(t, conn.QueryRow(ctx, "SELECT count() FROM "+table).Scan(&n))
+	require.Equal(t, uint64(10_000), n)
+	requireCode(t, conn.Exec(ctx, "SELECT * FROM nope"), 60)
+	requireCode(t, open("wrong").Ping(ctx), 516)
+
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	started := time.Now()
+	require.ErrorIs(t, conn.Exec(short, "SELECT sum(cityHash64(number)) FROM numbers(1000000000000)"), context.DeadlineExceeded)
+	require.Less(t, time.Since(started), 5*time.Second)
+	require.NoError(t, conn.Ping(ctx))
+	require.Regexp(t, `^\d+\.\d+`, engine.Version())
+}
