@@ -1,0 +1,226 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/shopspring/decimal"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/sql"
+)
+
+// UsageQuery selects and groups usage.
+type UsageQuery struct {
+	// Parent whose accounts are read; "" is every parent's.
+	Parent string
+	// Accounts narrows them down. Empty: the parent and all its subs.
+	Accounts []string
+	// From and To bound occurred_at, [From, To). Zero: unbounded.
+	From, To time.Time
+	// Booked takes only rows that are in this period's bill. "": any.
+	Booked string
+	// By is what lines are grouped by. None: one line for each currency.
+	By []Dimension
+	// Zone of months, days and hours. Nil: UTC.
+	Zone *time.Location
+}
+
+// UsageLine is one group.
+//
+// Each row counts where its own columns put it: a refund in the day, month or
+// hour of its own occurred_at, and in the channel, direction, country, network
+// and category that were copied from its message. Only a status is looked up:
+// a refund's is the latest of its message.
+type UsageLine struct {
+	Keys        []string        // as in UsageQuery.By; "" where there is no value
+	Records     uint64          // of kind usage
+	Units       decimal.Decimal // as reported, of kind usage
+	BilledUnits decimal.Decimal
+	Amount      metering.Micros // gross, of kind usage; with the fees
+	Refunds     metering.Micros // ≥ 0
+	Fees        metering.Micros // the part of Amount that is never refunded
+	Adjustments metering.Micros // signed, of kind adjustment; not in Amount
+	Currency    string
+}
+
+// Net is what is left after refunds.
+func (u *UsageLine) Net() metering.Micros { return u.Amount - u.Refunds }
+
+// statusSlack is how long before its message a status may be dated and still
+// be one of its statuses: the clocks of two senders differ.
+const statusSlack = 24 * time.Hour
+
+// Bounds of DateTime64(3), in ms, for a side that is unbounded.
+const (
+	earliest = 0
+	latest   = 10_413_791_999_999 // the end of 2299
+)
+
+// Usage calls f for each group, sorted by the keys, then the currency.
+func (l *Ledger) Usage(ctx context.Context, q UsageQuery, f func(*UsageLine) error) error {
+	if err := checkDimensions(q.By); err != nil {
+		return err
+	}
+	params, err := l.usageParams(ctx, &q)
+	if err != nil {
+		return err
+	}
+	return l.usageOfRows(ctx, &q, params, f)
+}
+
+// usageParams are the filters that every query of usage has.
+func (l *Ledger) usageParams(ctx context.Context, q *UsageQuery) (map[string]string, error) {
+	accounts := q.Accounts
+	if len(accounts) == 0 && q.Parent != "" {
+		// The rows are sorted by account, not by parent.
+		var err error
+		if accounts, err = l.accountsOf(ctx, q.Parent); err != nil {
+			return nil, err
+		}
+	}
+	from, to := int64(earliest), int64(latest)
+	if !q.From.IsZero() {
+		from = ceilMilli(q.From)
+	}
+	if !q.To.IsZero() {
+		to = ceilMilli(q.To)
+	}
+	return map[string]string{
+		"parent": escaped(q.Parent), "accounts": array(accounts), "booked": escaped(q.Booked),
+		"from": strconv.FormatInt(from, 10), "to": strconv.FormatInt(to, 10),
+	}, nil
+}
+
+// ceilMilli is the first millisecond that isn't before t.
+func ceilMilli(t time.Time) int64 { return t.Add(time.Millisecond - time.Nanosecond).UnixMilli() }
+
+// accountsBoundary is how many accounts are named in a query: its parameters
+// travel in the address of the request. A parent with more is filtered by its
+// own name.
+const accountsBoundary = 500
+
+// accountsOf are a parent and its sub-accounts as far as they were applied;
+// none if they are too many to name.
+func (l *Ledger) accountsOf(ctx context.Context, parent string) ([]string, error) {
+	var out []string
+	err := l.each(ctx, "usage_accounts", map[string]string{"parent": escaped(parent)}, func(r driver.Rows) error {
+		var id string
+		err := r.Scan(&id)
+		out = append(out, id)
+		return err
+	})
+	if len(out) > accountsBoundary {
+		out = nil
+	}
+	return out, err
+}
+
+// usageOfRows reads rows only.
+func (l *Ledger) usageOfRows(ctx context.Context, q *UsageQuery, params map[string]string, f func(*UsageLine) error) error {
+	name := "usage_rows"
+	if q.byStatus() {
+		name = "usage_status"
+		since, err := l.statusesSince(ctx, params)
+		if err != nil {
+			return err
+		}
+		params["since"] = strconv.FormatInt(since, 10)
+		params["slack"] = strconv.FormatInt(statusSlack.Milliseconds(), 10)
+	}
+	return l.usageLines(ctx, name, q, params, f)
+}
+
+// byStatus tells whether a dimension needs the messages' latest statuses.
+func (q *UsageQuery) byStatus() bool {
+	for _, d := range q.By {
+		if d == DimStatus || d == DimErrorCode {
+			return true
+		}
+	}
+	return false
+}
+
+// statusesSince is the first instant, in ms, of messages and statuses that the
+// query needs: the messages that are refunded within it may be older.
+func (l *Ledger) statusesSince(ctx context.Context, params map[string]string) (int64, error) {
+	var ms int64
+	if err := l.each(ctx, "usage_since", params, func(r driver.Rows) error { return r.Scan(&ms) }); err != nil {
+		return 0, err
+	}
+	return max(ms-statusSlack.Milliseconds(), earliest), nil
+}
+
+// usageLines runs a query of usage, with its grouping put in.
+func (l *Ledger) usageLines(ctx context.Context, name string, q *UsageQuery, params map[string]string, f func(*UsageLine) error) error {
+	zone := "UTC"
+	if q.Zone != nil {
+		zone = q.Zone.String()
+	}
+	g := groupBy(q.By, zone)
+	maps.Copy(params, g.params)
+	text := strings.NewReplacer("{columns}", g.columns, "{group}", g.group, "{keys}", g.keys).Replace(sql.Query(name))
+	return l.eachText(ctx, name, text, params, func(r driver.Rows) error {
+		line, err := scanUsage(r, q.By)
+		if err != nil {
+			return err
+		}
+		return f(line)
+	})
+}
+
+func scanUsage(r driver.Rows, by []Dimension) (*UsageLine, error) {
+	u := &UsageLine{}
+	var amount, refunds, fees, adjustments decimal.Decimal
+	err := r.Scan(&u.Keys, &u.Currency, &u.Records, &u.Units, &u.BilledUnits, &amount, &refunds, &fees, &adjustments)
+	if err != nil {
+		return nil, err
+	}
+	for i, d := range by {
+		if d == DimHour {
+			if u.Keys[i], err = hourText(u.Keys[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, sum := range []struct {
+		of decimal.Decimal
+		to *metering.Micros
+	}{{amount, &u.Amount}, {refunds, &u.Refunds}, {fees, &u.Fees}, {adjustments, &u.Adjustments}} {
+		if *sum.to, err = metering.RoundMicros(sum.of); err != nil {
+			return nil, fmt.Errorf("sum of amounts: %w", err)
+		}
+	}
+	return u, nil
+}
+
+// eachText runs the text of a query that was put together.
+func (l *Ledger) eachText(ctx context.Context, name, text string, params map[string]string, scan func(driver.Rows) error) (err error) {
+	rows, err := l.conn.Query(clickhouse.Context(ctx, clickhouse.WithParameters(params)), l.text(text))
+	if err != nil {
+		return fmt.Errorf("query %s: %w", name, away(err))
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return fmt.Errorf("query %s: %w", name, err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("query %s: %w", name, away(err))
+	}
+	return nil
+}
+
+// escaped writes a server-side String parameter: ClickHouse reads it as a
+// field of a tab-separated line.
+func escaped(s string) string {
+	return strings.NewReplacer("\\", `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\x00", `\0`).Replace(s)
+}
