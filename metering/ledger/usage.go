@@ -2,14 +2,12 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/shopspring/decimal"
 
@@ -94,7 +92,7 @@ func (l *Ledger) usageParams(ctx context.Context, q *UsageQuery) (map[string]str
 		to = ceilMilli(q.To)
 	}
 	return map[string]string{
-		"parent": escaped(q.Parent), "accounts": array(accounts), "booked": escaped(q.Booked),
+		"parent": q.Parent, "accounts": array(accounts), "booked": q.Booked,
 		"from": strconv.FormatInt(from, 10), "to": strconv.FormatInt(to, 10),
 	}, nil
 }
@@ -111,7 +109,7 @@ const accountsBoundary = 500
 // none if they are too many to name.
 func (l *Ledger) accountsOf(ctx context.Context, parent string) ([]string, error) {
 	var out []string
-	err := l.each(ctx, "usage_accounts", map[string]string{"parent": escaped(parent)}, func(r driver.Rows) error {
+	err := l.each(ctx, "usage_accounts", map[string]string{"parent": parent}, func(r driver.Rows) error {
 		var id string
 		err := r.Scan(&id)
 		out = append(out, id)
@@ -199,28 +197,4 @@ func scanUsage(r driver.Rows, by []Dimension) (*UsageLine, error) {
 		}
 	}
 	return u, nil
-}
-
-// eachText runs the text of a query that was put together.
-func (l *Ledger) eachText(ctx context.Context, name, text string, params map[string]string, scan func(driver.Rows) error) (err error) {
-	rows, err := l.conn.Query(clickhouse.Context(ctx, clickhouse.WithParameters(params)), l.text(text))
-	if err != nil {
-		return fmt.Errorf("query %s: %w", name, away(err))
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return fmt.Errorf("query %s: %w", name, err)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("query %s: %w", name, away(err))
-	}
-	return nil
-}
-
-// escaped writes a server-side String parameter: ClickHouse reads it as a
-// field of a tab-separated line.
-func escaped(s string) string {
-	return strings.NewReplacer("\\", `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\x00", `\0`).Replace(s)
 }

@@ -155,7 +155,7 @@ func groupBy(by []Dimension, zone string) grouping {
 		e := expressions[d]
 		if key, ok := d.tag(); ok {
 			p := "tag" + strconv.Itoa(i)
-			g.params[p] = escaped(key)
+			g.params[p] = key
 			e.column = "r.tags[{" + p + ":String}]"
 		}
 		name := "k" + strconv.Itoa(i)
@@ -168,7 +168,7 @@ func groupBy(by []Dimension, zone string) grouping {
 	}
 	g.keys = "CAST([" + strings.Join(texts, ", ") + "] AS Array(String))"
 	if strings.Contains(g.columns, "{zone:String}") {
-		g.params["zone"] = escaped(zone)
+		g.params["zone"] = zone
 	}
 	return g
 }

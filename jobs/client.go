@@ -1,0 +1,328 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// ClientOptions bound the client. Zero values take the defaults.
+type ClientOptions struct {
+	// Shards is the number of ingest queues, the same for workers and clients.
+	// Default IngestShards.
+	Shards int
+	// RecordsMax and BytesMax end a task. Larger: fewer bytes a record, more
+	// to do again after a failure. Defaults 1,000 records and 256 KiB.
+	RecordsMax int
+	BytesMax   int
+	// Linger is how long a record waits for company. Default 10 ms.
+	Linger time.Duration
+	// InFlight bounds the tasks on their way to Redis. Default 8.
+	InFlight int
+	// QueueMax is how many tasks may wait in one queue; then Send blocks until
+	// its context ends (ErrQueueFull). Default 10,000.
+	QueueMax int64
+	// Replicas that must have the task before Send returns nil. Default 0.
+	Replicas int
+	// Run counts the outcomes of all tasks, for RunCounts. Default "": none.
+	Run string
+}
+
+// Errors of a client.
+var (
+	// ErrQueueFull: workers are behind; the record was not taken.
+	ErrQueueFull = errors.New("the ingest queue is full: workers are behind; try again later")
+	// ErrClosed: the client was closed.
+	ErrClosed = errors.New("the client is closed")
+	// ErrLine: a line holds a newline, is empty, or is larger than LineMax.
+	ErrLine = errors.New("not one line")
+)
+
+// LineMax bounds one line.
+const LineMax = 64 << 20
+
+// Client sends usage records. It packs them into tasks, compresses them, and
+// spreads the tasks over the ingest queues. It never drops a record silently:
+// it blocks, or returns an error. It may be used by many goroutines.
+type Client struct {
+	opts  ClientOptions
+	rdb   redis.UniversalClient
+	queue *asynq.Client
+	codec *Codec
+
+	mu     sync.Mutex
+	cur    *pack
+	closed bool
+	wg     sync.WaitGroup // packs on their way
+	slots  chan struct{}
+	serial atomic.Int64
+	prefix string
+
+	firstErr error // of Add's packs since the last Flush
+	sent     atomic.Int64
+}
+
+type pack struct {
+	text    []byte
+	records int
+	timer   *time.Timer
+	done    chan struct{}
+	err     error
+	id      string
+	ctx     context.Context //nolint:containedctx // of the call that began the pack; values only
+}
+
+// NewClient returns a client over a Redis connection, which stays the caller's.
+func NewClient(rdb redis.UniversalClient, o ClientOptions) (*Client, error) {
+	set := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	set(&o.Shards, IngestShards)
+	set(&o.RecordsMax, 1000)
+	set(&o.BytesMax, 256<<10)
+	set(&o.InFlight, 8)
+	if o.QueueMax == 0 {
+		o.QueueMax = 10_000
+	}
+	if o.Linger == 0 {
+		o.Linger = 10 * time.Millisecond
+	}
+	codec, err := NewCodec()
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		opts: o, rdb: rdb, queue: asynq.NewClientFromRedisClient(rdb), codec: codec,
+		slots: make(chan struct{}, o.InFlight),
+	}
+	c.prefix = uuid.NewString()
+	if o.Run != "" {
+		c.prefix = o.Run + "."
+	}
+	return c, nil
+}
+
+// Send sends one record and waits until Redis has it on disk.
+func (c *Client) Send(ctx context.Context, r *metering.Record) error {
+	return c.SendLine(ctx, metering.AppendRecord(nil, r))
+}
+
+// SendLine sends one record that is a JSON line already.
+func (c *Client) SendLine(ctx context.Context, line []byte) error {
+	p, err := c.add(ctx, line)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+		return fmt.Errorf("send a usage record (it may be sent or not): %w", ctx.Err())
+	}
+}
+
+// Add takes one line without waiting for its task; it waits only while too
+// many tasks are on their way. Flush tells whether all went well.
+func (c *Client) Add(ctx context.Context, line []byte) error {
+	c.mu.Lock()
+	err := c.firstErr
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	_, err = c.add(ctx, line)
+	return err
+}
+
+// Flush waits until every line added so far is on Redis's disk. The error is
+// the first that a task met; Sent says how many lines are safe.
+func (c *Client) Flush() error {
+	c.mu.Lock()
+	p := c.take()
+	c.mu.Unlock()
+	c.launch(p)
+	c.wg.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.firstErr
+	c.firstErr = nil
+	return err
+}
+
+// Sent is the number of lines that are on Redis's disk.
+func (c *Client) Sent() int64 { return c.sent.Load() }
+
+// Close sends what is packed and waits for it.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	return c.Flush()
+}
+
+func (c *Client) add(ctx context.Context, line []byte) (*pack, error) {
+	if len(line) == 0 || len(line) > LineMax {
+		return nil, fmt.Errorf("%w: %d bytes", ErrLine, len(line))
+	}
+	for _, b := range line {
+		if b == '\n' {
+			return nil, fmt.Errorf("%w: it holds a newline", ErrLine)
+		}
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil, ErrClosed
+	}
+	var full *pack
+	if c.cur != nil && len(c.cur.text)+1+len(line) > c.opts.BytesMax {
+		full = c.take()
+	}
+	if c.cur == nil {
+		c.cur = c.newPack(ctx)
+	}
+	p := c.cur
+	if p.records > 0 {
+		p.text = append(p.text, '\n')
+	}
+	p.text = append(p.text, line...)
+	p.records++
+	var ready *pack
+	if p.records >= c.opts.RecordsMax || len(p.text) >= c.opts.BytesMax {
+		ready = c.take()
+	}
+	c.mu.Unlock()
+	c.launch(full)
+	c.launch(ready)
+	return p, nil
+}
+
+// newPack starts a pack; its timer sends it if nothing fills it. Locked.
+func (c *Client) newPack(ctx context.Context) *pack {
+	p := &pack{done: make(chan struct{}), ctx: context.WithoutCancel(ctx)}
+	p.id = c.prefix + "-" + strconv.FormatInt(c.serial.Add(1), 36)
+	c.wg.Add(1)
+	p.timer = time.AfterFunc(c.opts.Linger, func() {
+		c.mu.Lock()
+		mine := c.cur == p
+		if mine {
+			c.cur = nil
+		}
+		c.mu.Unlock()
+		if mine {
+			c.launch(p)
+		}
+	})
+	return p
+}
+
+// take ends the current pack. Locked.
+func (c *Client) take() *pack {
+	p := c.cur
+	c.cur = nil
+	if p != nil {
+		p.timer.Stop()
+	}
+	return p
+}
+
+// launch waits for a slot and sends the pack beside the caller.
+func (c *Client) launch(p *pack) {
+	if p == nil {
+		return
+	}
+	c.slots <- struct{}{}
+	go func() { // ends with the pack; wg waits for it
+		defer c.wg.Done()
+		defer func() { <-c.slots }()
+		p.err = c.enqueue(p)
+		if p.err == nil {
+			c.sent.Add(int64(p.records))
+		} else {
+			c.mu.Lock()
+			if c.firstErr == nil {
+				c.firstErr = p.err
+			}
+			c.mu.Unlock()
+		}
+		close(p.done)
+	}()
+}
+
+// sendMax is how long a task is tried before its records are given back as an
+// error: while Redis is away, or its queue is full.
+const sendMax = 30 * time.Second
+
+func (c *Client) enqueue(p *pack) error {
+	ctx, cancel := context.WithTimeout(p.ctx, sendMax)
+	defer cancel()
+	queue := IngestQueue(ShardOf(p.id, c.opts.Shards))
+	task := asynq.NewTask(TypeIngest, c.codec.Compress(p.text))
+	for wait := 5 * time.Millisecond; ; wait = min(wait*2, time.Second) {
+		err := c.try(ctx, queue, p.id, task)
+		if err == nil {
+			return nil
+		}
+		if fatal(err) {
+			return fmt.Errorf("send %d usage records: %w", p.records, err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return fmt.Errorf("send %d usage records: %w", p.records, err)
+		}
+	}
+}
+
+// fatal errors don't pass by themselves.
+func fatal(err error) bool {
+	return redis.HasErrorPrefix(err, "NOAUTH") || redis.HasErrorPrefix(err, "WRONGPASS") || redis.HasErrorPrefix(err, "NOPERM")
+}
+
+func (c *Client) try(ctx context.Context, queue, id string, task *asynq.Task) error {
+	n, err := c.rdb.LLen(ctx, "asynq:{"+queue+"}:pending").Result()
+	if err != nil {
+		return fmt.Errorf("ask for the queue's length: %w", err)
+	}
+	if n >= c.opts.QueueMax {
+		return ErrQueueFull
+	}
+	_, err = c.queue.EnqueueContext(ctx, task, Options(id, queue)...)
+	if errors.Is(err, asynq.ErrTaskIDConflict) {
+		err = nil // an earlier try of ours got through
+	}
+	if err != nil {
+		return fmt.Errorf("enqueue: %w", err)
+	}
+	return c.fence(ctx, queue)
+}
+
+// fence waits for replicas: WAIT covers the writes of its own connection only,
+// so a write to the queue's node goes with it.
+func (c *Client) fence(ctx context.Context, queue string) error {
+	if c.opts.Replicas == 0 {
+		return nil
+	}
+	pipe := c.rdb.Pipeline()
+	pipe.Set(ctx, "asynq:{"+queue+"}:meterd:fence", 1, 0)
+	wait := pipe.Do(ctx, "WAIT", c.opts.Replicas, 2000)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("wait for replicas: %w", err)
+	}
+	if n, err := wait.Int(); err != nil || n < c.opts.Replicas {
+		return fmt.Errorf("only %d of %d replicas have the records", n, c.opts.Replicas)
+	}
+	return nil
+}

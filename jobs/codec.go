@@ -1,0 +1,139 @@
+package jobs
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// The payload of an ingest task is JSON lines, one record each, plain or
+// compressed with zstd or gzip; its first bytes say which. Any language can
+// write it. A line that isn't a record travels as it came.
+
+// PayloadMax bounds a decoded payload.
+const PayloadMax = 128 << 20
+
+// ErrPayload: the payload is neither plain text nor whole zstd or gzip.
+var ErrPayload = errors.New("unreadable payload")
+
+// Codec encodes and decodes payloads. It may be used by many goroutines.
+type Codec struct {
+	enc *zstd.Encoder
+	dec *zstd.Decoder
+}
+
+// NewCodec returns a codec.
+func NewCodec() (*Codec, error) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(true), zstd.WithEncoderConcurrency(4))
+	if err != nil {
+		return nil, fmt.Errorf("zstd: %w", err)
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(4), zstd.WithDecoderMaxMemory(PayloadMax))
+	if err != nil {
+		return nil, fmt.Errorf("zstd: %w", err)
+	}
+	return &Codec{enc: enc, dec: dec}, nil
+}
+
+// compressMin: smaller payloads don't shrink.
+const compressMin = 256
+
+// Encode joins lines, which hold no newline, into a payload.
+func (c *Codec) Encode(lines [][]byte) []byte {
+	return c.Compress(bytes.Join(lines, []byte{'\n'}))
+}
+
+// Compress is Encode for lines that are joined already.
+func (c *Codec) Compress(text []byte) []byte {
+	if len(text) < compressMin && !compressed(text) {
+		return bytes.Clone(text)
+	}
+	return c.enc.EncodeAll(text, make([]byte, 0, len(text)/4+64))
+}
+
+var (
+	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd} //nolint:gochecknoglobals // constant
+	gzipMagic = []byte{0x1f, 0x8b}             //nolint:gochecknoglobals // constant
+)
+
+func compressed(p []byte) bool { return bytes.HasPrefix(p, zstdMagic) || bytes.HasPrefix(p, gzipMagic) }
+
+// Decode returns the payload's lines. They share memory with one another; empty
+// ones are left out.
+func (c *Codec) Decode(payload []byte) ([][]byte, error) {
+	text := payload
+	switch {
+	case bytes.HasPrefix(payload, zstdMagic):
+		var err error
+		if text, err = c.dec.DecodeAll(payload, nil); err != nil {
+			return nil, fmt.Errorf("%w: zstd: %w", ErrPayload, err)
+		}
+	case bytes.HasPrefix(payload, gzipMagic):
+		r, err := gzip.NewReader(bytes.NewReader(payload))
+		if err != nil {
+			return nil, fmt.Errorf("%w: gzip: %w", ErrPayload, err)
+		}
+		var b bytes.Buffer
+		if _, err := b.ReadFrom(&bounded{r, PayloadMax}); err != nil {
+			return nil, fmt.Errorf("%w: gzip: %w", ErrPayload, err)
+		}
+		text = b.Bytes()
+	}
+	lines := make([][]byte, 0, bytes.Count(text, []byte{'\n'})+1)
+	for line := range bytes.SplitSeq(text, []byte{'\n'}) {
+		line = bytes.TrimSuffix(line, []byte{'\r'})
+		if len(line) > 0 {
+			lines = append(lines, line)
+		}
+	}
+	return lines, nil
+}
+
+type bounded struct {
+	r    *gzip.Reader
+	left int
+}
+
+var errTooLarge = errors.New("payload too large when decompressed")
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errTooLarge
+	}
+	n, err := b.r.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err //nolint:wrapcheck // io.Reader
+}
+
+// Judge heads a judge task: the epoch in which its records were found to be
+// duplicates, and the seq of that charge.
+type Judge struct {
+	Epoch int64 `json:"epoch"`
+	Seq   int64 `json:"seq"`
+}
+
+// EncodeJudge puts the head in front of the records.
+func (c *Codec) EncodeJudge(j Judge, lines [][]byte) ([]byte, error) {
+	head, err := json.Marshal(j)
+	if err != nil {
+		return nil, fmt.Errorf("judge task: %w", err)
+	}
+	return c.Encode(append([][]byte{head}, lines...)), nil
+}
+
+// DecodeJudge takes it apart.
+func (c *Codec) DecodeJudge(payload []byte) (Judge, [][]byte, error) {
+	var j Judge
+	lines, err := c.Decode(payload)
+	if err != nil {
+		return j, nil, err
+	}
+	if len(lines) == 0 || json.Unmarshal(lines[0], &j) != nil {
+		return j, nil, fmt.Errorf("%w: no head", ErrPayload)
+	}
+	return j, lines[1:], nil
+}

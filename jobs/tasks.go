@@ -1,0 +1,83 @@
+package jobs
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+)
+
+// Task types.
+const (
+	TypeIngest  = "usage:ingest"    // payload: records, see Encode
+	TypeJudge   = "usage:judge"     // payload: a Judge and records
+	TypeRefund  = "usage:refund"    // payload: records of kind refund
+	TypeSuspend = "account:suspend" // payload: StateChange
+	TypeResume  = "account:resume"  // payload: StateChange
+	TypeAlert   = "account:alert"   // payload: Alert
+	TypeReport  = "report:run"      // payload: the report run's id
+)
+
+// Queues that aren't sharded.
+const (
+	QueueSuspensions = "suspensions"
+	QueueReports     = "reports"
+)
+
+// IngestShards is how many ingest queues there are unless said otherwise: one
+// asynq server dequeues at most about 7,000 tasks/s, and one of four polled by
+// a server costs little.
+const IngestShards = 4
+
+// IngestQueue is the name of an ingest queue.
+func IngestQueue(shard int) string { return "ingest-" + strconv.Itoa(shard) }
+
+// ShardOf spreads tasks by their id, so that a follow-up has a fixed place.
+func ShardOf(task string, shards int) int {
+	h := uint32(2166136261)
+	for i := range len(task) {
+		h = (h ^ uint32(task[i])) * 16777619
+	}
+	return int(h % uint32(max(shards, 1))) //nolint:gosec // few shards
+}
+
+// RunOf is the run that counts a task's outcome: what stands before the first
+// "." of its id, "" where there is none.
+func RunOf(task string) string {
+	run, _, ok := strings.Cut(task, ".")
+	if !ok {
+		return ""
+	}
+	return run
+}
+
+// endless: infrastructure errors are no failures, so a task is retried without
+// end; only a panic counts (worker).
+const endless = 1 << 30
+
+// Options of every task of ours: its id, its queue, no end to its retries.
+func Options(task, queue string) []asynq.Option {
+	return []asynq.Option{asynq.TaskID(task), asynq.Queue(queue), asynq.MaxRetry(endless), asynq.Timeout(30 * time.Minute)}
+}
+
+// StateChange is the payload of account:suspend and account:resume.
+type StateChange struct {
+	AccountID string `json:"account_id"`
+	ParentID  string `json:"parent_id,omitempty"` // empty for a parent
+	Epoch     int64  `json:"epoch"`
+	Flags     uint16 `json:"flags"` // own, after the change
+	Was       uint16 `json:"was"`   // own, before it
+	At        int64  `json:"at"`    // ms
+}
+
+// Alert is the payload of account:alert.
+type Alert struct {
+	AccountID string `json:"account_id"`
+	ParentID  string `json:"parent_id,omitempty"`
+	Limit     string `json:"limit"` // wallet, budget, credit, monthly_limit
+	Share     int    `json:"share"` // percent
+	Mark      string `json:"mark"`  // period, or number of the top-up
+	Period    string `json:"period"`
+	At        int64  `json:"at"` // ms
+}

@@ -1,0 +1,104 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// Snapshots holds the newest snapshot of accounts and plans, and pushes its
+// live values to Redis whenever a newer one is read.
+type Snapshots struct {
+	ledger  *ledger.Ledger
+	store   *balance.Store
+	clock   clock.Clock
+	current atomic.Pointer[metering.Snapshot]
+	mu      sync.Mutex // one refresh at a time
+}
+
+// NewSnapshots starts with an empty snapshot, number 0: Refresh it.
+func NewSnapshots(l *ledger.Ledger, s *balance.Store, c clock.Clock) *Snapshots {
+	h := &Snapshots{ledger: l, store: s, clock: c}
+	h.current.Store(metering.NewSnapshot(0, nil, nil))
+	return h
+}
+
+// Current never waits.
+func (h *Snapshots) Current() *metering.Snapshot { return h.current.Load() }
+
+// Refresh reads the ledger's newest snapshot if it is newer than the one in
+// hand, pushes what is new to every partition that has a projection, and only
+// then takes it into use. It tells whether there was a newer one.
+func (h *Snapshots) Refresh(ctx context.Context) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	number, err := h.ledger.CatalogNumber(ctx)
+	if err != nil {
+		return false, err
+	}
+	old := h.current.Load()
+	if number <= old.Catalog {
+		return false, nil
+	}
+	next, err := h.ledger.Snapshot(ctx)
+	if err != nil {
+		return false, err
+	}
+	// A first snapshot is pushed whole: a process may have died between the
+	// ledger and Redis, whatever the numbers say.
+	if err := h.push(ctx, next, old.Catalog); err != nil {
+		return false, err
+	}
+	h.current.Store(next)
+	return true, nil
+}
+
+// push brings accounts that are newer than a catalog number to Redis.
+func (h *Snapshots) push(ctx context.Context, s *metering.Snapshot, since int64) error {
+	for p := range h.store.Partitions() {
+		meta, err := h.store.Meta(ctx, p)
+		if errors.Is(err, balance.ErrEmpty) {
+			continue // a rebuild loads everything
+		}
+		if err != nil {
+			return err
+		}
+		if err := h.store.PushSnapshot(ctx, p, meta, s, since, h.clock.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// PushMissing brings accounts to Redis that a partition named as missing.
+func (h *Snapshots) PushMissing(ctx context.Context, p int, meta *balance.Meta, ids []string) error {
+	s := h.Current()
+	var list []*metering.Account
+	for _, id := range ids {
+		a := s.Accounts[id]
+		if a == nil {
+			return fmt.Errorf("account %s is in no snapshot", id)
+		}
+		if !a.IsParent() && !slices.Contains(ids, a.ParentID) {
+			list = append(list, s.Accounts[a.ParentID])
+		}
+		list = append(list, a)
+	}
+	slices.SortStableFunc(list, func(a, b *metering.Account) int {
+		return len(a.ParentID) - len(b.ParentID) // parents have none
+	})
+	return h.store.Push(ctx, p, meta, 0, list, h.clock.Now())
+}
+
+// Months around now of one account's parent.
+func (h *Snapshots) Months(a *metering.Account) balance.Months {
+	return balance.MonthsAround(a.Calendar, h.clock.Now())
+}

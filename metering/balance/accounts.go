@@ -1,0 +1,289 @@
+package balance
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// live is what push.lua takes of an account.
+type live struct {
+	ID     string `json:"id"`
+	Parent string `json:"par"`
+	Mode   string `json:"mode"`
+	Source string `json:"src"`
+	Limit  string `json:"lim"`
+	Ceil   string `json:"ceil"`
+	Alerts string `json:"alerts"`
+	// Channels: "*" all, else comma-separated.
+	Channels string `json:"ch"`
+	Closed   string `json:"closed"`
+	Catalog  string `json:"cat"`
+}
+
+func liveOf(a *metering.Account) live {
+	l := live{
+		ID: a.ID, Parent: a.ParentID, Mode: string(a.Mode), Source: string(a.Source),
+		Channels: "*", Catalog: strconv.FormatInt(a.Catalog, 10),
+	}
+	if a.MonthlyLimit != nil {
+		l.Limit = strconv.FormatInt(int64(*a.MonthlyLimit), 10)
+	}
+	if a.CreditLimit != nil && a.IsParent() && a.Mode == metering.Postpaid {
+		l.Ceil = strconv.FormatInt(int64(*a.CreditLimit), 10)
+	}
+	shares := make([]string, len(a.Alerts))
+	for i, s := range a.Alerts {
+		shares[i] = strconv.Itoa(s)
+	}
+	l.Alerts = strings.Join(shares, ",")
+	if n := len(a.Channels); n > 0 && a.Channels[n-1].Channels != nil {
+		l.Channels = strings.Join(a.Channels[n-1].Channels, ",")
+	}
+	if a.ClosedAt != nil {
+		l.Closed = "1"
+	}
+	return l
+}
+
+// pushMax bounds the accounts of one push: a script blocks Redis.
+const pushMax = 200
+
+// Push makes the accounts' live values stand in the partition, parents before
+// their sub-accounts, and raises its catalog number (0: leaves it).
+func (s *Store) Push(ctx context.Context, p int, meta *Meta, catalog int64, accounts []*metering.Account, now time.Time) error {
+	for start := 0; start == 0 || start < len(accounts); start += pushMax {
+		page := accounts[min(start, len(accounts)):min(start+pushMax, len(accounts))]
+		list := make([]live, 0, len(page))
+		args := []any{meta.Epoch, 0, nil, 0}
+		parents := map[string]bool{}
+		for _, a := range page {
+			list = append(list, liveOf(a))
+			if !parents[a.Parent()] {
+				parents[a.Parent()] = true
+				args = MonthsAround(a.Calendar, now).append(append(args, a.Parent()))
+			}
+		}
+		doc, err := json.Marshal(list)
+		if err != nil {
+			return fmt.Errorf("push accounts: %w", err)
+		}
+		if start+pushMax >= len(accounts) {
+			args[1] = catalog
+		}
+		args[2], args[3] = doc, len(parents)
+		if _, err := s.run(ctx, "push", []string{keyMeta(p)}, args...); err != nil {
+			return fmt.Errorf("push accounts: %w", err)
+		}
+	}
+	return nil
+}
+
+// PushSnapshot pushes a partition's accounts that changed after a catalog
+// number (-1: all), parents first. A changed sub-account brings its parent
+// along: states need both.
+func (s *Store) PushSnapshot(ctx context.Context, p int, meta *Meta, snap *metering.Snapshot, since int64, now time.Time) error {
+	var list []*metering.Account
+	for _, parent := range snap.Parents {
+		if s.PartitionOf(parent) != p {
+			continue
+		}
+		at, a := len(list), snap.Accounts[parent]
+		changed := a.Catalog > since
+		list = append(list, a)
+		for _, id := range snap.Subs[parent] {
+			if sub := snap.Accounts[id]; sub.Catalog > since {
+				list = append(list, sub)
+				changed = true
+			}
+		}
+		if !changed {
+			list = list[:at]
+		}
+	}
+	return s.Push(ctx, p, meta, snap.Catalog, list, now)
+}
+
+// MonthsAround an instant: the month before, its own, the next.
+func MonthsAround(c *metering.Calendar, now time.Time) Months {
+	cur := c.Of(now)
+	return Months{c.Of(cur.Start.Add(-time.Millisecond)), cur, c.Of(cur.End)}
+}
+
+// State is an account's live state.
+type State struct {
+	ID       string
+	ParentID string
+	Held     bool // the partition holds it
+	Own      metering.Flags
+	Parent   metering.Flags // the parent's own, all of them
+	Source   metering.Source
+	Closed   bool
+	Channels string // "*" all, else comma-separated
+	// Epoch rises with every change of the account's state.
+	Epoch int64
+	// FlagsUntil: monthly flags end then (ms), for the own and the parent's.
+	OwnUntil, ParentUntil int64
+	Balance               metering.Micros
+	Used                  map[string]metering.Micros // by booked period
+	Quiet                 bool                       // suspended from birth, never told
+	ClosedThrough         string                     // parent: newest closed period
+}
+
+// Flags that hold at the instant now (ms): monthly ones end with their period.
+func (st *State) Flags(now int64) (own, inherited metering.Flags) {
+	own, parent := st.Own, st.Parent
+	if st.OwnUntil > 0 && now >= st.OwnUntil {
+		own &^= metering.FlagsMonthly
+	}
+	if st.ParentUntil > 0 && now >= st.ParentUntil {
+		parent &^= metering.FlagsMonthly
+	}
+	if st.ParentID == "" {
+		return own, 0
+	}
+	return own, parent.Inherited(st.Source)
+}
+
+// epochSpan separates projection epochs within an account's epoch.
+const epochSpan = 1_000_000_000
+
+// State reads one account. Held is false if the partition doesn't know it.
+func (s *Store) State(ctx context.Context, id string) (*State, error) {
+	// Which partition holds it isn't known without its parent: with one
+	// partition it is the only one, else each is asked.
+	for p := range s.partitions {
+		st, err := s.stateIn(ctx, p, id)
+		if err != nil || st.Held {
+			return st, err
+		}
+	}
+	return &State{ID: id}, nil
+}
+
+func (s *Store) stateIn(ctx context.Context, p int, id string) (*State, error) {
+	pipe := s.rdb.Pipeline()
+	own := pipe.HGetAll(ctx, keyAccount(p, id))
+	ep := pipe.HGet(ctx, keyMeta(p), "epoch")
+	if _, err := pipe.Exec(ctx); err != nil && own.Err() != nil {
+		return nil, fmt.Errorf("read the account's state: %w", err)
+	}
+	v := own.Val()
+	if _, ok := v["par"]; !ok {
+		return &State{ID: id}, nil
+	}
+	epoch, err := strconv.ParseInt(ep.Val(), 10, 64)
+	if err != nil {
+		return nil, ErrEmpty
+	}
+	st := stateOf(id, v)
+	st.Epoch += epoch * epochSpan
+	if st.ParentID == "" {
+		return st, nil
+	}
+	pv, err := s.rdb.HMGet(ctx, keyAccount(p, st.ParentID), "f", "n", "fe").Result()
+	if err != nil {
+		return nil, fmt.Errorf("read the parent's state: %w", err)
+	}
+	st.Parent = metering.Flags(num(pv[0])) //nolint:gosec // six bits
+	st.Epoch += num(pv[1])
+	st.ParentUntil = num(pv[2])
+	return st, nil
+}
+
+func stateOf(id string, v map[string]string) *State {
+	n := func(f string) int64 { x, _ := strconv.ParseInt(v[f], 10, 64); return x }
+	st := &State{
+		ID: id, ParentID: v["par"], Held: true, Own: metering.Flags(n("f")), //nolint:gosec // six bits
+		Source: metering.Source(v["src"]), Closed: v["closed"] == "1", Channels: v["ch"], Epoch: n("n"),
+		OwnUntil: n("fe"), Balance: metering.Micros(n("bal")), Quiet: v["quiet"] == "1", ClosedThrough: v["thr"],
+		Used: map[string]metering.Micros{},
+	}
+	for f, x := range v {
+		if period, ok := strings.CutPrefix(f, "u:"); ok {
+			u, _ := strconv.ParseInt(x, 10, 64)
+			st.Used[period] = metering.Micros(u)
+		}
+	}
+	return st
+}
+
+// AccountEpoch of a fact: projection epoch, own counter, parent's counter.
+func AccountEpoch(projection, own, parent int64) int64 { return projection*epochSpan + own + parent }
+
+// Projection is what the partition holds of some accounts, at Seq.
+type Projection struct {
+	Epoch, Seq, Corr int64
+	States           map[string]*State // only those held
+}
+
+// Read reads the accounts' projection in one script.
+func (s *Store) Read(ctx context.Context, p int, ids []string) (*Projection, error) {
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id
+	}
+	v, err := s.run(ctx, "read", []string{keyMeta(p)}, args...)
+	if err != nil {
+		return nil, err
+	}
+	pr := &Projection{Epoch: num(v[1]), Seq: num(v[2]), Corr: num(v[3]), States: map[string]*State{}}
+	for i, id := range ids {
+		pairs, _ := v[4+i].([]any)
+		m := make(map[string]string, len(pairs)/2)
+		for k := 0; k+1 < len(pairs); k += 2 {
+			m[str(pairs[k])] = str(pairs[k+1])
+		}
+		if _, ok := m["par"]; ok {
+			pr.States[id] = stateOf(id, m)
+		}
+	}
+	return pr, nil
+}
+
+// Drift is what a field of the projection lacks against the ledger.
+type Drift struct {
+	Account string
+	Field   string // "bal" or "u:<period>"
+	Delta   metering.Micros
+}
+
+// Heal adds the drifts of one parent's accounts, unless the epoch or the
+// correction number has moved since the snapshot (ErrEpoch, ErrMoved).
+func (s *Store) Heal(ctx context.Context, p int, epoch, corr int64, months Months, drifts []Drift) error {
+	args := months.append([]any{epoch, corr})
+	for _, d := range drifts {
+		args = append(args, d.Account, d.Field, int64(d.Delta))
+	}
+	_, err := s.run(ctx, "heal", []string{keyMeta(p)}, args...)
+	return err
+}
+
+// Roll judges the accounts of one parent anew for its current month.
+func (s *Store) Roll(ctx context.Context, p int, meta *Meta, months Months, accounts []string) error {
+	for start := 0; start < len(accounts); start += pushMax {
+		args := months.append([]any{meta.Epoch})
+		for _, id := range accounts[start:min(start+pushMax, len(accounts))] {
+			args = append(args, id)
+		}
+		if _, err := s.run(ctx, "roll", []string{keyMeta(p)}, args...); err != nil {
+			return fmt.Errorf("roll the month: %w", err)
+		}
+	}
+	return nil
+}
+
+// Close makes the parent's months up to period take no more records. It
+// returns the seq at which that came to be.
+func (s *Store) Close(ctx context.Context, p int, meta *Meta, parent, period string) (int64, error) {
+	v, err := s.run(ctx, "close", []string{keyMeta(p)}, meta.Epoch, parent, period)
+	if err != nil {
+		return 0, fmt.Errorf("close the month: %w", err)
+	}
+	return num(v[1]), nil
+}

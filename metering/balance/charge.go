@@ -1,0 +1,307 @@
+package balance
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dchest/siphash"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// Months are the three around now of a parent: the one before, the current,
+// the next. A script picks the one that Redis's clock is in.
+type Months [3]metering.Period
+
+// Item is one record to be charged.
+type Item struct {
+	Line       int // in the task's payload
+	Identity   metering.Identity
+	Account    string
+	Parent     string
+	Purse      string // account whose balance it takes from, empty: none
+	Period     string // of its occurred_at
+	Amount     metering.Micros
+	OccurredAt int64 // ms
+
+	// Set by NewCall.
+	Group int
+	hash  uint64
+}
+
+// Call is one call of charge.lua.
+type Call struct {
+	Task  string
+	Lines int    // of the payload
+	Items []Item // sorted by dedup bucket
+	Rated []byte // kept with the answer, opaque here
+	Rest  string // outcome of the lines that aren't charged, "" where there is none
+
+	Found    []byte // per item: '1' found, '0' not, '-' not looked up; nil before a lookup
+	LookedAt int64  // Redis's time before the lookups, ms
+	Force    bool   // charge although the identities stand in their sets
+	S        int64  // with Force: the seq that was judged
+
+	groups  []group
+	parents []string
+	months  map[string]Months
+	meta    *Meta
+}
+
+type group struct {
+	account, parent, purse, period string
+	sum                            int64
+}
+
+// Reply of a charge: what the answer under the task's id says.
+type Reply struct {
+	State   ReplyState
+	Seq     int64
+	Outcome string   // per line, see the outcome bytes
+	Booked  []string // per group; empty for a marker
+	Rated   []byte   // only for an answer that was held before
+}
+
+// ReplyState says which of the answers it is.
+type ReplyState int
+
+// The states of a task's answer.
+const (
+	Charged ReplyState = iota // by this call
+	Held                      // an open answer of an earlier attempt
+	Marked                    // settled before
+	Done                      // finished before
+)
+
+// Outcome bytes.
+const (
+	OutcomeNew       = 'n'
+	OutcomeDuplicate = 'd'
+	OutcomeReversed  = 'x'
+	OutcomeRefused   = 'q'
+	OutcomeWaiting   = 'w'
+	OutcomeCopy      = 'c' // of a line before it, to be judged
+	OutcomeNone      = '.' // another slice's
+)
+
+// exactMax is the largest integer that a Lua number holds exactly.
+const exactMax = 1 << 53
+
+// NewCall groups the items and sorts them by bucket. Two items of one call
+// must not have the same identity.
+func NewCall(task string, lines int, items []Item, months map[string]Months, meta *Meta) *Call {
+	c := &Call{Task: task, Lines: lines, Items: items, months: months, meta: meta}
+	index := map[group]int{}
+	var last group
+	lastIndex := -1
+	for i := range items {
+		it := &items[i]
+		it.hash = identityHash(meta, it.Identity)
+		key := group{account: it.Account, parent: it.Parent, purse: it.Purse, period: it.Period}
+		if key != last || lastIndex < 0 {
+			g, ok := index[key]
+			if !ok {
+				g = len(c.groups)
+				index[key] = g
+				c.groups = append(c.groups, key)
+			}
+			last, lastIndex = key, g
+		}
+		it.Group = lastIndex
+		c.groups[lastIndex].sum += int64(it.Amount)
+	}
+	buckets := uint64(meta.Buckets)
+	slices.SortFunc(items, func(a, b Item) int {
+		ba, bb := a.hash%buckets, b.hash%buckets
+		switch {
+		case ba < bb:
+			return -1
+		case ba > bb:
+			return 1
+		}
+		return a.Line - b.Line
+	})
+	return c
+}
+
+// identityHash is the keyed hash that the dedup sets hold.
+func identityHash(m *Meta, id metering.Identity) uint64 {
+	buf := make([]byte, 0, 256)
+	buf = append(buf, id.AccountID...)
+	buf = append(buf, 0)
+	buf = append(buf, id.Kind...)
+	buf = append(buf, 0)
+	buf = append(buf, id.ID...)
+	return siphash.Hash(m.key0, m.key1, buf)
+}
+
+// Charge runs charge.lua. Besides the guard's errors: *MissingError,
+// *ColdError, *OverflowError, ErrCatalog, ErrFull, ErrStale, ErrAgain,
+// ErrRestart.
+func (s *Store) Charge(ctx context.Context, p int, catalog int64, c *Call) (*Reply, error) {
+	args, err := c.args(catalog)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.run(ctx, "charge", []string{keyMeta(p), keyTask(p, c.Task)}, args...)
+	if err != nil {
+		return nil, err
+	}
+	switch kind := str(v[0]); {
+	case kind == "done":
+		return &Reply{State: Done}, nil
+	case kind == "mark" && len(v) == 3:
+		return &Reply{State: Marked, Seq: num(v[1]), Outcome: str(v[2])}, nil
+	case kind == "ok" && len(v) == 5:
+		return &Reply{State: Charged, Seq: num(v[1]), Outcome: str(v[2]), Booked: strings.Split(str(v[3]), ",")}, nil
+	case kind == "open" && len(v) == 5:
+		return &Reply{State: Held, Seq: num(v[1]), Outcome: str(v[2]), Booked: strings.Split(str(v[3]), ","), Rated: []byte(str(v[4]))}, nil
+	case kind == "cold" && len(v) > 2:
+		e := &ColdError{Now: num(v[1])}
+		for _, i := range v[2:] {
+			e.Items = append(e.Items, int(num(i))-1)
+		}
+		return nil, e
+	default:
+		return nil, fmt.Errorf("script charge: unknown answer %q", kind)
+	}
+}
+
+// Peek returns the answer that a task holds, nil if it holds none.
+func (s *Store) Peek(ctx context.Context, p int, task string) (*Reply, error) {
+	v, err := s.rdb.HMGet(ctx, keyTask(p, task), "k", "s", "o", "g", "r").Result()
+	if err != nil {
+		return nil, fmt.Errorf("read the task's answer: %w", err)
+	}
+	r := &Reply{Seq: num(v[1]), Outcome: str(v[2])}
+	switch str(v[0]) {
+	case "o":
+		r.State, r.Booked, r.Rated = Held, strings.Split(str(v[3]), ","), []byte(str(v[4]))
+	case "m":
+		r.State = Marked
+	case "d":
+		r.State = Done
+	default:
+		return nil, nil //nolint:nilnil // no answer is an answer
+	}
+	return r, nil
+}
+
+// args lays the call out as charge.lua's header says.
+func (c *Call) args(catalog int64) ([]any, error) {
+	accounts, accountIndex := c.accounts()
+	parentIndex := make(map[string]int, len(c.parents))
+	args := make([]any, 18, 24+len(accounts)+len(c.groups)*5+len(c.Items)+len(c.Items)*2)
+	for _, id := range accounts {
+		args = append(args, id)
+	}
+	for i, id := range c.parents {
+		parentIndex[id] = i + 1
+		months, ok := c.months[id]
+		if !ok {
+			return nil, fmt.Errorf("charge %s: no months for a parent", c.Task)
+		}
+		args = append(args, accountIndex[id])
+		args = months.append(args)
+	}
+	for _, g := range c.groups {
+		args = append(args, accountIndex[g.account], parentIndex[g.parent], accountIndex[g.purse], g.period, g.sum)
+	}
+	args, runs := c.appendRuns(args)
+	packed, big, oldest := c.pack()
+	mode := ""
+	switch {
+	case c.Force:
+		mode = "force"
+	case c.Found != nil:
+		mode = "found"
+	}
+	copy(args, []any{
+		c.meta.Epoch, catalog, c.Task, mode, c.S, c.LookedAt, len(accounts), len(c.parents), len(c.groups),
+		runs, c.Lines, packed, c.Rated, c.Found, big, oldest, c.meta.generation(), c.Rest,
+	})
+	return args, nil
+}
+
+// accounts that the call touches, with the parents among them, in the order in
+// which states are judged.
+func (c *Call) accounts() ([]string, map[string]int) {
+	var list []string
+	index := map[string]int{"": 0}
+	add := func(id string) {
+		if _, ok := index[id]; !ok {
+			list = append(list, id)
+			index[id] = len(list)
+		}
+	}
+	seen := map[string]bool{}
+	c.parents = c.parents[:0]
+	for _, g := range c.groups {
+		add(g.account)
+		add(g.purse)
+		add(g.parent)
+		if !seen[g.parent] {
+			seen[g.parent] = true
+			c.parents = append(c.parents, g.parent)
+		}
+	}
+	return list, index
+}
+
+// append adds name, start and end of each month.
+func (m Months) append(args []any) []any {
+	for _, p := range m {
+		args = append(args, p.Name, p.Start.UnixMilli(), p.End.UnixMilli())
+	}
+	return args
+}
+
+// runMax bounds how many hashes one set is asked for at once: Lua's stack.
+const runMax = 4000
+
+func (c *Call) appendRuns(args []any) ([]any, int) {
+	runs, buckets := 0, uint64(c.meta.Buckets)
+	for i := 0; i < len(c.Items); {
+		b := c.Items[i].hash % buckets
+		j := i + 1
+		for j < len(c.Items) && j-i < runMax && c.Items[j].hash%buckets == b {
+			j++
+		}
+		args = append(args, b, j-i)
+		for _, it := range c.Items[i:j] {
+			args = append(args, int64(it.hash)) //nolint:gosec // sets hold signed integers
+		}
+		runs++
+		i = j
+	}
+	return args, runs
+}
+
+// pack is ARGV 12, with the amounts that a double can't hold and the oldest
+// occurred_at.
+func (c *Call) pack() (packed []byte, big string, oldest int64) {
+	packed = make([]byte, 0, 24*len(c.Items))
+	oldest = math.MaxInt64
+	var sb strings.Builder
+	for i, it := range c.Items {
+		amount := it.Amount
+		if amount > exactMax || amount < -exactMax {
+			if sb.Len() > 0 {
+				sb.WriteByte(',')
+			}
+			sb.WriteString(strconv.Itoa(i+1) + "=" + strconv.FormatInt(int64(amount), 10))
+			amount = 0
+		}
+		packed = binary.LittleEndian.AppendUint32(packed, uint32(it.Line))  //nolint:gosec // lines of a task
+		packed = binary.LittleEndian.AppendUint32(packed, uint32(it.Group)) //nolint:gosec // groups of a call
+		packed = binary.LittleEndian.AppendUint64(packed, math.Float64bits(double(int64(amount))))
+		packed = binary.LittleEndian.AppendUint64(packed, math.Float64bits(double(it.OccurredAt)))
+		oldest = min(oldest, it.OccurredAt)
+	}
+	return packed, sb.String(), oldest
+}

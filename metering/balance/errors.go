@@ -1,0 +1,76 @@
+package balance
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// What a script refuses, for callers that branch. None of them has changed
+// anything.
+var (
+	// ErrEmpty: the partition has no projection; a rebuild makes one.
+	ErrEmpty = errors.New("redis holds no projection: it is made by `meterd up`, `meterd worker` or `meterd rebuild`")
+	// ErrReplid: Redis restarted, or isn't the one that answered before.
+	ErrReplid = errors.New("redis restarted or failed over since the projection was made")
+	// ErrEpoch: the caller's projection epoch is over.
+	ErrEpoch = errors.New("the projection epoch has changed")
+	// ErrCatalog: the caller's snapshot is older than the applied accounts.
+	ErrCatalog = errors.New("the snapshot of accounts is out of date")
+	// ErrFull: too many answers are open; the store must catch up first.
+	ErrFull = errors.New("too many charges wait for ClickHouse; ingest goes on when they are stored")
+	// ErrClock: Redis's clock and this machine's are a month apart.
+	ErrClock = errors.New("redis's clock is outside the months around this machine's: set the clocks")
+	// ErrStale: a lookup took longer than it may be believed.
+	ErrStale = errors.New("the lookup in ClickHouse is more than a minute old")
+	// ErrAgain: a forced charge must be judged again.
+	ErrAgain = errors.New("a newer forced charge stands")
+	// ErrRestart: a forced charge's identity has left its set.
+	ErrRestart = errors.New("the identity is no longer in its dedup set")
+	// ErrGone: the answer isn't held under this seq.
+	ErrGone = errors.New("the answer is no longer held by this task")
+	// ErrOpen: a copy of the task holds an open answer.
+	ErrOpen = errors.New("a copy of the task is still open")
+	// ErrMoved: a correction came between a snapshot and its heal.
+	ErrMoved = errors.New("the projection was corrected meanwhile")
+	// ErrReference: the reference was used for another transfer.
+	ErrReference = errors.New("the reference was already used for another transfer")
+	// ErrRange: the balance would leave the range of 64 bits.
+	ErrRange = errors.New("the balance would grow beyond what can be kept")
+)
+
+// MissingError names accounts that the partition doesn't hold yet: push them
+// and call again.
+type MissingError struct{ Accounts []string }
+
+// Error implements error.
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%d accounts are not in the projection yet", len(e.Accounts))
+}
+
+// ColdError lists items whose identity must be looked up in the ledger.
+type ColdError struct {
+	Now   int64 // Redis's time, ms, to be handed back with the lookups
+	Items []int // indexes into Call.Items
+}
+
+// Error implements error.
+func (e *ColdError) Error() string { return fmt.Sprintf("%d identities are cold", len(e.Items)) }
+
+// OverflowError names the groups of a call whose sums would leave 64 bits.
+type OverflowError struct{ Groups []int }
+
+// Error implements error.
+func (e *OverflowError) Error() string { return "a sum would overflow" }
+
+// ShortError: the purse holds less than the transfer needs.
+type ShortError struct {
+	Account string
+	balance metering.Micros
+}
+
+// Error implements error. It names no amount: errors leak.
+func (e *ShortError) Error() string {
+	return fmt.Sprintf("%s has less available than that", e.Account)
+}

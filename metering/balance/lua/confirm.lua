@@ -1,0 +1,9 @@
+-- confirm.lua: the transfer's row is in the ledger; its answer closes.
+-- KEYS 1 {pNN}:meta  2 {pNN}:t:transfer:<reference>
+-- ARGV 1 epoch in which it was applied  2 reference
+-- RETURN {"ok"} | guard's refusals ({"epoch"}: apply it again, it may be lost)
+local m, refusal = guard(ARGV[1])
+if not m then return refusal end
+redis.call('DEL', KEYS[2])
+redis.call('ZREM', TAG .. ':open', 'transfer:' .. ARGV[2])
+return {'ok'}

@@ -1,0 +1,18 @@
+-- heal.lua: adds what the ledger holds and the projection doesn't.
+-- KEYS 1 {pNN}:meta
+-- ARGV 1 epoch  2 correction number of the snapshot  3..11 the parent's three months
+--      12.. account, field (bal | u:<period>), delta
+-- RETURN {"ok"} | {"moved"} another heal or reversal came between | {"clock"} | guard's refusals
+local m, refusal = guard(ARGV[1])
+if not m then return refusal end
+if m.corr ~= ARGV[2] then return {'moved'} end
+local period, finish = current(3)
+if not period then return {'clock'} end
+for i = 12, #ARGV, 3 do
+  local v = incr(akey(ARGV[i]), ARGV[i + 1], ARGV[i + 2])
+  local a = account(ARGV[i])
+  if ARGV[i + 1] == 'bal' then a.bal = v end
+end
+redis.call('HINCRBY', KEYS[1], 'corr', 1)
+for i = 12, #ARGV, 3 do evaluate(account(ARGV[i]), period, finish, 'reconcile') end
+return {'ok'}

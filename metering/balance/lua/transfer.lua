@@ -1,0 +1,48 @@
+-- transfer.lua: moves money between two purses, once for each reference.
+-- KEYS 1 {pNN}:meta  2 {pNN}:r:<reference>
+-- ARGV 1 epoch  2 reference  3 content hash  4 amount, micro-units, > 0
+--      5 from account ("": outside)  6 to account ("": outside)
+--      7 "1": refuse where from would fall below zero
+--      8 "1": the whole of from's balance, either sign, instead of 4
+--      9 "1": to starts anew for its alerts (a top-up, an allocation)
+--      10 the row, for the outbox  11.. the parent's three months (name, start, end)
+-- RETURN {"ok"|"again", seq, booked, at, amount, from's balance, to's balance, epoch}
+--        {"conflict"} the reference has other content  {"short", balance}  {"overflow"}
+--        {"accounts", id…}  {"clock"} | guard's refusals
+local m, refusal = guard(ARGV[1])
+if not m then return refusal end
+local from, to = ARGV[5] ~= '' and account(ARGV[5]), ARGV[6] ~= '' and account(ARGV[6])
+local missing = {'accounts'}
+if ARGV[5] ~= '' and not from then missing[#missing + 1] = ARGV[5] end
+if ARGV[6] ~= '' and not to then missing[#missing + 1] = ARGV[6] end
+if #missing > 1 then return missing end
+local bals = {from and from.bal or '', to and to.bal or '', m.epoch}
+local held = redis.call('HMGET', KEYS[2], 'hash', 'seq', 'booked', 'at', 'amount', 'epoch')
+if held[1] then
+  if held[1] ~= ARGV[3] then return {'conflict'} end
+  return {'again', held[2], held[3], held[4], held[5], bals[1], bals[2], held[6]}
+end
+local period, finish = current(11)
+if not period then return {'clock'} end
+local amount = ARGV[4]
+if ARGV[8] == '1' then amount = from.bal end
+if ARGV[7] == '1' and not ge(from.bal, amount) then return {'short', from.bal} end
+local far = tonumber(amount)
+if from and math.abs(tonumber(from.bal) - far) > RANGE or to and math.abs(tonumber(to.bal) + far) > RANGE then return {'overflow'} end
+local task = 'transfer:' .. ARGV[2]
+local seq = take(m, task)
+redis.call('HSET', TAG .. ':t:' .. task, 'k', 'o', 's', seq, 'c', 0, 'at', int(NOW))
+redis.call('HSET', KEYS[2], 'hash', ARGV[3], 'seq', seq, 'booked', period, 'at', int(NOW), 'amount', amount, 'epoch', m.epoch)
+if from then from.bal = incr(akey(from.id), 'bal', neg(amount)) end
+if to then
+  to.bal = incr(akey(to.id), 'bal', amount)
+  if ARGV[9] == '1' then
+    set(to, 'base', to.bal)
+    to.tn = incr(akey(to.id), 'tn', 1)
+    set(to, 'as', '')
+  end
+end
+redis.call('XADD', TAG .. ':outbox', '*', 'k', 'transfer', 'row', ARGV[10], 'seq', seq, 'booked', period, 'at', int(NOW), 'amount', amount)
+if from then evaluate(from, period, finish, 'transfer') end
+if to then evaluate(to, period, finish, 'transfer') end
+return {'ok', seq, period, int(NOW), amount, from and from.bal or '', to and to.bal or '', m.epoch}

@@ -1,0 +1,104 @@
+package balance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Fact is one entry of the outbox: a change of state, a transfer, an alert.
+type Fact struct {
+	ID     string // of the stream
+	Fields map[string]string
+}
+
+// Facts reads the oldest n that haven't been relayed.
+func (s *Store) Facts(ctx context.Context, p, n int) ([]Fact, error) {
+	msgs, err := s.rdb.XRangeN(ctx, keyOutbox(p), "-", "+", int64(n)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read the outbox: %w", err)
+	}
+	out := make([]Fact, 0, len(msgs))
+	for _, m := range msgs {
+		f := Fact{ID: m.ID, Fields: make(map[string]string, len(m.Values))}
+		for k, v := range m.Values {
+			f.Fields[k] = str(v)
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+// Relayed removes facts that stand in the ledger and the queue.
+func (s *Store) Relayed(ctx context.Context, p int, facts []Fact) error {
+	ids := make([]string, len(facts))
+	for i, f := range facts {
+		ids[i] = f.ID
+	}
+	if err := s.rdb.XDel(ctx, keyOutbox(p), ids...).Err(); err != nil {
+		return fmt.Errorf("trim the outbox: %w", err)
+	}
+	return nil
+}
+
+// HookApplied is the newest epoch that an account's hooks were told, and what.
+func (s *Store) HookApplied(ctx context.Context, p int, account string) (epoch int64, told string, err error) {
+	v, err := s.rdb.HMGet(ctx, keyHook(p, account), "epoch", "told").Result()
+	if err != nil {
+		return 0, "", fmt.Errorf("read the hook's epoch: %w", err)
+	}
+	return num(v[0]), str(v[1]), nil
+}
+
+// SetHookApplied keeps it.
+func (s *Store) SetHookApplied(ctx context.Context, p int, account string, epoch int64, told string) error {
+	if err := s.rdb.HSet(ctx, keyHook(p, account), "epoch", epoch, "told", told).Err(); err != nil {
+		return fmt.Errorf("keep the hook's epoch: %w", err)
+	}
+	return nil
+}
+
+// Lease takes or keeps a lease under a token; false if another holds it.
+func (s *Store) Lease(ctx context.Context, p int, name, token string, d time.Duration) (bool, error) {
+	key := keyLease(p, name)
+	ok, err := s.rdb.SetNX(ctx, key, token, d).Result()
+	if err != nil {
+		return false, fmt.Errorf("take lease %s: %w", name, err)
+	}
+	if ok {
+		return true, nil
+	}
+	held, err := s.rdb.Get(ctx, key).Result()
+	if errors.Is(err, redis.Nil) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read lease %s: %w", name, err)
+	}
+	if held != token {
+		return false, nil
+	}
+	if err := s.rdb.PExpire(ctx, key, d).Err(); err != nil {
+		return false, fmt.Errorf("keep lease %s: %w", name, err)
+	}
+	return true, nil
+}
+
+// Release gives a lease back if the token still holds it.
+func (s *Store) Release(ctx context.Context, p int, name, token string) error {
+	key := keyLease(p, name)
+	held, err := s.rdb.Get(ctx, key).Result()
+	if err != nil || held != token {
+		return nil //nolint:nilerr // it runs out by itself
+	}
+	return s.rdb.Del(ctx, key).Err()
+}
+
+// Changes delivers the ids of accounts whose state changed, until ctx ends.
+// After a lost connection ids may be missing: readers re-read old entries.
+func (s *Store) Changes(ctx context.Context, p int) *redis.PubSub {
+	return s.rdb.SSubscribe(ctx, channelState(p))
+}

@@ -1,0 +1,141 @@
+package balance
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// Clear ends a partition's projection: every script refuses from the first
+// step on. The counters of runs stay.
+func (s *Store) Clear(ctx context.Context, p int) error {
+	if err := s.rdb.Del(ctx, keyMeta(p)).Err(); err != nil {
+		return fmt.Errorf("end the projection: %w", err)
+	}
+	for _, kind := range []string{":t:*", ":a:*", ":d:*", ":r:*"} {
+		if err := s.unlink(ctx, p, tag(p)+kind); err != nil {
+			return err
+		}
+	}
+	if err := s.rdb.Unlink(ctx, keyOpen(p), keyOutbox(p)).Err(); err != nil {
+		return fmt.Errorf("end the projection: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) unlink(ctx context.Context, p int, pattern string) error {
+	scan := func(ctx context.Context, c redis.UniversalClient) error {
+		it := c.Scan(ctx, 0, pattern, 1000).Iterator()
+		batch := make([]string, 0, 500)
+		flush := func() error {
+			if len(batch) == 0 {
+				return nil
+			}
+			err := c.Unlink(ctx, batch...).Err()
+			batch = batch[:0]
+			return err
+		}
+		for it.Next(ctx) {
+			if batch = append(batch, it.Val()); len(batch) == cap(batch) {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+		if err := it.Err(); err != nil {
+			return err
+		}
+		return flush()
+	}
+	var err error
+	if c, ok := s.rdb.(*redis.ClusterClient); ok {
+		node, nodeErr := c.MasterForKey(ctx, keyMeta(p))
+		if nodeErr != nil {
+			return fmt.Errorf("find the node of partition %d: %w", p, nodeErr)
+		}
+		err = scan(ctx, node)
+	} else {
+		err = scan(ctx, s.rdb)
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", pattern, err)
+	}
+	return nil
+}
+
+// Loaded is an account as the ledger has it.
+type Loaded struct {
+	Account       *metering.Account
+	Balance       metering.Micros
+	Used          map[string]metering.Micros
+	Manual        metering.Flags
+	Silent        bool   // never moved: stays suspended from birth, untold
+	ClosedThrough string // parent: newest closed period
+}
+
+// Load writes it. The projection isn't in use yet.
+func (s *Store) Load(ctx context.Context, p int, l *Loaded) error {
+	quiet := "2" // told once more if it isn't active
+	if l.Silent {
+		quiet = "1"
+	}
+	v := liveOf(l.Account)
+	args := []any{
+		"par", v.Parent, "mode", v.Mode, "src", v.Source, "lim", v.Limit, "ceil", v.Ceil, "alerts", v.Alerts,
+		"ch", v.Channels, "closed", v.Closed, "cat", v.Catalog,
+		"bal", int64(l.Balance), "f", int(l.Manual), "n", 0, "quiet", quiet, "thr", l.ClosedThrough,
+	}
+	for period, used := range l.Used {
+		args = append(args, "u:"+period, int64(used))
+	}
+	if err := s.rdb.HSet(ctx, keyAccount(p, v.ID), args...).Err(); err != nil {
+		return fmt.Errorf("load an account: %w", err)
+	}
+	return nil
+}
+
+// LoadRef writes a used reference.
+func (s *Store) LoadRef(ctx context.Context, p int, ref string, fields map[string]string) error {
+	args := make([]any, 0, 2*len(fields))
+	for k, v := range fields {
+		args = append(args, k, v)
+	}
+	if err := s.rdb.HSet(ctx, keyRef(p, ref), args...).Err(); err != nil {
+		return fmt.Errorf("load a reference: %w", err)
+	}
+	return nil
+}
+
+// NewProjection is what install.lua takes.
+type NewProjection struct {
+	Token   string // of the rebuild's lease
+	Epoch   int64
+	Catalog int64
+	Window  time.Duration
+	Buckets int
+	Key     string        // hex
+	Floor   time.Duration // from now; 0: none
+}
+
+// Install makes the loaded projection usable. ErrMoved: the lease was lost, or
+// another projection stands.
+func (s *Store) Install(ctx context.Context, p int, n NewProjection) error {
+	floor := ""
+	if n.Floor > 0 {
+		floor = strconv.FormatInt(n.Floor.Milliseconds(), 10)
+	}
+	v, err := s.run(ctx, "install", []string{keyMeta(p), keyLease(p, "rebuild")},
+		n.Token, n.Epoch, n.Catalog, n.Window.Milliseconds(), n.Buckets, n.Key, floor)
+	if err != nil {
+		return fmt.Errorf("install the projection: %w", err)
+	}
+	if str(v[0]) == "lost" {
+		return fmt.Errorf("install the projection: %w", ErrMoved)
+	}
+	return nil
+}

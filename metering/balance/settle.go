@@ -1,0 +1,159 @@
+package balance
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// Reversal takes back the charge of a record that the ledger refused for good.
+type Reversal struct {
+	Line    int
+	Account string
+	Parent  string
+	Purse   string // as Item.Purse
+	Booked  string
+	Amount  metering.Micros
+}
+
+// Settle turns the task's answer into a marker, once its rows are stored. It
+// returns the outcome per line.
+func (s *Store) Settle(ctx context.Context, p int, meta *Meta, task string, seq int64, reversed []Reversal, months map[string]Months) (string, error) {
+	parents := map[string]int{}
+	args := []any{meta.Epoch, task, seq, len(reversed), 0}
+	for _, r := range reversed {
+		if _, ok := parents[r.Parent]; !ok {
+			parents[r.Parent] = len(parents) + 1
+			args = months[r.Parent].append(append(args, r.Parent))
+		}
+	}
+	args[4] = len(parents)
+	for _, r := range reversed {
+		args = append(args, r.Account, parents[r.Parent], r.Purse, r.Booked, int64(r.Amount), r.Line)
+	}
+	v, err := s.run(ctx, "settle", []string{keyMeta(p), keyTask(p, task)}, args...)
+	if err != nil {
+		return "", err
+	}
+	return str(v[1]), nil
+}
+
+// Counts is the outcome of a task or of a run.
+type Counts struct {
+	Stored, Duplicates, Quarantined, Waiting int64
+}
+
+// Sum of the outcomes.
+func (c Counts) Sum() int64 { return c.Stored + c.Duplicates + c.Quarantined + c.Waiting }
+
+// Finish marks the task done and counts its outcome for the run. seq is the
+// marker's, 0 where nothing was charged.
+func (s *Store) Finish(ctx context.Context, p int, meta *Meta, task string, seq int64, run string, c Counts) error {
+	marker := ""
+	if seq > 0 {
+		marker = strconv.FormatInt(seq, 10)
+	}
+	_, err := s.run(ctx, "finish", []string{keyMeta(p), keyTask(p, task)},
+		meta.Epoch, task, run, c.Stored, c.Duplicates, c.Quarantined, c.Waiting, marker)
+	return err
+}
+
+// RunCounts is what the partitions have counted for a run.
+func (s *Store) RunCounts(ctx context.Context, run string) (Counts, error) {
+	var c Counts
+	for p := range s.partitions {
+		v, err := s.rdb.HGetAll(ctx, keyRun(p, run)).Result()
+		if err != nil {
+			return c, fmt.Errorf("read the run's counters: %w", err)
+		}
+		n := func(f string) int64 { x, _ := strconv.ParseInt(v[f], 10, 64); return x }
+		c.Stored += n("stored")
+		c.Duplicates += n("duplicates")
+		c.Quarantined += n("quarantined")
+		c.Waiting += n("waiting")
+	}
+	return c, nil
+}
+
+// LowestOpen is the seq of the oldest open answer, 0 if none is open.
+func (s *Store) LowestOpen(ctx context.Context, p int) (int64, error) {
+	z, err := s.rdb.ZRangeWithScores(ctx, keyOpen(p), 0, 0).Result()
+	if err != nil {
+		return 0, fmt.Errorf("read open answers: %w", err)
+	}
+	if len(z) == 0 {
+		return 0, nil
+	}
+	return int64(z[0].Score), nil
+}
+
+// WaitSettled waits until no answer with a seq ≤ upTo is open, at most for
+// patience. It tells whether that came about.
+func (s *Store) WaitSettled(ctx context.Context, p int, upTo int64, patience time.Duration) (bool, error) {
+	const step = 3 * time.Millisecond
+	timer := time.NewTimer(step)
+	defer timer.Stop()
+	for waited := time.Duration(0); ; waited += step {
+		low, err := s.LowestOpen(ctx, p)
+		if err != nil {
+			return false, err
+		}
+		if low == 0 || low > upTo {
+			return true, nil
+		}
+		if waited >= patience {
+			return false, nil
+		}
+		timer.Reset(step)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
+// OpenAnswer is one that waits for its rows.
+type OpenAnswer struct {
+	Task string
+	Seq  int64
+}
+
+// OpenAnswers are all that are open, oldest first.
+func (s *Store) OpenAnswers(ctx context.Context, p int) ([]OpenAnswer, error) {
+	z, err := s.rdb.ZRangeWithScores(ctx, keyOpen(p), 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read open answers: %w", err)
+	}
+	out := make([]OpenAnswer, 0, len(z))
+	for _, e := range z {
+		task, _ := e.Member.(string)
+		out = append(out, OpenAnswer{Task: task, Seq: int64(e.Score)})
+	}
+	return out, nil
+}
+
+// GiveUp ends an answer that has been open for at least age and has no task.
+// ErrGone: it isn't such a one.
+func (s *Store) GiveUp(ctx context.Context, p int, meta *Meta, a OpenAnswer, age time.Duration) error {
+	_, err := s.run(ctx, "giveup", []string{keyMeta(p), keyTask(p, a.Task)}, meta.Epoch, a.Task, a.Seq, age.Milliseconds())
+	return err
+}
+
+// SweepDedup removes the sets of generations that no script asks any more.
+func (s *Store) SweepDedup(ctx context.Context, p int, meta *Meta, now time.Time) error {
+	gen := now.Unix() / meta.generation()
+	for old := gen - 4; old < gen-1; old++ {
+		keys := make([]string, 0, meta.Buckets)
+		for b := range meta.Buckets {
+			keys = append(keys, keyDedup(p, old, b))
+		}
+		if err := s.rdb.Unlink(ctx, keys...).Err(); err != nil {
+			return fmt.Errorf("remove old dedup sets: %w", err)
+		}
+	}
+	return nil
+}

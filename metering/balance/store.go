@@ -1,0 +1,188 @@
+package balance
+
+import (
+	"context"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed lua/*.lua
+var sources embed.FS
+
+// Store calls the scripts.
+type Store struct {
+	rdb        redis.UniversalClient
+	partitions int
+	scripts    map[string]*redis.Script
+}
+
+// New returns a Store over n partitions (0: 1).
+func New(rdb redis.UniversalClient, n int) *Store {
+	s := &Store{rdb: rdb, partitions: max(n, 1), scripts: map[string]*redis.Script{}}
+	lib := source("lib")
+	for _, name := range []string{
+		"adopt", "charge", "close", "confirm", "finish", "giveup", "heal", "install", "manual", "push", "read", "roll", "settle", "transfer",
+	} {
+		s.scripts[name] = redis.NewScript(lib + source(name))
+	}
+	return s
+}
+
+func source(name string) string {
+	b, err := sources.ReadFile("lua/" + name + ".lua")
+	if err != nil {
+		panic(fmt.Sprintf("balance: no script %q", name))
+	}
+	return string(b)
+}
+
+// Partitions is their number.
+func (s *Store) Partitions() int { return s.partitions }
+
+// PartitionOf the parent.
+func (s *Store) PartitionOf(parent string) int { return PartitionOf(parent, s.partitions) }
+
+// Redis is the client that the store uses.
+func (s *Store) Redis() redis.UniversalClient { return s.rdb }
+
+// Meta is what a caller must know of a partition before it charges.
+type Meta struct {
+	Epoch   int64
+	Seq     int64
+	Catalog int64
+	Replid  string // that the projection was made or adopted under
+	Window  time.Duration
+	Buckets int
+	Born    time.Time // when the epoch began, by Redis's clock
+	key0    uint64
+	key1    uint64
+}
+
+// Meta reads a partition's meta; ErrEmpty if there is none.
+func (s *Store) Meta(ctx context.Context, p int) (*Meta, error) {
+	v, err := s.rdb.HGetAll(ctx, keyMeta(p)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", keyMeta(p), err)
+	}
+	if v["epoch"] == "" {
+		return nil, ErrEmpty
+	}
+	n := func(field string) int64 { x, _ := strconv.ParseInt(v[field], 10, 64); return x }
+	m := &Meta{
+		Epoch: n("epoch"), Seq: n("seq"), Catalog: n("catalog"), Replid: v["replid"],
+		Window: time.Duration(n("window")) * time.Millisecond, Buckets: int(n("buckets")),
+		Born: time.UnixMilli(n("born")).UTC(),
+	}
+	key, err := hex.DecodeString(v["key"])
+	if err != nil || len(key) != 16 || m.Buckets < 1 {
+		return nil, fmt.Errorf("%s is damaged (key or buckets): run `meterd rebuild`", keyMeta(p))
+	}
+	for i := range 8 {
+		m.key0 = m.key0<<8 | uint64(key[i])
+		m.key1 = m.key1<<8 | uint64(key[8+i])
+	}
+	return m, nil
+}
+
+// generation is how long a dedup generation lasts: two of them cover the
+// window and an hour.
+func (m *Meta) generation() int64 { return int64((m.Window + time.Hour) / time.Second) }
+
+// run calls a script and turns what it refuses into an error.
+func (s *Store) run(ctx context.Context, name string, keys []string, args ...any) ([]any, error) {
+	v, err := s.scripts[name].Run(ctx, s.rdb, keys, args...).Slice()
+	if err != nil {
+		return nil, fmt.Errorf("script %s: %w", name, err)
+	}
+	if len(v) == 0 {
+		return nil, fmt.Errorf("script %s: empty answer", name)
+	}
+	switch str(v[0]) {
+	case "empty":
+		return nil, ErrEmpty
+	case "replid":
+		return nil, ErrReplid
+	case "epoch":
+		return nil, ErrEpoch
+	case "catalog":
+		return nil, ErrCatalog
+	case "clock":
+		return nil, ErrClock
+	case "full":
+		return nil, ErrFull
+	case "stale":
+		return nil, ErrStale
+	case "again!":
+		return nil, ErrAgain
+	case "restart":
+		return nil, ErrRestart
+	case "gone":
+		return nil, ErrGone
+	case "open!":
+		return nil, ErrOpen
+	case "moved":
+		return nil, ErrMoved
+	case "conflict":
+		return nil, ErrReference
+	case "overflow":
+		e := &OverflowError{}
+		for _, g := range v[1:] {
+			e.Groups = append(e.Groups, int(num(g))-1)
+		}
+		return nil, e
+	case "accounts":
+		e := &MissingError{}
+		for _, id := range v[1:] {
+			e.Accounts = append(e.Accounts, str(id))
+		}
+		return nil, e
+	}
+	return v, nil
+}
+
+func str(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case int64:
+		return strconv.FormatInt(v, 10)
+	}
+	return ""
+}
+
+func num(v any) int64 {
+	switch v := v.(type) {
+	case int64:
+		return v
+	case string:
+		n, _ := strconv.ParseInt(v, 10, 64)
+		return n
+	}
+	return 0
+}
+
+// Replid is Redis's own replication id now.
+func (s *Store) Replid(ctx context.Context, p int) (string, error) {
+	info, err := s.rdb.Info(ctx, "replication").Result()
+	if err != nil {
+		return "", fmt.Errorf("ask redis for its replication id: %w", err)
+	}
+	for line := range strings.SplitSeq(info, "\n") {
+		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "master_replid:"); ok {
+			return id, nil
+		}
+	}
+	return "", fmt.Errorf("redis names no master_replid: is partition %d's node a Redis 4 or newer?", p)
+}
+
+// Adopt takes a restarted Redis for the projection that it holds.
+func (s *Store) Adopt(ctx context.Context, p int, m *Meta, replid string) error {
+	_, err := s.run(ctx, "adopt", []string{keyMeta(p)}, m.Epoch, m.Replid, replid)
+	return err
+}

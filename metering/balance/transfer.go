@@ -1,0 +1,97 @@
+package balance
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// Move is one call of transfer.lua.
+type Move struct {
+	Ref      string
+	Hash     uint64 // of the content
+	Amount   metering.Micros
+	From, To string // accounts, empty: outside
+	NonNeg   bool   // refuse where From would fall below zero
+	All      bool   // the whole balance of From, either sign
+	Fresh    bool   // To's alerts start anew
+	Row      []byte // for the outbox
+	Months   Months
+}
+
+// Moved is what became of it.
+type Moved struct {
+	Applied     bool // false: the reference had been applied before
+	Epoch       int64 // in which it was applied
+	Seq         int64
+	Booked      string
+	At          time.Time
+	Amount      metering.Micros
+	FromBalance metering.Micros
+	ToBalance   metering.Micros
+}
+
+// Transfer applies a move once for its reference. ErrReference: the reference
+// has other content. *ShortError: From holds too little. ErrRange.
+func (s *Store) Transfer(ctx context.Context, p int, meta *Meta, mv *Move) (*Moved, error) {
+	flag := func(b bool) string {
+		if b {
+			return "1"
+		}
+		return ""
+	}
+	args := mv.Months.append([]any{
+		meta.Epoch, mv.Ref, mv.Hash, int64(mv.Amount), mv.From, mv.To, flag(mv.NonNeg), flag(mv.All), flag(mv.Fresh), mv.Row,
+	})
+	v, err := s.run(ctx, "transfer", []string{keyMeta(p), keyRef(p, mv.Ref)}, args...)
+	if err != nil {
+		if _, ok := err.(*OverflowError); ok { //nolint:errorlint // run returns it bare
+			return nil, ErrRange
+		}
+		return nil, err
+	}
+	if str(v[0]) == "short" {
+		return nil, &ShortError{Account: mv.From, balance: metering.Micros(num(v[1]))}
+	}
+	if len(v) != 8 {
+		return nil, fmt.Errorf("script transfer: unknown answer %q", str(v[0]))
+	}
+	return &Moved{
+		Applied: str(v[0]) == "ok", Epoch: num(v[7]), Seq: num(v[1]), Booked: str(v[2]), At: time.UnixMilli(num(v[3])).UTC(),
+		Amount: metering.Micros(num(v[4])), FromBalance: metering.Micros(num(v[5])), ToBalance: metering.Micros(num(v[6])),
+	}, nil
+}
+
+// Confirm closes the transfer's answer once its row is stored. ErrEpoch: it
+// must be applied again.
+func (s *Store) Confirm(ctx context.Context, p int, epoch int64, ref string) error {
+	_, err := s.run(ctx, "confirm", []string{keyMeta(p), keyTask(p, "transfer:"+ref)}, epoch, ref)
+	return err
+}
+
+// Manual is what manual.lua did.
+type Manual struct {
+	Own   metering.Flags
+	Epoch int64
+	At    time.Time
+}
+
+// SetManual sets or lifts a manual suspension's flag.
+func (s *Store) SetManual(ctx context.Context, p int, meta *Meta, account string, flag metering.Flags, set bool, actor, note string, months Months) (*Manual, error) {
+	on := "0"
+	if set {
+		on = "1"
+	}
+	args := months.append([]any{meta.Epoch, account, int(flag), on, actor, note})
+	v, err := s.run(ctx, "manual", []string{keyMeta(p)}, args...)
+	if err != nil {
+		return nil, fmt.Errorf("manual suspension: %w", err)
+	}
+	return &Manual{
+		Own:   metering.Flags(num(v[1])), //nolint:gosec // six bits
+		Epoch: AccountEpoch(meta.Epoch, num(v[2]), num(v[3])),
+		At:    time.UnixMilli(num(v[4])).UTC(),
+	}, nil
+}

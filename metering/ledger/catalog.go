@@ -1,0 +1,87 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// CatalogNumber is the number of the newest apply, 0 before the first.
+func (l *Ledger) CatalogNumber(ctx context.Context) (int64, error) {
+	var n uint64
+	err := l.each(ctx, "catalog_number", nil, func(r driver.Rows) error { return r.Scan(&n) })
+	return int64(n), err //nolint:gosec // counts applies
+}
+
+// Snapshot loads the newest version of every account and plan.
+func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
+	var accounts []*metering.Account
+	var plans []*metering.Plan
+	var newest int64
+	err := l.each(ctx, "catalog", nil, func(r driver.Rows) error {
+		var kind, doc string
+		var number uint64
+		if err := r.Scan(&kind, &doc, &number); err != nil {
+			return err
+		}
+		newest = max(newest, int64(number)) //nolint:gosec // counts applies
+		switch kind {
+		case "account":
+			a := &metering.Account{}
+			if err := json.Unmarshal([]byte(doc), a); err != nil {
+				return fmt.Errorf("stored account: %w", err)
+			}
+			a.Catalog = int64(number) //nolint:gosec // counts applies
+			accounts = append(accounts, a)
+		case "plan":
+			p := &metering.Plan{}
+			if err := json.Unmarshal([]byte(doc), p); err != nil {
+				return fmt.Errorf("stored plan: %w", err)
+			}
+			p.Catalog = int64(number) //nolint:gosec // counts applies
+			plans = append(plans, p)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load accounts and plans: %w", err)
+	}
+	return metering.NewSnapshot(newest, accounts, plans), nil
+}
+
+// SaveCatalog stores new versions of accounts and plans under a number.
+func (l *Ledger) SaveCatalog(ctx context.Context, number int64, accounts []*metering.Account, plans []*metering.Plan, now time.Time) error {
+	n := len(accounts) + len(plans)
+	if n == 0 {
+		return nil
+	}
+	kinds, ids, parents, docs := make([]string, 0, n), make([]string, 0, n), make([]string, 0, n), make([]string, 0, n)
+	add := func(kind, id, parent string, v any) error {
+		doc, err := json.Marshal(v)
+		if err != nil {
+			return fmt.Errorf("store %s %s: %w", kind, id, err)
+		}
+		kinds, ids, parents, docs = append(kinds, kind), append(ids, id), append(parents, parent), append(docs, string(doc))
+		return nil
+	}
+	for _, p := range plans {
+		if err := add("plan", p.ID, "", p); err != nil {
+			return err
+		}
+	}
+	for _, a := range accounts {
+		if err := add("account", a.ID, a.ParentID, a); err != nil {
+			return err
+		}
+	}
+	numbers, at := make([]uint64, n), make([]time.Time, n)
+	for i := range n {
+		numbers[i], at[i] = uint64(number), now //nolint:gosec // counts applies
+	}
+	return l.insertColumns(ctx, "catalog", "kind, id, number, parent_id, doc, applied_at", kinds, ids, numbers, parents, docs, at)
+}

@@ -1,0 +1,5 @@
+// Package ledger is the truth: rows in ClickHouse. It holds the connection,
+// the migrations, the group-commit writer, and one typed caller for each named
+// query of package sql. It decides nothing: what a row says was decided by the
+// charge.
+package ledger

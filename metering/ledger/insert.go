@@ -1,0 +1,109 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// insertColumns sends one insert of whole columns.
+func (l *Ledger) insertColumns(ctx context.Context, table, columns string, data ...any) error {
+	batch, err := l.conn.PrepareBatch(ctx, l.text("INSERT INTO {db}."+table+" ("+columns+")"))
+	if err != nil {
+		return fmt.Errorf("insert into %s: %w", table, away(err))
+	}
+	defer func() { _ = batch.Close() }() // after Send it has nothing left to say
+	for i, c := range data {
+		if err := batch.Column(i).Append(c); err != nil {
+			return fmt.Errorf("insert into %s, column %d: %w", table, i+1, err)
+		}
+	}
+	if err := batch.Send(); err != nil {
+		return fmt.Errorf("insert into %s: %w", table, away(err))
+	}
+	return nil
+}
+
+// insertRows stores the rows. Those that ClickHouse refuses for good, found by
+// halving, are returned by index; every other one is stored.
+func (l *Ledger) insertRows(ctx context.Context, rows []*Row, now time.Time) ([]int, error) {
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	b := &block{}
+	for _, r := range rows {
+		b.add(r, now)
+	}
+	err := l.insertColumns(ctx, "records", recordColumns, b.columns()...)
+	if err == nil {
+		return nil, nil
+	}
+	if !forGood(err) {
+		return nil, err
+	}
+	if len(rows) == 1 {
+		return []int{0}, nil
+	}
+	half := len(rows) / 2
+	left, err := l.insertRows(ctx, rows[:half], now)
+	if err != nil {
+		return nil, err
+	}
+	right, err := l.insertRows(ctx, rows[half:], now)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range right {
+		left = append(left, half+i)
+	}
+	return left, nil
+}
+
+// forGood tells errors of the data from errors of the system: the codes with
+// which ClickHouse refuses values.
+func forGood(err error) bool {
+	switch code(err) {
+	case 6, // CANNOT_PARSE_TEXT
+		26,  // CANNOT_PARSE_QUOTED_STRING
+		27,  // CANNOT_PARSE_INPUT_ASSERTION_FAILED
+		38,  // CANNOT_PARSE_DATE
+		41,  // CANNOT_PARSE_DATETIME
+		53,  // TYPE_MISMATCH
+		69,  // ARGUMENT_OUT_OF_BOUND
+		70,  // CANNOT_CONVERT_TYPE
+		72,  // CANNOT_PARSE_NUMBER
+		117, // INCORRECT_DATA
+		131, // TOO_LARGE_STRING_SIZE
+		321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+		349, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+		407, // DECIMAL_OVERFLOW
+		469, // VIOLATED_CONSTRAINT
+		691: // UNKNOWN_ELEMENT_OF_ENUM
+		return true
+	}
+	return false
+}
+
+// markHours notes the local hours whose rollup is due.
+func (l *Ledger) markHours(ctx context.Context, rows []*Row, now time.Time) error {
+	type key struct {
+		account string
+		hour    int64
+	}
+	seen := map[key]bool{}
+	var accounts []string
+	var hours, marked []time.Time
+	for _, r := range rows {
+		k := key{r.Record.AccountID, r.Hour.Unix()}
+		if !seen[k] {
+			seen[k] = true
+			accounts = append(accounts, k.account)
+			hours = append(hours, r.Hour)
+			marked = append(marked, now)
+		}
+	}
+	if len(accounts) == 0 {
+		return nil
+	}
+	return l.insertColumns(ctx, "dirty_hours", "account_id, hour, marked_at", accounts, hours, marked)
+}

@@ -1,0 +1,219 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/meterd/meterd/sql"
+)
+
+// Options say where the ledger is.
+type Options struct {
+	// URL of ClickHouse's HTTP interface: http://user:password@host:8123.
+	URL string
+	// Password, where the URL has none.
+	Password string
+	// Database holds all tables. Default "meterd".
+	Database string
+	// Transport replaces the network, in process. Default nil: dial.
+	Transport http.RoundTripper
+	// Conns bounds the connections. Default 6.
+	Conns int
+}
+
+// Ledger is a connection pool to one database.
+type Ledger struct {
+	conn     driver.Conn
+	database string
+}
+
+var databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+
+// ErrAway: ClickHouse can't be reached or doesn't answer.
+var ErrAway = errors.New("clickhouse is away")
+
+// Open makes the pool. It doesn't connect yet.
+func Open(o Options) (*Ledger, error) {
+	if o.Database == "" {
+		o.Database = "meterd"
+	}
+	if !databaseName.MatchString(o.Database) {
+		return nil, fmt.Errorf("database %q: a name has letters, digits and _ only", o.Database)
+	}
+	u, err := url.Parse(o.URL)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("clickhouse address: want http://host:port, for example http://127.0.0.1:8123")
+	}
+	user, password := "default", o.Password
+	if u.User != nil {
+		if name := u.User.Username(); name != "" {
+			user = name
+		}
+		if pw, ok := u.User.Password(); ok {
+			password = pw
+		}
+	}
+	host := u.Host
+	if u.Port() == "" {
+		host = net.JoinHostPort(u.Hostname(), "8123")
+	}
+	conns := o.Conns
+	if conns == 0 {
+		conns = 6
+	}
+	opts := &clickhouse.Options{
+		Protocol: clickhouse.HTTP,
+		Addr:     []string{host},
+		// The database may not exist before Migrate: tables are named in full.
+		Auth:            clickhouse.Auth{Username: user, Password: password, Database: "system"},
+		DialTimeout:     3 * time.Second,
+		ReadTimeout:     5 * time.Minute,
+		MaxOpenConns:    conns,
+		MaxIdleConns:    conns,
+		ConnMaxLifetime: time.Hour,
+		Settings: clickhouse.Settings{
+			"async_insert":                                0,
+			"max_query_size":                              16 << 20,
+			"date_time_input_format":                      "best_effort",
+			"max_partitions_per_insert_block":             0,
+			"do_not_merge_across_partitions_select_final": 1,
+		},
+	}
+	if u.Scheme == "https" {
+		opts.TLS = tlsConfig(u.Hostname())
+	}
+	if o.Transport != nil {
+		opts.TransportFunc = func(*http.Transport) (http.RoundTripper, error) { return o.Transport, nil }
+	}
+	conn, err := clickhouse.Open(opts)
+	if err != nil {
+		return nil, fmt.Errorf("open clickhouse: %w", err)
+	}
+	return &Ledger{conn: conn, database: o.Database}, nil
+}
+
+// Close ends the pool.
+func (l *Ledger) Close() error { return l.conn.Close() }
+
+// Database is its name.
+func (l *Ledger) Database() string { return l.database }
+
+// Ping tells whether ClickHouse answers: ErrAway if not.
+func (l *Ledger) Ping(ctx context.Context) error {
+	if err := l.conn.Ping(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrAway, err)
+	}
+	return nil
+}
+
+// text is a statement with its database. {db} stands for it in every query.
+func (l *Ledger) text(q string) string { return strings.ReplaceAll(q, "{db}", l.database) }
+
+// each runs a named query with server-side parameters and calls scan for each
+// row.
+func (l *Ledger) each(ctx context.Context, name string, params map[string]string, scan func(driver.Rows) error) error {
+	return l.eachText(ctx, name, sql.Query(name), params, scan)
+}
+
+// eachText is each for the text of a query that was put together.
+func (l *Ledger) eachText(ctx context.Context, name, text string, params map[string]string, scan func(driver.Rows) error) (err error) {
+	ctx = clickhouse.Context(ctx, clickhouse.WithParameters(escapeStrings(text, params)))
+	rows, err := l.conn.Query(ctx, l.text(text))
+	if err != nil {
+		return fmt.Errorf("query %s: %w", name, away(err))
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return fmt.Errorf("query %s: %w", name, err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("query %s: %w", name, away(err))
+	}
+	return nil
+}
+
+// Migrate creates the database and brings its schema up to date. It returns
+// the names of the migrations that it applied, and may run any number of times
+// and at the same time.
+func (l *Ledger) Migrate(ctx context.Context) ([]string, error) {
+	for _, q := range []string{
+		"CREATE DATABASE IF NOT EXISTS {db} ENGINE = Atomic",
+		"CREATE TABLE IF NOT EXISTS {db}.migrations (name String, applied_at DateTime64(3, 'UTC')) ENGINE = ReplacingMergeTree ORDER BY name" +
+			" SETTINGS fsync_after_insert = 1, fsync_part_directory = 1",
+	} {
+		if err := l.conn.Exec(ctx, l.text(q)); err != nil {
+			return nil, fmt.Errorf("migrate: %w", away(err))
+		}
+	}
+	done := map[string]bool{}
+	if err := l.each(ctx, "migrations", nil, func(r driver.Rows) error {
+		var name string
+		err := r.Scan(&name)
+		done[name] = true
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	all, err := sql.Migrations()
+	if err != nil {
+		return nil, err
+	}
+	applied := []string{}
+	for _, m := range all {
+		if done[m.Name] {
+			continue
+		}
+		for i, s := range m.Statements {
+			if err := l.conn.Exec(ctx, l.text(qualify(s))); err != nil {
+				return applied, fmt.Errorf("migration %s, statement %d (those before it are applied, run it again): %w", m.Name, i+1, away(err))
+			}
+		}
+		if err := l.conn.Exec(ctx, l.text("INSERT INTO {db}.migrations VALUES ('"+m.Name+"', now64(3))")); err != nil {
+			return applied, fmt.Errorf("note migration %s: %w", m.Name, away(err))
+		}
+		applied = append(applied, m.Name)
+	}
+	return applied, nil
+}
+
+var tableName = regexp.MustCompile(`(?i)((?:CREATE|ALTER|DROP) (?:TABLE|VIEW|OR REPLACE VIEW)(?: IF (?:NOT )?EXISTS)? )([a-z_]+)`)
+
+// qualify puts the database in front of the table that a migration names.
+func qualify(s string) string { return tableName.ReplaceAllString(s, "${1}{db}.${2}") }
+
+// serverCode finds ClickHouse's error code in an error of its HTTP interface.
+var serverCode = regexp.MustCompile(`[Cc]ode: (\d+)`)
+
+// code is ClickHouse's error code, 0 if the error isn't one of its answers.
+func code(err error) int {
+	var ex *clickhouse.Exception
+	if errors.As(err, &ex) {
+		return int(ex.Code)
+	}
+	if m := serverCode.FindStringSubmatch(err.Error()); m != nil {
+		n, _ := strconv.Atoi(m[1])
+		return n
+	}
+	return 0
+}
+
+// away marks an error that isn't an answer of ClickHouse as ErrAway.
+func away(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || code(err) != 0 {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrAway, err)
+}

@@ -1,0 +1,87 @@
+package ledger
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// oddTexts are what an id, a note or a tag may hold to hurt a query.
+var oddTexts = []string{
+	"plain", "it's", `"double"`, `back\slash`, `\`, `\\`, `\'`, `\n`, `\N`, `\0`, "line\nbreak", "carriage\rreturn", "tab\tbed",
+	"nul\x00inside", "\x00", "\b\f\v\x1b", "ünïcödé", "日本語", "😀", "[1,'2']", "',('", "{id:String}", "a b%20c+d&e=f#g?h", " lead", "trail ",
+	strings.Repeat("'", 128), strings.Repeat("\\", 128), "NULL", "--", "/*", "`", "\u2028",
+}
+
+func TestLookupOfOddIDs(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	var rows []Row
+	var ids []metering.Identity
+	for i, id := range oddTexts {
+		r := sent(id, noon)
+		r.Hash = uint64(i) + 100 //nolint:gosec // small
+		rows = append(rows, r)
+		ids = append(ids, r.Record.Identity())
+	}
+	put(t, l, noon, rows...)
+	found, err := l.Lookup(t.Context(), append(ids, metering.Identity{AccountID: "acme-marketing", Kind: metering.KindUsage, ID: "absent"},
+		metering.Identity{AccountID: "acme-support", Kind: metering.KindUsage, ID: "plain"},
+		metering.Identity{AccountID: "acme-marketing", Kind: metering.KindRefund, ID: "plain"}))
+	require.NoError(t, err)
+	require.Len(t, found, len(oddTexts))
+	for i, id := range ids {
+		require.EqualValues(t, i+100, found[id], "%q", id.ID)
+	}
+	for _, id := range ids { // alone: nothing else in the parameter helps
+		found, err := l.Lookup(t.Context(), []metering.Identity{id})
+		require.NoError(t, err, "%q", id.ID)
+		require.Len(t, found, 1, "%q", id.ID)
+	}
+	var keys []MessageKey
+	for _, id := range ids {
+		keys = append(keys, MessageKey{id.AccountID, id.ID})
+	}
+	messages, err := l.Messages(t.Context(), keys)
+	require.NoError(t, err)
+	require.Len(t, messages, len(oddTexts))
+	require.Equal(t, Message{
+		Amount: 50_000, Fee: 10_000, Purse: metering.PurseBudget, Currency: "EUR", Channel: "sms", Direction: "outbound",
+		Country: "IT", Network: "22210", Category: "marketing", Plan: "standard-eur", Version: 1, Rule: 1,
+	}, messages[keys[1]])
+}
+
+func TestLookupOfThousands(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	var rows []Row
+	var ids []metering.Identity
+	for i := range 2*lookupMax + 1 {
+		r := sent(fmt.Sprintf("%s-%d", strings.Repeat("x'", 60), i), noon)
+		rows = append(rows, r)
+		ids = append(ids, r.Record.Identity())
+	}
+	put(t, l, noon, rows...)
+	found, err := l.Lookup(t.Context(), ids)
+	require.NoError(t, err)
+	require.Len(t, found, len(ids))
+	none, err := l.Lookup(t.Context(), nil)
+	require.NoError(t, err)
+	require.Empty(t, none)
+}
+
+func TestLookupTakesTheNewestEpoch(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	newer := sent("m", noon)
+	newer.Epoch, newer.Hash = 2, 99
+	put(t, l, noon, newer)
+	put(t, l, noon, sent("m", noon))
+	found, err := l.Lookup(t.Context(), []metering.Identity{newer.Record.Identity()})
+	require.NoError(t, err)
+	require.Equal(t, map[metering.Identity]uint64{newer.Record.Identity(): 99}, found)
+}

@@ -1,0 +1,194 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// Entry is what couldn't be charged, with the bytes that came.
+type Entry struct {
+	ID            string
+	Reason        metering.Reason
+	AccountID     string // as far as it could be read
+	Kind          metering.Kind
+	RecordID      string // id of the identity
+	ContentHash   uint64
+	Detail        string
+	Raw           []byte
+	QuarantinedAt time.Time
+	State         string
+	Note          string
+	Version       uint64
+}
+
+// States of a quarantine entry.
+const (
+	QuarantineOpen      = "open"
+	QuarantineReplayed  = "replayed"
+	QuarantineResolved  = "resolved"
+	QuarantineDiscarded = "discarded"
+)
+
+// EntryID makes the same bytes one entry: a hash of account, kind and raw bytes.
+func EntryID(account string, kind metering.Kind, raw []byte) string {
+	h := sha256.New()
+	_, _ = h.Write([]byte(account + "\x00" + string(kind) + "\x00"))
+	_, _ = h.Write(raw)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// InsertQuarantine stores entries; the newest version of an id stands.
+func (l *Ledger) InsertQuarantine(ctx context.Context, entries []Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	n := len(entries)
+	ids, reasons, accounts, kinds := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	records, details, raws := make([]string, n), make([]string, n), make([]string, n)
+	states, notes := make([]string, n), make([]string, n)
+	hashes, versions, at := make([]uint64, n), make([]uint64, n), make([]time.Time, n)
+	for i, e := range entries {
+		ids[i], reasons[i], accounts[i], kinds[i] = e.ID, string(e.Reason), e.AccountID, string(e.Kind)
+		records[i], details[i], raws[i] = e.RecordID, e.Detail, string(e.Raw)
+		states[i], notes[i], hashes[i], versions[i], at[i] = e.State, e.Note, e.ContentHash, e.Version, e.QuarantinedAt
+	}
+	return l.insertColumns(ctx, "quarantine",
+		"id, reason, account_id, kind, record_id, content_hash, detail, raw, quarantined_at, state, note, version",
+		ids, reasons, accounts, kinds, records, hashes, details, raws, at, states, notes, versions)
+}
+
+// QuarantineFilter selects entries; empty fields select all.
+type QuarantineFilter struct {
+	State    string
+	Reason   string
+	ID       string
+	Accounts []string
+	RecordID string
+	Limit    int
+}
+
+// Quarantined calls f for each entry, oldest first.
+func (l *Ledger) Quarantined(ctx context.Context, q QuarantineFilter, f func(*Entry) error) error {
+	limit := uint64(1) << 62
+	if q.Limit > 0 {
+		limit = uint64(q.Limit)
+	}
+	params := map[string]string{
+		"state": q.State, "reason": q.Reason, "id": q.ID, "accounts": array(q.Accounts), "record": q.RecordID,
+		"limit": strconv.FormatUint(limit, 10),
+	}
+	return l.each(ctx, "quarantine_open", params, func(r driver.Rows) error {
+		var e Entry
+		var reason, kind, raw string
+		if err := r.Scan(&e.ID, &reason, &e.AccountID, &kind, &e.RecordID, &e.ContentHash, &e.Detail, &raw,
+			&e.QuarantinedAt, &e.State, &e.Note, &e.Version); err != nil {
+			return err
+		}
+		e.Reason, e.Kind, e.Raw = metering.Reason(reason), metering.Kind(kind), []byte(raw)
+		return f(&e)
+	})
+}
+
+// QuarantineCounts are the open entries by reason.
+func (l *Ledger) QuarantineCounts(ctx context.Context, accounts []string) (map[metering.Reason]uint64, error) {
+	out := map[metering.Reason]uint64{}
+	err := l.each(ctx, "quarantine_count", map[string]string{"accounts": array(accounts)}, func(r driver.Rows) error {
+		var reason string
+		var n uint64
+		err := r.Scan(&reason, &n)
+		out[metering.Reason(reason)] = n
+		return err
+	})
+	return out, err
+}
+
+// ResolveQuarantine closes open entries whose identity and content stand in
+// the ledger by now, and returns how many.
+func (l *Ledger) ResolveQuarantine(ctx context.Context, now time.Time) (int, error) {
+	var ids []string
+	if err := l.each(ctx, "quarantine_resolved", nil, func(r driver.Rows) error {
+		var id string
+		err := r.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}); err != nil {
+		return 0, err
+	}
+	var entries []Entry
+	for _, id := range ids {
+		if err := l.Quarantined(ctx, QuarantineFilter{ID: id, State: QuarantineOpen}, func(e *Entry) error {
+			entries = append(entries, *e)
+			return nil
+		}); err != nil {
+			return 0, err
+		}
+	}
+	return len(entries), l.CloseQuarantine(ctx, entries, QuarantineResolved, "the same record stands in the ledger", now)
+}
+
+// CloseQuarantine puts entries into another state.
+func (l *Ledger) CloseQuarantine(ctx context.Context, entries []Entry, state, note string, now time.Time) error {
+	for i := range entries {
+		entries[i].State, entries[i].Note = state, note
+		entries[i].Version = max(entries[i].Version+1, uint64(now.UnixMicro())) //nolint:gosec // after 1970
+	}
+	if err := l.InsertQuarantine(ctx, entries); err != nil {
+		return fmt.Errorf("mark entries %s: %w", state, err)
+	}
+	return nil
+}
+
+// Waiting is a refund whose message hasn't come.
+type Waiting struct {
+	AccountID string
+	RefersTo  string
+	ID        string
+	Raw       []byte
+	Run       string
+	Since     time.Time
+	Done      bool
+	Version   uint64
+}
+
+// InsertWaiting stores them; the newest version stands.
+func (l *Ledger) InsertWaiting(ctx context.Context, list []Waiting) error {
+	if len(list) == 0 {
+		return nil
+	}
+	n := len(list)
+	accounts, refers, ids, raws, runs, states := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	since, versions := make([]time.Time, n), make([]uint64, n)
+	for i, w := range list {
+		accounts[i], refers[i], ids[i], raws[i], runs[i] = w.AccountID, w.RefersTo, w.ID, string(w.Raw), w.Run
+		since[i], versions[i], states[i] = w.Since, w.Version, "waiting"
+		if w.Done {
+			states[i] = "done"
+		}
+	}
+	return l.insertColumns(ctx, "waiting", "account_id, refers_to, id, raw, run, since, state, version",
+		accounts, refers, ids, raws, runs, since, states, versions)
+}
+
+// DueWaiting calls f for each refund whose message has come, and for those
+// that have waited since before the instant.
+func (l *Ledger) DueWaiting(ctx context.Context, before time.Time, f func(w *Waiting, come bool) error) error {
+	params := map[string]string{"before": strconv.FormatInt(before.UnixMilli(), 10)}
+	return l.each(ctx, "waiting_due", params, func(r driver.Rows) error {
+		var w Waiting
+		var raw string
+		var come uint8
+		if err := r.Scan(&w.AccountID, &w.RefersTo, &w.ID, &raw, &w.Run, &w.Since, &come); err != nil {
+			return err
+		}
+		w.Raw = []byte(raw)
+		return f(&w, come == 1)
+	})
+}

@@ -1,0 +1,125 @@
+package ledger
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+)
+
+func entries(tb testing.TB, l *Ledger, q QuarantineFilter) []Entry {
+	tb.Helper()
+	var out []Entry
+	require.NoError(tb, l.Quarantined(tb.Context(), q, func(e *Entry) error {
+		out = append(out, *e)
+		return nil
+	}))
+	return out
+}
+
+func TestQuarantineKeepsEveryByte(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	all := make([]byte, 0, 256*3)
+	for i := range 256 {
+		all = append(all, byte(i), byte(255-i), 0)
+	}
+	random := make([]byte, 100_000)
+	source := rand.NewChaCha8([32]byte{1})
+	_, _ = source.Read(random)
+	var want []Entry
+	for i, raw := range [][]byte{all, random, {}, []byte("not json"), {0xff}} {
+		want = append(want, Entry{
+			ID: EntryID("acme", "", raw), Reason: metering.ReasonMalformed, Detail: "line 1: it's \\ broken", Raw: raw,
+			QuarantinedAt: noon.Add(time.Duration(i) * time.Second), State: QuarantineOpen, Version: 1,
+		})
+	}
+	require.NoError(t, l.InsertQuarantine(t.Context(), want))
+	require.NoError(t, l.InsertQuarantine(t.Context(), want[:2])) // the same bytes are one entry
+	require.Equal(t, want, entries(t, l, QuarantineFilter{State: QuarantineOpen}))
+	require.Equal(t, want[1:2], entries(t, l, QuarantineFilter{ID: want[1].ID}))
+	require.Equal(t, want[:1], entries(t, l, QuarantineFilter{Limit: 1}))
+}
+
+func TestQuarantineFiltersByOddRecordIDs(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	var list []Entry
+	for i, id := range oddTexts {
+		list = append(list, Entry{
+			ID: fmt.Sprint(i), Reason: metering.ReasonConflict, AccountID: "acme", Kind: metering.KindUsage, RecordID: id,
+			QuarantinedAt: noon, State: QuarantineOpen, Note: id, Version: 1,
+		})
+	}
+	require.NoError(t, l.InsertQuarantine(t.Context(), list))
+	for i, id := range oddTexts {
+		got := entries(t, l, QuarantineFilter{RecordID: id})
+		require.Len(t, got, 1, "%q", id)
+		require.Equal(t, fmt.Sprint(i), got[0].ID)
+		require.Equal(t, id, got[0].Note)
+	}
+}
+
+func TestQuarantineEntriesCloseAndResolve(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	m := sent("m1", noon)
+	entry := func(id, record string, hash uint64) Entry {
+		return Entry{
+			ID: id, Reason: metering.ReasonUnknownAccount, AccountID: "acme-marketing", Kind: metering.KindUsage, RecordID: record,
+			ContentHash: hash, Raw: []byte(id), QuarantinedAt: noon, State: QuarantineOpen, Version: 5,
+		}
+	}
+	require.NoError(t, l.InsertQuarantine(t.Context(), []Entry{
+		entry("same", "m1", m.Hash), entry("conflict", "m1", m.Hash+1), entry("absent", "m2", 1), entry("unreadable", "", 0),
+	}))
+	counts, err := l.QuarantineCounts(t.Context(), nil)
+	require.NoError(t, err)
+	require.Equal(t, map[metering.Reason]uint64{metering.ReasonUnknownAccount: 4}, counts)
+
+	n, err := l.ResolveQuarantine(t.Context(), noon)
+	require.NoError(t, err)
+	require.Zero(t, n)
+	put(t, l, noon, m)
+	n, err = l.ResolveQuarantine(t.Context(), noon)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	got := entries(t, l, QuarantineFilter{State: QuarantineResolved})
+	require.Len(t, got, 1)
+	require.Equal(t, "same", got[0].ID)
+
+	open := entries(t, l, QuarantineFilter{ID: "absent"})
+	require.NoError(t, l.CloseQuarantine(t.Context(), open, QuarantineDiscarded, "not ours", noon))
+	counts, err = l.QuarantineCounts(t.Context(), []string{"acme-marketing"})
+	require.NoError(t, err)
+	require.Equal(t, map[metering.Reason]uint64{metering.ReasonUnknownAccount: 2}, counts)
+	counts, err = l.QuarantineCounts(t.Context(), []string{"acme"})
+	require.NoError(t, err)
+	require.Empty(t, counts)
+}
+
+func TestWaitingIsDueOnceItsMessageHasCome(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	raw := []byte{0, 1, 0xff, '\\', '\''}
+	waiting := func(message string, since time.Time) Waiting {
+		return Waiting{AccountID: "acme-marketing", RefersTo: message, ID: "r-" + message, Raw: raw, Run: "run", Since: since, Version: 1}
+	}
+	list := []Waiting{waiting("m1", noon), waiting("m2", noon), waiting("old", noon.Add(-25*time.Hour)), waiting("done", noon.Add(-25*time.Hour))}
+	require.NoError(t, l.InsertWaiting(t.Context(), list))
+	done := list[3]
+	done.Done, done.Version = true, 2
+	require.NoError(t, l.InsertWaiting(t.Context(), []Waiting{done}))
+	put(t, l, noon, sent("m1", noon))
+	come := map[string]bool{}
+	require.NoError(t, l.DueWaiting(t.Context(), noon.Add(-24*time.Hour), func(w *Waiting, c bool) error {
+		come[w.RefersTo] = c
+		require.Equal(t, raw, w.Raw)
+		return nil
+	}))
+	require.Equal(t, map[string]bool{"m1": true, "old": false}, come)
+}

@@ -1,0 +1,147 @@
+package ledger
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// StateRow is one change of an account's own flags.
+type StateRow struct {
+	AccountID, ParentID string
+	Epoch               int64
+	Flags               metering.Flags
+	Cause, Period       string
+	Actor, Note         string
+	At                  time.Time
+}
+
+// InsertStates stores them; the same (account, epoch) is the same change.
+func (l *Ledger) InsertStates(ctx context.Context, list []StateRow) error {
+	n := len(list)
+	if n == 0 {
+		return nil
+	}
+	accounts, parents, causes, periods, actors, notes := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	epochs, flags, at := make([]uint64, n), make([]uint16, n), make([]time.Time, n)
+	for i, s := range list {
+		accounts[i], parents[i], causes[i], periods[i], actors[i], notes[i] = s.AccountID, s.ParentID, s.Cause, s.Period, s.Actor, s.Note
+		epochs[i], flags[i], at[i] = uint64(s.Epoch), uint16(s.Flags), s.At //nolint:gosec // rises from 1
+	}
+	return l.insertColumns(ctx, "states", "account_id, epoch, parent_id, flags, cause, period, actor, note, occurred_at",
+		accounts, epochs, parents, flags, causes, periods, actors, notes, at)
+}
+
+// LatestFlags are the newest flags of a parent's accounts, with their epoch.
+func (l *Ledger) LatestFlags(ctx context.Context, parent string) (map[string]StateRow, error) {
+	out := map[string]StateRow{}
+	err := l.each(ctx, "states_latest", map[string]string{"parent": parent}, func(r driver.Rows) error {
+		var id string
+		var flags uint16
+		var epoch uint64
+		err := r.Scan(&id, &flags, &epoch)
+		out[id] = StateRow{AccountID: id, Flags: metering.Flags(flags), Epoch: int64(epoch)} //nolint:gosec // below 2^53
+		return err
+	})
+	return out, err
+}
+
+// ManualNote is who suspended an account by hand, last, and why.
+func (l *Ledger) ManualNote(ctx context.Context, account string) (actor, note string, at time.Time, err error) {
+	err = l.each(ctx, "state_notes", map[string]string{"account": account}, func(r driver.Rows) error {
+		return r.Scan(&actor, &note, &at)
+	})
+	return actor, note, at, err
+}
+
+// States of accounts within [from, to), oldest first.
+func (l *Ledger) States(ctx context.Context, accounts []string, from, to time.Time, f func(*StateRow) error) error {
+	params := map[string]string{"accounts": array(accounts), "from": ms(from), "to": ms(to)}
+	return l.each(ctx, "states", params, func(r driver.Rows) error {
+		var s StateRow
+		var epoch uint64
+		var flags uint16
+		if err := r.Scan(&s.AccountID, &epoch, &flags, &s.Cause, &s.Period, &s.Actor, &s.Note, &s.At); err != nil {
+			return err
+		}
+		s.Epoch, s.Flags = int64(epoch), metering.Flags(flags) //nolint:gosec // below 2^53
+		return f(&s)
+	})
+}
+
+// Delivery is what became of telling a hook.
+type Delivery struct {
+	AccountID, Event string
+	Epoch            int64
+	Destination      string
+	Outcome          string
+	Attempts         int
+	At               time.Time
+}
+
+// InsertDelivery stores it.
+func (l *Ledger) InsertDelivery(ctx context.Context, d *Delivery) error {
+	return l.insertColumns(ctx, "deliveries", "account_id, event, epoch, destination, outcome, attempts, delivered_at",
+		[]string{d.AccountID}, []string{d.Event}, []uint64{uint64(d.Epoch)}, []string{d.Destination}, //nolint:gosec // below 2^53
+		[]string{d.Outcome}, []uint16{uint16(d.Attempts)}, []time.Time{d.At}) //nolint:gosec // few
+}
+
+// ToldEpochs is the newest epoch that the hooks of each account were told.
+func (l *Ledger) ToldEpochs(ctx context.Context, accounts []string) (map[string]int64, error) {
+	out := map[string]int64{}
+	err := l.each(ctx, "deliveries_latest", map[string]string{"accounts": array(accounts)}, func(r driver.Rows) error {
+		var id string
+		var epoch uint64
+		err := r.Scan(&id, &epoch)
+		out[id] = int64(epoch) //nolint:gosec // below 2^53
+		return err
+	})
+	return out, err
+}
+
+// MaxEpoch is the newest projection epoch, 0 before the first.
+func (l *Ledger) MaxEpoch(ctx context.Context) (int64, error) {
+	var n uint32
+	err := l.each(ctx, "epoch_max", nil, func(r driver.Rows) error { return r.Scan(&n) })
+	return int64(n), err
+}
+
+// InsertEpoch notes that a partition's projection epoch begins.
+func (l *Ledger) InsertEpoch(ctx context.Context, partition int, epoch int64, reason string, now time.Time) error {
+	return l.insertColumns(ctx, "epochs", "partition, epoch, reason, started_at",
+		[]uint16{uint16(partition)}, []uint32{uint32(epoch)}, []string{reason}, []time.Time{now}) //nolint:gosec // small
+}
+
+// MaxSeq is the newest seq of a projection epoch that has a row.
+func (l *Ledger) MaxSeq(ctx context.Context, epoch int64) (int64, error) {
+	var n uint64
+	err := l.each(ctx, "seq_max", map[string]string{"epoch": strconv.FormatInt(epoch, 10)}, func(r driver.Rows) error { return r.Scan(&n) })
+	return int64(n), err //nolint:gosec // rises from 1
+}
+
+// Finding is something that should never be.
+type Finding struct {
+	At               time.Time
+	Kind             string
+	AccountID, Field string
+	Expected, Actual string
+	Healed           bool
+}
+
+// InsertFindings stores them.
+func (l *Ledger) InsertFindings(ctx context.Context, list []Finding) error {
+	n := len(list)
+	if n == 0 {
+		return nil
+	}
+	at, healed := make([]time.Time, n), make([]bool, n)
+	kinds, accounts, fields, expected, actual := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	for i, f := range list {
+		at[i], kinds[i], accounts[i], fields[i], expected[i], actual[i], healed[i] = f.At, f.Kind, f.AccountID, f.Field, f.Expected, f.Actual, f.Healed
+	}
+	return l.insertColumns(ctx, "findings", "found_at, kind, account_id, field, expected, actual, healed", at, kinds, accounts, fields, expected, actual, healed)
+}

@@ -1,0 +1,162 @@
+package ledger
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/shopspring/decimal"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// TransferRow is a transfer as it is booked.
+type TransferRow struct {
+	Transfer metering.Transfer
+	Booked   string
+	At       time.Time
+	Epoch    int64
+	Seq      int64
+}
+
+// InsertTransfers stores both lines of each; a reference's newest epoch stands.
+func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error {
+	var refs, kinds, parents, accounts, purses, currencies, reasons, actors, booked []string
+	var lines []uint8
+	var amounts []decimal.Decimal
+	var hashes, seqs []uint64
+	var at []time.Time
+	var epochs []uint32
+	for i := range list {
+		t := &list[i]
+		for n, line := range t.Transfer.Lines() {
+			refs = append(refs, t.Transfer.Ref)
+			lines = append(lines, uint8(n)) //nolint:gosec // two of them
+			kinds = append(kinds, string(t.Transfer.Kind))
+			parents = append(parents, t.Transfer.ParentID)
+			accounts = append(accounts, line.AccountID)
+			purses = append(purses, string(line.Purse))
+			amounts = append(amounts, line.Amount.Decimal())
+			currencies = append(currencies, t.Transfer.Currency)
+			reasons = append(reasons, t.Transfer.Reason)
+			actors = append(actors, t.Transfer.Actor)
+			hashes = append(hashes, t.Transfer.ContentHash())
+			booked = append(booked, t.Booked)
+			at = append(at, t.At)
+			epochs = append(epochs, uint32(t.Epoch)) //nolint:gosec // one for each rebuild
+			seqs = append(seqs, uint64(t.Seq))       //nolint:gosec // rises from 1
+		}
+	}
+	if len(refs) == 0 {
+		return nil
+	}
+	return l.insertColumns(ctx, "transfers",
+		"ref, line, kind, parent_id, account_id, purse, amount, currency, reason, actor, content_hash, booked, transferred_at, epoch, seq",
+		refs, lines, kinds, parents, accounts, purses, amounts, currencies, reasons, actors, hashes, booked, at, epochs, seqs)
+}
+
+// TransferLine is one movement of an account's purse.
+type TransferLine struct {
+	Ref, Kind, ParentID, AccountID, Purse string
+	Amount                                metering.Micros
+	Currency, Reason, Actor, Booked       string
+	At                                    time.Time
+}
+
+// Transfers of an account's purse, oldest first.
+func (l *Ledger) Transfers(ctx context.Context, account string, f func(*TransferLine) error) error {
+	return l.each(ctx, "transfers", map[string]string{"account": account}, func(r driver.Rows) error {
+		var t TransferLine
+		var amount decimal.Decimal
+		if err := r.Scan(&t.Ref, &t.Kind, &t.ParentID, &t.AccountID, &t.Purse, &amount, &t.Currency, &t.Reason, &t.Actor, &t.Booked, &t.At); err != nil {
+			return err
+		}
+		t.Amount = micros(amount)
+		return f(&t)
+	})
+}
+
+// TransferByRef tells whose a reference is: parent and content; ok is false if
+// it was never used.
+func (l *Ledger) TransferByRef(ctx context.Context, ref string) (parent string, hash uint64, ok bool, err error) {
+	err = l.each(ctx, "transfer_by_ref", map[string]string{"ref": ref}, func(r driver.Rows) error {
+		ok = true
+		return r.Scan(&parent, &hash)
+	})
+	return parent, hash, ok, err
+}
+
+// Ref is a used reference, for a rebuild.
+type Ref struct {
+	Ref    string
+	Hash   uint64
+	Booked string
+	At     time.Time
+	Amount metering.Micros
+	Epoch  int64
+	Seq    int64
+}
+
+// Refs of a parent.
+func (l *Ledger) Refs(ctx context.Context, parent string, f func(*Ref) error) error {
+	return l.each(ctx, "transfer_refs", map[string]string{"parent": parent}, func(r driver.Rows) error {
+		var x Ref
+		var amount decimal.Decimal
+		var seq uint64
+		var epoch uint32
+		if err := r.Scan(&x.Ref, &x.Hash, &x.Booked, &x.At, &amount, &epoch, &seq); err != nil {
+			return err
+		}
+		x.Amount, x.Epoch, x.Seq = micros(amount), int64(epoch), int64(seq) //nolint:gosec // rises from 1
+		return f(&x)
+	})
+}
+
+// Sums is what the ledger holds of one parent's accounts: of older epochs, and
+// of the given one up to seq.
+type Sums struct {
+	Used    map[string]map[string]metering.Micros // account → booked period → net; a parent's includes its subs'
+	Balance map[string]metering.Micros            // account → wallet or budget
+}
+
+// Sums reads them.
+func (l *Ledger) Sums(ctx context.Context, parent string, epoch, seq int64) (*Sums, error) {
+	s := &Sums{Used: map[string]map[string]metering.Micros{}, Balance: map[string]metering.Micros{}}
+	params := map[string]string{"parent": parent, "epoch": strconv.FormatInt(epoch, 10), "seq": strconv.FormatInt(seq, 10)}
+	use := func(account, booked string, net metering.Micros) {
+		if s.Used[account] == nil {
+			s.Used[account] = map[string]metering.Micros{}
+		}
+		s.Used[account][booked] += net
+	}
+	if err := l.each(ctx, "sums", params, func(r driver.Rows) error {
+		var account, purse, booked string
+		var d decimal.Decimal
+		if err := r.Scan(&account, &purse, &booked, &d); err != nil {
+			return err
+		}
+		net := micros(d)
+		use(account, booked, net)
+		if account != parent {
+			use(parent, booked, net)
+		}
+		switch metering.Purse(purse) {
+		case metering.PurseBudget:
+			s.Balance[account] -= net
+		case metering.PurseWallet:
+			s.Balance[parent] -= net
+		case metering.PurseCredit, metering.PurseExternal:
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	return s, l.each(ctx, "sums_transfers", params, func(r driver.Rows) error {
+		var account string
+		var d decimal.Decimal
+		err := r.Scan(&account, &d)
+		s.Balance[account] += micros(d)
+		return err
+	})
+}

@@ -1,0 +1,226 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/meterd/meterd/internal/clock"
+)
+
+// Batch is what one task wants stored. Write returns once all of it is on disk.
+type Batch struct {
+	Rows       []Row
+	Quarantine []Entry
+	Waiting    []Waiting
+
+	// Refused are the rows (indexes) that ClickHouse refuses for good; the
+	// others stand. Set by Write.
+	Refused []int
+}
+
+// WriterOptions bound the writer.
+type WriterOptions struct {
+	// RowsMax is how many rows join one insert. More: larger parts, more
+	// memory (about 1 KB a row). Default 60,000.
+	RowsMax int
+	// Gap is the least time between the starts of two inserts. Shorter: lower
+	// latency under load, more parts. Default 200 ms.
+	Gap time.Duration
+	// Linger is how long an idle writer waits for company. Default 4 ms.
+	Linger time.Duration
+	// Clock stamps stored_at.
+	Clock clock.Clock
+}
+
+// Writer joins the rows of many tasks into few, large, fsynced inserts.
+type Writer struct {
+	ledger *Ledger
+	opts   WriterOptions
+
+	mu      sync.Mutex
+	pending []*request
+	rows    int
+	wake    chan struct{} // capacity 1: something is pending
+	full    chan struct{} // capacity 1: RowsMax are pending
+	last    time.Time     // when an insert last went through
+}
+
+type request struct {
+	batch *Batch
+	done  chan error
+}
+
+// NewWriter returns a writer; Run must be running for Write to return.
+func NewWriter(l *Ledger, o WriterOptions) *Writer {
+	if o.RowsMax == 0 {
+		o.RowsMax = 60_000
+	}
+	if o.Gap == 0 {
+		o.Gap = 200 * time.Millisecond
+	}
+	if o.Linger == 0 {
+		o.Linger = 4 * time.Millisecond
+	}
+	if o.Clock == nil {
+		o.Clock = clock.System()
+	}
+	return &Writer{ledger: l, opts: o, wake: make(chan struct{}, 1), full: make(chan struct{}, 1)}
+}
+
+// Write stores the batch with whatever else is pending. An error says that it
+// may or may not be stored: write it again.
+func (w *Writer) Write(ctx context.Context, b *Batch) error {
+	if len(b.Rows) == 0 && len(b.Quarantine) == 0 && len(b.Waiting) == 0 {
+		return nil
+	}
+	r := &request{batch: b, done: make(chan error, 1)}
+	w.mu.Lock()
+	w.pending = append(w.pending, r)
+	w.rows += len(b.Rows)
+	full := w.rows >= w.opts.RowsMax
+	w.mu.Unlock()
+	notify(w.wake)
+	if full {
+		notify(w.full)
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the ledger: %w", ctx.Err())
+	}
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Run inserts what is pending until ctx ends; then it stores what is left.
+func (w *Writer) Run(ctx context.Context) error {
+	var inserts sync.WaitGroup
+	defer inserts.Wait()
+	slots := make(chan struct{}, 2) // one is built while another is on its way to disk
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	next := w.opts.Clock.Now()
+	for {
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+			w.flush(context.WithoutCancel(ctx), w.take())
+			return nil
+		}
+		timer.Reset(max(next.Sub(w.opts.Clock.Now()), w.opts.Linger))
+		select {
+		case <-timer.C:
+		case <-w.full:
+		case <-ctx.Done():
+		}
+		for group := w.take(); len(group) > 0; group = w.take() {
+			slots <- struct{}{}
+			next = w.opts.Clock.Now().Add(w.opts.Gap)
+			inserts.Go(func() {
+				defer func() { <-slots }()
+				w.flush(context.WithoutCancel(ctx), group)
+			})
+			w.mu.Lock()
+			more := w.rows >= w.opts.RowsMax
+			w.mu.Unlock()
+			if !more {
+				break
+			}
+		}
+		w.mu.Lock()
+		left := len(w.pending) > 0
+		w.mu.Unlock()
+		if left {
+			notify(w.wake)
+		}
+	}
+}
+
+// take removes up to RowsMax pending rows, at least one request.
+func (w *Writer) take() []*request {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, rows := 0, 0
+	for n < len(w.pending) && (n == 0 || rows+len(w.pending[n].batch.Rows) <= w.opts.RowsMax) {
+		rows += len(w.pending[n].batch.Rows)
+		n++
+	}
+	group := w.pending[:n:n]
+	w.pending = w.pending[n:]
+	if len(w.pending) == 0 {
+		w.pending = nil
+	}
+	w.rows -= rows
+	return group
+}
+
+// insertMax is how long an insert may take (ARCHITECTURE.md, Bounds).
+const insertMax = 5 * time.Minute
+
+func (w *Writer) flush(ctx context.Context, group []*request) {
+	if len(group) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, insertMax)
+	defer cancel()
+	err := w.store(ctx, group)
+	if err == nil {
+		w.mu.Lock()
+		w.last = w.opts.Clock.Now()
+		w.mu.Unlock()
+	}
+	for _, r := range group {
+		r.done <- err
+	}
+}
+
+// LastInsert is when an insert last went through.
+func (w *Writer) LastInsert() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last
+}
+
+// store writes the group: quarantine and waiting beside the rows, the hours
+// that are due after them (a rollup between the two would miss the rows).
+func (w *Writer) store(ctx context.Context, group []*request) error {
+	var rows []*Row
+	var entries []Entry
+	var waiting []Waiting
+	index := make([][2]int, 0, 1024) // row → request, position
+	for i, r := range group {
+		for j := range r.batch.Rows {
+			rows = append(rows, &r.batch.Rows[j])
+			index = append(index, [2]int{i, j})
+		}
+		r.batch.Refused = nil
+		entries = append(entries, r.batch.Quarantine...)
+		waiting = append(waiting, r.batch.Waiting...)
+	}
+	var side sync.WaitGroup
+	var sideErr error
+	if len(entries)+len(waiting) > 0 {
+		side.Go(func() {
+			sideErr = errors.Join(w.ledger.InsertQuarantine(ctx, entries), w.ledger.InsertWaiting(ctx, waiting))
+		})
+	}
+	refused, err := w.ledger.insertRows(ctx, rows, w.opts.Clock.Now())
+	if err == nil {
+		err = w.ledger.markHours(ctx, rows, w.opts.Clock.Now())
+	}
+	side.Wait()
+	for _, i := range refused {
+		r := group[index[i][0]]
+		r.batch.Refused = append(r.batch.Refused, index[i][1])
+	}
+	return errors.Join(err, sideErr)
+}

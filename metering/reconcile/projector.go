@@ -1,0 +1,243 @@
+package reconcile
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// Options of a Projector.
+type Options struct {
+	// Window is how long an identity stays hot in Redis. Longer: more memory,
+	// fewer lookups in ClickHouse. Default 24 h, min 1 h.
+	Window time.Duration
+	// Buckets is the number of dedup sets of a generation; each should hold no
+	// more members than Redis's set-max-intset-entries. Fixed when a projection
+	// is made. Default 1024.
+	Buckets int
+	// Durable says that a restart of Redis can't lose an answered write: no
+	// replica takes over, appendfsync is always. Then a restarted Redis is
+	// adopted; else every restart begins a new epoch.
+	Durable bool
+}
+
+// Projector makes sure that a partition's projection may be used.
+type Projector struct {
+	store  *balance.Store
+	ledger *ledger.Ledger
+	clock  clock.Clock
+	log    *slog.Logger
+	opts   Options
+}
+
+// New returns a Projector.
+func New(s *balance.Store, l *ledger.Ledger, c clock.Clock, log *slog.Logger, o Options) *Projector {
+	if o.Window == 0 {
+		o.Window = 24 * time.Hour
+	}
+	if o.Buckets == 0 {
+		o.Buckets = 1024
+	}
+	return &Projector{store: s, ledger: l, clock: c, log: log, opts: o}
+}
+
+// leaseTime is how long a rebuild may be silent before another takes it over.
+const leaseTime = 30 * time.Second
+
+// floorAfter: for six minutes after a rebuild an insert of the epoch before may
+// still land, so all older records are cold (ARCHITECTURE.md, Identity).
+const floorAfter = 6 * time.Minute
+
+// Ensure returns the partition's meta once its projection may be used: as it
+// stands, adopted after a restart, or rebuilt.
+func (r *Projector) Ensure(ctx context.Context, p int) (*balance.Meta, error) {
+	for {
+		meta, err := r.store.Meta(ctx, p)
+		if err != nil && !errors.Is(err, balance.ErrEmpty) {
+			return nil, err
+		}
+		if errors.Is(err, balance.ErrEmpty) {
+			if err := r.Rebuild(ctx, p, "no projection"); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		replid, err := r.store.Replid(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		if replid == meta.Replid {
+			return meta, nil
+		}
+		if err := r.renew(ctx, p, meta, replid); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// renew adopts a Redis that can't have lost an answered write, else rebuilds.
+func (r *Projector) renew(ctx context.Context, p int, meta *balance.Meta, replid string) error {
+	if r.opts.Durable {
+		stored, err := r.ledger.MaxSeq(ctx, meta.Epoch)
+		if err != nil {
+			return err
+		}
+		if stored <= meta.Seq {
+			r.log.InfoContext(ctx, "redis restarted, its projection is adopted", slog.Int("partition", p))
+			if err := r.store.Adopt(ctx, p, meta, replid); err != nil && !errors.Is(err, balance.ErrMoved) {
+				return err
+			}
+			return nil
+		}
+	}
+	return r.Rebuild(ctx, p, "redis restarted or failed over")
+}
+
+// Rebuild makes a partition's projection anew from the ledger, under a new
+// epoch. One process does it at a time; the others wait for it.
+func (r *Projector) Rebuild(ctx context.Context, p int, reason string) error {
+	token := uuid.NewString()
+	// One lease for all partitions: epochs rise over the whole installation.
+	for {
+		ok, err := r.store.Lease(ctx, p, "rebuild", token, leaseTime)
+		if err != nil {
+			return err
+		}
+		if ok {
+			break
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if meta, err := r.store.Meta(ctx, p); err == nil {
+			if replid, err := r.store.Replid(ctx, p); err == nil && replid == meta.Replid {
+				return nil // another made it
+			}
+		}
+	}
+	keep, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.keepLease(keep, p, token)
+	}()
+	err := r.rebuild(ctx, p, token, reason)
+	stop()
+	<-done
+	return errors.Join(err, r.store.Release(ctx, p, "rebuild", token))
+}
+
+func (r *Projector) keepLease(ctx context.Context, p int, token string) {
+	tick := time.NewTicker(leaseTime / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			// A lost lease is found by install.lua.
+			_, _ = r.store.Lease(ctx, p, "rebuild", token, leaseTime)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Projector) rebuild(ctx context.Context, p int, token, reason string) error {
+	started := r.clock.Now()
+	snap, err := r.ledger.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	last, err := r.ledger.MaxEpoch(ctx)
+	if err != nil {
+		return err
+	}
+	epoch := last + 1
+	if err := r.ledger.InsertEpoch(ctx, p, epoch, reason, started); err != nil {
+		return err
+	}
+	if err := r.store.Clear(ctx, p); err != nil {
+		return err
+	}
+	for _, parent := range snap.Parents {
+		if r.store.PartitionOf(parent) != p {
+			continue
+		}
+		if err := r.load(ctx, p, snap, parent, epoch); err != nil {
+			return fmt.Errorf("rebuild %s: %w", parent, err)
+		}
+	}
+	key := make([]byte, 16)
+	_, _ = rand.Read(key) // never fails
+	floor := time.Duration(0)
+	if last > 0 {
+		floor = floorAfter
+	}
+	if err := r.store.Install(ctx, p, balance.NewProjection{
+		Token: token, Epoch: epoch, Catalog: snap.Catalog, Window: r.opts.Window, Buckets: r.opts.Buckets,
+		Key: hex.EncodeToString(key), Floor: floor,
+	}); err != nil {
+		return err
+	}
+	meta, err := r.store.Meta(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := r.store.PushSnapshot(ctx, p, meta, snap, -1, r.clock.Now()); err != nil {
+		return err
+	}
+	r.log.InfoContext(ctx, "projection rebuilt", slog.Int("partition", p), slog.String("reason", reason),
+		slog.Int64("epoch", epoch), slog.Duration("took", r.clock.Now().Sub(started)))
+	return nil
+}
+
+// load writes what the ledger holds of one parent's accounts.
+func (r *Projector) load(ctx context.Context, p int, snap *metering.Snapshot, parent string, epoch int64) error {
+	sums, err := r.ledger.Sums(ctx, parent, epoch, 0)
+	if err != nil {
+		return err
+	}
+	flags, err := r.ledger.LatestFlags(ctx, parent)
+	if err != nil {
+		return err
+	}
+	closed, err := r.ledger.ClosedThrough(ctx, parent)
+	if err != nil {
+		return err
+	}
+	for _, id := range append([]string{parent}, snap.Subs[parent]...) {
+		a := snap.Accounts[id]
+		l := balance.Loaded{
+			Account: a, Balance: sums.Balance[id], Used: sums.Used[id],
+			Manual: flags[id].Flags & (metering.FlagManualOperator | metering.FlagManualParent),
+		}
+		_, moved := sums.Balance[id]
+		l.Silent = !moved && len(sums.Used[id]) == 0 && l.Manual == 0
+		if id == parent {
+			l.ClosedThrough = closed
+		}
+		if err := r.store.Load(ctx, p, &l); err != nil {
+			return err
+		}
+	}
+	return r.ledger.Refs(ctx, parent, func(x *ledger.Ref) error {
+		return r.store.LoadRef(ctx, p, x.Ref, map[string]string{
+			"hash": strconv.FormatUint(x.Hash, 10), "seq": strconv.FormatInt(x.Seq, 10), "booked": x.Booked,
+			"at": strconv.FormatInt(x.At.UnixMilli(), 10), "amount": strconv.FormatInt(int64(x.Amount), 10),
+			"epoch": strconv.FormatInt(x.Epoch, 10),
+		})
+	})
+}

@@ -1,0 +1,2 @@
+-- migrations: names that were applied.
+SELECT DISTINCT name FROM {db}.migrations ORDER BY name

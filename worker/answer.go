@@ -1,0 +1,143 @@
+package worker
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// decision is what was decided for one line of a task. The charged ones travel
+// with the answer in Redis, so that a retry never rates and never decides again.
+type decision struct {
+	line   int
+	group  int
+	charge metering.Charge
+	purse  metering.Purse
+	owner  string // account whose balance the purse is, empty: none
+}
+
+// refusal of one line, kept with the answer too.
+type refusal struct {
+	line   int
+	reason metering.Reason
+	detail string
+}
+
+var errAnswer = errors.New("an answer's rated columns are damaged")
+
+// encodeDecisions packs them: a string table, then varints.
+func encodeDecisions(list []decision, refused []refusal) []byte {
+	table := map[string]uint64{}
+	var names []string
+	ref := func(s string) uint64 {
+		i, ok := table[s]
+		if !ok {
+			i = uint64(len(names))
+			table[s] = i
+			names = append(names, s)
+		}
+		return i
+	}
+	var b []byte
+	u := func(v uint64) { b = binary.AppendUvarint(b, v) }
+	u(uint64(len(list)))
+	for i := range list {
+		d := &list[i]
+		u(uint64(d.line))
+		u(uint64(d.group))
+		b = binary.AppendVarint(b, int64(d.charge.Amount))
+		b = binary.AppendVarint(b, int64(d.charge.Fee))
+		b = binary.AppendVarint(b, int64(d.charge.Units))
+		b = binary.AppendVarint(b, int64(d.charge.Billed))
+		u(ref(d.charge.Unit))
+		u(ref(d.charge.Plan))
+		u(uint64(d.charge.Version))
+		u(uint64(d.charge.Rule))
+		u(ref(string(d.purse)))
+		u(ref(d.owner))
+	}
+	u(uint64(len(refused)))
+	for _, r := range refused {
+		u(uint64(r.line))
+		u(ref(string(r.reason)))
+		u(ref(r.detail))
+	}
+	out := binary.AppendUvarint(nil, uint64(len(names)))
+	for _, n := range names {
+		out = binary.AppendUvarint(out, uint64(len(n)))
+		out = append(out, n...)
+	}
+	return append(out, b...)
+}
+
+type unpacker struct {
+	b   []byte
+	bad bool
+}
+
+func (p *unpacker) u() uint64 {
+	v, n := binary.Uvarint(p.b)
+	if n <= 0 {
+		p.bad = true
+		return 0
+	}
+	p.b = p.b[n:]
+	return v
+}
+
+func (p *unpacker) i() int64 {
+	v, n := binary.Varint(p.b)
+	if n <= 0 {
+		p.bad = true
+		return 0
+	}
+	p.b = p.b[n:]
+	return v
+}
+
+func (p *unpacker) bytes(n uint64) string {
+	if n > uint64(len(p.b)) {
+		p.bad = true
+		return ""
+	}
+	s := string(p.b[:n])
+	p.b = p.b[n:]
+	return s
+}
+
+// decodeDecisions is the inverse of encodeDecisions.
+func decodeDecisions(b []byte) ([]decision, []refusal, error) {
+	p := &unpacker{b: b}
+	names := make([]string, 0, 16)
+	for n := p.u(); n > 0 && !p.bad; n-- {
+		names = append(names, p.bytes(p.u()))
+	}
+	name := func() string {
+		i := p.u()
+		if i >= uint64(len(names)) {
+			p.bad = true
+			return ""
+		}
+		return names[i]
+	}
+	var list []decision
+	for n := p.u(); n > 0 && !p.bad; n-- {
+		var d decision
+		d.line, d.group = int(p.u()), int(p.u()) //nolint:gosec // lines and groups of a task
+		d.charge.Amount, d.charge.Fee = metering.Micros(p.i()), metering.Micros(p.i())
+		d.charge.Units, d.charge.Billed = metering.Quantity(p.i()), metering.Quantity(p.i())
+		d.charge.Unit, d.charge.Plan = name(), name()
+		d.charge.Version, d.charge.Rule = int(p.u()), int(p.u()) //nolint:gosec // counted from 1
+		d.purse, d.owner = metering.Purse(name()), name()
+		list = append(list, d)
+	}
+	var refused []refusal
+	for n := p.u(); n > 0 && !p.bad; n-- {
+		refused = append(refused, refusal{line: int(p.u()), reason: metering.Reason(name()), detail: name()}) //nolint:gosec // lines of a task
+	}
+	if p.bad {
+		return nil, nil, errAnswer
+	}
+	return list, refused, nil
+}

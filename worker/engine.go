@@ -1,0 +1,129 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/admin"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/reconcile"
+)
+
+// engine takes a task through charge, store, settle, judge and finish.
+type engine struct {
+	store     *balance.Store
+	ledger    *ledger.Ledger
+	writer    *ledger.Writer
+	snapshots *admin.Snapshots
+	projector *reconcile.Projector
+	queue     *asynq.Client
+	codec     *jobs.Codec
+	clock     clock.Clock
+	log       *slog.Logger
+	metrics   *metrics
+	shards    int
+	crash     func(point string) // nil but in crash tests
+
+	mu    sync.Mutex
+	metas map[int]*balance.Meta
+}
+
+// meta of a partition, as last seen; the scripts refuse one that is over.
+func (e *engine) meta(ctx context.Context, p int) (*balance.Meta, error) {
+	e.mu.Lock()
+	m := e.metas[p]
+	e.mu.Unlock()
+	if m != nil {
+		return m, nil
+	}
+	return e.renew(ctx, p)
+}
+
+// renew makes sure that the partition has a projection and reads its meta.
+func (e *engine) renew(ctx context.Context, p int) (*balance.Meta, error) {
+	m, err := e.projector.Ensure(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	e.metas[p] = m
+	e.mu.Unlock()
+	return m, nil
+}
+
+// at is a named point at which crash tests end the process.
+func (e *engine) at(point string) {
+	if e.crash != nil {
+		e.crash(point)
+	}
+}
+
+// storePatience is how long a handler keeps its slot while ClickHouse takes
+// nothing (ARCHITECTURE.md, Bounds and bad luck).
+const storePatience = 5 * time.Second
+
+// write stores a batch. It gives up only when no insert has gone through for
+// storePatience.
+func (e *engine) write(ctx context.Context, b *ledger.Batch) error {
+	started := e.clock.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- e.writer.Write(ctx, b) }() // ends with ctx at the latest
+	tick := time.NewTicker(storePatience / 5)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			e.metrics.storeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
+			return err
+		case <-tick.C:
+			now := e.clock.Now()
+			if now.Sub(started) > storePatience && now.Sub(e.writer.LastInsert()) > storePatience {
+				cancel()
+				return errors.Join(fmt.Errorf("no insert went through for %s: %w", storePatience, ledger.ErrAway), <-done)
+			}
+		}
+	}
+}
+
+// enqueue adds a follow-up task; that it is there already is success.
+func (e *engine) enqueue(ctx context.Context, typ, id string, payload []byte, delay time.Duration) error {
+	opts := jobs.Options(id, jobs.IngestQueue(jobs.ShardOf(id, e.shards)))
+	if delay > 0 {
+		opts = append(opts, asynq.ProcessIn(delay))
+	}
+	_, err := e.queue.EnqueueContext(ctx, asynq.NewTask(typ, payload), opts...)
+	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
+		return fmt.Errorf("enqueue %s: %w", typ, err)
+	}
+	return nil
+}
+
+// entry makes a quarantine entry of one line.
+func (e *engine) entry(t *task, line int, reason metering.Reason, detail string) ledger.Entry {
+	now := e.clock.Now().UTC()
+	en := ledger.Entry{
+		Reason: reason, Detail: detail, Raw: t.lines[line], QuarantinedAt: now,
+		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()), //nolint:gosec // after 1970
+	}
+	if t.bad[line] == nil {
+		r := &t.recs[line]
+		id := r.Identity()
+		en.AccountID, en.Kind, en.RecordID, en.ContentHash = id.AccountID, id.Kind, id.ID, r.ContentHash()
+	} else {
+		en.AccountID, en.RecordID = salvage(t.lines[line])
+	}
+	en.ID = ledger.EntryID(en.AccountID, en.Kind, en.Raw)
+	return en
+}

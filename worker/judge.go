@@ -1,0 +1,254 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// judgePatience is how long a task waits for older charges to settle before it
+// hands its duplicates to a task of their own.
+const judgePatience = 500 * time.Millisecond
+
+// judgeDelay is when that task runs first.
+const judgeDelay = 200 * time.Millisecond
+
+// conflictDetail says how to mend a conflict.
+const conflictDetail = "the id stands in the ledger with other content; send it under a new id if it is another message"
+
+// judge says of each duplicate whether its content is the stored one's
+// (ARCHITECTURE.md, step 6). What can't be judged now goes to a judge task.
+func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Meta, seq int64, outcome string) (balance.Counts, error) {
+	counts := tally(outcome)
+	open, conflicts := s.compare(t, outcome, &counts)
+	if len(open) > 0 {
+		left, more, err := e.judgeStored(ctx, t, s.p, seq, open, &counts)
+		if err != nil {
+			return counts, err
+		}
+		conflicts = append(conflicts, more...)
+		if len(left) > 0 {
+			payload, err := e.codec.EncodeJudge(jobs.Judge{Epoch: meta.Epoch, Seq: seq}, pick(t.lines, left))
+			if err != nil {
+				return counts, fmt.Errorf("hand over %d duplicates: %w", len(left), err)
+			}
+			if err := e.enqueue(ctx, jobs.TypeJudge, t.id+"~j", payload, judgeDelay); err != nil {
+				return counts, err
+			}
+		}
+	}
+	counts.Quarantined += int64(len(conflicts))
+	return counts, e.quarantineConflicts(ctx, t, conflicts)
+}
+
+func (e *engine) quarantineConflicts(ctx context.Context, t *task, lines []int) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	entries := make([]ledger.Entry, 0, len(lines))
+	for _, i := range lines {
+		entries = append(entries, e.entry(t, i, metering.ReasonConflict, conflictDetail))
+	}
+	return e.write(ctx, &ledger.Batch{Quarantine: entries})
+}
+
+// compare settles copies within the task in memory, where their first copy was
+// charged; it returns the lines that the ledger must judge, and conflicts.
+func (s *slice) compare(t *task, outcome string, counts *balance.Counts) (open, conflicts []int) {
+	first := map[metering.Identity]int{}
+	for i := range t.lines {
+		switch outcome[i] {
+		case balance.OutcomeNew, balance.OutcomeDuplicate, balance.OutcomeReversed:
+			first[t.recs[i].Identity()] = i
+		}
+	}
+	for i := range t.lines {
+		switch outcome[i] {
+		case balance.OutcomeDuplicate:
+			open = append(open, i)
+		case balance.OutcomeCopy:
+			j, ok := first[t.recs[i].Identity()]
+			switch {
+			case !ok || outcome[j] != balance.OutcomeNew:
+				open = append(open, i)
+			case t.recs[i].ContentHash() == t.recs[j].ContentHash():
+				counts.Duplicates++
+			default:
+				conflicts = append(conflicts, i)
+			}
+		}
+	}
+	return open, conflicts
+}
+
+// judgeStored compares lines with the ledger's rows, once every older charge
+// has settled. left: those that have no row, or that couldn't wait.
+func (e *engine) judgeStored(ctx context.Context, t *task, p int, seq int64, lines []int, counts *balance.Counts) (left, conflicts []int, err error) {
+	ok, err := e.store.WaitSettled(ctx, p, seq-1, judgePatience)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !ok {
+		return lines, nil, nil
+	}
+	rows, err := e.lookupLines(ctx, t, lines)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, i := range lines {
+		hash, ok := rows[t.recs[i].Identity()]
+		switch {
+		case !ok:
+			left = append(left, i)
+		case hash == t.recs[i].ContentHash():
+			counts.Duplicates++
+		default:
+			conflicts = append(conflicts, i)
+		}
+	}
+	return left, conflicts, nil
+}
+
+func (e *engine) lookupLines(ctx context.Context, t *task, lines []int) (map[metering.Identity]uint64, error) {
+	ids := make([]metering.Identity, len(lines))
+	for i, n := range lines {
+		ids[i] = t.recs[n].Identity()
+	}
+	return e.ledger.Lookup(ctx, ids)
+}
+
+// judgeTask is the handler of a judge task: duplicates whose row wasn't found,
+// or that couldn't wait for older charges.
+func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error {
+	j, lines, err := e.codec.DecodeJudge(payload)
+	if err != nil {
+		return e.unreadable(ctx, id, payload, err)
+	}
+	t := newTask(id, lines, true)
+	snap := e.snapshots.Current()
+	p := e.partitionOf(t, snap)
+	meta, err := e.meta(ctx, p)
+	if err != nil {
+		return err
+	}
+	reply, err := e.store.Peek(ctx, p, id)
+	if err != nil {
+		return err
+	}
+	if reply != nil { // an earlier attempt charged
+		if reply.State == balance.Done {
+			return nil
+		}
+		return e.process(ctx, t)
+	}
+	if meta.Epoch != j.Epoch {
+		return e.process(ctx, t) // another epoch: an ordinary task again
+	}
+	return e.judgeAnew(ctx, t, snap, p, meta, j.Seq)
+}
+
+func (e *engine) partitionOf(t *task, snap *metering.Snapshot) int {
+	for i := range t.recs {
+		if t.bad[i] == nil {
+			if a := snap.Accounts[t.recs[i].AccountID]; a != nil {
+				return e.store.PartitionOf(a.Parent())
+			}
+		}
+	}
+	return 0
+}
+
+// judgeAnew judges all lines of a judge task; those without a row are charged
+// by force, under the task's own id.
+func (e *engine) judgeAnew(ctx context.Context, t *task, snap *metering.Snapshot, p int, meta *balance.Meta, seq int64) error {
+	var counts balance.Counts
+	all := make([]int, len(t.lines))
+	for i := range all {
+		all[i] = i
+	}
+	ok, err := e.store.WaitSettled(ctx, p, seq-1, judgePatience)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errLater
+	}
+	left, conflicts, err := e.judgeStored(ctx, t, p, seq, all, &counts)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return e.force(ctx, t, snap, p, meta)
+	}
+	counts.Quarantined += int64(len(conflicts))
+	if err := e.quarantineConflicts(ctx, t, conflicts); err != nil {
+		return err
+	}
+	return e.finish(ctx, t, p, meta, 0, counts)
+}
+
+// force charges identities that stand in their set but have no row: a hash
+// collision, a reversed charge, an answer that was given up. It reads S, waits
+// until no open answer is ≤ S, and looks again.
+func (e *engine) force(ctx context.Context, t *task, snap *metering.Snapshot, p int, meta *balance.Meta) error {
+	now, err := e.store.Meta(ctx, p)
+	if err != nil {
+		return e.stale(p, err)
+	}
+	ok, err := e.store.WaitSettled(ctx, p, now.Seq, judgePatience)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errLater
+	}
+	parts, _, err := e.classify(ctx, t, snap)
+	if err != nil {
+		return err
+	}
+	s := parts[p]
+	if s == nil || len(parts) != 1 {
+		return e.process(ctx, t)
+	}
+	lines := make([]int, len(s.charged))
+	for i := range s.charged {
+		lines[i] = s.charged[i].line
+	}
+	rows, err := e.lookupLines(ctx, t, lines)
+	if err != nil {
+		return err
+	}
+	// Lines that have a row are copies of it: judged once more after the charge.
+	kept := s.charged[:0]
+	for _, c := range s.charged {
+		if _, ok := rows[c.rec.Identity()]; ok {
+			s.copies = append(s.copies, copied{line: c.line, first: c.line})
+			continue
+		}
+		kept = append(kept, c)
+	}
+	s.charged = kept
+	if len(s.charged) == 0 {
+		return errLater // rows have come: judge again
+	}
+	call := e.call(t, s, meta)
+	call.Force, call.S = true, now.Seq
+	reply, err := e.store.Charge(ctx, p, s.catalog, call)
+	switch {
+	case errors.Is(err, balance.ErrRestart):
+		return e.process(ctx, t)
+	case errors.Is(err, balance.ErrAgain):
+		return errLater
+	case err != nil:
+		return e.stale(p, err)
+	}
+	e.log.WarnContext(ctx, "identities without a row were charged", slogTask(t.id))
+	e.metrics.forced.Add(double(len(s.charged)))
+	return e.conclude(ctx, t, snap, s, reply, meta)
+}

@@ -1,0 +1,372 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// process takes a task through all its steps. nil: it is finished, ack it.
+func (e *engine) process(ctx context.Context, t *task) error {
+	refreshed := false
+	for range 10 {
+		snap := e.snapshots.Current()
+		parts, refunds, err := e.classify(ctx, t, snap)
+		if err != nil {
+			return err
+		}
+		if !refreshed && outdated(parts) {
+			// Before a record is refused for what a newer snapshot may know.
+			refreshed = true
+			switch newer, err := e.snapshots.Refresh(ctx); {
+			case err != nil:
+				return err
+			case newer:
+				continue
+			}
+		}
+		if err := e.detach(ctx, t, refunds); err != nil {
+			return err
+		}
+		err = e.slices(ctx, t, snap, parts)
+		if errors.Is(err, balance.ErrCatalog) {
+			if _, err := e.snapshots.Refresh(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		return err
+	}
+	return fmt.Errorf("task %s: the snapshot stays behind: %w", t.id, balance.ErrCatalog)
+}
+
+// outdated tells whether a refusal may be for an old snapshot.
+func outdated(parts map[int]*slice) bool {
+	for _, s := range parts {
+		for _, r := range s.refused {
+			switch r.reason {
+			case metering.ReasonUnknownAccount, metering.ReasonChannelNotEnabled, metering.ReasonNoPrice,
+				metering.ReasonCurrencyMismatch, metering.ReasonUnitMismatch:
+				return true
+			case metering.ReasonMalformed, metering.ReasonAccountClosed, metering.ReasonFromFuture, metering.ReasonConflict,
+				metering.ReasonUnknownMessage, metering.ReasonOverRefund, metering.ReasonOverflow, metering.ReasonTooOld:
+			}
+		}
+	}
+	return false
+}
+
+// detach sends refunds on as a task of their own: they are applied when lower
+// seqs have settled.
+func (e *engine) detach(ctx context.Context, t *task, lines []int) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	return e.enqueue(ctx, jobs.TypeRefund, t.id+"~r", e.codec.Encode(pick(t.lines, lines)), 0)
+}
+
+func pick(lines [][]byte, which []int) [][]byte {
+	out := make([][]byte, len(which))
+	for i, n := range which {
+		out[i] = lines[n]
+	}
+	return out
+}
+
+func (e *engine) slices(ctx context.Context, t *task, snap *metering.Snapshot, parts map[int]*slice) error {
+	order := make([]int, 0, len(parts))
+	for p := range parts {
+		order = append(order, p)
+	}
+	slices.Sort(order)
+	for _, p := range order {
+		if err := e.slice(ctx, t, snap, parts[p]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slice: charge, store, settle, judge, finish.
+func (e *engine) slice(ctx context.Context, t *task, snap *metering.Snapshot, s *slice) error {
+	if len(s.charged) == 0 {
+		return e.uncharged(ctx, t, snap, s)
+	}
+	e.at("decoded")
+	reply, meta, err := e.charge(ctx, t, s)
+	if err != nil {
+		return err
+	}
+	if meta == nil { // everything turned out to be refused
+		return e.uncharged(ctx, t, snap, s)
+	}
+	e.at("charged")
+	return e.conclude(ctx, t, snap, s, reply, meta)
+}
+
+// uncharged ends a slice of which nothing is charged now; an earlier attempt,
+// with another snapshot, may have charged.
+func (e *engine) uncharged(ctx context.Context, t *task, snap *metering.Snapshot, s *slice) error {
+	meta, err := e.meta(ctx, s.p)
+	if err != nil {
+		return err
+	}
+	reply, err := e.store.Peek(ctx, s.p, t.id)
+	if err != nil {
+		return err
+	}
+	if reply != nil {
+		return e.conclude(ctx, t, snap, s, reply, meta)
+	}
+	return e.refuseAll(ctx, t, s, meta)
+}
+
+// conclude takes a slice from its answer to its end.
+func (e *engine) conclude(ctx context.Context, t *task, snap *metering.Snapshot, s *slice, reply *balance.Reply, meta *balance.Meta) error {
+	switch reply.State {
+	case balance.Done:
+		return nil
+	case balance.Held:
+		if err := s.recall(t, snap, reply.Rated); err != nil {
+			return fmt.Errorf("task %s: %w", t.id, err)
+		}
+	case balance.Charged, balance.Marked:
+	}
+	outcome := reply.Outcome
+	if reply.State != balance.Marked {
+		reversed, err := e.storeSlice(ctx, t, s, reply, meta)
+		if err != nil {
+			return err
+		}
+		e.at("stored")
+		outcome, err = e.store.Settle(ctx, s.p, meta, t.id, reply.Seq, reversed, e.monthsOf(snap, reversed))
+		if err != nil {
+			return e.stale(s.p, err)
+		}
+		if outcome == "" {
+			return nil // a copy of the task has finished it
+		}
+		e.at("settled")
+	}
+	counts, err := e.judge(ctx, t, s, meta, reply.Seq, outcome)
+	if err != nil {
+		return err
+	}
+	e.at("judged")
+	return e.finish(ctx, t, s.p, meta, reply.Seq, counts)
+}
+
+func (e *engine) finish(ctx context.Context, t *task, p int, meta *balance.Meta, seq int64, counts balance.Counts) error {
+	if err := e.store.Finish(ctx, p, meta, t.id, seq, t.run, counts); err != nil {
+		return e.stale(p, err)
+	}
+	e.metrics.count(counts)
+	e.at("finished")
+	return nil
+}
+
+// refuseAll ends a slice of which nothing is charged.
+func (e *engine) refuseAll(ctx context.Context, t *task, s *slice, meta *balance.Meta) error {
+	if err := e.write(ctx, &ledger.Batch{Quarantine: e.entries(t, s.refused), Waiting: e.waiters(t, s.waiting)}); err != nil {
+		return err
+	}
+	return e.finish(ctx, t, s.p, meta, 0, balance.Counts{
+		Quarantined: int64(len(s.refused)), Waiting: int64(len(s.waiting)), Duplicates: int64(len(s.copies)),
+	})
+}
+
+func (e *engine) entries(t *task, list []refusal) []ledger.Entry {
+	out := make([]ledger.Entry, 0, len(list))
+	for _, r := range list {
+		out = append(out, e.entry(t, r.line, r.reason, r.detail))
+	}
+	return out
+}
+
+func (e *engine) waiters(t *task, lines []int) []ledger.Waiting {
+	now := e.clock.Now().UTC()
+	out := make([]ledger.Waiting, 0, len(lines))
+	for _, i := range lines {
+		r := &t.recs[i]
+		out = append(out, ledger.Waiting{
+			AccountID: r.AccountID, RefersTo: r.RefersTo, ID: r.ID, Raw: t.lines[i], Run: t.run,
+			Since: now, Version: uint64(now.UnixMicro()), //nolint:gosec // after 1970
+		})
+	}
+	return out
+}
+
+// stale forgets a partition's meta where a script says that it is over.
+func (e *engine) stale(p int, err error) error {
+	if errors.Is(err, balance.ErrEpoch) || errors.Is(err, balance.ErrEmpty) || errors.Is(err, balance.ErrReplid) {
+		e.mu.Lock()
+		delete(e.metas, p)
+		e.mu.Unlock()
+	}
+	return err
+}
+
+// chargeTries bounds the answers that make a charge call again.
+const chargeTries = 12
+
+// charge calls charge.lua until it has an answer. A nil meta: every line was
+// refused on the way.
+func (e *engine) charge(ctx context.Context, t *task, s *slice) (*balance.Reply, *balance.Meta, error) {
+	started := e.clock.Now()
+	var last error
+	for range chargeTries {
+		if len(s.charged) == 0 {
+			return nil, nil, nil
+		}
+		meta, err := e.meta(ctx, s.p)
+		if err != nil {
+			return nil, nil, err
+		}
+		call := e.call(t, s, meta)
+		reply, err := e.store.Charge(ctx, s.p, s.catalog, call)
+		if err == nil {
+			e.metrics.chargeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
+			return reply, meta, nil
+		}
+		last = err
+		if err := e.remedy(ctx, t, s, meta, call, err); err != nil {
+			return nil, nil, err
+		}
+	}
+	return nil, nil, fmt.Errorf("task %s: charge refused %d times: %w", t.id, chargeTries, last)
+}
+
+// remedy does what a refused charge asks for; nil means call again.
+func (e *engine) remedy(ctx context.Context, t *task, s *slice, meta *balance.Meta, call *balance.Call, err error) error {
+	var missing *balance.MissingError
+	var cold *balance.ColdError
+	var over *balance.OverflowError
+	switch {
+	case errors.As(err, &missing):
+		return e.stale(s.p, e.snapshots.PushMissing(ctx, s.p, meta, missing.Accounts))
+	case errors.As(err, &cold):
+		return e.lookUp(ctx, s, meta, call, cold)
+	case errors.As(err, &over):
+		s.overflow(over.Groups)
+		return nil
+	case errors.Is(err, balance.ErrStale):
+		s.found = nil
+		return nil
+	case errors.Is(err, balance.ErrEpoch), errors.Is(err, balance.ErrEmpty), errors.Is(err, balance.ErrReplid):
+		e.log.InfoContext(ctx, "charge refused", slog.String("task", t.id), slog.Any("error", err))
+		_, err := e.renew(ctx, s.p)
+		return err
+	default:
+		return err
+	}
+}
+
+// settlePatience is how long a handler keeps its slot while older answers are
+// open; then the task goes back, so that nothing blocks.
+const settlePatience = 2 * time.Second
+
+// lookUp asks the ledger for cold identities, when no older charge is open.
+func (e *engine) lookUp(ctx context.Context, s *slice, meta *balance.Meta, call *balance.Call, cold *balance.ColdError) error {
+	now, err := e.store.Meta(ctx, s.p)
+	if err != nil {
+		return e.stale(s.p, err)
+	}
+	ok, err := e.store.WaitSettled(ctx, s.p, now.Seq, settlePatience)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errLater
+	}
+	ids := make([]metering.Identity, len(cold.Items))
+	for i, n := range cold.Items {
+		ids[i] = call.Items[n].Identity
+	}
+	rows, err := e.ledger.Lookup(ctx, ids)
+	if err != nil {
+		return err
+	}
+	s.found, s.looked, s.epoch = make(map[int]bool, len(ids)), cold.Now, meta.Epoch
+	for i, n := range cold.Items {
+		_, has := rows[ids[i]]
+		s.found[call.Items[n].Line] = has
+	}
+	return nil
+}
+
+// overflowLarge: what is refused first when a sum leaves 64 bits.
+const overflowLarge metering.Micros = 1_000_000 * 1_000_000
+
+// overflow refuses what of some groups makes a sum too large: the large
+// amounts, or all if there are none.
+func (s *slice) overflow(groups []int) {
+	large := func(c *candidate) bool { return c.amount > overflowLarge || c.amount < -overflowLarge }
+	some := false
+	for i := range s.charged {
+		some = some || slices.Contains(groups, s.charged[i].group) && large(&s.charged[i])
+	}
+	kept := s.charged[:0]
+	for _, c := range s.charged {
+		if slices.Contains(groups, c.group) && (!some || large(&c)) {
+			s.refused = append(s.refused, refusal{line: c.line, reason: metering.ReasonOverflow, detail: "amount: the account's sums would grow beyond what can be kept"})
+			delete(s.first, c.rec.Identity())
+			continue
+		}
+		kept = append(kept, c)
+	}
+	s.charged = kept
+}
+
+// storeSlice puts the new rows, and with them what was refused, on disk.
+// Records that ClickHouse refuses for good are quarantined, to be reversed.
+func (e *engine) storeSlice(ctx context.Context, t *task, s *slice, reply *balance.Reply, meta *balance.Meta) ([]balance.Reversal, error) {
+	b := &ledger.Batch{Rows: s.rows(reply, meta), Quarantine: e.entries(t, s.refused), Waiting: e.waiters(t, s.waiting)}
+	if err := e.write(ctx, b); err != nil {
+		return nil, err
+	}
+	if len(b.Refused) == 0 {
+		return nil, nil
+	}
+	at := map[*metering.Record]*candidate{}
+	for i := range s.charged {
+		at[s.charged[i].row] = &s.charged[i]
+	}
+	var reversed []balance.Reversal
+	var entries []ledger.Entry
+	for _, i := range b.Refused {
+		row := &b.Rows[i]
+		c := at[row.Record]
+		entries = append(entries, e.entry(t, c.line, metering.ReasonMalformed, "the ledger refuses a value of this record; correct it and send it again"))
+		reversed = append(reversed, balance.Reversal{
+			Line: c.line, Account: c.account.ID, Parent: c.account.Parent(), Purse: c.owner, Booked: row.Booked, Amount: c.amount,
+		})
+	}
+	return reversed, e.write(ctx, &ledger.Batch{Quarantine: entries})
+}
+
+func (e *engine) monthsOf(snap *metering.Snapshot, list []balance.Reversal) map[string]balance.Months {
+	out := map[string]balance.Months{}
+	for _, r := range list {
+		out[r.Parent] = e.snapshots.Months(snap.Accounts[r.Parent])
+	}
+	return out
+}
+
+// tally counts what an outcome settles by itself.
+func tally(outcome string) balance.Counts {
+	n := func(c byte) int64 { return int64(strings.Count(outcome, string(c))) }
+	return balance.Counts{
+		Stored:      n(balance.OutcomeNew),
+		Quarantined: n(balance.OutcomeRefused) + n(balance.OutcomeReversed),
+		Waiting:     n(balance.OutcomeWaiting),
+	}
+}

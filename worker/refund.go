@@ -1,0 +1,132 @@
+package worker
+
+import (
+	"context"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// refundTask applies refunds: each gives back what its message was charged,
+// once (DOMAIN.md, Usage records).
+func (e *engine) refundTask(ctx context.Context, id string, payload []byte) error {
+	lines, err := e.codec.Decode(payload)
+	if err != nil {
+		return e.unreadable(ctx, id, payload, err)
+	}
+	return e.process(ctx, newTask(id, lines, true))
+}
+
+// classifyRefunds decides refunds by the rows of their messages, once every
+// charge so far has settled.
+func (e *engine) classifyRefunds(ctx context.Context, t *task, snap *metering.Snapshot, lines []int, at func(int) *slice) error {
+	now := e.clock.Now()
+	keys := make([]ledger.MessageKey, 0, len(lines))
+	var admitted []int
+	for _, i := range lines {
+		r := &t.recs[i]
+		a := snap.Accounts[r.AccountID]
+		if ref := metering.Admit(a, r, now); ref != nil {
+			p := 0
+			if a != nil {
+				p = e.store.PartitionOf(a.Parent())
+			}
+			at(p).refuse(i, ref)
+			continue
+		}
+		admitted = append(admitted, i)
+		keys = append(keys, ledger.MessageKey{AccountID: r.AccountID, ID: r.RefersTo})
+	}
+	if len(admitted) == 0 {
+		return nil
+	}
+	if err := e.settled(ctx, t, snap, admitted); err != nil {
+		return err
+	}
+	messages, err := e.ledger.Messages(ctx, keys)
+	if err != nil {
+		return err
+	}
+	for n, i := range admitted {
+		r := &t.recs[i]
+		a := snap.Accounts[r.AccountID]
+		s := at(e.store.PartitionOf(a.Parent()))
+		m, ok := messages[keys[n]]
+		if !ok {
+			s.waiting = append(s.waiting, i)
+			continue
+		}
+		c, ref := refund(a, r, &m)
+		if ref != nil {
+			s.refuse(i, ref)
+			continue
+		}
+		c.line = i
+		s.add(c)
+	}
+	return nil
+}
+
+// settled waits until every charge made so far in the lines' partitions is in
+// the ledger.
+func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, lines []int) error {
+	seen := map[int]bool{}
+	for _, i := range lines {
+		p := e.store.PartitionOf(snap.Accounts[t.recs[i].AccountID].Parent())
+		if seen[p] {
+			continue
+		}
+		seen[p] = true
+		reply, err := e.store.Peek(ctx, p, t.id)
+		if err != nil {
+			return err
+		}
+		if reply != nil {
+			continue // an earlier attempt waited
+		}
+		meta, err := e.store.Meta(ctx, p)
+		if err != nil {
+			return e.stale(p, err)
+		}
+		ok, err := e.store.WaitSettled(ctx, p, meta.Seq, settlePatience)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return errLater
+		}
+	}
+	return nil
+}
+
+// refund makes a candidate that gives back the message's charge less its fee,
+// or the smaller amount that the refund names, to the purse that the message
+// drew on. A budget that its sub-account has left follows to the parent.
+func refund(a *metering.Account, r *metering.Record, m *ledger.Message) (candidate, *metering.Refusal) {
+	amount := m.Amount - m.Fee
+	if r.HasAmount {
+		if r.Amount > amount {
+			return candidate{}, &metering.Refusal{
+				Reason: metering.ReasonOverRefund,
+				Detail: "amount: more than the message's charge less its non-refundable fee; send a smaller amount under a new record",
+			}
+		}
+		amount = r.Amount
+	}
+	row := *r
+	row.Channel, row.Direction, row.Country, row.Network, row.Category = m.Channel, m.Direction, m.Country, m.Network, m.Category
+	c := candidate{rec: r, row: &row, account: a, amount: -amount, period: a.Calendar.Of(r.OccurredAt).Name}
+	c.charge = metering.Charge{Amount: amount, Plan: m.Plan, Version: m.Version, Rule: m.Rule}
+	c.purse, c.owner = m.Purse, ""
+	switch m.Purse {
+	case metering.PurseWallet:
+		c.owner = a.Parent()
+	case metering.PurseBudget:
+		c.owner = a.ID
+		if a.Source != metering.SourceAllocated || a.ClosedAt != nil {
+			c.purse, c.owner = metering.PurseWallet, a.Parent()
+		}
+	case metering.PurseCredit, metering.PurseExternal:
+	}
+	return c, nil
+}

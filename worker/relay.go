@@ -1,0 +1,174 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// factsMax bounds the facts of one round.
+const factsMax = 500
+
+// relayEvery is how often an idle outbox is looked at: part of the time from a
+// charge to its suspension job.
+const relayEvery = 25 * time.Millisecond
+
+// relay makes each fact of a partition's outbox a row in the ledger and a job,
+// then trims it. Two relays at once are harmless: rows and jobs have the
+// fact's own ids.
+func (e *engine) relay(ctx context.Context, p int, token string) error {
+	tick := time.NewTicker(relayEvery)
+	defer tick.Stop()
+	for {
+		n, err := e.relayOnce(ctx, p, token)
+		if err != nil && ctx.Err() == nil {
+			e.log.WarnContext(ctx, "outbox relay", slog.Int("partition", p), slog.Any("error", err))
+			n = 0
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+		}
+		if n == factsMax && ctx.Err() == nil {
+			continue
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (e *engine) relayOnce(ctx context.Context, p int, token string) (int, error) {
+	facts, err := e.store.Facts(ctx, p, factsMax)
+	if err != nil || len(facts) == 0 {
+		return 0, err
+	}
+	ok, err := e.store.Lease(ctx, p, "relay", token, 5*time.Second)
+	if err != nil || !ok {
+		return 0, err
+	}
+	meta, err := e.meta(ctx, p)
+	if err != nil {
+		return 0, err
+	}
+	if err := e.record(ctx, p, meta, facts); err != nil {
+		return 0, err
+	}
+	for i := range facts {
+		if err := e.job(ctx, meta, &facts[i]); err != nil {
+			return 0, err
+		}
+	}
+	return len(facts), e.store.Relayed(ctx, p, facts)
+}
+
+// record makes the facts rows of the ledger.
+func (e *engine) record(ctx context.Context, p int, meta *balance.Meta, facts []balance.Fact) error {
+	var states []ledger.StateRow
+	var transfers []ledger.TransferRow
+	for i := range facts {
+		f := facts[i].Fields
+		switch f["k"] {
+		case "state":
+			states = append(states, ledger.StateRow{
+				AccountID: f["id"], ParentID: parentOf(f), Epoch: epochOf(meta, f), Flags: metering.Flags(integer(f["f"])), //nolint:gosec // six bits
+				Cause: f["cause"], Period: f["per"], Actor: f["actor"], Note: f["note"], At: time.UnixMilli(integer(f["at"])).UTC(),
+			})
+		case "transfer":
+			row := ledger.TransferRow{Booked: f["booked"], At: time.UnixMilli(integer(f["at"])).UTC(), Epoch: meta.Epoch, Seq: integer(f["seq"])}
+			if err := json.Unmarshal([]byte(f["row"]), &row.Transfer); err != nil {
+				return fmt.Errorf("outbox %s: %w", facts[i].ID, err)
+			}
+			if row.Transfer.Amount == 0 { // decided by the script: the whole balance
+				row.Transfer.Amount = metering.Micros(integer(f["amount"]))
+			}
+			transfers = append(transfers, row)
+		}
+	}
+	if err := e.ledger.InsertStates(ctx, states); err != nil {
+		return err
+	}
+	if err := e.ledger.InsertTransfers(ctx, transfers); err != nil {
+		return err
+	}
+	for _, t := range transfers {
+		if err := e.store.Confirm(ctx, p, meta.Epoch, t.Transfer.Ref); err != nil {
+			return e.stale(p, err)
+		}
+	}
+	return nil
+}
+
+func parentOf(f map[string]string) string {
+	if f["par"] == "" {
+		return f["id"]
+	}
+	return f["par"]
+}
+
+func epochOf(meta *balance.Meta, f map[string]string) int64 {
+	return balance.AccountEpoch(meta.Epoch, integer(f["n"]), integer(f["pn"]))
+}
+
+func integer(s string) int64 {
+	n, _ := strconv.ParseInt(s, 10, 64)
+	return n
+}
+
+// job enqueues what a fact asks for, under an id of the fact's own.
+func (e *engine) job(ctx context.Context, meta *balance.Meta, fact *balance.Fact) error {
+	f := fact.Fields
+	switch f["k"] {
+	case "state":
+		change := jobs.StateChange{
+			AccountID: f["id"], ParentID: f["par"], Epoch: epochOf(meta, f),
+			Flags: uint16(integer(f["f"])), Was: uint16(integer(f["was"])), At: integer(f["at"]), //nolint:gosec // six bits
+		}
+		return e.stateJob(ctx, change)
+	case "alert":
+		share, _ := strconv.Atoi(f["share"])
+		a := jobs.Alert{
+			AccountID: f["id"], ParentID: f["par"], Limit: f["limit"], Share: share, Mark: f["mark"], Period: f["per"], At: integer(f["at"]),
+		}
+		id := strings.Join([]string{"alert", strconv.FormatInt(meta.Epoch, 10), a.AccountID, a.Limit, a.Mark, f["share"]}, ":")
+		return e.account(ctx, jobs.TypeAlert, id, a)
+	}
+	return nil
+}
+
+func (e *engine) stateJob(ctx context.Context, c jobs.StateChange) error {
+	typ := jobs.TypeResume
+	if c.Flags != 0 {
+		typ = jobs.TypeSuspend
+	}
+	return e.account(ctx, typ, "state:"+c.AccountID+":"+strconv.FormatInt(c.Epoch, 10), c)
+}
+
+// account enqueues a job of the suspensions queue. Its id is kept for an hour
+// after it is done, so that a repeated relay doesn't run it again.
+func (e *engine) account(ctx context.Context, typ, id string, payload any) error {
+	b, err := json.Marshal(payload)
+	if err != nil {
+		return fmt.Errorf("job %s: %w", typ, err)
+	}
+	opts := append(jobs.Options(id, jobs.QueueSuspensions), asynq.Retention(time.Hour))
+	_, err = e.queue.EnqueueContext(ctx, asynq.NewTask(typ, b), opts...)
+	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
+		return fmt.Errorf("enqueue %s: %w", typ, err)
+	}
+	return nil
+}

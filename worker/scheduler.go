@@ -1,0 +1,150 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"time"
+
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// chore is something that is asked for over and over: "is anything due?".
+// What is due stands in storage, so a missed tick loses nothing.
+type chore struct {
+	name  string
+	every time.Duration
+	run   func(ctx context.Context) error
+}
+
+// chores runs each on its own until ctx ends.
+func (w *Worker) chores() []chore {
+	e := w.engine
+	partitions := func(f func(ctx context.Context, p int) error) func(context.Context) error {
+		return func(ctx context.Context) error {
+			for p := range e.store.Partitions() {
+				if err := f(ctx, p); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	return []chore{
+		{"snapshot", 2 * time.Second, func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err }},
+		{"projection", time.Second, partitions(w.ensure)},
+		{"months", time.Second, w.rollMonths},
+		{"waiting refunds", 2 * time.Second, w.dueRefunds},
+		{"resolved quarantine", 10 * time.Second, func(ctx context.Context) error {
+			_, err := e.ledger.ResolveQuarantine(ctx, e.clock.Now())
+			return err
+		}},
+		{"dead workers", 5 * time.Second, func(ctx context.Context) error { return e.requeue(ctx, w.redis, w.ingestQueues(), false) }},
+		{"open answers", time.Minute, partitions(func(ctx context.Context, p int) error { return e.giveUp(ctx, w.redis, p) })},
+		{"old dedup sets", 10 * time.Minute, partitions(func(ctx context.Context, p int) error {
+			meta, err := e.meta(ctx, p)
+			if err != nil {
+				return err
+			}
+			return e.store.SweepDedup(ctx, p, meta, e.clock.Now())
+		})},
+		{"reconcile", w.opts.ReconcileEvery, w.reconcile},
+		{"gauges", 5 * time.Second, w.gauges},
+	}
+}
+
+func (w *Worker) runChore(ctx context.Context, c chore) {
+	tick := time.NewTicker(c.every)
+	defer tick.Stop()
+	for {
+		if err := c.run(ctx); err != nil && ctx.Err() == nil {
+			w.engine.log.WarnContext(ctx, "chore failed, it is tried again", slog.String("chore", c.name), slog.Any("error", err))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ensure notices a Redis that was restarted or emptied while nobody charged.
+func (w *Worker) ensure(ctx context.Context, p int) error {
+	_, err := w.engine.renew(ctx, p)
+	return err
+}
+
+// rollMonths judges the states of parents whose month has changed since it was
+// last looked at; after a start, of all. The scripts change nothing twice.
+func (w *Worker) rollMonths(ctx context.Context) error {
+	e := w.engine
+	now := e.clock.Now()
+	snap := e.snapshots.Current()
+	for _, id := range snap.Parents {
+		a := snap.Accounts[id]
+		month := a.Calendar.Of(now).Name
+		if w.months[id] == month {
+			continue
+		}
+		p := e.store.PartitionOf(id)
+		meta, err := e.meta(ctx, p)
+		if err != nil {
+			return err
+		}
+		ids := append([]string{id}, snap.Subs[id]...)
+		if err := e.store.Roll(ctx, p, meta, e.snapshots.Months(a), ids); err != nil {
+			return e.stale(p, err)
+		}
+		w.months[id] = month
+	}
+	return nil
+}
+
+// dueRefunds brings refunds back whose message has come, and quarantines those
+// that have waited too long.
+func (w *Worker) dueRefunds(ctx context.Context) error {
+	e := w.engine
+	now := e.clock.Now().UTC()
+	var done []ledger.Waiting
+	var late []ledger.Entry
+	err := e.ledger.DueWaiting(ctx, now.Add(-w.opts.WaitMax), func(wt *ledger.Waiting, come bool) error {
+		if come {
+			sum := sha256.Sum256(append([]byte(wt.AccountID+"\x00"+wt.ID+"\x00"+wt.Since.String()), wt.Raw...))
+			id := "wait-" + hex.EncodeToString(sum[:16])
+			if err := e.enqueue(ctx, jobs.TypeRefund, id, e.codec.Encode([][]byte{wt.Raw}), 0); err != nil {
+				return err
+			}
+		} else {
+			t := newTask("", [][]byte{wt.Raw}, true)
+			late = append(late, e.entry(t, 0, metering.ReasonUnknownMessage, "refers_to: no such message came in time; enqueue the message, then replay"))
+		}
+		wt.Done, wt.Version = true, uint64(now.UnixMicro()) //nolint:gosec // after 1970
+		done = append(done, *wt)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := e.ledger.InsertQuarantine(ctx, late); err != nil {
+		return err
+	}
+	return e.ledger.InsertWaiting(ctx, done)
+}
+
+// gauges measures what no event tells.
+func (w *Worker) gauges(ctx context.Context) error {
+	e := w.engine
+	var tasks int64
+	for _, q := range w.ingestQueues() {
+		n, err := w.redis.LLen(ctx, "asynq:{"+q+"}:pending").Result()
+		if err != nil {
+			return err
+		}
+		tasks += n
+	}
+	e.metrics.queueLag.Set(double(tasks))
+	return nil
+}

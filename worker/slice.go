@@ -1,0 +1,262 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// slice is what of a task belongs to one partition.
+type slice struct {
+	p       int
+	catalog int64 // of the snapshot that decided
+	charged []candidate
+	refused []refusal
+	waiting []int // lines of refunds whose message hasn't come
+	copies  []copied
+
+	first  map[metering.Identity]int // line of an identity's first copy
+	found  map[int]bool              // per line: a cold identity was looked up, and has a row
+	looked int64                     // Redis's time before the lookups, ms
+	epoch  int64                     // of the lookups
+}
+
+// candidate is a line to be charged, if its identity is new.
+type candidate struct {
+	decision
+	rec     *metering.Record
+	row     *metering.Record // as it is stored: a refund's has its message's channel and country
+	account *metering.Account
+	amount  metering.Micros // that the projection moves by: below 0 for a refund
+	period  string
+}
+
+// copied is a later line with the identity of an earlier one.
+type copied struct{ line, first int }
+
+// classify decides every line by the snapshot: into slices by partition.
+func (e *engine) classify(ctx context.Context, t *task, snap *metering.Snapshot) (map[int]*slice, []int, error) {
+	slices := map[int]*slice{}
+	at := func(p int) *slice {
+		s := slices[p]
+		if s == nil {
+			s = &slice{p: p, catalog: snap.Catalog, first: map[metering.Identity]int{}}
+			slices[p] = s
+		}
+		return s
+	}
+	now := e.clock.Now()
+	var refunds []int
+	var inline []int
+	for i := range t.lines {
+		if t.bad[i] != nil {
+			at(0).refuse(i, t.bad[i])
+			continue
+		}
+		r := &t.recs[i]
+		a := snap.Accounts[r.AccountID]
+		p := 0
+		if a != nil {
+			p = e.store.PartitionOf(a.Parent())
+		}
+		if r.Kind == metering.KindRefund {
+			if t.inline {
+				inline = append(inline, i)
+			} else {
+				refunds = append(refunds, i)
+			}
+			continue
+		}
+		s := at(p)
+		c, ref := rate(snap, a, r, now)
+		if ref != nil {
+			s.refuse(i, ref)
+			continue
+		}
+		c.line = i
+		s.add(c)
+	}
+	if len(inline) > 0 {
+		if err := e.classifyRefunds(ctx, t, snap, inline, at); err != nil {
+			return nil, nil, err
+		}
+	}
+	return slices, refunds, nil
+}
+
+// rate makes a candidate of a usage or status record.
+func rate(snap *metering.Snapshot, a *metering.Account, r *metering.Record, now time.Time) (candidate, *metering.Refusal) {
+	c := candidate{rec: r, row: r, account: a}
+	if r.Kind == metering.KindStatus {
+		if ref := metering.Admit(a, r, now); ref != nil {
+			return c, ref
+		}
+		c.purse = metering.PurseCredit
+	} else {
+		charge, ref := metering.Rate(snap, a, r, now)
+		if ref != nil {
+			return c, ref
+		}
+		c.charge, c.amount = charge, charge.Amount
+		c.purse, c.owner = purseOf(a)
+	}
+	c.period = a.Calendar.Of(r.OccurredAt).Name
+	return c, nil
+}
+
+// purseOf is the purse that the account's records draw on; credit has no owner.
+func purseOf(a *metering.Account) (metering.Purse, string) {
+	purse, owner := a.Purse()
+	if purse == metering.PurseCredit {
+		return purse, ""
+	}
+	return purse, owner
+}
+
+func (s *slice) refuse(line int, r *metering.Refusal) {
+	s.refused = append(s.refused, refusal{line: line, reason: r.Reason, detail: r.Detail})
+}
+
+// add takes a candidate, or notes that its identity was in the task before.
+func (s *slice) add(c candidate) {
+	id := c.rec.Identity()
+	if first, ok := s.first[id]; ok {
+		s.copies = append(s.copies, copied{line: c.line, first: first})
+		return
+	}
+	s.first[id] = c.line
+	s.charged = append(s.charged, c)
+}
+
+// rest is the outcome of the lines that aren't charged.
+func (s *slice) rest(lines int) string {
+	if len(s.refused)+len(s.waiting)+len(s.copies) == 0 {
+		return ""
+	}
+	b := make([]byte, lines)
+	for i := range b {
+		b[i] = balance.OutcomeNone
+	}
+	for _, r := range s.refused {
+		b[r.line] = balance.OutcomeRefused
+	}
+	for _, i := range s.waiting {
+		b[i] = balance.OutcomeWaiting
+	}
+	for _, c := range s.copies {
+		b[c.line] = balance.OutcomeCopy
+	}
+	return string(b)
+}
+
+// call lays the slice out for charge.lua.
+func (e *engine) call(t *task, s *slice, meta *balance.Meta) *balance.Call {
+	items := make([]balance.Item, len(s.charged))
+	months := map[string]balance.Months{}
+	at := make(map[int]int, len(s.charged)) // line → candidate
+	for i := range s.charged {
+		c := &s.charged[i]
+		at[c.line] = i
+		parent := c.account.Parent()
+		if _, ok := months[parent]; !ok {
+			months[parent] = e.snapshots.Months(c.account)
+		}
+		items[i] = balance.Item{
+			Line: c.line, Identity: c.rec.Identity(), Account: c.account.ID, Parent: parent, Purse: c.owner,
+			Period: c.period, Amount: c.amount, OccurredAt: c.rec.OccurredAt.UnixMilli(),
+		}
+	}
+	call := balance.NewCall(t.id, len(t.lines), items, months, meta)
+	decisions := make([]decision, 0, len(s.charged))
+	for i := range call.Items {
+		c := &s.charged[at[call.Items[i].Line]]
+		c.group = call.Items[i].Group
+		decisions = append(decisions, c.decision)
+	}
+	call.Rated = encodeDecisions(decisions, s.refused)
+	call.Rest = s.rest(len(t.lines))
+	if s.found != nil && s.epoch == meta.Epoch {
+		call.LookedAt = s.looked
+		call.Found = make([]byte, len(call.Items))
+		for i := range call.Items {
+			call.Found[i] = '-'
+			if has, ok := s.found[call.Items[i].Line]; ok {
+				call.Found[i] = '0'
+				if has {
+					call.Found[i] = '1'
+				}
+			}
+		}
+	}
+	return call
+}
+
+// rows that the answer calls new.
+func (s *slice) rows(reply *balance.Reply, meta *balance.Meta) []ledger.Row {
+	rows := make([]ledger.Row, 0, len(s.charged))
+	for i := range s.charged {
+		c := &s.charged[i]
+		if reply.Outcome[c.line] != balance.OutcomeNew {
+			continue
+		}
+		booked := c.period
+		if c.group < len(reply.Booked) && reply.Booked[c.group] != "" {
+			booked = reply.Booked[c.group]
+		}
+		rows = append(rows, ledger.Row{
+			Record: c.row, ParentID: c.account.Parent(), Charge: c.charge, Purse: c.purse, Currency: c.account.Currency,
+			Hash: c.rec.ContentHash(), Period: c.period, Booked: booked, Epoch: meta.Epoch, Seq: reply.Seq,
+			Hour: localHour(c.account.Calendar, c.rec.OccurredAt),
+		})
+	}
+	return rows
+}
+
+// localHour is the start of the local hour of t.
+func localHour(c *metering.Calendar, t time.Time) time.Time {
+	_, offset := t.In(c.Location(t)).Zone()
+	sec := t.Unix()
+	past := (sec + int64(offset)) % 3600
+	if past < 0 {
+		past += 3600
+	}
+	return time.Unix(sec-past, 0).UTC()
+}
+
+// recall puts the decisions that an answer was saved with in the place of this
+// attempt's: a retry never decides again.
+func (s *slice) recall(t *task, snap *metering.Snapshot, rated []byte) error {
+	list, refused, err := decodeDecisions(rated)
+	if err != nil {
+		return err
+	}
+	mine := make(map[int]*candidate, len(s.charged))
+	for i := range s.charged {
+		mine[s.charged[i].line] = &s.charged[i]
+	}
+	s.refused = refused
+	s.charged = make([]candidate, 0, len(list))
+	for _, d := range list {
+		if d.line >= len(t.lines) || t.bad[d.line] != nil {
+			return errAnswer
+		}
+		c := candidate{rec: &t.recs[d.line], row: &t.recs[d.line]}
+		if m := mine[d.line]; m != nil {
+			c = *m // with what a refund copied from its message
+		}
+		c.decision = d
+		if c.account = snap.Accounts[c.rec.AccountID]; c.account == nil {
+			return errAnswer
+		}
+		c.amount = d.charge.Amount
+		if c.rec.Kind == metering.KindRefund {
+			c.amount = -c.amount
+		}
+		c.period = c.account.Calendar.Of(c.rec.OccurredAt).Name
+		s.charged = append(s.charged, c)
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package worker
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+//go:embed requeue.lua
+var requeueSource string
+
+// requeue takes back the tasks of queues whose worker died: all that are
+// active where no other worker can hold them, else those whose lease ended.
+func (e *engine) requeue(ctx context.Context, rdb redis.UniversalClient, queues []string, all bool) error {
+	script := redis.NewScript(requeueSource)
+	for _, q := range queues {
+		prefix := "asynq:{" + q + "}:"
+		before := ""
+		if !all {
+			// A lease is 30 s and renewed well before; asynq itself waits longer.
+			before = fmt.Sprint(e.clock.Now().Add(-2 * time.Second).Unix())
+		}
+		n, err := script.Run(ctx, rdb, []string{prefix + "active", prefix + "lease", prefix + "pending"}, prefix+"t:", before).Int()
+		if err != nil {
+			return fmt.Errorf("take tasks back in queue %s: %w", q, err)
+		}
+		if n > 0 {
+			e.metrics.requeued.Add(double(n))
+			e.log.InfoContext(ctx, "tasks taken back from a worker that died", slog.String("queue", q), slog.Int("tasks", n))
+		}
+	}
+	return nil
+}
+
+// giveUpAfter: an answer open so long without a task is given up.
+const giveUpAfter = 10 * time.Minute
+
+// giveUp looks for answers that no task will ever settle.
+func (e *engine) giveUp(ctx context.Context, rdb redis.UniversalClient, p int) error {
+	open, err := e.store.OpenAnswers(ctx, p)
+	if err != nil {
+		return err
+	}
+	e.metrics.openAnswers.Set(double(len(open)))
+	meta, err := e.meta(ctx, p)
+	if err != nil {
+		return err
+	}
+	for _, a := range open {
+		if strings.HasPrefix(a.Task, "transfer:") {
+			continue // the outbox brings it to its end
+		}
+		has, err := e.hasTask(ctx, rdb, a.Task)
+		if err != nil {
+			return err
+		}
+		if has {
+			continue
+		}
+		switch err := e.store.GiveUp(ctx, p, meta, a, giveUpAfter); {
+		case errors.Is(err, balance.ErrGone):
+		case err != nil:
+			return e.stale(p, err)
+		default:
+			e.log.WarnContext(ctx, "an answer without a task was given up", slogTask(a.Task))
+			if err := e.ledger.InsertFindings(ctx, []ledger.Finding{{
+				At: e.clock.Now().UTC(), Kind: "answer_without_task", Field: a.Task, Healed: false,
+			}}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (e *engine) hasTask(ctx context.Context, rdb redis.UniversalClient, task string) (bool, error) {
+	for shard := range e.shards {
+		n, err := rdb.Exists(ctx, "asynq:{"+jobs.IngestQueue(shard)+"}:t:"+task).Result()
+		if err != nil {
+			return false, fmt.Errorf("look for a task: %w", err)
+		}
+		if n > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,70 @@
+package worker
+
+import (
+	"encoding/json"
+	"unicode/utf8"
+
+	"github.com/meterd/meterd/internal/phone"
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+)
+
+// task is a task in hand: its lines, decoded.
+type task struct {
+	id    string
+	run   string
+	lines [][]byte
+	recs  []metering.Record
+	bad   []*metering.Refusal // per line: why it couldn't be decoded
+	// inline: refunds are applied here; else they leave as a task of their own.
+	inline bool
+}
+
+func newTask(id string, lines [][]byte, inline bool) *task {
+	t := &task{
+		id: id, run: jobs.RunOf(id), lines: lines, inline: inline,
+		recs: make([]metering.Record, len(lines)), bad: make([]*metering.Refusal, len(lines)),
+	}
+	for i, line := range lines {
+		r := &t.recs[i]
+		if t.bad[i] = metering.DecodeRecord(line, r); t.bad[i] == nil {
+			derive(r)
+		}
+	}
+	return t
+}
+
+// derive fills the country from the number that the message went to.
+func derive(r *metering.Record) {
+	if r.Country != "" || r.Kind != metering.KindUsage {
+		return
+	}
+	number := r.To
+	if r.Direction == metering.Inbound {
+		number = r.From
+	}
+	if number != "" {
+		r.Country = phone.Country(number)
+		r.Derived = r.Country != ""
+	}
+}
+
+// salvage reads account and id of a line that isn't a record, as far as it can.
+func salvage(line []byte) (account, id string) {
+	var v struct {
+		AccountID any `json:"account_id"`
+		ID        any `json:"id"`
+	}
+	if len(line) > 64<<10 || json.Unmarshal(line, &v) != nil {
+		return "", ""
+	}
+	account, _ = v.AccountID.(string)
+	id, _ = v.ID.(string)
+	if len(account) > 64 || !utf8.ValidString(account) {
+		account = ""
+	}
+	if len(id) > 128 {
+		id = ""
+	}
+	return account, id
+}

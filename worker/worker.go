@@ -1,0 +1,215 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/internal/notify"
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/admin"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/reconcile"
+)
+
+// Deps are the engines that a worker works with.
+type Deps struct {
+	Redis     redis.UniversalClient
+	Store     *balance.Store
+	Ledger    *ledger.Ledger
+	Snapshots *admin.Snapshots
+	Projector *reconcile.Projector
+	Clock     clock.Clock
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer
+}
+
+// Options of a worker. Zero values take the defaults.
+type Options struct {
+	// Shards is the number of ingest queues. Default jobs.IngestShards.
+	Shards int
+	// Concurrency is how many tasks of one ingest queue are in hand. More:
+	// larger inserts, more memory (about 1 MB a task). Default 16.
+	Concurrency int
+	// WaitMax is how long a refund waits for its message. Default 24 h.
+	WaitMax time.Duration
+	// ReconcileEvery is the time between two comparisons of projection and
+	// ledger. Default 5 min.
+	ReconcileEvery time.Duration
+	// Alone says that no other worker can hold tasks of these queues: what a
+	// dead process left is taken back at once.
+	Alone bool
+	// Hooks are the operator's.
+	Hooks []metering.Hook
+	// Roles are what this worker does; empty: everything. ingest, suspensions,
+	// reports, scheduler.
+	Roles []string
+	// Writer bounds the group commit.
+	Writer ledger.WriterOptions
+	// Crash ends the process at a named point, in crash tests.
+	Crash func(point string)
+}
+
+// Worker serves the queues, relays the outbox and does the chores.
+type Worker struct {
+	deps   Deps
+	opts   Options
+	redis  redis.UniversalClient
+	engine *engine
+	hooks  *hooks
+	months map[string]string // parent → month that its states were judged for
+	ready  chan struct{}
+	once   sync.Once
+}
+
+// New returns a worker; Run starts it.
+func New(d Deps, o Options) (*Worker, error) {
+	if o.Shards == 0 {
+		o.Shards = jobs.IngestShards
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = 16
+	}
+	if o.WaitMax == 0 {
+		o.WaitMax = 24 * time.Hour
+	}
+	if o.ReconcileEvery == 0 {
+		o.ReconcileEvery = 5 * time.Minute
+	}
+	codec, err := jobs.NewCodec()
+	if err != nil {
+		return nil, err
+	}
+	o.Writer.Clock = d.Clock
+	e := &engine{
+		store: d.Store, ledger: d.Ledger, writer: ledger.NewWriter(d.Ledger, o.Writer), snapshots: d.Snapshots, projector: d.Projector,
+		queue: asynq.NewClientFromRedisClient(d.Redis), codec: codec, clock: d.Clock, log: d.Log, metrics: newMetrics(d.Metrics),
+		shards: o.Shards, crash: o.Crash, metas: map[int]*balance.Meta{},
+	}
+	return &Worker{
+		deps: d, opts: o, redis: d.Redis, engine: e, months: map[string]string{}, ready: make(chan struct{}),
+		hooks: &hooks{engine: e, sender: notify.NewWebhook(), operator: o.Hooks},
+	}, nil
+}
+
+// Ready is closed once the worker serves.
+func (w *Worker) Ready() <-chan struct{} { return w.ready }
+
+func (w *Worker) ingestQueues() []string {
+	out := make([]string, w.opts.Shards)
+	for i := range out {
+		out[i] = jobs.IngestQueue(i)
+	}
+	return out
+}
+
+func (w *Worker) has(role string) bool {
+	if len(w.opts.Roles) == 0 {
+		return true
+	}
+	for _, r := range w.opts.Roles {
+		if r == role {
+			return true
+		}
+	}
+	return false
+}
+
+// Run makes the schema and the projection ready, serves until ctx ends, then
+// stops cleanly: it takes no more tasks, finishes and stores what is in hand.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := w.prepare(ctx); err != nil {
+		return err
+	}
+	// The writer outlives the servers: they finish what they have in hand.
+	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
+	var writer sync.WaitGroup
+	writer.Go(func() { _ = w.engine.writer.Run(writing) })
+	defer writer.Wait()
+	defer stopWriting()
+
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range w.servers() {
+		g.Go(func() error { return s.run(ctx) })
+	}
+	if w.has("scheduler") {
+		token := uuid.NewString()
+		for p := range w.engine.store.Partitions() {
+			g.Go(func() error { return w.engine.relay(ctx, p, token) })
+		}
+		for _, c := range w.chores() {
+			g.Go(func() error { w.runChore(ctx, c); return nil })
+		}
+		g.Go(func() error {
+			return newRollup(w.deps.Ledger, w.deps.Snapshots.Current, w.deps.Clock, w.deps.Log).Run(ctx)
+		})
+	}
+	w.once.Do(func() { close(w.ready) })
+	return g.Wait()
+}
+
+// prepare brings schema, snapshot and projection into a state in which tasks
+// can be taken.
+func (w *Worker) prepare(ctx context.Context) error {
+	e := w.engine
+	if _, err := e.ledger.Migrate(ctx); err != nil {
+		return err
+	}
+	for p := range e.store.Partitions() {
+		if _, err := e.renew(ctx, p); err != nil {
+			return fmt.Errorf("make the projection ready: %w", err)
+		}
+	}
+	if _, err := e.snapshots.Refresh(ctx); err != nil {
+		return err
+	}
+	queues := append(w.ingestQueues(), jobs.QueueSuspensions, jobs.QueueReports)
+	return e.requeue(ctx, w.redis, queues, w.opts.Alone)
+}
+
+// servers are one asynq server for each ingest queue (one goroutine dequeues
+// for each server), and one for each other queue, so that a flood of usage
+// never delays a suspension.
+func (w *Worker) servers() []*server {
+	var out []*server
+	if w.has("ingest") {
+		for _, q := range w.ingestQueues() {
+			mux := asynq.NewServeMux()
+			mux.Handle(jobs.TypeIngest, w.engine.guarded(w.engine.ingestTask))
+			mux.Handle(jobs.TypeJudge, w.engine.guarded(w.engine.judgeTask))
+			mux.Handle(jobs.TypeRefund, w.engine.guarded(w.engine.refundTask))
+			out = append(out, w.engine.newServer(w.redis, q, w.opts.Concurrency, 100*time.Millisecond, mux))
+		}
+	}
+	if w.has("suspensions") {
+		mux := asynq.NewServeMux()
+		mux.Handle(jobs.TypeSuspend, w.engine.guarded(w.hooks.stateTask))
+		mux.Handle(jobs.TypeResume, w.engine.guarded(w.hooks.stateTask))
+		mux.Handle(jobs.TypeAlert, w.engine.guarded(w.hooks.alertTask))
+		out = append(out, w.engine.newServer(w.redis, jobs.QueueSuspensions, 8, 100*time.Millisecond, mux))
+	}
+	return out
+}
+
+// reconcile compares every parent's projection with the ledger.
+func (w *Worker) reconcile(ctx context.Context) error {
+	r := reconcile.NewReconciler(w.deps.Store, w.deps.Ledger, w.deps.Clock, w.deps.Log)
+	res, err := r.Run(ctx, w.deps.Snapshots.Current())
+	w.engine.metrics.drift.Add(double(res.Drifted))
+	if errors.Is(err, reconcile.ErrBusy) {
+		return nil // open answers: the next round compares
+	}
+	return err
+}
