@@ -61,6 +61,7 @@ func (c *ClickHouse) answer(w http.ResponseWriter, req *request, res result) {
 	h := w.Header()
 	h.Set("Content-Type", contentType(req.format))
 	h.Set("X-ClickHouse-Format", req.format)
+	h.Set("X-ClickHouse-Timezone", c.timezone)
 	h.Set("X-ClickHouse-Summary", `{"read_rows":"`+strconv.FormatUint(res.rowsRead, 10)+
 		`","written_rows":"`+strconv.FormatUint(res.rowsWritten, 10)+`"}`)
 	h.Set("Content-Length", strconv.Itoa(len(data)))

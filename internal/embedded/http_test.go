@@ -63,6 +63,8 @@ func TestPlainHTTPRequests(t *testing.T) {
 	get(url.Values{"query": {"SELECT 1 AS x FORMAT CSVWithNames"}}, "\"x\"\n1\n")
 	get(url.Values{"query": {"SELECT {n:UInt8} + 1"}, "param_n": {"41"}}, "42\n")
 	get(url.Values{"query": {"SELECT getSetting('max_block_size')"}, "max_block_size": {"77"}}, "77\n")
+	get(url.Values{"query": {"SELECT 2"}, "session_id": {"x"}, "query_id": {"y"}}, "2\n")
+	get(url.Values{"query": {"SELECT timezone(), toString(toDateTime(0))"}}, "UTC\t1970-01-01 00:00:00\n")
 	get(url.Values{"query": {"-- comment\nSELECT 3;"}}, "3\n")
 	post(url.Values{}, "SELECT currentDatabase()", e.Database+"\n")
 	post(url.Values{"query": {"SELECT"}}, "5", "5\n")
@@ -112,6 +114,10 @@ func TestRefusalsOverPlainHTTP(t *testing.T) {
 	refused(http.StatusNotFound, "60", get("SELECT * FROM nope", nil))
 	refused(http.StatusBadRequest, "62", plain{method: http.MethodPost, query: url.Values{"query": {"SELEC 1"}}})
 	refused(http.StatusInternalServerError, "164", get("CREATE TABLE x (a UInt8) ENGINE = Memory", nil))
+
+	refused(http.StatusNotImplemented, "48", plain{method: http.MethodPost, query: url.Values{"query": {"SET max_threads = 1"}, "session_id": {"x"}}})
+	refused(http.StatusInternalServerError, "164", plain{method: http.MethodPost, query: url.Values{"query": {"CREATE TABLE x (a UInt8) ENGINE = Memory"}, "readonly": {"1"}}})
+	refused(http.StatusBadRequest, "62", plain{method: http.MethodPost, query: url.Values{}})
 
 	right := url.Values{"query": {"SELECT 1"}, "user": {e.ClickHouseUser}, "password": {e.ClickHousePassword}}
 	status, text, _ := plain{method: http.MethodGet, query: right, header: nobody}.send(t, e)

@@ -87,12 +87,13 @@ func parseRequest(r *http.Request, query url.Values) (*request, error) {
 	if req.format == "" {
 		req.format = "TabSeparated"
 	}
-	if err := req.takeParams(query); err != nil {
-		return nil, err
-	}
+	req.takeParams(query)
 	req.takeStatement(query.Get("query"), body)
 	if strings.Trim(req.statement.sql, " \t\r\n;") == "" {
 		return nil, exception(codeEmptyQuery, "Empty query. (SYNTAX_ERROR)")
+	}
+	if query.Get("session_id") != "" && req.statement.marksSession() {
+		return nil, exception(codeUnsupported, "HTTP sessions are not supported by the embedded engine: give settings and database with each request. (NOT_IMPLEMENTED)")
 	}
 	if req.readOnly && !req.statement.reads() {
 		return nil, exception(codeReadOnly, "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly: use method POST. (READONLY)")
@@ -124,7 +125,7 @@ func (q *request) takeStatement(text string, body []byte) {
 	q.statement = st
 }
 
-func (q *request) takeParams(query url.Values) error {
+func (q *request) takeParams(query url.Values) {
 	for name, values := range query {
 		value := values[len(values)-1]
 		if param, ok := strings.CutPrefix(name, "param_"); ok {
@@ -136,8 +137,7 @@ func (q *request) takeParams(query url.Values) error {
 		case "query", "database", "default_format", "user", "password", "query_id", "quota_key", "decompress",
 			"client_protocol_version", "wait_end_of_query", "buffer_size", "session_timeout", "session_check",
 			"stacktrace", "network_zstd_compression_level", "role", "enable_http_compression":
-		case "session_id":
-			return exception(codeUnsupported, "HTTP sessions are not supported by the embedded engine. (NOT_IMPLEMENTED)")
+		case "session_id": // what would need one is refused in parseRequest
 		case "readonly":
 			q.readOnly = q.readOnly || value != "0"
 		case "compress":
@@ -152,7 +152,6 @@ func (q *request) takeParams(query url.Values) error {
 			q.settings[name] = value
 		}
 	}
-	return nil
 }
 
 func readBody(r *http.Request, native bool) ([]byte, error) {

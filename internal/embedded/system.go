@@ -135,11 +135,16 @@ func (s *System) stop(ctx context.Context) error {
 			err = errors.Join(err, serveErr)
 		}
 	}
+	var closeErr error
 	if s.ClickHouse != nil {
-		err = errors.Join(err, s.ClickHouse.Close(ctx))
+		closeErr = s.ClickHouse.Close(ctx)
 	}
 	if s.Redis != nil {
 		err = errors.Join(err, s.Redis.Stop(ctx))
+	}
+	if closeErr != nil {
+		// The engine still holds the folder: only the process's end frees it.
+		return errors.Join(err, closeErr)
 	}
 	return errors.Join(err, s.lock.release())
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/embedded"
@@ -142,6 +143,34 @@ func TestAPidFileOfSomeoneElseHarmsNobody(t *testing.T) {
 	server, err := embedded.StartRedis(t.Context(), dir, embedded.RedisOptions{})
 	require.NoError(t, err)
 	require.NoError(t, server.Stop(context.Background()))
+}
+
+func TestBothEnginesAreDurableByDefault(t *testing.T) {
+	t.Parallel()
+	c := startChild(t, t.TempDir())
+	for name, want := range map[string]string{
+		"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": "",
+		"set-max-intset-entries": "4096", "bind": "127.0.0.1",
+	} {
+		require.Equal(t, want, c.redis(t).ConfigGet(t.Context(), name).Val()[name], name)
+	}
+	var synced uint64
+	require.NoError(t, c.clickHouse(t).QueryRow(t.Context(),
+		"SELECT count() FROM system.merge_tree_settings WHERE name IN ('fsync_after_insert', 'fsync_part_directory') AND value = '1'").Scan(&synced))
+	require.Equal(t, uint64(2), synced)
+	var value string
+	require.NoError(t, c.clickHouse(t).QueryRow(t.Context(), "SELECT value FROM system.settings WHERE name = 'async_insert'").Scan(&value))
+	require.Equal(t, "0", value)
+	stranger := redis.NewClient(&redis.Options{Addr: c.info.Redis})
+	defer func() { _ = stranger.Close() }()
+	require.ErrorContains(t, stranger.Ping(t.Context()).Err(), "NOAUTH")
+}
+
+func TestSetUpFetchesTheVersionThatIsLookedFor(t *testing.T) {
+	t.Parallel()
+	script, err := os.ReadFile("../../deploy/setup.sh")
+	require.NoError(t, err)
+	require.Contains(t, string(script), "\nversion="+embedded.LibraryVersion+"\n")
 }
 
 func TestMissingEnginesSayWhatToDo(t *testing.T) {
