@@ -31,6 +31,10 @@ platform() {
       package=lib-darwin-arm64
       sum=
       ;;
+    Darwin/x86_64)
+      package=lib-darwin-x64
+      sum=
+      ;;
     *)
       fail "no ClickHouse library is published for $(uname -s) on $(uname -m)." \
         "Use real servers there (--clickhouse, --redis), or set METERD_CHDB_LIB to a libchdb.so of your own."
