@@ -281,7 +281,7 @@ func refNumber(s string) (v *big.Int, exact bool, reason Reason) {
 	if e == "" {
 		exp, ok = new(big.Int), true
 	}
-	if !ok || exp.CmpAbs(big.NewInt(100_000)) > 0 {
+	if !ok || exp.CmpAbs(big.NewInt(int64(1000+len(mantissa)))) > 0 { // no digits make up for it
 		if strings.HasPrefix(e, "-") {
 			return new(big.Int), false, ""
 		}

@@ -189,21 +189,28 @@ func (c *Calendar) start(month int) time.Time {
 
 // startOfDay is the first instant of a local day in UTC. Of a midnight that
 // comes twice it is the first; of a day whose midnight is skipped, the end of
-// the gap.
+// the gap. It takes it that a zone changes at most once in two days.
+//
+// Time.ZoneBounds isn't used: for years ahead it ends a zone with the year,
+// and in leap years a day before.
 func startOfDay(year int, month time.Month, day int, loc *time.Location) time.Time {
-	wall := time.Date(year, month, day, 0, 0, 0, 0, time.UTC) // local midnight, as if it were UTC
-	for t := wall.Add(-26 * time.Hour); ; {
-		_, offset := t.In(loc).Zone()
-		_, until := t.In(loc).ZoneBounds()
-		midnight := wall.Add(-time.Duration(offset) * time.Second)
-		if midnight.Before(t) {
-			return t.UTC() // skipped: the zone before ended short of it
+	wall := time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Unix() // local midnight, as if it were UTC
+	const window = 26 * 60 * 60                                      // more than any zone's offset
+	before, after := offset(loc, wall-window), offset(loc, wall+window)
+	first := max(before, after) // gives the earlier of the two midnights
+	for _, o := range [2]int64{first, before + after - first} {
+		if offset(loc, wall-o) == o {
+			return time.Unix(wall-o, 0).UTC()
 		}
-		if until.IsZero() || midnight.Before(until) {
-			return midnight
-		}
-		t = until
 	}
+	n := sort.Search(2*window, func(i int) bool { return offset(loc, wall-window+int64(i)) != before })
+	return time.Unix(wall-window+int64(n), 0).UTC()
+}
+
+// offset of the zone from UTC in seconds, at an instant in Unix seconds.
+func offset(loc *time.Location, sec int64) int64 {
+	_, o := time.Unix(sec, 0).In(loc).Zone()
+	return int64(o)
 }
 
 // monthNumber counts months since the year 0.
