@@ -12,16 +12,26 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// errorsMax is how many faults of one file are told.
-const errorsMax = 50
+// Bounds of one file: how many faults are told and kept, and how many mappings
+// are read (aliases can make a short file long).
+const (
+	errorsMax   = 50
+	faultsMax   = 10_000
+	mappingsMax = 4_000_000
+)
 
 // faults collects what is wrong with a file.
 type faults struct {
 	file string
 	list []*FileError
+	more int // faults beyond faultsMax
 }
 
 func (f *faults) fail(at place, format string, args ...any) {
+	if len(f.list) == faultsMax {
+		f.more++
+		return
+	}
 	f.list = append(f.list, &FileError{f.file, at.line, at.column, at.field, fmt.Sprintf(format, args...)})
 }
 
@@ -38,7 +48,7 @@ func (f *faults) err(state bool) error {
 	})
 	e := &FileErrors{Errors: f.list, State: state}
 	if len(f.list) > errorsMax {
-		e.Errors, e.More = f.list[:errorsMax], len(f.list)-errorsMax
+		e.Errors, e.More = f.list[:errorsMax], len(f.list)-errorsMax+f.more
 	}
 	return e
 }
@@ -47,7 +57,8 @@ func (f *faults) err(state bool) error {
 // that no number ever becomes a float, and the place of each value.
 type fileReader struct {
 	faults
-	anchors map[string]ast.Node
+	anchors  map[string]ast.Node
+	mappings int
 }
 
 // parse reads the one document of a file.
@@ -149,6 +160,10 @@ type mapping struct {
 // keys are faults. false when n is something else.
 func (r *fileReader) mapping(n ast.Node, where place, known ...string) (mapping, bool) {
 	m := mapping{r: r, at: where, values: map[string]ast.Node{}}
+	if r.mappings++; r.mappings > mappingsMax {
+		r.fail(where, "too many entries; write fewer aliases, or split the file")
+		return m, false
+	}
 	var pairs []*ast.MappingValueNode
 	switch x := r.deref(n, where.field).(type) {
 	case *ast.MappingNode:
