@@ -134,9 +134,9 @@ func (a *Account) Purse() (Purse, string) {
 		return PurseBudget, a.ID
 	case SourceShared, SourceWallet:
 		return PurseWallet, a.Parent()
-	default:
-		return PurseCredit, a.Parent()
+	case SourceCredit:
 	}
+	return PurseCredit, a.Parent()
 }
 
 // ChannelEnabled at the instant t.

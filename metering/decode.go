@@ -105,7 +105,7 @@ func (s *scanner) field(f field, key string, r *Record) bool {
 		return s.literal("null")
 	}
 	ok := false
-	switch f {
+	switch f { //nolint:exhaustive // all others are text
 	case fieldUnits:
 		ok = s.units(r)
 	case fieldAmount:
@@ -150,7 +150,7 @@ func (s *scanner) text(f field, r *Record) bool {
 	if !ok {
 		return false
 	}
-	switch f {
+	switch f { //nolint:exhaustive // the fields whose value is a string
 	case fieldID:
 		if ok = v != "" && len(v) <= idMax; ok {
 			r.ID = v

@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -183,7 +184,7 @@ func refDecode(line []byte) (Reason, error) {
 		switch k {
 		case "units", "amount":
 			num := string(raw)
-			if json.Unmarshal(raw, &num); !jsonNumber.MatchString(num) {
+			if raw[0] == '"' && json.Unmarshal(raw, &num) != nil || !jsonNumber.MatchString(num) {
 				return bad(k)
 			}
 			text[k] = num
@@ -352,7 +353,7 @@ func loneSurrogate(b []byte) bool {
 			continue
 		}
 		var hi, lo rune
-		fmt.Sscanf(string(b[i+2:i+6]), "%04x", &hi)
+		hi = hex4(b[i+2 : i+6])
 		i += 5
 		if hi < 0xd800 || hi > 0xdfff {
 			continue
@@ -360,13 +361,22 @@ func loneSurrogate(b []byte) bool {
 		if hi > 0xdbff || i+6 >= len(b) || b[i+1] != '\\' || b[i+2] != 'u' {
 			return true
 		}
-		fmt.Sscanf(string(b[i+3:i+7]), "%04x", &lo)
+		lo = hex4(b[i+3 : i+7])
 		if lo < 0xdc00 || lo > 0xdfff {
 			return true
 		}
 		i += 6
 	}
 	return false
+}
+
+// hex4 reads four hexadecimal digits.
+func hex4(b []byte) rune {
+	v, err := strconv.ParseUint(string(b), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(v)
 }
 
 func FuzzDecodeRecord(f *testing.F) {

@@ -39,7 +39,7 @@ const (
 // Refusal is why a record can't be charged, and how to mend it. It is the
 // error of DecodeRecord and Rate. Detail never holds amounts, numbers or text
 // of the record.
-type Refusal struct {
+type Refusal struct { //nolint:errname // it is an answer first, and an error only where one is asked for
 	Reason Reason
 	Detail string
 }

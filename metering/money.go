@@ -25,7 +25,7 @@ const (
 	QuantityMax Quantity = 1_000_000_000_000*scale - 1
 )
 
-var decMicrosMax = decimal.New(int64(MicrosMax), -scaleDigits)
+var decMicrosMax = decimal.New(int64(MicrosMax), -scaleDigits) //nolint:gochecknoglobals // a constant
 
 // RoundMicros rounds d half to even to micro-units. ErrOverflow if the result
 // doesn't fit.
@@ -52,7 +52,7 @@ const priceDigits = 8
 // wholeMax is how many digits an amount has before the point at most.
 const wholeMax = 12
 
-// ErrPrice: not a plain decimal from 0 with at most eight decimals.
+// ErrPrice means not a plain decimal from 0 with at most eight decimals.
 var ErrPrice = errors.New("not a decimal from 0 to below 10^10 with at most eight decimals")
 
 // ParsePrice reads a plain decimal string as 1e-8 of the currency, exactly.
@@ -134,7 +134,7 @@ func fixedString(v int64, minDigits int) string {
 
 // appendFixed appends an integer of 1e-6 with at least minDigits decimals.
 func appendFixed(b []byte, v int64, minDigits int) []byte {
-	u := uint64(v)
+	u := uint64(v) //nolint:gosec // the two's complement is turned next
 	if v < 0 {
 		u = -u
 		b = append(b, '-')

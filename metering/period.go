@@ -20,7 +20,7 @@ type Period struct {
 // Contains tells whether t is in the period.
 func (p Period) Contains(t time.Time) bool { return !t.Before(p.Start) && t.Before(p.End) }
 
-// ErrPeriod: not the name of a calendar month.
+// ErrPeriod means not the name of a calendar month.
 var ErrPeriod = errors.New("not a month such as 2026-11")
 
 // Calendar has the months and days of one parent (DOMAIN.md, Periods). It may

@@ -9,11 +9,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-func calendar(t testing.TB, zones ...ZoneFrom) *Calendar {
-	t.Helper()
+func calendar(tb testing.TB, zones ...ZoneFrom) *Calendar {
+	tb.Helper()
 	c, err := NewCalendar(zones)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c
 }

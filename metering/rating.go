@@ -83,12 +83,11 @@ func preRated(r *Record) Charge {
 
 // versionAt is the index of the version in force at t, -1 before the first.
 func (p *Plan) versionAt(t time.Time) int {
-	for i := len(p.Versions) - 1; i >= 0; i-- {
-		if !p.Versions[i].EffectiveFrom.After(t) {
-			return i
-		}
+	i := len(p.Versions) - 1
+	for i >= 0 && p.Versions[i].EffectiveFrom.After(t) {
+		i--
 	}
-	return -1
+	return i
 }
 
 // price fills c with what r costs by the rule.
@@ -107,7 +106,7 @@ func (p *Rule) price(r *Record, c *Charge) *Refusal {
 	if billed == 0 {
 		return nil // 0 units cost nothing
 	}
-	c.Billed = Quantity(roundHalfEven(billed/den, billed%den, den))
+	c.Billed = Quantity(roundHalfEven(billed/den, billed%den, den)) //nolint:gosec // at most QuantityMax
 	amount, ok := p.amount(billed, den)
 	if !ok {
 		return refuse(ReasonOverflow, "the price of so many units is too large; correct the units at their source")
@@ -120,7 +119,7 @@ func (p *Rule) price(r *Record, c *Charge) *Refusal {
 // the exact fraction num/den: seconds and minutes converted, increments
 // rounded up.
 func (p *Rule) billable(units Quantity, unit string) (num, den uint64, ref *Refusal) {
-	num, den = uint64(units), 1
+	num, den = uint64(units), 1 //nolint:gosec // DecodeRecord lets none below 0 in
 	timed := unit == unitSecond || unit == unitMinute
 	switch {
 	case unit == p.Unit && (!timed || p.Increment == [2]int64{}):
@@ -150,7 +149,7 @@ func increment(num uint64, inc [2]int64) uint64 {
 	if num == 0 || inc == [2]int64{} {
 		return num
 	}
-	first, next := uint64(inc[0])*scale, uint64(inc[1])*scale
+	first, next := uint64(inc[0])*scale, uint64(inc[1])*scale //nolint:gosec // Rule.Validate bounds both
 	if num <= first || next == 0 {
 		return max(num, first)
 	}
@@ -165,7 +164,7 @@ const priceScale = 100_000_000
 // half to even. false if it doesn't fit.
 func (p *Rule) amount(num, den uint64) (Micros, bool) {
 	den *= priceScale
-	hi, lo := bits.Mul64(num, uint64(p.Price))
+	hi, lo := bits.Mul64(num, uint64(p.Price)) //nolint:gosec // Rule.Validate lets none below 0 in
 	if hi >= den {
 		return 0, false
 	}
@@ -173,12 +172,12 @@ func (p *Rule) amount(num, den uint64) (Micros, bool) {
 	if q > uint64(MicrosMax) {
 		return 0, false
 	}
-	if q < uint64(p.Minimum) {
+	if q < uint64(p.Minimum) { //nolint:gosec // Rule.Validate lets none below 0 in
 		q, rem = uint64(p.Minimum), 0
 	}
 	q += uint64(p.Fee) // both are below 10^18: no wrap
 	q = roundHalfEven(q, rem, den)
-	return Micros(q), q <= uint64(MicrosMax)
+	return Micros(q), q <= uint64(MicrosMax) //nolint:gosec // not used when it is more
 }
 
 // roundHalfEven rounds q + rem/den to an integer; rem is below den.

@@ -94,9 +94,9 @@ func (e *FileError) Error() string {
 	return where + e.Detail
 }
 
-// FileErrors are the reasons for which a whole file is refused, in the order of
+// AccountsFileError are the reasons for which a whole file is refused, in the order of
 // their lines.
-type FileErrors struct {
+type AccountsFileError struct {
 	Errors []*FileError
 	More   int // how many others were left out
 	// State tells that the file is right in itself but not against what has
@@ -105,7 +105,7 @@ type FileErrors struct {
 }
 
 // Error implements error, one line for each.
-func (e *FileErrors) Error() string {
+func (e *AccountsFileError) Error() string {
 	lines := make([]string, 0, len(e.Errors)+1)
 	for _, x := range e.Errors {
 		lines = append(lines, x.Error())
@@ -117,7 +117,7 @@ func (e *FileErrors) Error() string {
 }
 
 // Unwrap gives the single errors.
-func (e *FileErrors) Unwrap() []error {
+func (e *AccountsFileError) Unwrap() []error {
 	out := make([]error, len(e.Errors))
 	for i, x := range e.Errors {
 		out[i] = x
@@ -127,7 +127,7 @@ func (e *FileErrors) Unwrap() []error {
 
 // ParseAccountsFile reads an accounts.yaml and judges all that can be judged
 // without knowing what has been applied. name is what errors call the file. The
-// error is a *FileErrors with every fault found: one fault refuses the whole
+// error is a *AccountsFileError with every fault found: one fault refuses the whole
 // file.
 func ParseAccountsFile(name string, src []byte) (*AccountsFile, error) {
 	r := &fileReader{faults: faults{file: name}}

@@ -117,6 +117,8 @@ func (r *fileReader) subFunding(n ast.Node, where place, mode metering.Mode, s *
 		if mode == metering.Prepaid {
 			r.fail(source.at, "the parent is prepaid; give allocated or shared")
 		}
+	case metering.SourceWallet: // a parent's
+		fallthrough
 	default:
 		r.fail(source.at, "%q isn't a source; give allocated or shared", source.v)
 	}

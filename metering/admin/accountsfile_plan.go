@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -21,7 +22,7 @@ type planner struct {
 }
 
 // Plan works out what applying the file at now changes from cur; nil is a new
-// installation. The error is a *FileErrors with State set, and nothing changes:
+// installation. The error is a *AccountsFileError with State set, and nothing changes:
 // it holds what is right in the file by itself but not against cur.
 //
 // Documents in the result are new; those of cur aren't touched.
@@ -35,9 +36,7 @@ func (f *AccountsFile) Plan(cur *metering.Snapshot, now time.Time) (*Changes, er
 		now:    instant(now),
 		plans:  make(map[string]*metering.Plan, len(cur.Plans)+len(f.plans)),
 	}
-	for id, plan := range cur.Plans {
-		p.plans[id] = plan
-	}
+	maps.Copy(p.plans, cur.Plans)
 	for i := range f.plans {
 		p.plan(&f.plans[i])
 	}

@@ -35,7 +35,7 @@ func (f *faults) fail(at place, format string, args ...any) {
 	f.list = append(f.list, &FileError{f.file, at.line, at.column, at.field, fmt.Sprintf(format, args...)})
 }
 
-// err is a *FileErrors, nil when nothing is wrong.
+// err is a *AccountsFileError, nil when nothing is wrong.
 func (f *faults) err(state bool) error {
 	if len(f.list) == 0 {
 		return nil
@@ -46,7 +46,7 @@ func (f *faults) err(state bool) error {
 		}
 		return a.Column - b.Column
 	})
-	e := &FileErrors{Errors: f.list, State: state}
+	e := &AccountsFileError{Errors: f.list, State: state}
 	if len(f.list) > errorsMax {
 		e.Errors, e.More = f.list[:errorsMax], len(f.list)-errorsMax+f.more
 	}
