@@ -173,9 +173,9 @@ func (p *Rule) amount(num, den uint64) (Micros, bool) {
 		return 0, false
 	}
 	if q < uint64(p.Minimum) { //nolint:gosec // Rule.Validate lets none below 0 in
-		q, rem = uint64(p.Minimum), 0
+		q, rem = uint64(p.Minimum), 0 //nolint:gosec // as above
 	}
-	q += uint64(p.Fee) // both are below 10^18: no wrap
+	q += uint64(p.Fee) //nolint:gosec // both are from 0 to below 10^18: no wrap
 	q = roundHalfEven(q, rem, den)
 	return Micros(q), q <= uint64(MicrosMax) //nolint:gosec // not used when it is more
 }
