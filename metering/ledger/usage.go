@@ -71,6 +71,9 @@ func (l *Ledger) Usage(ctx context.Context, q UsageQuery, f func(*UsageLine) err
 	if err != nil {
 		return err
 	}
+	if done, err := l.usageOfRollups(ctx, &q, params, f); done || err != nil {
+		return err
+	}
 	return l.usageOfRows(ctx, &q, params, f)
 }
 

@@ -1,0 +1,103 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/meterd/meterd/sql"
+)
+
+// Rollups (ARCHITECTURE.md, Periods, closing, rollups): an hour of UTC of an
+// account is rolled as a whole once it is over and quiet. It counts as settled
+// as long as no mark has come since its roll began; usage then reads its
+// rollup instead of its rows. A roll that is lost, late or done twice does no
+// harm: what is due stands beside the rows.
+
+// Bounds of rolling.
+const (
+	// RollMax is how many hours of accounts are rolled by one statement: about
+	// 100 KB of parameters, and one pass over the rows of their months.
+	RollMax = 2000
+	// rollQuiet is how long an hour must have had no mark, and be over. It keeps
+	// the upkeep low: an hour that receives rows is read from them anyway.
+	rollQuiet = 30 * time.Second
+	// rollSlack is how far the clocks of two workers may be apart: a mark that
+	// came up to this long before a roll began is taken to have come after it.
+	rollSlack = 10 * time.Second
+	// markDelay is how long a mark may be on its way into the ledger: an
+	// insert's bound, twice over.
+	markDelay = 2 * insertMax
+)
+
+// AccountHour is one hour of UTC of an account.
+type AccountHour struct {
+	AccountID string
+	Hour      time.Time
+}
+
+// DueHours are up to RollMax hours whose rollup is due at now, the oldest
+// first, of those marked since the instant (zero: of all).
+func (l *Ledger) DueHours(ctx context.Context, since, now time.Time) ([]AccountHour, error) {
+	params := map[string]string{
+		"since": "0", "before": ms(now.Add(-rollQuiet)), "slack": strconv.FormatInt(rollSlack.Milliseconds(), 10),
+		"limit": strconv.Itoa(RollMax),
+	}
+	if !since.IsZero() {
+		params["since"] = ms(since)
+	}
+	var out []AccountHour
+	err := l.each(ctx, "rollup_due", params, func(r driver.Rows) error {
+		var h AccountHour
+		err := r.Scan(&h.AccountID, &h.Hour)
+		out = append(out, h)
+		return err
+	})
+	return out, err
+}
+
+// MarkedBefore is the instant before which no mark is unseen by a DueHours
+// that was asked at now and left nothing due.
+func MarkedBefore(now time.Time) time.Time { return now.Add(-rollQuiet - markDelay - time.Hour) }
+
+// RollHours rolls up to RollMax hours anew. began is the present time: marks
+// from then on make them due again.
+func (l *Ledger) RollHours(ctx context.Context, list []AccountHour, began time.Time) error {
+	if len(list) == 0 {
+		return nil
+	}
+	if len(list) > RollMax {
+		return fmt.Errorf("roll %d hours: at most %d at once", len(list), RollMax)
+	}
+	accounts, hours := make([]string, len(list)), make([]string, len(list))
+	from, to := list[0].Hour, list[0].Hour
+	for i, h := range list {
+		accounts[i], hours[i] = h.AccountID, strconv.FormatInt(h.Hour.Unix(), 10)
+		if h.Hour.Before(from) {
+			from = h.Hour
+		}
+		if h.Hour.After(to) {
+			to = h.Hour
+		}
+	}
+	params := map[string]string{
+		"accounts": array(accounts), "hours": "[" + strings.Join(hours, ",") + "]",
+		"from": ms(from), "to": ms(to.Add(time.Hour)), "generation": strconv.FormatInt(began.UnixMicro(), 10),
+	}
+	text := sql.Query("rollup_build")
+	if err := l.conn.Exec(clickhouse.Context(ctx, clickhouse.WithParameters(escapeStrings(text, params))), l.text(text)); err != nil {
+		return fmt.Errorf("roll %d hours: %w", len(list), away(err))
+	}
+	return nil
+}
+
+// MarkHour makes an hour's rollup due, for whoever changes rows otherwise than
+// by the writer.
+func (l *Ledger) MarkHour(ctx context.Context, h AccountHour, now time.Time) error {
+	return l.insertColumns(ctx, "dirty_hours", "account_id, hour, marked_at", []string{h.AccountID}, []time.Time{h.Hour}, []time.Time{now})
+}

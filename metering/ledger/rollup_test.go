@@ -1,0 +1,268 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// roll rolls what is due at now, as the worker does.
+func roll(tb testing.TB, l *Ledger, now time.Time) int {
+	tb.Helper()
+	n := 0
+	for {
+		due, err := l.DueHours(tb.Context(), time.Time{}, now)
+		require.NoError(tb, err)
+		if len(due) == 0 {
+			return n
+		}
+		require.NoError(tb, l.RollHours(tb.Context(), due, now))
+		n += len(due)
+	}
+}
+
+// ofRows is what usage is by rows alone.
+func ofRows(tb testing.TB, l *Ledger, q UsageQuery) []UsageLine {
+	tb.Helper()
+	var out []UsageLine
+	params, err := l.usageParams(tb.Context(), &q)
+	require.NoError(tb, err)
+	require.NoError(tb, l.usageOfRows(tb.Context(), &q, params, func(u *UsageLine) error {
+		out = append(out, *u)
+		return nil
+	}))
+	return out
+}
+
+// ofRollups is what usage is by rollups and rows; it fails where they can't answer.
+func ofRollups(tb testing.TB, l *Ledger, q UsageQuery) []UsageLine {
+	tb.Helper()
+	var out []UsageLine
+	params, err := l.usageParams(tb.Context(), &q)
+	require.NoError(tb, err)
+	done, err := l.usageOfRollups(tb.Context(), &q, params, func(u *UsageLine) error {
+		out = append(out, *u)
+		return nil
+	})
+	require.NoError(tb, err)
+	require.True(tb, done, "rollups can answer %+v", q)
+	return out
+}
+
+func TestAnHourIsRolledOnceItIsOverAndQuiet(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	at := noon.Add(10 * time.Minute)
+	put(t, l, at, sent("m1", at))
+	require.Zero(t, roll(t, l, noon.Add(50*time.Minute)), "it isn't over")
+	over := noon.Add(time.Hour + rollQuiet + time.Second)
+	require.Equal(t, 1, roll(t, l, over))
+	require.Zero(t, roll(t, l, over.Add(time.Hour)), "nothing came")
+	require.Equal(t, []string{": 1 1 0.05 0 0.01 0 EUR"}, shorts(ofRollups(t, l, UsageQuery{Parent: "acme"})))
+
+	late := noon.Add(3 * time.Hour)
+	put(t, l, late, sent("m2", at))
+	require.Equal(t, []string{": 2 2 0.1 0 0.02 0 EUR"}, shorts(usage(t, l, UsageQuery{Parent: "acme"})), "its rows are read")
+	require.Zero(t, roll(t, l, late.Add(rollQuiet)), "it isn't quiet")
+	require.Equal(t, 1, roll(t, l, late.Add(rollQuiet+time.Second)))
+	require.Equal(t, []string{": 2 2 0.1 0 0.02 0 EUR"}, shorts(ofRollups(t, l, UsageQuery{Parent: "acme"})))
+	var lines uint64
+	require.NoError(t, l.conn.QueryRow(t.Context(), l.text("SELECT sum(length(lines)) FROM {db}.usage_hourly FINAL")).Scan(&lines))
+	require.EqualValues(t, 1, lines)
+}
+
+func TestAMarkDuringARollMakesTheHourDueAgain(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	put(t, l, noon, sent("m1", noon))
+	began := noon.Add(2 * time.Hour)
+	due, err := l.DueHours(t.Context(), time.Time{}, began)
+	require.NoError(t, err)
+	require.Equal(t, []AccountHour{{"acme-marketing", noon}}, due)
+	require.NoError(t, l.RollHours(t.Context(), due, began))
+	// The row comes after the roll has read, by a worker whose clock is behind.
+	put(t, l, began.Add(-rollSlack/2), sent("m2", noon))
+	require.Equal(t, []string{": 2 2 0.1 0 0.02 0 EUR"}, shorts(usage(t, l, UsageQuery{Parent: "acme"})))
+	require.Equal(t, 1, roll(t, l, began.Add(time.Minute)))
+	require.Equal(t, []string{": 2 2 0.1 0 0.02 0 EUR"}, shorts(ofRollups(t, l, UsageQuery{Parent: "acme"})))
+	// A slow roller that began earlier doesn't win.
+	require.NoError(t, l.RollHours(t.Context(), due, began))
+	require.Equal(t, []string{": 2 2 0.1 0 0.02 0 EUR"}, shorts(ofRollups(t, l, UsageQuery{Parent: "acme"})))
+}
+
+func TestAnHourWithoutRowsSettlesToo(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	put(t, l, noon, status("s1", "m1", "delivered", noon))
+	require.NoError(t, l.MarkHour(t.Context(), AccountHour{"it's", noon.Add(30 * time.Minute)}, noon))
+	later := noon.Add(3 * time.Hour)
+	require.Equal(t, 3, roll(t, l, later))
+	require.Empty(t, ofRollups(t, l, UsageQuery{}))
+	due, err := l.DueHours(t.Context(), MarkedBefore(later), later)
+	require.NoError(t, err)
+	require.Empty(t, due)
+}
+
+// TestRollupsAndRowsAgree: whatever is inserted, marked and rolled in whatever
+// order, usage is the sum over the rows.
+func TestRollupsAndRowsAgree(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	zones := []string{"UTC", "Asia/Kathmandu", "Asia/Kolkata", "America/New_York", "Australia/Lord_Howe", "Europe/Rome"}
+	rolled, mixed := 0, 0
+	for step := range 60 {
+		now = now.Add(time.Duration(random.IntN(120)) * time.Minute)
+		switch random.IntN(3) {
+		case 0:
+			rolled += roll(t, l, now)
+		default:
+			var rows []Row
+			for i := range random.IntN(40) {
+				rows = append(rows, randomRow(random, fmt.Sprintf("%d-%d", step, i), now))
+			}
+			if random.IntN(4) == 0 && len(rows) > 0 { // the same rows in a newer epoch
+				again := append([]Row(nil), rows...)
+				for i := range again {
+					again[i].Epoch = 2
+				}
+				put(t, l, now, again...)
+			}
+			put(t, l, now, rows...)
+		}
+		zone, err := time.LoadLocation(zones[random.IntN(len(zones))])
+		require.NoError(t, err)
+		lists := []string{"", "day", "month,account", "hour", "booked,channel,direction", "account,day,country,network,category,unit,purse,plan,plan_version,rule,period,parent,currency"}
+		q := UsageQuery{Parent: "acme", Zone: zone, By: by(t, lists[random.IntN(len(lists))])}
+		if random.IntN(2) == 0 {
+			q.From = now.Add(-time.Duration(random.IntN(100_000)) * time.Second)
+		}
+		if random.IntN(2) == 0 {
+			q.To = now.Add(-time.Duration(random.IntN(20_000)) * time.Second)
+		}
+		if random.IntN(4) == 0 {
+			q.Accounts = []string{"acme-support"}
+		}
+		if random.IntN(4) == 0 {
+			q.Booked = "2026-11"
+		}
+		want, got := ofRows(t, l, q), usage(t, l, q)
+		require.Equal(t, shorts(want), shorts(got), "step %d: %+v", step, q)
+		for i := range want {
+			require.Equal(t, want[i].Records, got[i].Records)
+		}
+		if _, ok := rollupParams(&q, map[string]string{}); ok && rolled > 0 {
+			mixed++
+		}
+	}
+	require.Greater(t, rolled, 20)
+	require.Greater(t, mixed, 20)
+}
+
+func randomRow(random *rand.Rand, id string, now time.Time) Row {
+	at := now.Add(-time.Duration(random.IntN(6*3600*1000)) * time.Millisecond)
+	r := sent(id, at)
+	pick := func(list ...string) string { return list[random.IntN(len(list))] }
+	r.Record.AccountID = pick("acme", "acme-marketing", "acme-support")
+	r.Record.Channel, r.Record.Direction = pick("sms", "voice"), pick(metering.Inbound, metering.Outbound)
+	r.Record.Country, r.Record.Network, r.Record.Category = pick("IT", "DE", ""), pick("22210", ""), pick("marketing", "")
+	r.Purse = metering.Purse(pick("wallet", "budget", "credit"))
+	r.Booked = pick(r.Booked, "2026-12")
+	r.Charge.Amount = metering.Micros(random.Int64N(1_000_000))
+	r.Charge.Units = metering.Quantity(random.Int64N(10_000_000))
+	r.Hour = at.Add(-30 * time.Minute).Truncate(time.Hour).Add(30 * time.Minute) // a half-hour zone's
+	switch random.IntN(8) {
+	case 0:
+		r.Record.Kind, r.Record.RefersTo = metering.KindRefund, "of-"+id
+	case 1:
+		r.Record.Kind = metering.KindAdjustment
+		r.Charge.Amount = -r.Charge.Amount
+	case 2:
+		r.Record.Kind, r.Record.RefersTo, r.Charge = metering.KindStatus, "of-"+id, metering.Charge{}
+	}
+	return r
+}
+
+// TestUsageWhileItIsWrittenAndRolled: what was acknowledged before a query
+// began is in it, exactly once, whoever rolls.
+func TestUsageWhileItIsWrittenAndRolled(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	now, stored := noon, 0
+	advance := func(d time.Duration) time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		now = now.Add(d)
+		return now
+	}
+	for range 2 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				at := advance(time.Minute)
+				due, err := l.DueHours(ctx, time.Time{}, at)
+				if err == nil {
+					_ = l.RollHours(ctx, due, at)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		random := rand.New(rand.NewPCG(3, 4))
+		for i := 0; ctx.Err() == nil; i++ {
+			at := advance(time.Duration(random.IntN(3000)) * time.Second)
+			row := sent(fmt.Sprint("m", i), at.Add(-time.Duration(random.IntN(7200))*time.Second))
+			if _, err := l.insertRows(ctx, []*Row{&row}, at); err != nil {
+				return
+			}
+			if err := l.markHours(ctx, []*Row{&row}, advance(0)); err != nil {
+				return
+			}
+			mu.Lock()
+			stored = i + 1
+			mu.Unlock()
+		}
+	})
+	for range 60 {
+		mu.Lock()
+		least := stored
+		mu.Unlock()
+		list := usage(t, l, UsageQuery{Parent: "acme"})
+		mu.Lock()
+		most := stored + 1
+		mu.Unlock()
+		records := 0
+		if len(list) > 0 {
+			records = int(list[0].Records) //nolint:gosec // few
+		}
+		require.GreaterOrEqual(t, records, least)
+		require.LessOrEqual(t, records, most)
+	}
+	cancel()
+	wg.Wait()
+}
+
+func TestWholeSlots(t *testing.T) {
+	t.Parallel()
+	in := func(name string, from, to int, want bool) {
+		zone, err := time.LoadLocation(name)
+		require.NoError(t, err)
+		require.Equal(t, want, wholeSlots(zone, time.Date(from, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(to, 1, 1, 0, 0, 0, 0, time.UTC)), name)
+	}
+	in("Asia/Kathmandu", 2012, 2100, true)
+	in("Australia/Lord_Howe", 2012, 2100, true)
+	in("America/St_Johns", 2012, 2100, true)
+	in("America/St_Johns", 2005, 2007, false) // the clocks changed at 00:01
+	in("Africa/Monrovia", 1970, 1971, false)  // −00:44:30
+	require.True(t, wholeSlots(nil, time.Time{}, time.Time{}))
+}
