@@ -116,24 +116,29 @@ type Judge struct {
 	Seq   int64 `json:"seq"`
 }
 
-// EncodeJudge puts the head in front of the records.
-func (c *Codec) EncodeJudge(j Judge, lines [][]byte) ([]byte, error) {
-	head, err := json.Marshal(j)
-	if err != nil {
-		return nil, fmt.Errorf("judge task: %w", err)
-	}
-	return c.Encode(append([][]byte{head}, lines...)), nil
+// Refund heads a refund task: when it was split off, so that it can wait for
+// messages that are still in the queue. 0: it doesn't wait.
+type Refund struct {
+	At int64 `json:"at"` // ms
 }
 
-// DecodeJudge takes it apart.
-func (c *Codec) DecodeJudge(payload []byte) (Judge, [][]byte, error) {
-	var j Judge
+// EncodeHead puts a head in front of the records.
+func (c *Codec) EncodeHead(head any, lines [][]byte) ([]byte, error) {
+	b, err := json.Marshal(head)
+	if err != nil {
+		return nil, fmt.Errorf("head of a task: %w", err)
+	}
+	return c.Encode(append([][]byte{b}, lines...)), nil
+}
+
+// DecodeHead takes them apart.
+func (c *Codec) DecodeHead(payload []byte, head any) ([][]byte, error) {
 	lines, err := c.Decode(payload)
 	if err != nil {
-		return j, nil, err
+		return nil, err
 	}
-	if len(lines) == 0 || json.Unmarshal(lines[0], &j) != nil {
-		return j, nil, fmt.Errorf("%w: no head", ErrPayload)
+	if len(lines) == 0 || json.Unmarshal(lines[0], head) != nil {
+		return nil, fmt.Errorf("%w: no head", ErrPayload)
 	}
-	return j, lines[1:], nil
+	return lines[1:], nil
 }

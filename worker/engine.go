@@ -117,7 +117,7 @@ func (e *engine) entry(t *task, line int, reason metering.Reason, detail string)
 		Reason: reason, Detail: detail, Raw: t.lines[line], QuarantinedAt: now,
 		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()), //nolint:gosec // after 1970
 	}
-	if t.bad[line] == nil {
+	if t.bad[line] == nil || t.bad[line].Reason == metering.ReasonOverflow {
 		r := &t.recs[line]
 		id := r.Identity()
 		en.AccountID, en.Kind, en.RecordID, en.ContentHash = id.AccountID, id.Kind, id.ID, r.ContentHash()

@@ -34,7 +34,7 @@ func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Met
 		}
 		conflicts = append(conflicts, more...)
 		if len(left) > 0 {
-			payload, err := e.codec.EncodeJudge(jobs.Judge{Epoch: meta.Epoch, Seq: seq}, pick(t.lines, left))
+			payload, err := e.codec.EncodeHead(jobs.Judge{Epoch: meta.Epoch, Seq: seq}, pick(t.lines, left))
 			if err != nil {
 				return counts, fmt.Errorf("hand over %d duplicates: %w", len(left), err)
 			}
@@ -126,7 +126,8 @@ func (e *engine) lookupLines(ctx context.Context, t *task, lines []int) (map[met
 // judgeTask is the handler of a judge task: duplicates whose row wasn't found,
 // or that couldn't wait for older charges.
 func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error {
-	j, lines, err := e.codec.DecodeJudge(payload)
+	var j jobs.Judge
+	lines, err := e.codec.DecodeHead(payload, &j)
 	if err != nil {
 		return e.unreadable(ctx, id, payload, err)
 	}

@@ -27,10 +27,10 @@ func (e *engine) process(ctx context.Context, t *task) error {
 		if !refreshed && outdated(parts) {
 			// Before a record is refused for what a newer snapshot may know.
 			refreshed = true
-			switch newer, err := e.snapshots.Refresh(ctx); {
-			case err != nil:
+			if _, err := e.snapshots.Refresh(ctx); err != nil {
 				return err
-			case newer:
+			}
+			if e.snapshots.Current().Catalog > snap.Catalog {
 				continue
 			}
 		}
@@ -71,7 +71,11 @@ func (e *engine) detach(ctx context.Context, t *task, lines []int) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	return e.enqueue(ctx, jobs.TypeRefund, t.id+"~r", e.codec.Encode(pick(t.lines, lines)), 0)
+	payload, err := e.codec.EncodeHead(jobs.Refund{At: e.clock.Now().UnixMilli()}, pick(t.lines, lines))
+	if err != nil {
+		return fmt.Errorf("hand over %d refunds: %w", len(lines), err)
+	}
+	return e.enqueue(ctx, jobs.TypeRefund, t.id+"~r", payload, refundDelay)
 }
 
 func pick(lines [][]byte, which []int) [][]byte {

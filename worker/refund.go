@@ -2,19 +2,50 @@ package worker
 
 import (
 	"context"
+	"fmt"
+	"time"
 
+	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
+// refundDelay lets messages that were sent with their refund be stored first.
+const refundDelay = 200 * time.Millisecond
+
+// queuePatience is how long a refund without a message waits while the message
+// may still be in the queue; then it is kept as waiting, and looked at again.
+const queuePatience = 30 * time.Second
+
 // refundTask applies refunds: each gives back what its message was charged,
 // once (DOMAIN.md, Usage records).
 func (e *engine) refundTask(ctx context.Context, id string, payload []byte) error {
-	lines, err := e.codec.Decode(payload)
+	var head jobs.Refund
+	lines, err := e.codec.DecodeHead(payload, &head)
 	if err != nil {
 		return e.unreadable(ctx, id, payload, err)
 	}
-	return e.process(ctx, newTask(id, lines, true))
+	t := newTask(id, lines, true)
+	t.since = time.UnixMilli(head.At)
+	return e.process(ctx, t)
+}
+
+// queued tells whether a message that a refund lacks may still be in a queue.
+func (e *engine) queued(ctx context.Context, t *task) (bool, error) {
+	if e.clock.Now().Sub(t.since) > queuePatience {
+		return false, nil
+	}
+	n := int64(-1) // this task is active itself
+	for shard := range e.shards {
+		for _, list := range []string{":pending", ":active"} {
+			l, err := e.store.Redis().LLen(ctx, "asynq:{"+jobs.IngestQueue(shard)+"}"+list).Result()
+			if err != nil {
+				return false, fmt.Errorf("ask for the queue's length: %w", err)
+			}
+			n += l
+		}
+	}
+	return n > 0, nil
 }
 
 // classifyRefunds decides refunds by the rows of their messages, once every
@@ -47,6 +78,15 @@ func (e *engine) classifyRefunds(ctx context.Context, t *task, snap *metering.Sn
 	if err != nil {
 		return err
 	}
+	if missing(messages, keys) {
+		busy, err := e.queued(ctx, t)
+		if err != nil {
+			return err
+		}
+		if busy {
+			return errLater
+		}
+	}
 	for n, i := range admitted {
 		r := &t.recs[i]
 		a := snap.Accounts[r.AccountID]
@@ -65,6 +105,15 @@ func (e *engine) classifyRefunds(ctx context.Context, t *task, snap *metering.Sn
 		s.add(c)
 	}
 	return nil
+}
+
+func missing(messages map[ledger.MessageKey]ledger.Message, keys []ledger.MessageKey) bool {
+	for _, k := range keys {
+		if _, ok := messages[k]; !ok {
+			return true
+		}
+	}
+	return false
 }
 
 // settled waits until every charge made so far in the lines' partitions is in

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -114,7 +115,11 @@ func (w *Worker) dueRefunds(ctx context.Context) error {
 		if come {
 			sum := sha256.Sum256(append([]byte(wt.AccountID+"\x00"+wt.ID+"\x00"+wt.Since.String()), wt.Raw...))
 			id := "wait-" + hex.EncodeToString(sum[:16])
-			if err := e.enqueue(ctx, jobs.TypeRefund, id, e.codec.Encode([][]byte{wt.Raw}), 0); err != nil {
+			payload, err := e.codec.EncodeHead(jobs.Refund{}, [][]byte{wt.Raw})
+			if err != nil {
+				return fmt.Errorf("waiting refund: %w", err)
+			}
+			if err := e.enqueue(ctx, jobs.TypeRefund, id, payload, 0); err != nil {
 				return err
 			}
 		} else {

@@ -52,12 +52,20 @@ func (e *engine) classify(ctx context.Context, t *task, snap *metering.Snapshot)
 	var refunds []int
 	var inline []int
 	for i := range t.lines {
-		if t.bad[i] != nil {
+		if t.bad[i] != nil && t.bad[i].Reason != metering.ReasonOverflow {
 			at(0).refuse(i, t.bad[i])
 			continue
 		}
 		r := &t.recs[i]
 		a := snap.Accounts[r.AccountID]
+		if t.bad[i] != nil { // too large: whatever else is wrong is said first
+			ref := metering.Admit(a, r, now)
+			if ref == nil {
+				ref = t.bad[i]
+			}
+			at(0).refuse(i, ref)
+			continue
+		}
 		p := 0
 		if a != nil {
 			p = e.store.PartitionOf(a.Parent())

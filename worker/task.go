@@ -2,6 +2,7 @@ package worker
 
 import (
 	"encoding/json"
+	"time"
 	"unicode/utf8"
 
 	"github.com/meterd/meterd/internal/phone"
@@ -18,6 +19,8 @@ type task struct {
 	bad   []*metering.Refusal // per line: why it couldn't be decoded
 	// inline: refunds are applied here; else they leave as a task of their own.
 	inline bool
+	// since: when a refund task was split off.
+	since time.Time
 }
 
 func newTask(id string, lines [][]byte, inline bool) *task {

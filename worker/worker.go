@@ -152,9 +152,6 @@ func (w *Worker) Run(ctx context.Context) error {
 		for _, c := range w.chores() {
 			g.Go(func() error { w.runChore(ctx, c); return nil })
 		}
-		g.Go(func() error {
-			return newRollup(w.deps.Ledger, w.deps.Snapshots.Current, w.deps.Clock, w.deps.Log).Run(ctx)
-		})
 	}
 	w.once.Do(func() { close(w.ready) })
 	return g.Wait()

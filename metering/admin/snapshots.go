@@ -52,6 +52,9 @@ func (h *Snapshots) Refresh(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if len(next.Faults) > 0 {
+		return false, fmt.Errorf("stored accounts are damaged: %w", errors.Join(next.Faults...))
+	}
 	// A first snapshot is pushed whole: a process may have died between the
 	// ledger and Redis, whatever the numbers say.
 	if err := h.push(ctx, next, old.Catalog); err != nil {

@@ -222,7 +222,22 @@ type Projection struct {
 	States           map[string]*State // only those held
 }
 
-// Read reads the accounts' projection in one script.
+// complete adds what a sub-account has of its parent, where both were read.
+func (pr *Projection) complete() {
+	own := make(map[string]int64, len(pr.States))
+	for id, st := range pr.States {
+		own[id] = st.Epoch
+	}
+	for id, st := range pr.States {
+		st.Epoch = AccountEpoch(pr.Epoch, own[id], own[st.ParentID])
+		if p := pr.States[st.ParentID]; p != nil {
+			st.Parent, st.ParentUntil = p.Own, p.OwnUntil
+		}
+	}
+}
+
+// Read reads the accounts' projection in one script. With a parent among them,
+// its sub-accounts' states are complete.
 func (s *Store) Read(ctx context.Context, p int, ids []string) (*Projection, error) {
 	args := make([]any, len(ids))
 	for i, id := range ids {
@@ -243,6 +258,7 @@ func (s *Store) Read(ctx context.Context, p int, ids []string) (*Projection, err
 			pr.States[id] = stateOf(id, m)
 		}
 	}
+	pr.complete()
 	return pr, nil
 }
 

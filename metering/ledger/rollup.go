@@ -61,9 +61,13 @@ func (l *Ledger) DueHours(ctx context.Context, since, now time.Time) ([]AccountH
 	return out, err
 }
 
+// hourSpan is how long before its end an hour of UTC may be marked: by a local
+// hour that begins within the one before, of a record that is a little ahead.
+const hourSpan = 2*time.Hour + 10*time.Minute
+
 // MarkedBefore is the instant before which no mark is unseen by a DueHours
 // that was asked at now and left nothing due.
-func MarkedBefore(now time.Time) time.Time { return now.Add(-rollQuiet - markDelay - time.Hour) }
+func MarkedBefore(now time.Time) time.Time { return now.Add(-rollQuiet - markDelay - hourSpan) }
 
 // RollHours rolls up to RollMax hours anew. began is the present time: marks
 // from then on make them due again.

@@ -141,17 +141,6 @@ CREATE TABLE IF NOT EXISTS states
 ENGINE = ReplacingMergeTree ORDER BY (account_id, epoch)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 ;
--- manual: manual suspensions that a rebuild must keep; the newest stands.
-CREATE TABLE IF NOT EXISTS manual
-(
-    account_id String,
-    flags      UInt16,                             -- only the manual bits
-    note       String,
-    version    UInt64
-)
-ENGINE = ReplacingMergeTree(version) ORDER BY account_id
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
-;
 -- deliveries: hooks that were told, so that an epoch is told once.
 CREATE TABLE IF NOT EXISTS deliveries
 (

@@ -1,0 +1,392 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/admin"
+	"github.com/meterd/meterd/metering/balance"
+)
+
+// accountsCmd groups the commands of accounts.
+type accountsCmd struct {
+	Apply accountsApplyCmd `cmd:"" help:"Make accounts and plans as in a file; an account that the file doesn't name stays as it was."`
+	List  accountsListCmd  `cmd:"" help:"All accounts, with their state and what is left of their limits."`
+	Show  accountsShowCmd  `cmd:"" help:"One account."`
+	Close accountsCloseCmd `cmd:"" help:"Close a sub-account: its budget goes back, what occurs from now on is refused."`
+}
+
+// accountsApplyCmd applies a file.
+type accountsApplyCmd struct {
+	File   string `short:"f" required:"" help:"The accounts file." placeholder:"FILE"`
+	DryRun bool   `help:"Say what would change, and change nothing."`
+}
+
+// Run implements the command.
+func (c *accountsApplyCmd) Run(a *app) error {
+	src, err := os.ReadFile(c.File)
+	if err != nil {
+		return wrongInput("read the accounts file: %w", err)
+	}
+	file, err := admin.ParseAccountsFile(c.File, src)
+	if err != nil {
+		return err
+	}
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	changes, err := e.admin.Apply(a.ctx, file, c.DryRun)
+	if err != nil {
+		return err
+	}
+	for _, w := range changes.Warnings {
+		_, _ = fmt.Fprintln(a.err, "meterd: warning:", w)
+	}
+	if a.JSON {
+		return a.printJSON(map[string][]string{"created": orEmpty(changes.Created), "updated": orEmpty(changes.Updated), "unchanged": orEmpty(changes.Unchanged)})
+	}
+	word := ""
+	if c.DryRun {
+		word = "would be "
+	}
+	for _, l := range []struct {
+		what string
+		ids  []string
+	}{{"created", changes.Created}, {"updated", changes.Updated}} {
+		if len(l.ids) > 0 {
+			_, _ = fmt.Fprintf(a.out, "%s%s: %s\n", word, l.what, strings.Join(l.ids, ", "))
+		}
+	}
+	_, _ = fmt.Fprintf(a.out, "%d unchanged\n", len(changes.Unchanged))
+	return nil
+}
+
+func orEmpty(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+// accountView is what a reader is shown of an account. A field that doesn't
+// apply, or isn't for the reader, is absent.
+type accountView struct {
+	ID        string    `json:"id"`
+	Parent    string    `json:"parent,omitempty"`
+	Name      string    `json:"name"`
+	Module    string    `json:"module,omitempty"`
+	State     string    `json:"state"`
+	Reasons   *[]string `json:"reasons,omitempty"`
+	Epoch     *int64    `json:"epoch,omitempty"`
+	Period    string    `json:"period,omitempty"`
+	Used      string    `json:"used,omitempty"`
+	Limit     string    `json:"limit,omitempty"`
+	Balance   string    `json:"balance,omitempty"`
+	Budget    string    `json:"budget,omitempty"`
+	Available string    `json:"available,omitempty"`
+	Currency  string    `json:"currency,omitempty"`
+	Channels  []string  `json:"channels,omitempty"`
+	share     int       // of the limit, percent; -1: none
+}
+
+// viewOf builds what aud may see. parent is the state of a sub-account's parent.
+func (e *engines) viewOf(aud metering.Audience, a *metering.Account, st, parent *balance.State) accountView {
+	v := accountView{ID: a.ID, Name: a.Name, State: string(metering.StateActive), share: -1}
+	now := e.clock.Now()
+	own, inherited := st.Flags(now.UnixMilli())
+	switch {
+	case a.ClosedAt != nil:
+		v.State = string(metering.StateClosed)
+	case own|inherited != 0:
+		v.State = string(metering.StateSuspended)
+	}
+	if n := len(a.Channels); n > 0 {
+		v.Channels = a.Channels[n-1].Channels
+	}
+	if aud == metering.AudienceReseller {
+		return v
+	}
+	reasons := metering.VisibleReasons(aud, own, inherited)
+	v.Reasons, v.Epoch, v.Module, v.Currency = &reasons, &st.Epoch, string(a.Module), a.Currency
+	v.Parent = a.ParentID
+	v.Period = a.Calendar.Of(now).Name
+	used := st.Used[v.Period]
+	v.Used = used.Format(a.Currency)
+	money(&v, aud, a, st, parent, used)
+	return v
+}
+
+// shared stands for a purse whose figures aren't the reader's.
+const shared = "shared"
+
+// money fills limit, balance, budget and available.
+func money(v *accountView, aud metering.Audience, a *metering.Account, st, parent *balance.State, used metering.Micros) {
+	left := []metering.Micros{}
+	hidden := false
+	limit := func(l *metering.Micros) {
+		if l != nil {
+			v.Limit = l.Format(a.Currency)
+			left = append(left, *l-used)
+			if *l > 0 {
+				v.share = int(100 * used / *l)
+			}
+		}
+	}
+	switch {
+	case a.IsParent() && a.Mode == metering.Prepaid:
+		v.Balance = st.Balance.Format(a.Currency)
+		left = append(left, st.Balance)
+	case a.IsParent():
+		limit(a.CreditLimit)
+	case a.Source == metering.SourceAllocated:
+		v.Budget = st.Balance.Format(a.Currency)
+		left = append(left, st.Balance)
+	case aud == metering.AudienceEnterprise:
+		v.Budget, hidden = shared, true
+	case parent != nil && a.Source == metering.SourceShared:
+		left = append(left, parent.Balance)
+	case parent != nil && a.CreditLimit != nil:
+		left = append(left, *a.CreditLimit-parent.Used[v.Period])
+	}
+	if !a.IsParent() {
+		limit(a.MonthlyLimit)
+	}
+	if len(left) > 0 {
+		least := left[0]
+		for _, l := range left {
+			least = min(least, l)
+		}
+		v.Available = least.Format(a.Currency)
+	} else if hidden {
+		v.Available = shared
+	}
+}
+
+// accountsListCmd lists accounts.
+type accountsListCmd struct {
+	Parent string `help:"Only this parent's." placeholder:"P"`
+	As     string `help:"What that account may see." placeholder:"ID"`
+}
+
+// Run implements the command.
+func (c *accountsListCmd) Run(a *app) error {
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	views, err := e.list(a, c.As, c.Parent)
+	if err != nil {
+		return err
+	}
+	if a.JSON {
+		for _, v := range views {
+			if err := a.printJSON(v); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	a.showAccounts(views)
+	return nil
+}
+
+// list builds the views of what a reader may see, parents before their subs.
+func (e *engines) list(a *app, as, only string) ([]accountView, error) {
+	aud, reader, err := e.view(as, "")
+	if err != nil {
+		return nil, err
+	}
+	snap := e.snapshots.Current()
+	parents := snap.Parents
+	if reader != nil {
+		if only != "" && only != reader.Parent() {
+			return nil, metering.ErrUnknownAccount
+		}
+		parents = []string{reader.Parent()}
+	} else if only != "" {
+		if p := snap.Accounts[only]; p == nil || !p.IsParent() {
+			return nil, metering.ErrUnknownAccount
+		}
+		parents = []string{only}
+	}
+	var out []accountView
+	for _, parent := range parents {
+		ids := append([]string{parent}, snap.Subs[parent]...)
+		states, err := e.states(a, parent, ids)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			if reader != nil && !reader.IsParent() && id != reader.ID {
+				continue
+			}
+			out = append(out, e.viewOf(aud, snap.Accounts[id], states[id], states[parent]))
+		}
+	}
+	return out, nil
+}
+
+// states of a parent's accounts; one that isn't held yet reads as new.
+func (e *engines) states(a *app, parent string, ids []string) (map[string]*balance.State, error) {
+	proj, err := e.store.Read(a.ctx, e.store.PartitionOf(parent), ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if proj.States[id] == nil {
+			proj.States[id] = &balance.State{ID: id, Used: map[string]metering.Micros{}}
+		}
+	}
+	return proj.States, nil
+}
+
+func (a *app) showAccounts(views []accountView) {
+	t := a.table("ACCOUNT", "STATE", "REASONS", "USED", "OF LIMIT", "AVAILABLE", "")
+	for _, v := range views {
+		id := v.ID
+		if v.Parent != "" {
+			id = "  " + id
+		}
+		reasons := ""
+		if v.Reasons != nil {
+			reasons = strings.Join(*v.Reasons, ", ")
+		}
+		t.AppendRow([]any{id, v.State, reasons, v.Used, bar(v.share), v.Available, v.Currency})
+	}
+	right(t, 4, 6)
+	a.render(t)
+}
+
+// bar draws a limit's use.
+func bar(share int) string {
+	if share < 0 {
+		return ""
+	}
+	const width = 10
+	full := min(share*width/100, width)
+	return strings.Repeat("█", full) + strings.Repeat("░", width-full) + fmt.Sprintf(" %d %%", share)
+}
+
+// accountsShowCmd shows one account.
+type accountsShowCmd struct {
+	ID string `arg:"" help:"The account."`
+	As string `help:"What that account may see." placeholder:"ID"`
+}
+
+// Run implements the command.
+func (c *accountsShowCmd) Run(a *app) error {
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	v, err := e.show(a, c.As, c.ID)
+	if err != nil {
+		return err
+	}
+	if a.JSON {
+		return a.printJSON(v)
+	}
+	a.showAccounts([]accountView{*v})
+	return nil
+}
+
+func (e *engines) show(a *app, as, id string) (*accountView, error) {
+	aud, acct, err := e.view(as, id)
+	if err != nil {
+		return nil, err
+	}
+	ids := []string{acct.Parent()}
+	if !acct.IsParent() {
+		ids = append(ids, acct.ID)
+	}
+	states, err := e.states(a, acct.Parent(), ids)
+	if err != nil {
+		return nil, err
+	}
+	v := e.viewOf(aud, acct, states[acct.ID], states[acct.Parent()])
+	return &v, nil
+}
+
+// accountsCloseCmd closes a sub-account.
+type accountsCloseCmd struct {
+	ID string `arg:"" help:"The sub-account."`
+}
+
+// Run implements the command.
+func (c *accountsCloseCmd) Run(a *app) error {
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	if _, err := e.admin.Close(a.ctx, c.ID); err != nil {
+		return err
+	}
+	return a.showState(e, c.ID)
+}
+
+// showState prints what an operation left: id, state, reasons, epoch.
+func (a *app) showState(e *engines, id string) error {
+	v, err := e.show(a, "", id)
+	if err != nil {
+		return err
+	}
+	if a.JSON {
+		return a.printJSON(v)
+	}
+	_, _ = fmt.Fprintf(a.out, "%s is %s", v.ID, v.State)
+	if v.Reasons != nil && len(*v.Reasons) > 0 {
+		_, _ = fmt.Fprintf(a.out, " (%s)", strings.Join(*v.Reasons, ", "))
+	}
+	_, _ = fmt.Fprintln(a.out)
+	return nil
+}
+
+// suspendCmd sets the manual reason.
+type suspendCmd struct {
+	ID    string `arg:"" help:"The account; a parent's subs go with it."`
+	Note  string `required:"" help:"Why."`
+	Actor string `default:"operator" help:"operator, or the parent's id."`
+}
+
+// Run implements the command.
+func (c *suspendCmd) Run(a *app) error {
+	if strings.TrimSpace(c.Note) == "" || len(c.Note) > 1024 {
+		return wrongInput("--note: say why, in 1 to 1024 bytes")
+	}
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := e.admin.Suspend(a.ctx, c.ID, c.Actor, c.Note); err != nil {
+		return err
+	}
+	return a.showState(e, c.ID)
+}
+
+// resumeCmd lifts it.
+type resumeCmd struct {
+	ID    string `arg:"" help:"The account."`
+	Note  string `help:"Why."`
+	Actor string `default:"operator" help:"operator, or the parent's id."`
+}
+
+// Run implements the command.
+func (c *resumeCmd) Run(a *app) error {
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := e.admin.Resume(a.ctx, c.ID, c.Actor, c.Note); err != nil {
+		return err
+	}
+	return a.showState(e, c.ID)
+}

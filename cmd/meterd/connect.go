@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/internal/embedded"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/admin"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/reconcile"
+)
+
+// engineOptions are fixed when a projection is made.
+type engineOptions struct {
+	Window  time.Duration `name:"dedup-window" help:"How long a message id stays hot in Redis; older records are looked up in ClickHouse. Longer: more memory." default:"24h" env:"METERD_DEDUP_WINDOW"`
+	Buckets int           `name:"dedup-buckets" help:"Dedup sets of a generation; each should hold fewer than Redis's set-max-intset-entries. Fixed when a projection is made." default:"1024" env:"METERD_DEDUP_BUCKETS"`
+}
+
+// engines are a command's connections.
+type engines struct {
+	redis     redis.UniversalClient
+	store     *balance.Store
+	ledger    *ledger.Ledger
+	snapshots *admin.Snapshots
+	projector *reconcile.Projector
+	admin     *admin.Service
+	clock     clock.Clock
+	log       *slog.Logger
+	info      embedded.RunInfo
+}
+
+// errAway: an engine can't be reached.
+var errAway = errors.New("can't be reached")
+
+// logger writes structured lines to the error stream.
+func (a *app) logger(w io.Writer, fallback slog.Level) *slog.Logger {
+	level := fallback
+	if a.LogLevel != "info" {
+		_ = level.UnmarshalText([]byte(a.LogLevel)) // an enum
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// addresses are those of the flags, or of the embedded system that runs on the
+// data folder.
+func (a *app) addresses() (embedded.RunInfo, error) {
+	info := embedded.RunInfo{Redis: a.Redis, ClickHouse: a.ClickHouse, Database: a.Database}
+	if a.Redis != "" && a.ClickHouse != "" {
+		return info, nil
+	}
+	run, err := embedded.ReadRunFile(a.Data)
+	if err != nil {
+		return info, fmt.Errorf("%w: start it with `meterd up --data %s`, or name servers with --redis and --clickhouse", err, a.Data)
+	}
+	if a.Redis == "" {
+		info.Redis, info.RedisPassword = run.Redis, run.RedisPassword
+	}
+	if a.ClickHouse == "" {
+		info.ClickHouse, info.ClickHousePassword, info.Database = run.ClickHouse, run.ClickHousePassword, run.Database
+	}
+	info.HTTP = run.HTTP
+	return info, nil
+}
+
+// openRedis makes a client of an address: host:port, a URL, or a cluster's
+// nodes separated by commas.
+func openRedis(address, password string, pool int) (redis.UniversalClient, error) {
+	const dial = 3 * time.Second
+	if nodes := strings.Split(address, ","); len(nodes) > 1 {
+		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: nodes, Password: password, DialTimeout: dial, PoolSize: pool}), nil
+	}
+	opts := &redis.Options{Addr: address, Password: password}
+	if strings.Contains(address, "://") {
+		var err error
+		if opts, err = redis.ParseURL(address); err != nil {
+			return nil, wrongInput("--redis: want host:port or redis://user:password@host:port/0")
+		}
+		if opts.Password == "" {
+			opts.Password = password
+		}
+	}
+	opts.DialTimeout, opts.PoolSize = dial, pool
+	return redis.NewClient(opts), nil
+}
+
+// redisPool bounds a process's connections.
+const redisPool = 96
+
+// open connects to both engines; close ends the connections.
+func (a *app) open(o engineOptions, log *slog.Logger, durable bool) (*engines, func(), error) {
+	info, err := a.addresses()
+	if err != nil {
+		return nil, nil, err
+	}
+	return a.openAt(info, o, log, durable)
+}
+
+func (a *app) openAt(info embedded.RunInfo, o engineOptions, log *slog.Logger, durable bool) (*engines, func(), error) {
+	rdb, err := openRedis(info.Redis, info.RedisPassword, redisPool)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := ledger.Open(ledger.Options{URL: info.ClickHouse, Password: info.ClickHousePassword, Database: info.Database})
+	if err != nil {
+		return nil, nil, errors.Join(&inputError{err: err}, rdb.Close())
+	}
+	c := clock.System()
+	e := &engines{redis: rdb, store: balance.New(rdb, a.Partitions), ledger: l, clock: c, log: log, info: info}
+	e.snapshots = admin.NewSnapshots(l, e.store, c)
+	e.projector = reconcile.New(e.store, l, c, log, reconcile.Options{Window: o.Window, Buckets: o.Buckets, Durable: durable})
+	e.admin = admin.NewService(l, e.store, e.snapshots, c, e.projector.Ensure)
+	return e, func() { _, _ = l.Close(), rdb.Close() }, nil
+}
+
+// ping makes sure that both engines answer.
+func (e *engines) ping(ctx context.Context) error {
+	if err := e.redis.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("redis at %s %w: %w", hideSecret(e.info.Redis), errAway, err)
+	}
+	if err := e.ledger.Ping(ctx); err != nil {
+		return fmt.Errorf("clickhouse at %s %w: %w", hideSecret(e.info.ClickHouse), errAway, err)
+	}
+	return nil
+}
+
+// connect opens the engines for a short command and reads the snapshot.
+func (a *app) connect() (*engines, func(), error) {
+	e, done, err := a.open(engineOptions{Window: 24 * time.Hour, Buckets: 1024}, a.logger(a.err, slog.LevelWarn), a.Redis == "")
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(a.ctx, 10*time.Second)
+	defer cancel()
+	if err := e.ping(ctx); err != nil {
+		done()
+		return nil, nil, err
+	}
+	if _, err := e.ledger.Migrate(ctx); err != nil {
+		done()
+		return nil, nil, err
+	}
+	if _, err := e.snapshots.Refresh(ctx); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return e, done, nil
+}
+
+// view is what --as may see of target.
+func (e *engines) view(as, target string) (metering.Audience, *metering.Account, error) {
+	return e.snapshots.Current().View(as, target)
+}

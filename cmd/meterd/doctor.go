@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/meterd/meterd/metering/balance"
+)
+
+// doctorCmd checks every part.
+type doctorCmd struct {
+	Wait time.Duration `help:"Ask again until everything is ready, at most so long."`
+}
+
+// check is one part.
+type check struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+}
+
+// Run implements the command.
+func (d *doctorCmd) Run(a *app) error {
+	deadline := time.NewTimer(d.Wait)
+	defer deadline.Stop()
+	for {
+		checks, ok := diagnose(a)
+		if ok || d.Wait == 0 || expired(a.ctx, deadline) {
+			return a.showChecks(checks, ok)
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-a.ctx.Done():
+		}
+	}
+}
+
+func expired(ctx context.Context, t *time.Timer) bool {
+	select {
+	case <-t.C:
+		return true
+	default:
+		return ctx.Err() != nil
+	}
+}
+
+func (a *app) showChecks(checks []check, ok bool) error {
+	if a.JSON {
+		if err := a.printJSON(map[string]any{"checks": checks}); err != nil {
+			return err
+		}
+	} else {
+		t := a.table("CHECK", "", "DETAIL")
+		for _, c := range checks {
+			mark := "ok"
+			if !c.OK {
+				mark = "FAILED"
+			}
+			t.AppendRow([]any{c.Name, mark, c.Detail})
+		}
+		a.render(t)
+	}
+	if !ok {
+		return errFound
+	}
+	return nil
+}
+
+// diagnose asks each part once.
+func diagnose(a *app) ([]check, bool) {
+	ctx, cancel := context.WithTimeout(a.ctx, 4*time.Second)
+	defer cancel()
+	var list []check
+	all := true
+	add := func(name string, err error, detail string) bool {
+		c := check{Name: name, OK: err == nil, Detail: detail}
+		if err != nil {
+			c.Detail, all = err.Error(), false
+		}
+		list = append(list, c)
+		return err == nil
+	}
+	e, done, err := a.open(engineOptions{}, a.logger(a.err, 8), a.Redis == "")
+	if !add("addresses", err, "found") {
+		return list, false
+	}
+	defer done()
+	redisOK := add("redis", e.redis.Ping(ctx).Err(), hideSecret(e.info.Redis))
+	if redisOK {
+		policy, err := e.redis.ConfigGet(ctx, "maxmemory-policy").Result()
+		if err == nil && policy["maxmemory-policy"] != "noeviction" {
+			err = fmt.Errorf("maxmemory-policy is %s: set noeviction, or Redis drops money", policy["maxmemory-policy"])
+		}
+		add("redis policy", err, "noeviction")
+	}
+	if add("clickhouse", e.ledger.Ping(ctx), hideSecret(e.info.ClickHouse)) {
+		n, err := e.ledger.CatalogNumber(ctx)
+		add("schema", err, fmt.Sprintf("database %s, %d applies", e.ledger.Database(), n))
+	}
+	if redisOK {
+		for p := range e.store.Partitions() {
+			m, err := e.store.Meta(ctx, p)
+			detail := ""
+			if err == nil {
+				var replid string
+				if replid, err = e.store.Replid(ctx, p); err == nil && replid != m.Replid {
+					err = balance.ErrReplid
+				}
+				detail = fmt.Sprintf("epoch %d", m.Epoch)
+			}
+			add(fmt.Sprintf("projection %d", p), err, detail)
+		}
+	}
+	if e.info.HTTP != "" {
+		add("worker", readyz(ctx, e.info.HTTP), e.info.HTTP)
+	}
+	return list, all
+}
+
+func readyz(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", url, err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", url, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New("not ready")
+	}
+	return nil
+}
+
+// migrateCmd brings the schema up to date.
+type migrateCmd struct{}
+
+// Run implements the command.
+func (migrateCmd) Run(a *app) error {
+	e, done, err := a.open(engineOptions{}, a.logger(a.err, 4), false)
+	if err != nil {
+		return err
+	}
+	defer done()
+	applied, err := e.ledger.Migrate(a.ctx)
+	if err != nil {
+		return err
+	}
+	if a.JSON {
+		return a.printJSON(map[string]any{"applied": applied})
+	}
+	for _, m := range applied {
+		_, _ = fmt.Fprintln(a.out, "applied", m)
+	}
+	if len(applied) == 0 {
+		_, _ = fmt.Fprintln(a.out, "the schema is up to date")
+	}
+	return nil
+}

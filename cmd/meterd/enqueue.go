@@ -1,0 +1,345 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/time/rate"
+
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+)
+
+// enqueueCmd sends files of JSON lines.
+type enqueueCmd struct {
+	Files      []string `arg:"" name:"file" help:"Files of JSON lines, also .gz and .zst; - is standard input."`
+	Wait       bool     `help:"Return once every record is stored, a duplicate, quarantined or waiting for its message."`
+	Batch      int      `help:"Records of a task." default:"1000"`
+	Rate       int      `help:"Records a second; 0: as fast as it goes."`
+	ShiftToNow bool     `help:"Move all times so that the newest is a minute ago."`
+}
+
+// enqueued is what it prints.
+type enqueued struct {
+	Read        int64    `json:"read"`
+	Enqueued    int64    `json:"enqueued"`
+	Stored      *int64   `json:"stored,omitempty"`
+	Duplicates  *int64   `json:"duplicates,omitempty"`
+	Quarantined *int64   `json:"quarantined,omitempty"`
+	Waiting     *int64   `json:"waiting,omitempty"`
+	Seconds     *float64 `json:"seconds,omitempty"` //nolint:forbidigo // elapsed time
+}
+
+// Run implements the command.
+func (c *enqueueCmd) Run(a *app) error {
+	if c.Batch < 1 || c.Batch > 10_000 {
+		return wrongInput("--batch: from 1 to 10000")
+	}
+	if c.Rate < 0 {
+		return wrongInput("--rate: records a second, 0 or more")
+	}
+	for _, f := range c.Files { // before anything is sent
+		if f != "-" {
+			if st, err := os.Stat(f); err != nil {
+				return wrongInput("read usage records: %w", err)
+			} else if st.IsDir() {
+				return wrongInput("read usage records: %s is a folder", f)
+			}
+		}
+	}
+	info, err := a.addresses()
+	if err != nil {
+		return err
+	}
+	rdb, err := openRedis(info.Redis, info.RedisPassword, 16)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rdb.Close() }()
+	if err := rdb.Ping(a.ctx).Err(); err != nil {
+		return fmt.Errorf("redis at %s %w: %w", hideSecret(info.Redis), errAway, err)
+	}
+	run := "run-" + uuid.NewString()
+	client, err := jobs.NewClient(rdb, jobs.ClientOptions{Shards: a.Shards, RecordsMax: c.Batch, Run: run})
+	if err != nil {
+		return err
+	}
+	started := time.Now() //nolint:forbidigo // what the command prints is the machine's own time
+	s := &sending{app: a, cmd: c, client: client}
+	err = s.files()
+	if e := client.Close(); e != nil && err == nil {
+		err = e
+	}
+	out := enqueued{Read: s.read, Enqueued: client.Sent()}
+	if err != nil {
+		return fmt.Errorf("%w (%d lines read, %d of them are safe in the queue)", err, s.read, client.Sent())
+	}
+	if c.Wait {
+		counts, err := s.wait(balance.New(rdb, a.Partitions), run)
+		if err != nil {
+			return err
+		}
+		took := time.Since(started).Seconds() //nolint:forbidigo // as above
+		out.Stored, out.Duplicates, out.Quarantined, out.Waiting, out.Seconds = &counts.Stored, &counts.Duplicates, &counts.Quarantined, &counts.Waiting, &took
+	}
+	return a.showEnqueued(&out)
+}
+
+func (a *app) showEnqueued(out *enqueued) error {
+	if a.JSON {
+		return a.printJSON(out)
+	}
+	_, _ = fmt.Fprintf(a.out, "%d lines read, %d enqueued\n", out.Read, out.Enqueued)
+	if out.Stored != nil {
+		_, _ = fmt.Fprintf(a.out, "%d stored, %d duplicates, %d quarantined, %d waiting for their message, in %.1f s\n",
+			*out.Stored, *out.Duplicates, *out.Quarantined, *out.Waiting, *out.Seconds)
+	}
+	return nil
+}
+
+// sending is one run of the command.
+type sending struct {
+	app    *app
+	cmd    *enqueueCmd
+	client *jobs.Client
+	read   int64
+	limit  *rate.Limiter
+	shift  time.Duration
+}
+
+func (s *sending) files() error {
+	if s.cmd.Rate > 0 {
+		s.limit = rate.NewLimiter(rate.Limit(s.cmd.Rate), max(s.cmd.Rate/10, 1))
+	}
+	sources := make([]source, 0, len(s.cmd.Files))
+	for _, f := range s.cmd.Files {
+		src, err := s.source(f)
+		if err != nil {
+			return err
+		}
+		sources = append(sources, src)
+	}
+	if s.cmd.ShiftToNow {
+		if err := s.measure(sources); err != nil {
+			return err
+		}
+	}
+	for _, src := range sources {
+		before := s.read
+		if err := s.send(src); err != nil {
+			return err
+		}
+		if s.read == before {
+			return wrongInput("%s: no lines in it", src.name)
+		}
+	}
+	return nil
+}
+
+// source is a file that can be read from its start, more than once.
+type source struct {
+	name string
+	size int64
+	open func() (io.ReadCloser, error)
+}
+
+func (s *sending) source(name string) (source, error) {
+	if name == "-" {
+		if !s.cmd.ShiftToNow {
+			return source{name: "standard input", open: func() (io.ReadCloser, error) { return io.NopCloser(s.app.in), nil }}, nil
+		}
+		all, err := io.ReadAll(s.app.in)
+		if err != nil {
+			return source{}, fmt.Errorf("read standard input: %w", err)
+		}
+		return source{name: "standard input", size: int64(len(all)), open: func() (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(all)), nil
+		}}, nil
+	}
+	st, err := os.Stat(name)
+	if err != nil {
+		return source{}, wrongInput("read usage records: %w", err)
+	}
+	return source{name: name, size: st.Size(), open: func() (io.ReadCloser, error) { return os.Open(name) }}, nil //nolint:gosec // the user names it
+}
+
+// lines calls f for each line that isn't empty.
+func lines(src source, wrap func(io.Reader) io.Reader, f func(n int, line []byte) error) error {
+	file, err := src.open()
+	if err != nil {
+		return wrongInput("read usage records: %w", err)
+	}
+	defer func() { _ = file.Close() }()
+	var r io.Reader = file
+	if wrap != nil {
+		r = wrap(r)
+	}
+	switch {
+	case strings.HasSuffix(src.name, ".gz"):
+		z, err := gzip.NewReader(r)
+		if err != nil {
+			return wrongInput("%s: not a gzip file: %w", src.name, err)
+		}
+		r = z
+	case strings.HasSuffix(src.name, ".zst"):
+		z, err := zstd.NewReader(r)
+		if err != nil {
+			return wrongInput("%s: not a zstd file: %w", src.name, err)
+		}
+		defer z.Close()
+		r = z
+	}
+	br := bufio.NewReaderSize(r, 1<<20)
+	for n := 1; ; n++ {
+		line, err := readLine(br)
+		if len(line) > 0 {
+			if err := f(n, line); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, jobs.ErrLine):
+			return wrongInput("%s, line %d: longer than %d MiB: not a usage record", src.name, n, jobs.LineMax>>20)
+		case err != nil:
+			return wrongInput("%s, line %d: %w", src.name, n, err)
+		}
+	}
+}
+
+// readLine reads one line without its end. The slice holds until the next call.
+func readLine(br *bufio.Reader) ([]byte, error) {
+	line, err := br.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		long := bytes.Clone(line)
+		for errors.Is(err, bufio.ErrBufferFull) {
+			if len(long) > jobs.LineMax {
+				return nil, jobs.ErrLine
+			}
+			line, err = br.ReadSlice('\n')
+			long = append(long, line...)
+		}
+		line = long
+	}
+	line = bytes.TrimSuffix(line, []byte{'\n'})
+	return bytes.TrimRight(line, "\r"), err //nolint:wrapcheck // io.EOF is compared
+}
+
+// measure finds how far times must move.
+func (s *sending) measure(sources []source) error {
+	var newest time.Time
+	var r metering.Record
+	for _, src := range sources {
+		if err := lines(src, nil, func(_ int, line []byte) error {
+			if metering.DecodeRecord(line, &r) == nil && r.OccurredAt.After(newest) {
+				newest = r.OccurredAt
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	if newest.IsZero() {
+		return wrongInput("--shift-to-now: no record has a time")
+	}
+	s.shift = time.Now().Add(-time.Minute).Sub(newest) //nolint:forbidigo // now is what is asked for
+	return nil
+}
+
+var occurredAt = regexp.MustCompile(`("occurred_at"\s*:\s*")([^"\\]*)(")`)
+
+// shifted moves the line's time; a line without one stays as it is.
+func shifted(line []byte, by time.Duration) []byte {
+	m := occurredAt.FindSubmatchIndex(line)
+	if m == nil {
+		return line
+	}
+	t, err := time.Parse(time.RFC3339Nano, string(line[m[4]:m[5]]))
+	if err != nil {
+		return line
+	}
+	out := append([]byte{}, line[:m[4]]...)
+	out = t.Add(by).AppendFormat(out, time.RFC3339Nano)
+	return append(out, line[m[5]:]...)
+}
+
+// send adds each line of a source to the client, with a progress bar on a
+// terminal.
+func (s *sending) send(src source) error {
+	var wrap func(io.Reader) io.Reader
+	if f, ok := s.app.err.(*os.File); ok && isTerminal(f) && !s.app.JSON {
+		p := mpb.New(mpb.WithOutput(f), mpb.WithWidth(60))
+		b := p.AddBar(src.size,
+			mpb.PrependDecorators(decor.Name("enqueue "+src.name+" "), decor.Percentage()),
+			mpb.AppendDecorators(decor.AverageSpeed(decor.SizeB1024(0), "% .1f"), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)),
+		)
+		wrap = func(r io.Reader) io.Reader {
+			if pr, err := b.ProxyReader(r); err == nil {
+				return pr
+			}
+			return r // the bar has ended
+		}
+		defer func() {
+			b.SetTotal(-1, true)
+			p.Wait()
+		}()
+	}
+	return lines(src, wrap, func(_ int, line []byte) error {
+		if s.limit != nil {
+			if err := s.limit.Wait(s.app.ctx); err != nil {
+				return fmt.Errorf("stopped: %w", err)
+			}
+		}
+		if s.cmd.ShiftToNow {
+			line = shifted(line, s.shift)
+		}
+		if err := s.app.ctx.Err(); err != nil {
+			return fmt.Errorf("stopped: %w", err)
+		}
+		s.read++
+		return s.client.Add(s.app.ctx, line)
+	})
+}
+
+// wait asks for the run's counters until every line has its outcome.
+func (s *sending) wait(store *balance.Store, run string) (balance.Counts, error) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	var last int64
+	silent := 0
+	for {
+		c, err := store.RunCounts(s.app.ctx, run)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return c, err
+		}
+		if c.Sum() >= s.read {
+			return c, nil
+		}
+		if silent++; c.Sum() != last {
+			last, silent = c.Sum(), 0
+		}
+		if silent == 3000 {
+			_, _ = fmt.Fprintln(s.app.err, "meterd: nothing has come back for 30 s: is a worker running (`meterd doctor`)? still waiting")
+		}
+		select {
+		case <-tick.C:
+		case <-s.app.ctx.Done():
+			return c, fmt.Errorf("stopped while waiting: %d of %d lines have their outcome; all are safe in the queue", c.Sum(), s.read)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/admin"
+)
+
+// Exit codes (INTERFACE.md).
+const (
+	exitRefused = 1 // by state, or an engine is away
+	exitInput   = 2 // input wrong in itself, or an unknown id
+	exitFound   = 3 // a check found something
+)
+
+// errFound: a check found something; its output says what.
+var errFound = errors.New("the check found something")
+
+// inputError is input that is wrong in itself.
+type inputError struct{ err error }
+
+// Error implements error.
+func (e *inputError) Error() string { return e.err.Error() }
+
+// Unwrap gives the cause.
+func (e *inputError) Unwrap() error { return e.err }
+
+// wrongInput makes an error of exit code 2.
+func wrongInput(format string, args ...any) error {
+	return &inputError{err: fmt.Errorf(format, args...)} //nolint:err113 // shown to whoever typed it
+}
+
+func exitCode(err error) int {
+	var in *inputError
+	var file *admin.AccountsFileError
+	switch {
+	case errors.Is(err, errFound):
+		return exitFound
+	case errors.As(err, &file) && file.State:
+		return exitRefused
+	case errors.As(err, &in), errors.As(err, &file),
+		errors.Is(err, metering.ErrUnknownAccount), errors.Is(err, metering.ErrAmount), errors.Is(err, metering.ErrNotVisible),
+		errors.Is(err, metering.ErrPeriod), errors.Is(err, metering.ErrOverflow), isTransferInput(err):
+		return exitInput
+	default:
+		return exitRefused
+	}
+}
+
+func isTransferInput(err error) bool {
+	for _, e := range []error{
+		metering.ErrTransferRef, metering.ErrTransferAmount, metering.ErrTransferZero, metering.ErrTransferReason, metering.ErrTransferActor,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/gate"
+)
+
+// gateCmd asks what a channel service would be told.
+type gateCmd struct {
+	ID      string `arg:"" help:"The account."`
+	Channel string `required:"" help:"The channel." placeholder:"C"`
+	As      string `help:"What that account may see." placeholder:"ID"`
+}
+
+// gateAnswer is what it prints; every code is safe to pass on.
+type gateAnswer struct {
+	Allowed bool   `json:"allowed"`
+	Code    string `json:"code"`
+	Epoch   *int64 `json:"epoch,omitempty"`
+}
+
+// Run implements the command.
+func (c *gateCmd) Run(a *app) error {
+	info, err := a.addresses()
+	if err != nil {
+		return err
+	}
+	rdb, err := openRedis(info.Redis, info.RedisPassword, 2)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rdb.Close() }()
+	if err := rdb.Ping(a.ctx).Err(); err != nil {
+		return fmt.Errorf("redis at %s %w: %w", hideSecret(info.Redis), errAway, err)
+	}
+	hide := false
+	if c.As != "" {
+		e, done, err := a.connect()
+		if err != nil {
+			return err
+		}
+		defer done()
+		aud, _, err := e.view(c.As, c.ID)
+		if err != nil {
+			return err
+		}
+		hide = aud == metering.AudienceReseller
+	}
+	got := gate.New(balance.New(rdb, a.Partitions), gate.Options{}).Check(a.ctx, c.ID, c.Channel)
+	out := gateAnswer{Allowed: got.Allowed, Code: string(got.Code), Epoch: &got.Epoch}
+	if hide {
+		out.Epoch = nil
+	}
+	if a.JSON {
+		return a.printJSON(out)
+	}
+	word := "may not send"
+	if out.Allowed {
+		word = "may send"
+	}
+	_, _ = fmt.Fprintf(a.out, "%s %s on %s (%s)\n", c.ID, word, c.Channel, out.Code)
+	return nil
+}

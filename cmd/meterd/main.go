@@ -1,0 +1,123 @@
+// Command meterd meters, charges and limits the messages of parent accounts and
+// their sub-accounts, and reports them. One file holds each command; this one
+// only starts and ends.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/meterd/meterd/internal/config"
+)
+
+// version is set when it is built.
+var version = "dev" //nolint:gochecknoglobals // set by the linker
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// globals are the flags of every command. Each may also stand in the
+// environment, or in meterd.yaml under its name.
+type globals struct {
+	Config     string        `help:"Configuration file." default:"meterd.yaml" env:"METERD_CONFIG" placeholder:"FILE"`
+	Data       string        `help:"Where the embedded system lives." default:".meterd" env:"METERD_DATA" placeholder:"DIR"`
+	Redis      string        `help:"Redis: host:port, redis://user:password@host:port/0, or a comma-separated list of a cluster's nodes. Empty: the embedded one." env:"METERD_REDIS"`
+	ClickHouse string        `name:"clickhouse" help:"ClickHouse's HTTP interface: http://user:password@host:8123. Empty: the embedded one." env:"METERD_CLICKHOUSE"`
+	Database   string        `help:"ClickHouse database." default:"meterd" env:"METERD_DATABASE"`
+	Partitions int           `help:"Partitions of the projection: 1 on a single Redis, 64 on a cluster. Changing it: drain, then meterd rebuild." default:"1" env:"METERD_PARTITIONS"`
+	Shards     int           `help:"Ingest queues, the same for workers and clients." default:"4" env:"METERD_SHARDS"`
+	LogLevel   string        `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error" env:"METERD_LOG_LEVEL"`
+	JSON       bool          `name:"json" help:"One JSON document, or one object a line where a list may be long."`
+}
+
+// cli is every command.
+type cli struct {
+	globals
+
+	Up         upCmd         `cmd:"" help:"Run the embedded system in the foreground."`
+	Worker     workerCmd     `cmd:"" help:"Run a worker against real servers."`
+	Doctor     doctorCmd     `cmd:"" help:"Check every part."`
+	Migrate    migrateCmd    `cmd:"" help:"Create or upgrade the schema."`
+	Accounts   accountsCmd   `cmd:"" help:"Accounts and plans."`
+	Wallet     walletCmd     `cmd:"" help:"Move money, and look at it."`
+	Suspend    suspendCmd    `cmd:"" help:"Suspend an account by hand."`
+	Resume     resumeCmd     `cmd:"" help:"Lift a suspension made by hand."`
+	Gate       gateCmd       `cmd:"" help:"What a channel service would be told."`
+	Record     recordCmd     `cmd:"" help:"What became of one message."`
+	Enqueue    enqueueCmd    `cmd:"" help:"Send usage records from files of JSON lines."`
+	Usage      usageCmd      `cmd:"" help:"Aggregates over usage."`
+	Quarantine quarantineCmd `cmd:"" help:"Records that couldn't be charged."`
+	Reconcile  reconcileCmd  `cmd:"" help:"Compare the projection with the ledger, and heal it."`
+	Rebuild    rebuildCmd    `cmd:"" help:"Make the projection anew from the ledger."`
+	ShowConfig configCmd     `cmd:"" name:"config" help:"Print the configuration, and where each value comes from."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+}
+
+// app is what a command works with.
+type app struct {
+	globals
+
+	ctx    context.Context //nolint:containedctx // of the whole process
+	in     io.Reader
+	out    io.Writer
+	err    io.Writer
+	file   *config.File
+	parsed *kong.Context
+}
+
+// exits carries an exit code out of kong's --help.
+type exits int
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer) (code int) {
+	defer func() {
+		if v := recover(); v != nil {
+			e, ok := v.(exits)
+			if !ok {
+				panic(v)
+			}
+			code = int(e)
+		}
+	}()
+	var c cli
+	settings := &fileResolver{args: args}
+	parser, err := kong.New(&c, kong.Name("meterd"), kong.Description("Usage metering for messaging platforms with parent and sub-accounts."),
+		kong.Writers(out, stderr), kong.Exit(func(n int) { panic(exits(n)) }), kong.Resolvers(settings), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "meterd:", err)
+		return exitInput
+	}
+	parsed, err := parser.Parse(signed(args))
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "meterd: %v\n(meterd --help lists the commands)\n", err)
+		return exitInput
+	}
+	a := &app{globals: c.globals, ctx: ctx, in: in, out: out, err: stderr, file: settings.file, parsed: parsed}
+	if err := parsed.Run(a); err != nil {
+		if !errors.Is(err, errFound) {
+			_, _ = fmt.Fprintln(stderr, "meterd:", err)
+		}
+		return exitCode(err)
+	}
+	return 0
+}
+
+// versionCmd prints the version.
+type versionCmd struct{}
+
+// Run implements the command.
+func (versionCmd) Run(a *app) error {
+	_, err := fmt.Fprintln(a.out, version)
+	return err
+}

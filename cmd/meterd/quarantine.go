@@ -1,0 +1,267 @@
+package main
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// quarantineCmd groups the commands of what couldn't be charged.
+type quarantineCmd struct {
+	List    quarantineListCmd    `cmd:"" help:"Open entries, oldest first."`
+	Show    quarantineShowCmd    `cmd:"" help:"One entry."`
+	Replay  quarantineReplayCmd  `cmd:"" help:"Send open entries again."`
+	Discard quarantineDiscardCmd `cmd:"" help:"Close an entry for good."`
+}
+
+// quarantineView is an entry as it is shown to the operator and to parents.
+type quarantineView struct {
+	ID            string `json:"id"`
+	Reason        string `json:"reason"`
+	AccountID     string `json:"account_id"`
+	Kind          string `json:"kind,omitempty"`
+	RecordID      string `json:"record_id,omitempty"`
+	Detail        string `json:"detail"`
+	Raw           string `json:"raw"`
+	QuarantinedAt string `json:"quarantined_at"`
+	State         string `json:"state"`
+	Note          string `json:"note,omitempty"`
+}
+
+// rejectedView is all that a reseller sub-account is shown.
+type rejectedView struct {
+	RecordID string `json:"record_id,omitempty"`
+	State    string `json:"state"`
+}
+
+const rejected = "rejected"
+
+func viewOfEntry(aud metering.Audience, en *ledger.Entry) any {
+	if aud == metering.AudienceReseller {
+		return rejectedView{RecordID: en.RecordID, State: rejected}
+	}
+	raw := string(en.Raw)
+	if !utf8.Valid(en.Raw) {
+		raw = base64.StdEncoding.EncodeToString(en.Raw)
+	}
+	return quarantineView{
+		ID: en.ID, Reason: string(en.Reason), AccountID: en.AccountID, Kind: string(en.Kind), RecordID: en.RecordID, Detail: en.Detail,
+		Raw: raw, QuarantinedAt: en.QuarantinedAt.UTC().Format(time.RFC3339Nano), State: en.State, Note: en.Note,
+	}
+}
+
+// quarantineListCmd lists open entries.
+type quarantineListCmd struct {
+	Reason string `help:"Only this reason." placeholder:"R"`
+	As     string `help:"What that account may see." placeholder:"ID"`
+}
+
+// Run implements the command.
+func (c *quarantineListCmd) Run(a *app) error {
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	aud, accounts, err := e.visible(c.As)
+	if err != nil {
+		return err
+	}
+	if aud == metering.AudienceReseller && c.Reason != "" {
+		return metering.ErrNotVisible
+	}
+	t := a.table("ID", "REASON", "ACCOUNT", "RECORD", "WHAT TO DO")
+	if aud == metering.AudienceReseller {
+		t = a.table("RECORD", "STATE")
+	}
+	err = e.ledger.Quarantined(a.ctx, ledger.QuarantineFilter{State: ledger.QuarantineOpen, Reason: c.Reason, Accounts: accounts}, func(en *ledger.Entry) error {
+		v := viewOfEntry(aud, en)
+		if a.JSON {
+			return a.printJSON(v)
+		}
+		switch v := v.(type) {
+		case rejectedView:
+			t.AppendRow([]any{v.RecordID, v.State})
+		case quarantineView:
+			t.AppendRow([]any{v.ID, v.Reason, v.AccountID, v.RecordID, v.Detail})
+		}
+		return nil
+	})
+	if err == nil && !a.JSON {
+		a.render(t)
+	}
+	return err
+}
+
+// visible are the accounts whose entries a reader may see; nil: all.
+func (e *engines) visible(as string) (metering.Audience, []string, error) {
+	aud, reader, err := e.view(as, "")
+	if err != nil || reader == nil {
+		return aud, nil, err
+	}
+	ids := []string{reader.ID}
+	if reader.IsParent() {
+		ids = append(ids, e.snapshots.Current().Subs[reader.ID]...)
+	}
+	return aud, ids, nil
+}
+
+// find is one entry, or an error of an unknown id.
+func (e *engines) find(a *app, id string, accounts []string) (*ledger.Entry, error) {
+	var found *ledger.Entry
+	err := e.ledger.Quarantined(a.ctx, ledger.QuarantineFilter{ID: id, Accounts: accounts}, func(en *ledger.Entry) error {
+		found = en
+		return nil
+	})
+	if err == nil && (found == nil || id == "") {
+		err = wrongInput("unknown quarantine entry: `meterd quarantine list` shows the open ones")
+	}
+	return found, err
+}
+
+// quarantineShowCmd shows one entry.
+type quarantineShowCmd struct {
+	ID string `arg:"" help:"The entry."`
+	As string `help:"What that account may see." placeholder:"ID"`
+}
+
+// Run implements the command.
+func (c *quarantineShowCmd) Run(a *app) error {
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	aud, accounts, err := e.visible(c.As)
+	if err != nil {
+		return err
+	}
+	en, err := e.find(a, c.ID, accounts)
+	if err != nil {
+		return err
+	}
+	v := viewOfEntry(aud, en)
+	if a.JSON {
+		return a.printJSON(v)
+	}
+	switch v := v.(type) {
+	case rejectedView:
+		_, _ = fmt.Fprintf(a.out, "%s %s\n", v.RecordID, v.State)
+	case quarantineView:
+		_, _ = fmt.Fprintf(a.out, "%s  %s  %s\n%s\n%s\n", v.ID, v.Reason, v.State, v.Detail, v.Raw)
+	}
+	return nil
+}
+
+// quarantineReplayCmd sends entries again.
+type quarantineReplayCmd struct {
+	Reason string `help:"Only this reason." placeholder:"R"`
+	ID     string `arg:"" optional:"" help:"Only this entry."`
+}
+
+// Run implements the command: an entry is sent first and marked then, so that
+// it is never lost; sent twice, it is a duplicate.
+func (c *quarantineReplayCmd) Run(a *app) error {
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	if c.ID != "" {
+		if _, err := e.find(a, c.ID, nil); err != nil {
+			return err
+		}
+	}
+	client, err := jobs.NewClient(e.redis, jobs.ClientOptions{Shards: a.Shards, Run: "replay-" + uuid.NewString()})
+	if err != nil {
+		return err
+	}
+	var entries []ledger.Entry
+	err = e.ledger.Quarantined(a.ctx, ledger.QuarantineFilter{State: ledger.QuarantineOpen, Reason: c.Reason, ID: c.ID}, func(en *ledger.Entry) error {
+		entries = append(entries, *en)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	// Marked before they are sent: an entry that is refused again is opened
+	// anew by a newer version. The version is one of the past, so that the
+	// worker's is always newer.
+	if err := e.ledger.CloseQuarantine(a.ctx, entries, ledger.QuarantineReplayed, "", e.clock.Now().Add(-time.Second)); err != nil {
+		return err
+	}
+	for i := range entries {
+		for line := range strings.SplitSeq(string(entries[i].Raw), "\n") {
+			if line = strings.TrimRight(line, "\r"); line != "" {
+				if err := client.Add(a.ctx, []byte(line)); err != nil {
+					return e.reopen(a, entries, err)
+				}
+			}
+		}
+	}
+	if err := client.Close(); err != nil {
+		return e.reopen(a, entries, err)
+	}
+	if a.JSON {
+		return a.printJSON(map[string]int{"replayed": len(entries)})
+	}
+	_, _ = fmt.Fprintf(a.out, "%d entries replayed\n", len(entries))
+	return nil
+}
+
+// reopen puts entries back that may not have been sent.
+func (e *engines) reopen(a *app, entries []ledger.Entry, cause error) error {
+	if err := e.ledger.CloseQuarantine(a.ctx, entries, ledger.QuarantineOpen, "", e.clock.Now()); err != nil {
+		return fmt.Errorf("%w; %w", cause, err)
+	}
+	return cause
+}
+
+// quarantineDiscardCmd closes an entry for good.
+type quarantineDiscardCmd struct {
+	ID     string `arg:"" help:"The entry."`
+	Reason string `required:"" help:"Why it isn't needed." placeholder:"TEXT"`
+}
+
+// Run implements the command.
+func (c *quarantineDiscardCmd) Run(a *app) error {
+	if strings.TrimSpace(c.Reason) == "" {
+		return wrongInput("--reason: say why")
+	}
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	en, err := e.find(a, c.ID, nil)
+	if err != nil {
+		return err
+	}
+	if en.State == ledger.QuarantineDiscarded {
+		return a.showEntry(en)
+	}
+	if en.State != ledger.QuarantineOpen {
+		return fmt.Errorf("the entry is %s: only an open one can be discarded", en.State)
+	}
+	list := []ledger.Entry{*en}
+	if err := e.ledger.CloseQuarantine(a.ctx, list, ledger.QuarantineDiscarded, c.Reason, e.clock.Now()); err != nil {
+		return err
+	}
+	return a.showEntry(&list[0])
+}
+
+func (a *app) showEntry(en *ledger.Entry) error {
+	if a.JSON {
+		return a.printJSON(viewOfEntry(metering.AudienceOperator, en))
+	}
+	_, _ = fmt.Fprintln(a.out, en.ID, "is", en.State)
+	return nil
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/reconcile"
+)
+
+// reconcileCmd compares and heals.
+type reconcileCmd struct{}
+
+// Run implements the command.
+func (reconcileCmd) Run(a *app) error {
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	for p := range e.store.Partitions() {
+		if _, err := e.projector.Ensure(a.ctx, p); err != nil {
+			return err
+		}
+	}
+	res, err := reconcile.NewReconciler(e.store, e.ledger, e.clock, a.logger(a.err, slog.LevelError+1)).Run(a.ctx, e.snapshots.Current())
+	if err != nil {
+		return err
+	}
+	if a.JSON {
+		err = a.printJSON(res)
+	} else {
+		_, err = fmt.Fprintf(a.out, "%d accounts checked, %d fields had drifted, %d healed\n", res.Checked, res.Drifted, res.Healed)
+	}
+	if err == nil && res.Drifted > 0 {
+		return errFound
+	}
+	return err
+}
+
+// rebuildCmd makes the projection anew.
+type rebuildCmd struct{}
+
+// Run implements the command.
+func (rebuildCmd) Run(a *app) error {
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	started := e.clock.Now()
+	for p := range e.store.Partitions() {
+		if err := e.projector.Rebuild(a.ctx, p, "by hand"); err != nil {
+			return err
+		}
+	}
+	snap := e.snapshots.Current()
+	months := map[string]bool{}
+	if err := e.ledger.Usage(a.ctx, ledger.UsageQuery{By: []ledger.Dimension{"account", "month"}}, func(u *ledger.UsageLine) error {
+		months[u.Keys[0]+u.Keys[1]] = true
+		return nil
+	}); err != nil {
+		return err
+	}
+	took := e.clock.Now().Sub(started).Round(time.Millisecond).Seconds()
+	if a.JSON {
+		return a.printJSON(map[string]any{"accounts": len(snap.Accounts), "periods": len(months), "seconds": took})
+	}
+	_, err = fmt.Fprintf(a.out, "%d accounts and %d account months rebuilt in %.3f s\n", len(snap.Accounts), len(months), took)
+	return err
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"sort"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/meterd/meterd/internal/config"
+)
+
+// fileResolver gives flags the values of meterd.yaml, below the environment.
+type fileResolver struct {
+	args []string
+	file *config.File
+}
+
+// Validate implements kong.Resolver: it reads the file, whose keys are flags.
+func (r *fileResolver) Validate(app *kong.Application) error {
+	path, asked := "meterd.yaml", false
+	if v := os.Getenv("METERD_CONFIG"); v != "" {
+		path, asked = v, true
+	}
+	for i, arg := range r.args {
+		if v, ok := strings.CutPrefix(arg, "--config="); ok {
+			path, asked = v, true
+		} else if arg == "--config" && i+1 < len(r.args) {
+			path, asked = r.args[i+1], true
+		}
+	}
+	var err error
+	if r.file, err = config.Read(path, asked); err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, f := range app.AllFlags(false) {
+		for _, flag := range f {
+			known[flag.Name] = true
+		}
+	}
+	_ = kong.Visit(app, func(n kong.Visitable, next kong.Next) error {
+		if flag, ok := n.(*kong.Flag); ok {
+			known[flag.Name] = true
+		}
+		return next(nil)
+	})
+	for key := range r.file.Values {
+		if !known[strings.ReplaceAll(key, "_", "-")] {
+			return fmt.Errorf("%s: unknown key %q: `meterd config` lists what there is", path, key)
+		}
+	}
+	return nil
+}
+
+// Resolve implements kong.Resolver.
+func (r *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	v, ok := r.value(flag.Name)
+	if !ok || fromEnv(flag) {
+		return nil, nil //nolint:nilnil // kong's way to say: not here
+	}
+	return fmt.Sprint(v), nil
+}
+
+func (r *fileResolver) value(name string) (any, bool) {
+	if r.file == nil {
+		return nil, false
+	}
+	v, ok := r.file.Values[name]
+	if !ok {
+		v, ok = r.file.Values[strings.ReplaceAll(name, "-", "_")]
+	}
+	return v, ok
+}
+
+func fromEnv(flag *kong.Flag) bool {
+	for _, e := range flag.Envs {
+		if _, ok := os.LookupEnv(e); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// configCmd prints what holds.
+type configCmd struct{}
+
+// setting is one line of it.
+type setting struct {
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+	Source string `json:"source"` // flag, environment, file, default
+	Env    string `json:"env,omitempty"`
+	Help   string `json:"help"`
+}
+
+// Run implements the command.
+func (configCmd) Run(a *app) error {
+	list := settingsOf(a)
+	if a.JSON {
+		return a.printJSON(list)
+	}
+	t := a.table("NAME", "VALUE", "SOURCE", "ENVIRONMENT")
+	for _, s := range list {
+		t.AppendRow([]any{s.Name, s.Value, s.Source, s.Env})
+	}
+	a.render(t)
+	return nil
+}
+
+// settingsOf lists the global flags and those of up and worker.
+func settingsOf(a *app) []setting {
+	given := map[string]bool{}
+	for _, p := range a.parsed.Path {
+		if p.Flag != nil && !p.Resolved {
+			given[p.Flag.Name] = true
+		}
+	}
+	resolver := &fileResolver{file: a.file}
+	seen := map[string]bool{}
+	var out []setting
+	add := func(f *kong.Flag) {
+		if seen[f.Name] || f.Name == "help" {
+			return
+		}
+		seen[f.Name] = true
+		s := setting{Name: f.Name, Source: "default", Help: f.Help}
+		if len(f.Envs) > 0 {
+			s.Env = f.Envs[0]
+		}
+		s.Value = fmt.Sprint(f.Target.Interface())
+		v, inFile := resolver.value(f.Name)
+		switch {
+		case given[f.Name]:
+			s.Source = "flag"
+		case fromEnv(f):
+			s.Source, s.Value = "environment", os.Getenv(f.Envs[0])
+		case inFile:
+			s.Source, s.Value = a.file.Path, fmt.Sprint(v)
+		case s.Value == "" || f.Target.IsZero():
+			s.Value = f.Default
+		}
+		s.Value = hideSecret(s.Value)
+		out = append(out, s)
+	}
+	for _, f := range a.parsed.Model.Flags {
+		add(f)
+	}
+	for _, n := range a.parsed.Model.Children {
+		if n.Name == "up" || n.Name == "worker" {
+			for _, f := range n.Flags {
+				add(f)
+			}
+		}
+	}
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+// hideSecret hides the password of an address.
+func hideSecret(v string) string {
+	scheme, rest, ok := strings.Cut(v, "://")
+	if !ok {
+		return v
+	}
+	at := strings.LastIndex(rest, "@")
+	if at < 0 {
+		return v
+	}
+	user, _, has := strings.Cut(rest[:at], ":")
+	if !has {
+		return v
+	}
+	return scheme + "://" + user + ":" + config.Secret("x").String() + rest[at:]
+}

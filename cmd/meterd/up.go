@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/meterd/meterd/internal/embedded"
+	"github.com/meterd/meterd/internal/httpd"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/worker"
+)
+
+// serveFlags are those of up and worker.
+type serveFlags struct {
+	engineOptions
+
+	Listen         string        `help:"Address of /healthz, /readyz and /metrics." default:"127.0.0.1:0" env:"METERD_LISTEN"`
+	Concurrency    int           `help:"Tasks of one ingest queue in hand. More: larger inserts, about 1 MB of memory each." default:"16" env:"METERD_CONCURRENCY"`
+	WaitMax        time.Duration `help:"How long a refund waits for its message." default:"24h" env:"METERD_WAIT_MAX"`
+	ReconcileEvery time.Duration `help:"Time between two comparisons of projection and ledger." default:"5m" env:"METERD_RECONCILE_EVERY"`
+}
+
+// upCmd is the embedded system.
+type upCmd struct{ serveFlags }
+
+// stopMax is how long a stop may take.
+const stopMax = 40 * time.Second
+
+// Run implements the command.
+func (u *upCmd) Run(a *app) error {
+	log := a.logger(a.err, slog.LevelInfo)
+	sys, err := embedded.Start(a.ctx, a.Data, embedded.SystemOptions{})
+	if err != nil {
+		return err
+	}
+	stop := func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), stopMax)
+		defer cancel()
+		return sys.Stop(ctx)
+	}
+	info := sys.Info()
+	e, done, err := a.openAt(info, u.engineOptions, log, true)
+	if err != nil {
+		return errors.Join(err, stop())
+	}
+	ctx, cancel := context.WithCancel(a.ctx)
+	defer cancel()
+	go func() { // an engine that dies ends the system; ends with ctx
+		select {
+		case <-sys.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err = u.serve(ctx, a, e, nil, true, func(url string) error {
+		info.HTTP = url
+		if err := embedded.WriteRunFile(a.Data, info); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(a.out, "ready")
+		return err
+	})
+	if sys.Err() != nil && a.ctx.Err() == nil {
+		err = errors.Join(err, fmt.Errorf("the embedded redis ended: %w", sys.Err()))
+	}
+	done()
+	return errors.Join(err, stop())
+}
+
+// workerCmd is a worker against real servers.
+type workerCmd struct {
+	serveFlags
+
+	Roles []string `help:"What this worker does: ingest, suspensions, reports, scheduler. Default: everything." enum:"ingest,suspensions,reports,scheduler" env:"METERD_ROLES"`
+}
+
+// Run implements the command.
+func (w *workerCmd) Run(a *app) error {
+	e, done, err := a.open(w.engineOptions, a.logger(a.err, slog.LevelInfo), false)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := waitFor(a.ctx, e); err != nil {
+		return err
+	}
+	return w.serve(a.ctx, a, e, w.Roles, false, func(url string) error {
+		_, err := fmt.Fprintf(a.out, "ready %s\n", url)
+		return err
+	})
+}
+
+// waitFor the engines: a worker that starts beside them is patient.
+func waitFor(ctx context.Context, e *engines) error {
+	const patience = 60
+	var err error
+	for range patience {
+		if err = e.ping(ctx); err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return err
+		}
+	}
+	return err
+}
+
+// serve runs a worker and its HTTP server until ctx ends.
+func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []string, alone bool, ready func(url string) error) error {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	var hooks []metering.Hook
+	if a.file != nil {
+		for _, h := range a.file.Hooks {
+			hooks = append(hooks, metering.Hook{URL: h.URL, SecretEnv: h.SecretEnv, Events: h.Events})
+		}
+	}
+	w, err := worker.New(worker.Deps{
+		Redis: e.redis, Store: e.store, Ledger: e.ledger, Snapshots: e.snapshots, Projector: e.projector,
+		Clock: e.clock, Log: e.log, Metrics: reg,
+	}, worker.Options{
+		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, ReconcileEvery: f.ReconcileEvery,
+		Alone: alone, Roles: roles, Hooks: hooks,
+	})
+	if err != nil {
+		return err
+	}
+	srv, err := httpd.Listen(ctx, f.Listen, reg, func(ctx context.Context) error {
+		select {
+		case <-w.Ready():
+			return e.ping(ctx)
+		default:
+			return errors.New("starting")
+		}
+	})
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return srv.Run(ctx) })
+	g.Go(func() error { return w.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-w.Ready():
+			return ready(srv.URL())
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package ledger
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// ReportRun is a report that was due, or asked for.
+type ReportRun struct {
+	Run          string
+	ParentID     string
+	Name         string // of the schedule, "" where it was asked for
+	Audience     string // "parent", or an account
+	Period       string
+	Redacted     bool
+	Formats      []string
+	Destinations []string
+	DueAt        time.Time
+	State        string // RunPending, …
+	Detail       string // JSON: the outcome for each destination
+	Files        string // JSON: the files that were made
+	Version      uint64 // rises with every change
+}
+
+// States of a report run.
+const (
+	RunPending   = "pending"
+	RunRunning   = "running"
+	RunDelivered = "delivered"
+	RunFailed    = "failed"
+)
+
+// runsMax bounds a list of runs that isn't bounded by its caller.
+const runsMax = 100_000
+
+// InsertReportRuns stores them in one insert; the newest version of a run
+// stands.
+func (l *Ledger) InsertReportRuns(ctx context.Context, list []ReportRun) error {
+	n := len(list)
+	if n == 0 {
+		return nil
+	}
+	runs, parents, names, audiences, periods := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	states, details, files := make([]string, n), make([]string, n), make([]string, n)
+	redacted, formats, destinations := make([]bool, n), make([][]string, n), make([][]string, n)
+	due, versions := make([]time.Time, n), make([]uint64, n)
+	for i := range list {
+		r := &list[i]
+		runs[i], parents[i], names[i], audiences[i], periods[i] = r.Run, r.ParentID, r.Name, r.Audience, r.Period
+		states[i], details[i], files[i], redacted[i] = r.State, r.Detail, r.Files, r.Redacted
+		formats[i], destinations[i], due[i], versions[i] = r.Formats, r.Destinations, r.DueAt, r.Version
+	}
+	return l.insertColumns(ctx, "report_runs",
+		"run, parent_id, name, audience, period, redacted, formats, destinations, due_at, state, detail, files, version",
+		runs, parents, names, audiences, periods, redacted, formats, destinations, due, states, details, files, versions)
+}
+
+// RunFilter selects report runs; empty fields select all.
+type RunFilter struct {
+	Parent string
+	Run    string
+	States []string
+	Limit  int
+}
+
+// ReportRuns of a parent, the newest due first.
+func (l *Ledger) ReportRuns(ctx context.Context, q RunFilter) ([]ReportRun, error) {
+	if q.Limit <= 0 {
+		q.Limit = runsMax
+	}
+	params := map[string]string{"parent": q.Parent, "run": q.Run, "states": array(q.States), "limit": strconv.Itoa(q.Limit)}
+	var out []ReportRun
+	err := l.each(ctx, "report_runs", params, func(rows driver.Rows) error {
+		var r ReportRun
+		err := rows.Scan(&r.Run, &r.ParentID, &r.Name, &r.Audience, &r.Period, &r.Redacted, &r.Formats, &r.Destinations,
+			&r.DueAt, &r.State, &r.Detail, &r.Files, &r.Version)
+		out = append(out, r)
+		return err
+	})
+	return out, err
+}
+
+// LatestRuns tells when each schedule was last due, by parent and name.
+func (l *Ledger) LatestRuns(ctx context.Context) (map[[2]string]time.Time, error) {
+	out := map[[2]string]time.Time{}
+	err := l.each(ctx, "report_runs_latest", nil, func(r driver.Rows) error {
+		var parent, name string
+		var due time.Time
+		err := r.Scan(&parent, &name, &due)
+		out[[2]string{parent, name}] = due
+		return err
+	})
+	return out, err
+}

@@ -1,0 +1,177 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/shopspring/decimal"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// ActivityQuery selects messages for a report without money.
+type ActivityQuery struct {
+	Parent string
+	// Accounts narrows them down. Empty: the parent and all its subs.
+	Accounts []string
+	// Booked takes only rows that are in this period's bill. "": any.
+	Booked string
+	// From and To bound a message's occurred_at, [From, To). Zero: unbounded.
+	From, To time.Time
+	// Zone of the days.
+	Zone *time.Location
+	// AsOf leaves out statuses that were stored later. Zero: none.
+	AsOf time.Time
+}
+
+// ActivityLine counts the messages of one account, day, channel, direction and
+// latest status. It holds nothing of money.
+type ActivityLine struct {
+	Account, Day, Channel, Direction string
+	Status                           string // as reported, "" where none was
+	Messages                         uint64
+	CallSeconds                      int64 // as reported, of voice only
+}
+
+// Activity calls f for each line, sorted.
+func (l *Ledger) Activity(ctx context.Context, q ActivityQuery, f func(*ActivityLine) error) error {
+	from, to, asOf := int64(earliest), int64(latest), int64(latest)
+	if !q.From.IsZero() {
+		from = ceilMilli(q.From)
+	}
+	if !q.To.IsZero() {
+		to = ceilMilli(q.To)
+	}
+	if !q.AsOf.IsZero() {
+		asOf = q.AsOf.UnixMilli()
+	}
+	params := map[string]string{
+		"parent": q.Parent, "accounts": array(q.Accounts), "booked": q.Booked, "zone": q.Zone.String(),
+		"from": strconv.FormatInt(from, 10), "to": strconv.FormatInt(to, 10), "as_of": strconv.FormatInt(asOf, 10),
+		"slack": strconv.FormatInt(statusSlack.Milliseconds(), 10),
+	}
+	return l.each(ctx, "report_activity", params, func(r driver.Rows) error {
+		var a ActivityLine
+		if err := r.Scan(&a.Account, &a.Day, &a.Channel, &a.Direction, &a.Status, &a.Messages, &a.CallSeconds); err != nil {
+			return err
+		}
+		return f(&a)
+	})
+}
+
+// OpeningBalances are what each purse of a parent's accounts held when a period
+// began, by account: the parent's wallet, a sub-account's budget.
+func (l *Ledger) OpeningBalances(ctx context.Context, parent, period string) (map[string]metering.Micros, error) {
+	out := map[string]metering.Micros{}
+	err := l.each(ctx, "report_opening", map[string]string{"parent": parent, "booked": period}, func(r driver.Rows) error {
+		var id string
+		var d decimal.Decimal
+		err := r.Scan(&id, &d)
+		out[id] = micros(d)
+		return err
+	})
+	return out, err
+}
+
+// ParentTransfers calls f for each movement of a parent's and its sub-accounts'
+// purses that is booked in a period ("": any) and within [from, to).
+func (l *Ledger) ParentTransfers(ctx context.Context, parent, booked string, from, to time.Time, f func(*TransferLine) error) error {
+	params := map[string]string{"parent": parent, "booked": booked, "from": strconv.FormatInt(earliest, 10), "to": strconv.FormatInt(latest, 10)}
+	if !from.IsZero() {
+		params["from"] = strconv.FormatInt(ceilMilli(from), 10)
+	}
+	if !to.IsZero() {
+		params["to"] = strconv.FormatInt(ceilMilli(to), 10)
+	}
+	return l.each(ctx, "report_transfers", params, func(r driver.Rows) error {
+		var t TransferLine
+		var amount decimal.Decimal
+		if err := r.Scan(&t.Ref, &t.Kind, &t.ParentID, &t.AccountID, &t.Purse, &amount, &t.Currency, &t.Reason, &t.Actor, &t.Booked, &t.At); err != nil {
+			return err
+		}
+		t.Amount = micros(amount)
+		return f(&t)
+	})
+}
+
+// QuarantinedAt are the entries of accounts that were open at an instant, by
+// account and reason.
+func (l *Ledger) QuarantinedAt(ctx context.Context, accounts []string, asOf time.Time) (map[string]map[metering.Reason]uint64, error) {
+	out := map[string]map[metering.Reason]uint64{}
+	params := map[string]string{"accounts": array(accounts), "as_of": ms(asOf)}
+	err := l.each(ctx, "report_quarantined", params, func(r driver.Rows) error {
+		var id, reason string
+		var n uint64
+		err := r.Scan(&id, &reason, &n)
+		if out[id] == nil {
+			out[id] = map[metering.Reason]uint64{}
+		}
+		out[id][metering.Reason(reason)] = n
+		return err
+	})
+	return out, err
+}
+
+// RejectedAt counts the entries of accounts that were open at an instant,
+// without their reasons.
+func (l *Ledger) RejectedAt(ctx context.Context, accounts []string, asOf time.Time) (map[string]uint64, error) {
+	return l.countsAt(ctx, "report_rejected", accounts, asOf)
+}
+
+// WaitingAt counts the refunds that waited for their message at an instant.
+func (l *Ledger) WaitingAt(ctx context.Context, accounts []string, asOf time.Time) (map[string]uint64, error) {
+	return l.countsAt(ctx, "report_waiting", accounts, asOf)
+}
+
+func (l *Ledger) countsAt(ctx context.Context, name string, accounts []string, asOf time.Time) (map[string]uint64, error) {
+	out := map[string]uint64{}
+	err := l.each(ctx, name, map[string]string{"accounts": array(accounts), "as_of": ms(asOf)}, func(r driver.Rows) error {
+		var id string
+		var n uint64
+		err := r.Scan(&id, &n)
+		out[id] = n
+		return err
+	})
+	return out, err
+}
+
+// AccountsAt are a parent and its sub-accounts as they stood at an instant, so
+// that a closed month's reports keep the limits and names of then. They are in
+// no snapshot: they have no Calendar.
+func (l *Ledger) AccountsAt(ctx context.Context, parent string, asOf time.Time) ([]*metering.Account, error) {
+	var out []*metering.Account
+	err := l.each(ctx, "report_accounts", map[string]string{"parent": parent, "as_of": ms(asOf)}, func(r driver.Rows) error {
+		var id, doc string
+		if err := r.Scan(&id, &doc); err != nil {
+			return err
+		}
+		a := &metering.Account{}
+		if err := json.Unmarshal([]byte(doc), a); err != nil {
+			return fmt.Errorf("stored account: %w", err)
+		}
+		out = append(out, a)
+		return nil
+	})
+	return out, err
+}
+
+// Versions calls f for each version of an account, oldest first, with when it
+// was applied.
+func (l *Ledger) Versions(ctx context.Context, account string, f func(a *metering.Account, applied time.Time) error) error {
+	return l.each(ctx, "report_schedules", map[string]string{"account": account}, func(r driver.Rows) error {
+		var doc string
+		var at time.Time
+		if err := r.Scan(&doc, &at); err != nil {
+			return err
+		}
+		a := &metering.Account{}
+		if err := json.Unmarshal([]byte(doc), a); err != nil {
+			return fmt.Errorf("stored account: %w", err)
+		}
+		return f(a, at)
+	})
+}

@@ -1,0 +1,84 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// Times of the roller.
+const (
+	// rollEvery is how often the roller asks what is due.
+	rollEvery = time.Second
+	// rollAllEvery is how often it asks of all marks, not only the new ones:
+	// one that was longer on its way than any insert may be is found then.
+	rollAllEvery = time.Hour
+)
+
+// rollup keeps the rollups of hours that are over. Any number may run: what is
+// due stands in the ledger, and rolling an hour twice is harmless.
+type rollup struct {
+	ledger *ledger.Ledger
+	clock  clock.Clock
+	log    *slog.Logger
+
+	since time.Time // marks before it have been dealt with
+	all   time.Time // when all marks were asked for
+}
+
+// newRollup returns a roller. It needs no catalog: rollups know no zones.
+func newRollup(l *ledger.Ledger, _ func() *metering.Snapshot, clk clock.Clock, log *slog.Logger) *rollup {
+	return &rollup{ledger: l, clock: clk, log: log}
+}
+
+// Run rolls what is due until ctx ends. While ClickHouse is away it goes on
+// asking.
+func (r *rollup) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		if err := r.pass(ctx); err != nil && ctx.Err() == nil {
+			r.log.DebugContext(ctx, "rollups wait", slog.Any("error", err))
+		}
+		timer.Reset(rollEvery)
+	}
+}
+
+// pass rolls all that is due now.
+func (r *rollup) pass(ctx context.Context) error {
+	now := r.clock.Now()
+	since := r.since
+	if now.Sub(r.all) >= rollAllEvery {
+		since = time.Time{}
+	}
+	for {
+		due, err := r.ledger.DueHours(ctx, since, now)
+		if err != nil {
+			return fmt.Errorf("ask which hours are due: %w", err)
+		}
+		if err := r.ledger.RollHours(ctx, due, now); err != nil {
+			return err
+		}
+		if len(due) > 0 {
+			r.log.DebugContext(ctx, "rolled hours", slog.Int("hours", len(due)))
+		}
+		if len(due) < ledger.RollMax {
+			break
+		}
+	}
+	if since.IsZero() {
+		r.all = now
+	}
+	r.since = ledger.MarkedBefore(now)
+	return nil
+}
