@@ -1,0 +1,86 @@
+package reports
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// accountsPage is how many accounts one query names: its parameters travel in
+// the address of the request.
+const accountsPage = 400
+
+// accountsAt are a parent's accounts as the report shows them: today's, or, for
+// a month that is closed, as they stood then, with today's module.
+func (r *Reporter) accountsAt(ctx context.Context, parent string, s *span) (map[string]*metering.Account, error) {
+	snap := r.deps.Snapshot()
+	out := map[string]*metering.Account{}
+	for _, id := range append([]string{parent}, snap.Subs[parent]...) {
+		out[id] = snap.Accounts[id]
+	}
+	if !s.closed {
+		return out, nil
+	}
+	then, err := r.deps.Ledger.AccountsAt(ctx, parent, s.asOf)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range then {
+		if now := out[a.ID]; now != nil {
+			a.Module, a.Calendar = now.Module, now.Calendar
+			out[a.ID] = a
+		}
+	}
+	return out, nil
+}
+
+// accountsOf are the same as a list: the parent, then its sub-accounts.
+func (r *Reporter) accountsOf(ctx context.Context, parent *metering.Account, s *span) ([]*metering.Account, error) {
+	then, err := r.accountsAt(ctx, parent.ID, s)
+	if err != nil {
+		return nil, err
+	}
+	list := []*metering.Account{then[parent.ID]}
+	for _, id := range r.deps.Snapshot().Subs[parent.ID] {
+		list = append(list, then[id])
+	}
+	return list, nil
+}
+
+func idsOf(accounts []*metering.Account) []string {
+	out := make([]string, len(accounts))
+	for i, a := range accounts {
+		out[i] = a.ID
+	}
+	return out
+}
+
+// gone tells whether an account has no place in the report unless it has
+// traffic in it: closed before, or made after.
+func gone(a *metering.Account, s *span) bool {
+	return !a.IsParent() && (a.ClosedAt != nil && a.ClosedAt.Before(s.start) || !a.CreatedAt.Before(s.end))
+}
+
+// ownZone is the zone of the days of a sub-account's own report.
+func ownZone(a *metering.Account, s *span) *time.Location {
+	if a.OwnZone == "" {
+		return s.zone
+	}
+	loc, err := metering.LoadZone(a.OwnZone)
+	if err != nil {
+		return s.zone // an apply refuses it
+	}
+	return loc
+}
+
+// perPage runs f for pages of accounts.
+func perPage(ids []string, f func(page []string) error) error {
+	for page := range slices.Chunk(ids, accountsPage) {
+		if err := f(page); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,322 @@
+package reports
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/reports/render"
+)
+
+// topBars is how many bars a chart shows before the rest becomes one.
+const topBars = 12
+
+func (p *ParentStatement) document() *render.Document {
+	d := &render.Document{
+		Title: p.Name, Subtitle: "Statement for " + monthWord(p.Period), Badge: closedBadge(p.Closed),
+		Facts: []render.Fact{
+			{Label: "Account", Value: p.Account},
+			{Label: "Period", Value: periodWord(p.Period, p.Start, p.End, p.Timezone)},
+			{Label: "Time zone", Value: p.Timezone},
+			{Label: "As of", Value: stamp(p.AsOf, p.Timezone)},
+			{Label: "Currency", Value: p.Currency},
+		},
+		Notes:    p.Completeness.notes(p.Closed),
+		Currency: p.Currency, Digits: min(metering.MinorDigits(p.Currency), 6),
+		Footer: "Amounts are rounded once, for each message; every total is the sum of its lines.",
+	}
+	d.Cards = append(totalCards(&p.Totals), p.purseCard())
+	suspended := 0
+	for i := range p.Accounts {
+		if p.Accounts[i].State == string(metering.StateSuspended) {
+			suspended++
+		}
+	}
+	if suspended > 0 {
+		d.Notes = append(d.Notes, render.Note{Level: render.Bad, Text: fmt.Sprintf("%d of %d accounts suspended; why is said with each below.", suspended, len(p.Accounts))})
+	}
+	d.Sections = append(d.Sections, p.overview())
+	if p.Wallet != nil {
+		d.Sections = append(d.Sections, walletSection(p.Wallet, p.Timezone))
+	}
+	for i := range p.Accounts {
+		d.Sections = append(d.Sections, p.Accounts[i].section(p))
+	}
+	return d
+}
+
+// totalCards are the figures that a parent looks for first.
+func totalCards(t *Totals) []render.Card {
+	cards := []render.Card{
+		{Label: "Billable", Value: t.Billable.text(), Hint: "net of refunds"},
+		{Label: "Messages", Value: render.Group(count(t.Records))},
+	}
+	if t.Refunds.Micros != 0 {
+		cards = append(cards, render.Card{Label: "Refunded", Value: t.Refunds.text()})
+	}
+	if t.Adjustments.Micros != 0 {
+		cards = append(cards, render.Card{Label: "Adjustments", Value: t.Adjustments.text(), Hint: "of closed months"})
+	}
+	return cards
+}
+
+func (p *ParentStatement) purseCard() render.Card {
+	switch {
+	case p.Ceiling != nil:
+		return render.Card{Label: "Credit limit", Value: p.Ceiling.Limit.text(), Share: share(p.Ceiling.Share, "used")}
+	case p.Wallet != nil && p.Wallet.Closing != nil:
+		c := render.Card{Label: "Wallet", Value: p.Wallet.Closing.text()}
+		if p.Wallet.Share != "" {
+			c.Share = share(p.Wallet.Share, "used")
+		}
+		return c
+	case p.Wallet != nil:
+		return render.Card{Label: "Charged to wallet", Value: p.Wallet.Charged.text()}
+	default:
+		return render.Card{Label: "Credit limit", Value: "none"}
+	}
+}
+
+func share(percent, word string) *render.Share {
+	whole, _, _ := strings.Cut(percent, ".")
+	n, _ := strconv.Atoi(whole)
+	return &render.Share{Percent: n, Text: percent + " % " + word}
+}
+
+// overview has all accounts side by side.
+func (p *ParentStatement) overview() render.Section {
+	t := render.Table{Caption: "Accounts", Columns: append([]render.Column{
+		{Name: "Account", Kind: render.Text}, {Name: "State", Kind: render.Text}, {Name: "Reasons", Kind: render.Text},
+	}, append(totalColumns(), render.Column{Name: "Limit used %", Kind: render.Percent})...)}
+	bars := render.Chart{Caption: "Billable by account", Series: []string{"Billable"}, Rows: true}
+	list := make([]*Section, len(p.Accounts))
+	for i := range p.Accounts {
+		s := &p.Accounts[i]
+		list[i] = s
+		used := ""
+		switch {
+		case s.Limit != nil:
+			used = s.Limit.Share
+		case s.Budget != nil:
+			used = s.Budget.Share
+		}
+		t.Rows = append(t.Rows, render.Row{
+			Cells:  append(append([]string{s.Account, s.State, strings.Join(s.Reasons, ", ")}, s.Totals.cells()...), used),
+			Levels: []render.Level{1: stateLevel(s.State)},
+		})
+	}
+	t.Rows = append(t.Rows, render.Row{Cells: append(append([]string{"Total", "", ""}, p.Totals.cells()...), ""), Total: true})
+	slices.SortStableFunc(list, func(a, b *Section) int { return int(min(max(b.Totals.Billable.Micros-a.Totals.Billable.Micros, -1), 1)) })
+	for _, s := range list {
+		if s.Totals.Billable.Micros > 0 && len(bars.Bars) < topBars {
+			bars.Bars = append(bars.Bars, render.Bar{Label: s.Account, Values: []string{s.Totals.Billable.String()}, Text: s.Totals.Billable.text()})
+		}
+	}
+	return render.Section{Sheet: "Overview", Title: "Overview", Charts: []render.Chart{p.daysChart(), bars}, Tables: []render.Table{t}}
+}
+
+// daysChart stacks the accounts' net amounts of each day.
+func (p *ParentStatement) daysChart() render.Chart {
+	days := map[string]metering.Micros{}
+	for i := range p.Accounts {
+		for _, l := range p.Accounts[i].ByDay {
+			days[l.Day] += l.Net.Micros
+		}
+	}
+	c := render.Chart{Caption: "Net amount by day", Series: []string{"Net"}}
+	for _, day := range sortedKeys(days) {
+		m := p.Totals.Net.with(days[day])
+		c.Bars = append(c.Bars, render.Bar{Label: day, Values: []string{m.String()}, Text: m.text()})
+	}
+	return c
+}
+
+func walletSection(w *Purse, zone string) render.Section {
+	s := render.Section{Sheet: "Wallet", Title: "Wallet", Facts: purseFacts(w)}
+	s.Tables = append(s.Tables, movementTable("Movements", w, zone))
+	return s
+}
+
+func purseFacts(p *Purse) []render.Fact {
+	var out []render.Fact
+	if p.Opening != nil {
+		out = append(out, render.Fact{Label: "Opening balance", Value: p.Opening.text()})
+	}
+	out = append(out, render.Fact{Label: "Moved in and out", Value: p.Moved.text()}, render.Fact{Label: "Charged", Value: p.Charged.text()})
+	if p.Closing != nil {
+		out = append(out, render.Fact{Label: "Closing balance", Value: p.Closing.text()})
+	}
+	return out
+}
+
+func movementTable(caption string, p *Purse, zone string) render.Table {
+	t := render.Table{Caption: caption, Columns: []render.Column{
+		{Name: "When", Kind: render.Text}, {Name: "Kind", Kind: render.Text}, {Name: "Reference", Kind: render.Text},
+		{Name: "By", Kind: render.Text}, {Name: "Reason", Kind: render.Text}, {Name: "Amount", Kind: render.Money},
+	}}
+	for i := range p.Movements {
+		m := &p.Movements[i]
+		t.Rows = append(t.Rows, render.Row{Cells: []string{stamp(m.At, zone), m.Kind, m.Ref, m.Actor, m.Reason, m.Amount.String()}})
+	}
+	t.Rows = append(t.Rows, render.Row{Cells: []string{"Total", "", "", "", "", p.Moved.String()}, Total: true})
+	return t
+}
+
+// section of one account on the page, and its sheet.
+func (s *Section) section(p *ParentStatement) render.Section {
+	out := render.Section{
+		Sheet: s.Account, Title: s.Name, Subtitle: s.Account, Badge: render.Badge{Level: stateLevel(s.State), Text: s.State},
+		Facts: []render.Fact{{Label: "Account", Value: s.Account}, {Label: "Draws on", Value: sourceWord(s.Source)}},
+		Empty: "No messages in this period.",
+	}
+	if s.Account == p.Account {
+		out.Title, out.Sheet = s.Name+" — own traffic", s.Account+" own"
+	}
+	out.Facts = append(out.Facts, stateFacts(s.Reasons)...)
+	out.Facts = append(out.Facts, s.Completeness.facts()...)
+	out.Facts = append(out.Facts, totalFacts(&s.Totals)...)
+	if s.Limit != nil {
+		out.Shares = append(out.Shares, *share(s.Limit.Share, "of "+s.Limit.Limit.text()+" monthly limit used"))
+	}
+	if s.Budget != nil {
+		out.Facts = append(out.Facts, purseFacts(s.Budget)...)
+		if s.Budget.Share != "" {
+			out.Shares = append(out.Shares, *share(s.Budget.Share, "of its budget used"))
+		}
+	}
+	out.Charts, out.Tables = s.Usage.charts(), s.Usage.tables()
+	if s.Budget != nil && len(s.Budget.Movements) > 0 {
+		out.Tables = append(out.Tables, movementTable("Budget movements", s.Budget, p.Timezone))
+	}
+	out.Tables = append(out.Tables, suspensionTables(s.Suspensions, p.Timezone, true)...)
+	return out
+}
+
+func (e *EnterpriseStatement) document() *render.Document {
+	d := &render.Document{
+		Title: e.Name, Subtitle: "Statement for " + monthWord(e.Period), Badge: closedBadge(e.Closed),
+		Facts: []render.Fact{
+			{Label: "Account", Value: e.Account},
+			{Label: "Period", Value: periodWord(e.Period, e.Start, e.End, e.Timezone)},
+			{Label: "Time zone", Value: e.Timezone},
+			{Label: "As of", Value: stamp(e.AsOf, e.Timezone)},
+			{Label: "State", Value: e.State},
+			{Label: "Funds", Value: e.Funds},
+		},
+		Cards: totalCards(&e.Totals), Notes: e.Completeness.notes(e.Closed),
+		Currency: e.Currency, Digits: min(metering.MinorDigits(e.Currency), 6),
+		Footer: "Amounts are rounded once, for each message; every total is the sum of its lines.",
+	}
+	d.Facts = append(d.Facts, stateFacts(e.Reasons)...)
+	if e.State == string(metering.StateSuspended) {
+		d.Notes = append(d.Notes, render.Note{Level: render.Bad, Text: "This account is suspended: " + strings.Join(e.Reasons, ", ")})
+	}
+	switch {
+	case e.Budget != nil && e.Budget.Balance != nil:
+		c := render.Card{Label: "Budget left", Value: e.Budget.Balance.text()}
+		if e.Budget.Share != "" {
+			c.Share = share(e.Budget.Share, "used")
+		}
+		d.Cards = append(d.Cards, c)
+	case e.Limit != nil:
+		d.Cards = append(d.Cards, render.Card{Label: "Monthly limit", Value: e.Limit.Limit.text(), Share: share(e.Limit.Share, "used")})
+	}
+	d.Sections = []render.Section{{
+		Sheet: e.Account, Title: "Usage", Charts: e.Usage.charts(), Facts: totalFacts(&e.Totals),
+		Tables: append(e.Usage.tables(), suspensionTables(e.Suspensions, e.Timezone, false)...),
+		Empty:  "No messages in this period.",
+	}}
+	return d
+}
+
+func stateFacts(reasons []string) []render.Fact {
+	if len(reasons) == 0 {
+		return nil
+	}
+	return []render.Fact{{Label: "Suspended for", Value: strings.Join(reasons, ", ")}}
+}
+
+func stateLevel(state string) render.Level {
+	switch metering.State(state) {
+	case metering.StateActive:
+		return render.Good
+	case metering.StateSuspended:
+		return render.Bad
+	case metering.StateClosed:
+		return render.Plain
+	}
+	return render.Plain
+}
+
+func sourceWord(source string) string {
+	switch metering.Source(source) {
+	case metering.SourceAllocated:
+		return "its own budget"
+	case metering.SourceShared, metering.SourceWallet:
+		return "the wallet"
+	case metering.SourceCredit:
+		return "monthly credit"
+	}
+	return source
+}
+
+// notes say what isn't in the figures.
+func (c *Completeness) notes(closed bool) []render.Note {
+	var out []render.Note
+	if c.Quarantined > 0 {
+		var why []string
+		for _, r := range sortedKeys(c.Reasons) {
+			why = append(why, r+" "+count(c.Reasons[r]))
+		}
+		out = append(out, render.Note{Level: render.Warn, Text: fmt.Sprintf(
+			"%d records couldn't be charged and aren't in these figures (%s); %d of them aren't priced yet.", c.Quarantined, strings.Join(why, ", "), c.NotYetPriced)})
+	}
+	if c.Waiting > 0 {
+		out = append(out, render.Note{Level: render.Warn, Text: fmt.Sprintf("%d refunds wait for their message.", c.Waiting)})
+	}
+	if !closed {
+		out = append(out, render.Note{Level: render.Plain, Text: "This period is open: figures may still change."})
+	}
+	return out
+}
+
+func (c *Completeness) facts() []render.Fact {
+	if c.Quarantined+c.Waiting == 0 {
+		return nil
+	}
+	return []render.Fact{
+		{Label: "Quarantined", Value: count(c.Quarantined)}, {Label: "Not yet priced", Value: count(c.NotYetPriced)},
+		{Label: "Refunds waiting", Value: count(c.Waiting)},
+	}
+}
+
+func closedBadge(closed bool) render.Badge {
+	if closed {
+		return render.Badge{Level: render.Good, Text: "closed"}
+	}
+	return render.Badge{Level: render.Warn, Text: "open"}
+}
+
+// monthWord is a period for people: November 2026.
+func monthWord(period string) string {
+	if t, err := time.Parse("2006-01", period); err == nil {
+		return t.Format("January 2006")
+	}
+	return strings.ReplaceAll(period, "..", " to ")
+}
+
+func periodWord(name string, start, end time.Time, zone string) string {
+	return fmt.Sprintf("%s (%s to %s)", name, stamp(start, zone), stamp(end, zone))
+}
+
+// stamp is an instant for people, in a zone.
+func stamp(t time.Time, zone string) string {
+	loc, err := metering.LoadZone(zone)
+	if err != nil {
+		loc = time.UTC
+	}
+	return t.In(loc).Format("2006-01-02 15:04 MST")
+}

@@ -1,0 +1,158 @@
+package reports
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/meterd/meterd/reports/render"
+)
+
+func totalColumns() []render.Column {
+	return append(figureColumns(), render.Column{Name: "Adjustments", Kind: render.Money}, render.Column{Name: "Billable", Kind: render.Money})
+}
+
+func figureColumns() []render.Column {
+	return []render.Column{
+		{Name: "Messages", Kind: render.Count}, {Name: "Amount", Kind: render.Money}, {Name: "Of it fees", Kind: render.Money},
+		{Name: "Refunds", Kind: render.Money}, {Name: "Net", Kind: render.Money},
+	}
+}
+
+func (f *Figures) cells() []string {
+	return []string{count(f.Records), f.Amount.String(), f.Fees.String(), f.Refunds.String(), f.Net.String()}
+}
+
+func (t *Totals) cells() []string {
+	return append(t.Figures.cells(), t.Adjustments.String(), t.Billable.String())
+}
+
+func totalFacts(t *Totals) []render.Fact {
+	out := []render.Fact{
+		{Label: "Messages", Value: render.Group(count(t.Records))}, {Label: "Amount", Value: t.Amount.text()},
+		{Label: "Refunds", Value: t.Refunds.text()},
+	}
+	if t.Adjustments.Micros != 0 {
+		out = append(out, render.Fact{Label: "Adjustments", Value: t.Adjustments.text()})
+	}
+	return append(out, render.Fact{Label: "Billable", Value: t.Billable.text()})
+}
+
+// charts of an account's usage.
+func (u *Usage) charts() []render.Chart {
+	if u.Totals.Records == 0 {
+		return nil
+	}
+	days := render.Chart{Caption: "Net amount by day", Series: []string{"Net"}}
+	for i := range u.ByDay {
+		l := &u.ByDay[i]
+		days.Bars = append(days.Bars, render.Bar{Label: l.Day, Values: []string{l.Net.String()}, Text: l.Net.text()})
+	}
+	countries := render.Chart{Caption: "Net amount by country", Series: []string{"Net"}, Rows: true}
+	list := slices.Clone(u.ByCountry)
+	slices.SortStableFunc(list, func(a, b CountryLine) int { return cmp.Compare(b.Net.Micros, a.Net.Micros) })
+	for i := range list {
+		if l := &list[i]; len(countries.Bars) < topBars && l.Net.Micros > 0 {
+			countries.Bars = append(countries.Bars, render.Bar{Label: countryWord(l.Country), Values: []string{l.Net.String()}, Text: l.Net.text()})
+		}
+	}
+	return []render.Chart{days, countries}
+}
+
+func countryWord(c string) string {
+	if c == "" {
+		return "unknown"
+	}
+	return c
+}
+
+// tables of an account's usage.
+func (u *Usage) tables() []render.Table {
+	if u.Totals.Records == 0 && u.Totals.Billable.Micros == 0 && len(u.Adjustments) == 0 {
+		return nil
+	}
+	total := u.Totals.Figures.cells()
+	channels := render.Table{Caption: "By channel", Columns: append([]render.Column{
+		{Name: "Channel", Kind: render.Text}, {Name: "Direction", Kind: render.Text}, {Name: "Unit", Kind: render.Text},
+		{Name: "Units", Kind: render.Number}, {Name: "Billed units", Kind: render.Number},
+	}, figureColumns()...)}
+	for i := range u.ByChannel {
+		l := &u.ByChannel[i]
+		channels.Rows = append(channels.Rows, render.Row{Cells: append([]string{l.Channel, l.Direction, l.Unit, l.Units.String(), l.BilledUnits.String()}, l.cells()...)})
+	}
+	channels.Rows = append(channels.Rows, render.Row{Cells: append([]string{"Total", "", "", "", ""}, total...), Total: true})
+
+	countries := render.Table{Caption: "By country", Columns: append([]render.Column{{Name: "Country", Kind: render.Text}}, figureColumns()...)}
+	for i := range u.ByCountry {
+		countries.Rows = append(countries.Rows, render.Row{Cells: append([]string{countryWord(u.ByCountry[i].Country)}, u.ByCountry[i].cells()...)})
+	}
+	countries.Rows = append(countries.Rows, render.Row{Cells: append([]string{"Total"}, total...), Total: true})
+
+	days := render.Table{Caption: "By day", Columns: append([]render.Column{{Name: "Day", Kind: render.Text}}, figureColumns()...)}
+	for i := range u.ByDay {
+		days.Rows = append(days.Rows, render.Row{Cells: append([]string{u.ByDay[i].Day}, u.ByDay[i].cells()...)})
+	}
+	days.Rows = append(days.Rows, render.Row{Cells: append([]string{"Total"}, total...), Total: true})
+
+	out := []render.Table{channels, countries, days, u.rateTable()}
+	if len(u.Adjustments) > 0 {
+		out = append(out, u.adjustmentTable())
+	}
+	if len(u.Outcomes) > 0 {
+		out = append(out, outcomeTable("Delivery by day", u.Outcomes))
+	}
+	return out
+}
+
+func (u *Usage) rateTable() render.Table {
+	t := render.Table{Caption: "By price", Columns: append([]render.Column{
+		{Name: "Plan", Kind: render.Text}, {Name: "Version", Kind: render.Count}, {Name: "Rule", Kind: render.Count}, {Name: "For", Kind: render.Text},
+		{Name: "Unit", Kind: render.Text}, {Name: "Price", Kind: render.Number}, {Name: "Fee", Kind: render.Money}, {Name: "Billed units", Kind: render.Number},
+	}, figureColumns()...)}
+	for i := range u.ByRate {
+		l := &u.ByRate[i]
+		cells := []string{l.Plan, strconv.Itoa(l.Version), strconv.Itoa(l.Rule), l.Selects, l.Unit, l.Price, l.Fee.String(), l.BilledUnits.String()}
+		if l.Plan == "" {
+			cells = []string{"came rated", "", "", "", "", "", "", l.BilledUnits.String()}
+		}
+		t.Rows = append(t.Rows, render.Row{Cells: append(cells, l.cells()...)})
+	}
+	t.Rows = append(t.Rows, render.Row{Cells: append([]string{"Total", "", "", "", "", "", "", ""}, u.Totals.Figures.cells()...), Total: true})
+	return t
+}
+
+func (u *Usage) adjustmentTable() render.Table {
+	t := render.Table{Caption: "Adjustments of closed months", Columns: append(append([]render.Column{{Name: "Month", Kind: render.Text}}, figureColumns()...),
+		render.Column{Name: "Corrections", Kind: render.Money}, render.Column{Name: "Total", Kind: render.Money})}
+	for i := range u.Adjustments {
+		l := &u.Adjustments[i]
+		t.Rows = append(t.Rows, render.Row{Cells: append(append([]string{l.Period}, l.cells()...), l.Corrections.String(), l.Total.String())})
+	}
+	t.Rows = append(t.Rows, render.Row{Cells: []string{"Total", "", "", "", "", "", "", u.Totals.Adjustments.String()}, Total: true})
+	return t
+}
+
+func suspensionTables(list []Suspension, zone string, full bool) []render.Table {
+	if len(list) == 0 {
+		return nil
+	}
+	t := render.Table{Caption: "Suspensions", Columns: []render.Column{
+		{Name: "From", Kind: render.Text}, {Name: "Until", Kind: render.Text}, {Name: "Reasons", Kind: render.Text},
+	}}
+	if full {
+		t.Columns = append(t.Columns, render.Column{Name: "By", Kind: render.Text}, render.Column{Name: "Note", Kind: render.Text})
+	}
+	for _, s := range list {
+		until := "still"
+		if s.Until != nil {
+			until = stamp(*s.Until, zone)
+		}
+		cells := []string{stamp(s.From, zone), until, strings.Join(s.Reasons, ", ")}
+		if full {
+			cells = append(cells, s.Actor, s.Note)
+		}
+		t.Rows = append(t.Rows, render.Row{Cells: cells})
+	}
+	return []render.Table{t}
+}

@@ -1,0 +1,24 @@
+package reports
+
+import (
+	"errors"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// Errors that callers branch on. An account that the asker may not see is
+// metering.ErrUnknownAccount, whatever the reason.
+var (
+	// ErrPeriod: not a month such as 2026-11.
+	ErrPeriod = metering.ErrPeriod
+	// ErrFuture: the period hasn't begun.
+	ErrFuture = errors.New("the period hasn't begun yet")
+	// ErrFormat: not a format.
+	ErrFormat = errors.New("not a format: give some of csv, xlsx, html, json")
+	// ErrFormatUnavailable: a format that meterd knows and can't write yet.
+	ErrFormatUnavailable = errors.New("this format isn't available yet: give some of csv, xlsx, html, json")
+	// ErrFolder: the folder can't be made or written to.
+	ErrFolder = errors.New("can't write to the folder")
+	// ErrDestination: a destination that can't be delivered to.
+	ErrDestination = errors.New("can't deliver to this destination")
+)

@@ -1,0 +1,36 @@
+package reports
+
+import (
+	"github.com/shopspring/decimal"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/reports/render"
+)
+
+// Money is an amount with its currency. It prints as a plain decimal with at
+// least the currency's minor digits.
+type Money struct {
+	Micros   metering.Micros
+	Currency string
+}
+
+// String implements fmt.Stringer.
+func (m Money) String() string { return m.Micros.Format(m.Currency) }
+
+// MarshalText implements encoding.TextMarshaler: JSON has it as a string.
+func (m Money) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// with is another amount in the same currency.
+func (m Money) with(v metering.Micros) Money { return Money{v, m.Currency} }
+
+// text is the amount for people: with thousands apart and the currency.
+func (m Money) text() string { return render.Group(m.String()) + " " + m.Currency }
+
+// percent is part of whole with one decimal, "" where there is no whole. A
+// limit of 0 is used up.
+func percent(part, whole metering.Micros) string {
+	if whole <= 0 {
+		return "100.0"
+	}
+	return part.Decimal().Mul(decimal.New(100, 0)).DivRound(whole.Decimal(), 1).StringFixed(1)
+}

@@ -1,0 +1,187 @@
+package render
+
+import (
+	"fmt"
+	"html/template"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Size of a chart of columns, in its own units; the page scales it.
+const (
+	chartWidth, chartHeight    = 520, 210
+	chartLeft, chartBottom     = 46, 24
+	chartTop, chartRight       = 10, 6
+	labelsMax                  = 8
+	gridLines                  = 4
+	columnMax                  = 44
+	columnGap          float64 = 0.24
+)
+
+// columnChart draws columns side by side as an SVG picture.
+func columnChart(c Chart) template.HTML {
+	if len(c.Bars) == 0 {
+		return ""
+	}
+	top := niceTop(highest(c))
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, chartWidth, chartHeight, escape(c.Caption))
+	height := float64(chartHeight - chartTop - chartBottom)
+	for i := range gridLines + 1 {
+		v := top * float64(i) / gridLines
+		y := float64(chartTop) + height - height*float64(i)/gridLines
+		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text class="tick" x="%d" y="%.1f" text-anchor="end">%s</text>`,
+			chartLeft, chartWidth-chartRight, y, y, chartLeft-6, y+4, short(v))
+	}
+	step := float64(chartWidth-chartLeft-chartRight) / float64(len(c.Bars))
+	width := math.Min(step*(1-columnGap), columnMax)
+	every := (len(c.Bars) + labelsMax - 1) / labelsMax
+	for i, bar := range c.Bars {
+		x := chartLeft + step*(float64(i)+0.5)
+		fmt.Fprintf(&b, `<g><title>%s</title>`, escape(barTitle(c, bar)))
+		y := float64(chartTop) + height
+		for s := range bar.Values {
+			h := height * math.Max(value(bar.Values[s]), 0) / top
+			if h <= 0 {
+				continue
+			}
+			y -= h
+			fmt.Fprintf(&b, `<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, seriesClass(c, s), x-width/2, y, width, h)
+		}
+		b.WriteString(`</g>`)
+		if i%every == 0 {
+			fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%d" text-anchor="middle">%s</text>`, x, chartHeight-7, escape(dayLabel(bar.Label)))
+		}
+	}
+	b.WriteString(`</svg>`)
+	return template.HTML(b.String()) //nolint:gosec // every text in it is escaped
+}
+
+// lying is one bar of a chart of rows.
+type lying struct {
+	Label, Text string
+	Width       int // percent of the longest
+}
+
+// barChart has the bars of a chart whose bars lie.
+func barChart(c Chart) []lying {
+	top := highest(c)
+	out := make([]lying, len(c.Bars))
+	for i, b := range c.Bars {
+		sum := 0.0
+		for _, v := range b.Values {
+			sum += value(v)
+		}
+		out[i] = lying{Label: b.Label, Text: b.Text}
+		if top > 0 {
+			out[i].Width = int(math.Round(100 * math.Max(sum, 0) / top))
+		}
+	}
+	return out
+}
+
+// highest is the sum of the highest bar.
+func highest(c Chart) float64 {
+	top := 0.0
+	for _, b := range c.Bars {
+		sum := 0.0
+		for _, v := range b.Values {
+			sum += math.Max(value(v), 0)
+		}
+		top = math.Max(top, sum)
+	}
+	return top
+}
+
+// niceTop is a round figure that isn't below v.
+func niceTop(v float64) float64 {
+	if v <= 0 {
+		return 1
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(v)))
+	for _, m := range []float64{1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10} {
+		if m*unit >= v {
+			return m * unit
+		}
+	}
+	return 10 * unit
+}
+
+// value of a plain decimal, for a picture only.
+func value(s string) float64 {
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
+// short prints a figure beside an axis.
+func short(v float64) string {
+	for _, u := range []struct {
+		of   float64
+		name string
+	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+		if v >= u.of {
+			return strconv.FormatFloat(v/u.of, 'g', 3, 64) + u.name
+		}
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
+}
+
+// dayLabel drops the year of a day.
+func dayLabel(s string) string {
+	if len(s) == len("2026-11-05") && s[4] == '-' {
+		return strings.TrimPrefix(s[8:], "0") + "." + strings.TrimPrefix(s[5:7], "0") + "."
+	}
+	return s
+}
+
+func barTitle(c Chart, b Bar) string {
+	if b.Text != "" {
+		return b.Label + ": " + b.Text
+	}
+	var parts []string
+	for i, v := range b.Values {
+		if value(v) > 0 {
+			parts = append(parts, strings.ReplaceAll(c.Series[i], "_", " ")+" "+Group(v))
+		}
+	}
+	return b.Label + ": " + strings.Join(parts, ", ")
+}
+
+// seriesClass gives how messages ended a colour that says it, others one by
+// their place.
+func seriesClass(c Chart, i int) string {
+	switch c.Series[i] {
+	case "delivered":
+		return "c-good"
+	case "read", "received", "answered", "completed":
+		return "c-better"
+	case "failed", "rejected", "not_allowed":
+		return "c-bad"
+	case "undelivered", "expired", "busy", "no_answer", "canceled":
+		return "c-warn"
+	case "queued", "accepted", "unknown", "other", "scheduled", "buffered", "sending":
+		return "c-dim"
+	}
+	return "c-main"
+}
+
+// Legend of a chart with several series.
+func (c Chart) Legend() []LegendItem {
+	if len(c.Series) < 2 {
+		return nil
+	}
+	out := make([]LegendItem, len(c.Series))
+	for i, s := range c.Series {
+		out[i] = LegendItem{Name: strings.ReplaceAll(s, "_", " "), Class: seriesClass(c, i)}
+	}
+	return out
+}
+
+// LegendItem is one entry of a legend.
+type LegendItem struct{ Name, Class string }
+
+func escape(s string) string { return template.HTMLEscapeString(s) }

@@ -1,0 +1,103 @@
+package render
+
+import (
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"strconv"
+	"strings"
+)
+
+//go:embed page.gohtml
+var pageText string
+
+//go:embed page.css
+var pageCSS string
+
+// longTable is how many rows a table has at most to be shown unfolded.
+const longTable = 12
+
+// navSections is from how many sections on the page has a table of contents.
+const navSections = 4
+
+// HTML writes the document as one page that stands alone: styles and pictures
+// are inside, nothing is asked for from outside, nothing runs.
+func HTML(w io.Writer, d *Document) error {
+	t, err := template.New("page").Funcs(template.FuncMap{
+		"css":     func() template.CSS { return template.CSS(pageCSS) }, //nolint:gosec // our own file
+		"columns": columnChart,
+		"bars":    barChart,
+		"cell":    cellText,
+		"numeric": func(k Kind) bool { return k != Text },
+		"level":   func(r Row, i int) Level { return levelOf(r, i) },
+		"long":    func(t Table) bool { return len(t.Rows) > longTable },
+		"capped":  func(n int) int { return min(max(n, 0), 100) },
+		"full":    fullness,
+		"anchor":  func(i int) string { return "s" + strconv.Itoa(i+1) },
+		"nav":     func(d *Document) bool { return len(d.Sections) >= navSections },
+	}).Parse(pageText)
+	if err != nil {
+		return fmt.Errorf("write HTML: %w", err)
+	}
+	if err := t.Execute(w, d); err != nil {
+		return fmt.Errorf("write HTML: %w", err)
+	}
+	return nil
+}
+
+func levelOf(r Row, i int) Level {
+	if i < len(r.Levels) && r.Levels[i] != Plain {
+		return r.Levels[i]
+	}
+	return ""
+}
+
+// fullness of a bar decides its colour.
+func fullness(percent int) Level {
+	switch {
+	case percent >= 100:
+		return Bad
+	case percent >= 80:
+		return Warn
+	default:
+		return Good
+	}
+}
+
+// cellText is a cell for people: thousands apart, percents with their sign.
+func cellText(kind Kind, v string) string {
+	switch kind {
+	case Count, Number, Money:
+		return Group(v)
+	case Percent:
+		if v != "" {
+			return v + " %"
+		}
+	case Text:
+	}
+	return v
+}
+
+// Group puts narrow spaces between the thousands of a plain decimal.
+func Group(s string) string {
+	if !plainNumber(s) {
+		return s
+	}
+	sign := ""
+	if strings.HasPrefix(s, "-") {
+		sign, s = "−", s[1:]
+	}
+	whole, frac, dot := strings.Cut(s, ".")
+	var b strings.Builder
+	for i := range len(whole) {
+		if i > 0 && (len(whole)-i)%3 == 0 {
+			b.WriteString("\u202f")
+		}
+		b.WriteByte(whole[i])
+	}
+	if dot {
+		return sign + b.String() + "." + frac
+	}
+	return sign + b.String()
+}

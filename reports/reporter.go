@@ -1,0 +1,188 @@
+package reports
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// AccountState is what the caller knows of an account's live state.
+type AccountState struct {
+	Own       metering.Flags // its own flags that hold now
+	Inherited metering.Flags // its parent's, as far as they suspend it (Flags.Inherited)
+}
+
+func (s AccountState) suspended() bool { return s.Own|s.Inherited != 0 }
+
+// Deps are what a Reporter works with.
+type Deps struct {
+	Ledger   *ledger.Ledger
+	Snapshot func() *metering.Snapshot
+	// States gives an account's live state; it is asked for months that aren't
+	// closed. Nil: the ledger's history of states is used.
+	States func(ctx context.Context, id string) (AccountState, error)
+	Clock  clock.Clock
+}
+
+// Reporter makes reports. It may be used by many goroutines.
+type Reporter struct{ deps Deps }
+
+// NewReporter returns a Reporter.
+func NewReporter(d Deps) *Reporter { return &Reporter{deps: d} }
+
+// AudienceParent is the Request.Audience of a parent's own report.
+const AudienceParent = string(metering.AudienceParent)
+
+// Request asks for one report.
+type Request struct {
+	Parent   string // "": the audience's
+	Period   string // a month, 2026-11; or days: 2026-11-05, 2026-11-02..2026-11-08
+	Audience string // "parent" (or ""), or an account's id
+	Redacted bool   // the parent's report without money
+	Formats  []string
+	Out      string // folder; made where it is missing
+}
+
+// File is one file that was made.
+type File struct {
+	Path     string `json:"path"`
+	Audience string `json:"audience"`
+	Format   string `json:"format"`
+	Bytes    int64  `json:"bytes"`
+	SHA256   string `json:"sha256"`
+}
+
+// Run makes a report in each of the formats and writes it to the folder. Every
+// file is there whole or not at all.
+func (r *Reporter) Run(ctx context.Context, q Request) ([]File, error) {
+	formats, err := CheckFormats(q.Formats)
+	if err != nil {
+		return nil, err
+	}
+	st, audience, err := r.Build(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	files := make([]File, 0, len(formats))
+	for _, format := range formats {
+		f, err := writeFile(q.Out, st.baseName()+"."+format, func(b *bytesOf) error { return renderTo(b, format, st) })
+		if err != nil {
+			return files, err
+		}
+		f.Audience, f.Format = audience, format
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// Build makes the statement that a request's audience may read.
+func (r *Reporter) Build(ctx context.Context, q Request) (Statement, string, error) {
+	parent, reader, err := r.audience(q)
+	if err != nil {
+		return nil, "", err
+	}
+	s, err := r.span(ctx, parent, q.Period)
+	if err != nil {
+		return nil, "", err
+	}
+	var st Statement
+	switch {
+	case reader.IsParent() && q.Redacted:
+		st, err = r.BuildOverview(ctx, parent, s)
+	case reader.IsParent():
+		st, err = r.BuildParent(ctx, parent, s)
+	case reader.Audience() == metering.AudienceEnterprise && !q.Redacted:
+		st, err = r.BuildEnterprise(ctx, reader, s)
+	default:
+		st, err = r.BuildActivity(ctx, reader, s)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("build the report: %w", err)
+	}
+	if reader.IsParent() {
+		return st, AudienceParent, nil
+	}
+	return st, reader.ID, nil
+}
+
+// audience finds who the report is for, and the parent that it is under. What
+// isn't the parent's answers like what doesn't exist.
+func (r *Reporter) audience(q Request) (parent, reader *metering.Account, err error) {
+	snap := r.deps.Snapshot()
+	id := q.Audience
+	if id == "" || id == AudienceParent {
+		id = q.Parent
+	}
+	reader = snap.Accounts[id]
+	if reader == nil {
+		return nil, nil, metering.ErrUnknownAccount
+	}
+	if q.Parent != "" && reader.Parent() != q.Parent {
+		return nil, nil, metering.ErrUnknownAccount
+	}
+	if parent = snap.Accounts[reader.Parent()]; parent == nil || parent.Calendar == nil {
+		return nil, nil, metering.ErrUnknownAccount
+	}
+	return parent, reader, nil
+}
+
+// span reads the period, and whether it is closed.
+func (r *Reporter) span(ctx context.Context, parent *metering.Account, name string) (*span, error) {
+	s, err := parseSpan(parent.Calendar, name)
+	if err != nil {
+		return nil, err
+	}
+	s.asOf = r.deps.Clock.Now().UTC().Truncate(time.Millisecond)
+	if s.start.After(s.asOf) {
+		return nil, fmt.Errorf("%w: %s", ErrFuture, name)
+	}
+	if !s.month {
+		return s, nil
+	}
+	closings, err := r.deps.Ledger.Closings(ctx, parent.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range closings {
+		if c.Period == name && c.State == "closed" {
+			s.closed, s.asOf = true, c.AsOf.UTC()
+		}
+	}
+	return s, nil
+}
+
+// Formats that are written.
+const (
+	FormatCSV  = "csv"
+	FormatJSON = "json"
+	FormatHTML = "html"
+	FormatXLSX = "xlsx"
+	FormatPDF  = "pdf" // named in accounts files, not available yet
+)
+
+// CheckFormats reads a list of formats: each once, in their order.
+func CheckFormats(list []string) ([]string, error) {
+	var out []string
+	for _, f := range list {
+		switch f {
+		case FormatCSV, FormatJSON, FormatHTML, FormatXLSX:
+			if !slices.Contains(out, f) {
+				out = append(out, f)
+			}
+		case FormatPDF:
+			return nil, fmt.Errorf("format %s: %w", f, ErrFormatUnavailable)
+		default:
+			return nil, fmt.Errorf("format %q: %w", strings.ToValidUTF8(f, "?"), ErrFormat)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no format: %w", ErrFormat)
+	}
+	return out, nil
+}

@@ -1,0 +1,273 @@
+package reports
+
+import (
+	"context"
+	"time"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/reports/render"
+)
+
+// Statement is a report, made for one audience.
+type Statement interface {
+	baseName() string // of its files, without a format
+	table() (header []string, lines [][]string)
+	document() *render.Document
+}
+
+// ParentStatement is a parent's report in full.
+type ParentStatement struct {
+	Kind         string       `json:"kind"` // "statement"
+	Account      string       `json:"account"`
+	Name         string       `json:"name"`
+	Module       string       `json:"module"`
+	Timezone     string       `json:"timezone"`
+	Currency     string       `json:"currency"`
+	Period       string       `json:"period"`
+	Start        time.Time    `json:"start"`
+	End          time.Time    `json:"end"`
+	AsOf         time.Time    `json:"as_of"`
+	Closed       bool         `json:"closed"`
+	Completeness Completeness `json:"completeness"`
+	Funding      string       `json:"funding"` // prepaid or postpaid
+	Wallet       *Purse       `json:"wallet"`  // prepaid
+	Ceiling      *Limit       `json:"ceiling"` // postpaid, where there is one
+	Totals       Totals       `json:"totals"`  // the sum of the accounts'
+	Accounts     []Section    `json:"accounts"`
+}
+
+// Completeness says what isn't in the figures.
+type Completeness struct {
+	Quarantined  uint64            `json:"quarantined"`    // open entries
+	NotYetPriced uint64            `json:"not_yet_priced"` // of them, for want of a price
+	Reasons      map[string]uint64 `json:"reasons"`
+	Waiting      uint64            `json:"waiting"` // refunds that wait for their message
+}
+
+func (c *Completeness) add(reasons map[metering.Reason]uint64, waiting uint64) {
+	if c.Reasons == nil {
+		c.Reasons = map[string]uint64{}
+	}
+	for r, n := range reasons {
+		c.Quarantined += n
+		c.Reasons[string(r)] += n
+		if r == metering.ReasonNoPrice || r == metering.ReasonUnitMismatch || r == metering.ReasonCurrencyMismatch {
+			c.NotYetPriced += n
+		}
+	}
+	c.Waiting += waiting
+}
+
+// Section is the dedicated view of one account: a sub-account, or the parent's
+// own traffic.
+type Section struct {
+	Account      string       `json:"account"`
+	Name         string       `json:"name"`
+	Module       string       `json:"module"`
+	Source       string       `json:"source"` // what its records draw on
+	State        string       `json:"state"`
+	Reasons      []string     `json:"reasons"`
+	Suspensions  []Suspension `json:"suspensions"`
+	Limit        *Limit       `json:"limit"`  // its own monthly cap
+	Budget       *Purse       `json:"budget"` // where it has one
+	Completeness Completeness `json:"completeness"`
+	Usage
+}
+
+// Limit of a month, and how much of it is used.
+type Limit struct {
+	Kind  string `json:"kind"` // monthly_limit or credit_ceiling
+	Limit Money  `json:"limit"`
+	Used  Money  `json:"used"`
+	Share string `json:"share"` // percent
+}
+
+func newLimit(kind string, limit *metering.Micros, used Money, s *span) *Limit {
+	if limit == nil || !s.month {
+		return nil
+	}
+	return &Limit{Kind: kind, Limit: used.with(*limit), Used: used, Share: percent(used.Micros, *limit)}
+}
+
+// Purse is a wallet or a budget over a month: opening + moved − charged =
+// closing. A report of days has the movements only.
+type Purse struct {
+	Opening   *Money     `json:"opening"`
+	Moved     Money      `json:"moved"`   // the sum of the movements
+	Charged   Money      `json:"charged"` // net of refunds, with adjustments, whoever drew on it
+	Closing   *Money     `json:"closing"`
+	Share     string     `json:"share,omitempty"` // percent charged of what was there
+	Movements []Movement `json:"movements"`
+}
+
+// Movement is one transfer, seen from a purse.
+type Movement struct {
+	At     time.Time `json:"at"`
+	Ref    string    `json:"ref"`
+	Kind   string    `json:"kind"`
+	Amount Money     `json:"amount"` // signed
+	Actor  string    `json:"actor"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// BuildParent makes a parent's statement in full.
+func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s *span) (*ParentStatement, error) {
+	s.clamp = true
+	f, err := r.gather(ctx, parent, s)
+	if err != nil {
+		return nil, err
+	}
+	own := f.accounts[0]
+	out := &ParentStatement{
+		Kind: "statement", Account: parent.ID, Name: own.Name, Module: string(parent.Module), Timezone: s.zone.String(), Currency: own.Currency,
+		Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Funding: string(own.Mode), Accounts: []Section{},
+	}
+	out.Totals.in(own.Currency)
+	out.Completeness.add(nil, 0)
+	fromWallet := metering.Micros(0)
+	for _, a := range f.accounts {
+		c := f.charges[a.ID]
+		out.Totals.plus(&c.usage.Totals)
+		out.Completeness.add(f.quarantined[a.ID], f.waiting[a.ID])
+		fromWallet += c.purse[metering.PurseWallet]
+		if sec := f.section(a, s); !gone(a, s) || sec.Totals.Records > 0 || sec.Totals.Billable.Micros != 0 {
+			out.Accounts = append(out.Accounts, *sec)
+		}
+	}
+	if own.Mode == metering.Prepaid {
+		out.Wallet = f.purse(parent.ID, metering.PurseWallet, Money{fromWallet, own.Currency}, s)
+	} else {
+		out.Ceiling = newLimit(metering.ReasonCreditCeiling, own.CreditLimit, out.Totals.Billable, s)
+	}
+	return out, nil
+}
+
+// facts is all that a parent's statement is made of.
+type facts struct {
+	accounts    []*metering.Account // the parent first
+	charges     map[string]*charges
+	outcomes    map[string][]ActivityLine
+	states      map[string]AccountState
+	history     history
+	quarantined map[string]map[metering.Reason]uint64
+	waiting     map[string]uint64
+	opening     map[string]metering.Micros
+	movements   map[string][]ledger.TransferLine
+}
+
+func (r *Reporter) gather(ctx context.Context, parent *metering.Account, s *span) (*facts, error) {
+	f := &facts{quarantined: map[string]map[metering.Reason]uint64{}, waiting: map[string]uint64{}, movements: map[string][]ledger.TransferLine{}}
+	var err error
+	if f.accounts, err = r.accountsOf(ctx, parent, s); err != nil {
+		return nil, err
+	}
+	ids := idsOf(f.accounts)
+	if f.charges, err = r.charges(ctx, f.accounts, s.zone, s); err != nil {
+		return nil, err
+	}
+	if f.outcomes, err = r.activity(ctx, parent.ID, ids, s.zone, s); err != nil {
+		return nil, err
+	}
+	if f.states, err = r.states(ctx, parent.ID, f.accounts, s); err != nil {
+		return nil, err
+	}
+	if f.history, err = r.history(ctx, parent.Calendar, ids, earlier(s.end, s.asOf)); err != nil {
+		return nil, err
+	}
+	if err = perPage(ids, func(page []string) error { return r.incomplete(ctx, f, page, s.asOf) }); err != nil {
+		return nil, err
+	}
+	if f.accounts[0].Mode != metering.Prepaid {
+		return f, nil
+	}
+	if s.month {
+		if f.opening, err = r.deps.Ledger.OpeningBalances(ctx, parent.ID, s.name); err != nil {
+			return nil, err
+		}
+	}
+	from, to := s.bounds()
+	return f, r.deps.Ledger.ParentTransfers(ctx, parent.ID, s.booked(), from, to, func(t *ledger.TransferLine) error {
+		f.movements[t.AccountID] = append(f.movements[t.AccountID], *t)
+		return nil
+	})
+}
+
+// incomplete adds what a page of accounts has in quarantine or waiting.
+func (r *Reporter) incomplete(ctx context.Context, f *facts, page []string, asOf time.Time) error {
+	quarantined, err := r.deps.Ledger.QuarantinedAt(ctx, page, asOf)
+	if err != nil {
+		return err
+	}
+	waiting, err := r.deps.Ledger.WaitingAt(ctx, page, asOf)
+	if err != nil {
+		return err
+	}
+	for id, v := range quarantined {
+		f.quarantined[id] = v
+	}
+	for id, v := range waiting {
+		f.waiting[id] = v
+	}
+	return nil
+}
+
+// section of one account.
+func (f *facts) section(a *metering.Account, s *span) *Section {
+	c := f.charges[a.ID]
+	st := f.states[a.ID]
+	sec := &Section{
+		Account: a.ID, Name: a.Name, Module: string(a.Module), Source: string(a.Source), State: stateOf(a, st, s),
+		Reasons:     metering.VisibleReasons(metering.AudienceParent, st.Own, st.Inherited),
+		Suspensions: f.history.suspensions(a, metering.AudienceParent, s), Usage: c.usage,
+	}
+	sec.Outcomes = append(sec.Outcomes, f.outcomes[a.ID]...)
+	sec.Completeness.add(f.quarantined[a.ID], f.waiting[a.ID])
+	sec.Limit = newLimit(metering.ReasonMonthlyLimit, a.MonthlyLimit, c.usage.Totals.Billable, s)
+	if !a.IsParent() && (a.Source == metering.SourceAllocated || len(f.movements[a.ID]) > 0) {
+		sec.Budget = f.purse(a.ID, metering.PurseBudget, Money{c.purse[metering.PurseBudget], a.Currency}, s)
+	}
+	return sec
+}
+
+func stateOf(a *metering.Account, st AccountState, s *span) string {
+	switch {
+	case a.ClosedAt != nil && !a.ClosedAt.After(s.asOf):
+		return string(metering.StateClosed)
+	case st.suspended():
+		return string(metering.StateSuspended)
+	default:
+		return string(metering.StateActive)
+	}
+}
+
+// purse of an account, with what was charged to it.
+func (f *facts) purse(id string, kind metering.Purse, charged Money, s *span) *Purse {
+	p := &Purse{Moved: charged.with(0), Charged: charged, Movements: []Movement{}}
+	for _, t := range f.movements[id] {
+		if t.Purse != string(kind) {
+			continue
+		}
+		p.Moved.Micros += t.Amount
+		p.Movements = append(p.Movements, Movement{
+			At: t.At.UTC(), Ref: t.Ref, Kind: t.Kind, Amount: charged.with(t.Amount), Actor: t.Actor, Reason: t.Reason,
+		})
+	}
+	if !s.month {
+		return p
+	}
+	opening := charged.with(f.opening[id])
+	closing := charged.with(opening.Micros + p.Moved.Micros - charged.Micros)
+	p.Opening, p.Closing = &opening, &closing
+	if there := closing.Micros + charged.Micros; there > 0 {
+		p.Share = percent(charged.Micros, there)
+	}
+	return p
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,319 @@
+package reports
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/shopspring/decimal"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// Figures are sums over usage records and their refunds.
+type Figures struct {
+	Records uint64 `json:"records"` // messages
+	Amount  Money  `json:"amount"`  // charged, with the fees
+	Fees    Money  `json:"fees"`    // the part of amount that is never refunded
+	Refunds Money  `json:"refunds"` // given back
+	Net     Money  `json:"net"`     // amount − refunds
+}
+
+func (f *Figures) add(u *ledger.UsageLine) {
+	f.Records += u.Records
+	f.Amount.Micros += u.Amount
+	f.Fees.Micros += u.Fees
+	f.Refunds.Micros += u.Refunds
+	f.Net.Micros += u.Net()
+}
+
+func (f *Figures) plus(o *Figures) {
+	f.Records += o.Records
+	f.Amount.Micros += o.Amount.Micros
+	f.Fees.Micros += o.Fees.Micros
+	f.Refunds.Micros += o.Refunds.Micros
+	f.Net.Micros += o.Net.Micros
+}
+
+func (f *Figures) in(currency string) {
+	f.Amount.Currency, f.Fees.Currency, f.Refunds.Currency, f.Net.Currency = currency, currency, currency, currency
+}
+
+// Totals of a month: its own records, the adjustments that closed months left
+// in its bill, and both together.
+type Totals struct {
+	Figures
+	Adjustments Money `json:"adjustments"`
+	Billable    Money `json:"billable"` // net + adjustments
+}
+
+// Usage is what an account's bill is made of. The lines of each list but
+// Outcomes sum to the totals' figures, those of Adjustments to its adjustments.
+type Usage struct {
+	Totals      Totals           `json:"totals"`
+	ByChannel   []ChannelLine    `json:"by_channel"`
+	ByCountry   []CountryLine    `json:"by_country"`
+	ByDay       []DayLine        `json:"by_day"`
+	ByRate      []RateLine       `json:"by_rate"`
+	Adjustments []AdjustmentLine `json:"adjustments"`
+	Outcomes    []ActivityLine   `json:"outcomes"` // late records of closed months too
+}
+
+// ChannelLine is one channel, direction and reported unit.
+type ChannelLine struct {
+	Channel     string          `json:"channel"`
+	Direction   string          `json:"direction"`
+	Unit        string          `json:"unit"`
+	Units       decimal.Decimal `json:"units"`        // as reported
+	BilledUnits decimal.Decimal `json:"billed_units"` // in the rule's unit
+	Figures
+}
+
+// CountryLine is one destination country, "" where none is known.
+type CountryLine struct {
+	Country string `json:"country"`
+	Figures
+}
+
+// DayLine is one local day.
+type DayLine struct {
+	Day string `json:"day"`
+	Figures
+}
+
+// RateLine is one rule of a plan's version; without a plan, what came rated.
+type RateLine struct {
+	Plan        string          `json:"plan"`
+	Version     int             `json:"version"`
+	Rule        int             `json:"rule"`
+	Selects     string          `json:"selects"` // what the rule is for
+	Unit        string          `json:"unit"`
+	Price       string          `json:"price"` // per unit
+	Fee         Money           `json:"fee"`   // per message, never refunded
+	BilledUnits decimal.Decimal `json:"billed_units"`
+	Figures
+}
+
+// AdjustmentLine is what came too late for a closed month, or corrects it.
+type AdjustmentLine struct {
+	Period string `json:"period"` // the closed month
+	Figures
+	Corrections Money `json:"corrections"` // booked by a re-rating
+	Total       Money `json:"total"`       // net + corrections
+}
+
+// charges is what an account's lines came to, and out of which purse.
+type charges struct {
+	usage Usage
+	purse map[metering.Purse]metering.Micros // net, with adjustments
+}
+
+// The dimensions of the one query that all money comes from.
+const (
+	keyAccount = iota
+	keyPeriod
+	keyDay
+	keyChannel
+	keyDirection
+	keyCountry
+	keyUnit
+	keyPurse
+	keyPlan
+	keyVersion
+	keyRule
+)
+
+func usageDimensions() []ledger.Dimension {
+	return []ledger.Dimension{
+		keyAccount: ledger.DimAccount, keyPeriod: ledger.DimPeriod, keyDay: ledger.DimDay, keyChannel: ledger.DimChannel,
+		keyDirection: ledger.DimDirection, keyCountry: ledger.DimCountry, keyUnit: ledger.DimUnit, keyPurse: ledger.DimPurse,
+		keyPlan: ledger.DimPlan, keyVersion: ledger.DimPlanVersion, keyRule: ledger.DimRule,
+	}
+}
+
+// charges reads the usage of accounts: one query a page of accounts, whose
+// lines every list is summed from.
+func (r *Reporter) charges(ctx context.Context, accounts []*metering.Account, zone *time.Location, s *span) (map[string]*charges, error) {
+	out := map[string]*charges{}
+	sums := map[string]*sums{}
+	for _, a := range accounts {
+		sums[a.ID] = newSums(s, a.Currency, r.deps.Snapshot().Plans)
+	}
+	from, to := s.bounds()
+	for page := range slices.Chunk(idsOf(accounts), accountsPage) {
+		q := ledger.UsageQuery{
+			Parent: accounts[0].Parent(), Accounts: page, From: from, To: to, Booked: s.booked(), By: usageDimensions(), Zone: zone,
+		}
+		if err := r.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) error {
+			sums[u.Keys[keyAccount]].add(u)
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	for id, x := range sums {
+		out[id] = x.finish()
+	}
+	return out, nil
+}
+
+// sums are an account's lists in the making.
+type sums struct {
+	span     *span
+	currency string
+	plans    map[string]*metering.Plan
+	charges  charges
+	channels map[[3]string]*ChannelLine
+	country  map[string]*CountryLine
+	days     map[string]*DayLine
+	rates    map[[3]string]*RateLine
+	adjusted map[string]*AdjustmentLine
+}
+
+func newSums(s *span, currency string, plans map[string]*metering.Plan) *sums {
+	return &sums{
+		span: s, currency: currency, plans: plans, charges: charges{purse: map[metering.Purse]metering.Micros{}},
+		channels: map[[3]string]*ChannelLine{}, country: map[string]*CountryLine{}, days: map[string]*DayLine{},
+		rates: map[[3]string]*RateLine{}, adjusted: map[string]*AdjustmentLine{},
+	}
+}
+
+// get finds or makes the element of a map.
+func get[K comparable, V any](m map[K]*V, k K, fresh func() V) *V {
+	if m[k] == nil {
+		v := fresh()
+		m[k] = &v
+	}
+	return m[k]
+}
+
+func (x *sums) add(u *ledger.UsageLine) {
+	k := u.Keys
+	x.charges.purse[metering.Purse(k[keyPurse])] += u.Net() + u.Adjustments
+	late := x.span.month && k[keyPeriod] != x.span.name
+	if late || u.Adjustments != 0 {
+		l := get(x.adjusted, k[keyPeriod], func() AdjustmentLine { return AdjustmentLine{Period: k[keyPeriod]} })
+		if late {
+			l.add(u)
+		}
+		l.Corrections.Micros += u.Adjustments
+	}
+	if late || u.Records == 0 && u.Amount == 0 && u.Refunds == 0 {
+		return
+	}
+	x.charges.usage.Totals.add(u)
+	c := get(x.channels, [3]string{k[keyChannel], k[keyDirection], k[keyUnit]}, func() ChannelLine {
+		return ChannelLine{Channel: k[keyChannel], Direction: k[keyDirection], Unit: k[keyUnit]}
+	})
+	c.Units, c.BilledUnits = c.Units.Add(u.Units), c.BilledUnits.Add(u.BilledUnits)
+	c.add(u)
+	get(x.country, k[keyCountry], func() CountryLine { return CountryLine{Country: k[keyCountry]} }).add(u)
+	day := x.day(k[keyDay])
+	get(x.days, day, func() DayLine { return DayLine{Day: day} }).add(u)
+	rate := get(x.rates, [3]string{k[keyPlan], k[keyVersion], k[keyRule]}, func() RateLine { return x.rate(k) })
+	rate.BilledUnits = rate.BilledUnits.Add(u.BilledUnits)
+	rate.add(u)
+}
+
+// day of a month's record: a month has no days but its own, also where its
+// zone lies west of the one before (metering.Calendar.Day).
+func (x *sums) day(day string) string {
+	if first := x.span.name + "-01"; x.span.month && day < first && x.span.clamp {
+		return first
+	}
+	return day
+}
+
+// rate describes the rule that a line was rated by.
+func (x *sums) rate(k []string) RateLine {
+	l := RateLine{Plan: k[keyPlan]}
+	l.Version, _ = strconv.Atoi(k[keyVersion])
+	l.Rule, _ = strconv.Atoi(k[keyRule])
+	p := x.plans[l.Plan]
+	if p == nil || l.Version < 1 || l.Version > len(p.Versions) || l.Rule < 1 || l.Rule > len(p.Versions[l.Version-1].Rules) {
+		return l
+	}
+	rule := &p.Versions[l.Version-1].Rules[l.Rule-1]
+	var parts []string
+	for _, s := range []string{rule.Channel, rule.Direction, rule.Country, rule.Network, rule.Category} {
+		if s != "" {
+			parts = append(parts, s)
+		}
+	}
+	if rule.Prefix != "" {
+		parts = append(parts, "+"+rule.Prefix)
+	}
+	l.Selects, l.Unit, l.Price, l.Fee.Micros = strings.Join(parts, " "), rule.Unit, decimal.New(rule.Price, -8).String(), rule.Fee
+	return l
+}
+
+// finish sorts the lists and gives every amount its currency.
+func (x *sums) finish() *charges {
+	u := &x.charges.usage
+	u.ByChannel = sorted(x.channels, func(a, b ChannelLine) int {
+		return cmp.Or(strings.Compare(a.Channel, b.Channel), -strings.Compare(a.Direction, b.Direction), strings.Compare(a.Unit, b.Unit))
+	})
+	u.ByCountry = sorted(x.country, func(a, b CountryLine) int { return strings.Compare(a.Country, b.Country) })
+	u.ByDay = sorted(x.days, func(a, b DayLine) int { return strings.Compare(a.Day, b.Day) })
+	u.ByRate = sorted(x.rates, func(a, b RateLine) int {
+		return cmp.Or(strings.Compare(a.Plan, b.Plan), a.Version-b.Version, a.Rule-b.Rule)
+	})
+	u.Adjustments = sorted(x.adjusted, func(a, b AdjustmentLine) int { return strings.Compare(a.Period, b.Period) })
+	for i := range u.Adjustments {
+		l := &u.Adjustments[i]
+		l.Total.Micros = l.Net.Micros + l.Corrections.Micros
+		u.Totals.Adjustments.Micros += l.Total.Micros
+	}
+	u.Totals.Billable.Micros = u.Totals.Net.Micros + u.Totals.Adjustments.Micros
+	u.Outcomes = []ActivityLine{}
+	u.in(x.currency)
+	return &x.charges
+}
+
+// in gives every amount its currency.
+func (u *Usage) in(currency string) {
+	u.Totals.in(currency)
+	for i := range u.ByChannel {
+		u.ByChannel[i].in(currency)
+	}
+	for i := range u.ByCountry {
+		u.ByCountry[i].in(currency)
+	}
+	for i := range u.ByDay {
+		u.ByDay[i].in(currency)
+	}
+	for i := range u.ByRate {
+		u.ByRate[i].in(currency)
+		u.ByRate[i].Fee.Currency = currency
+	}
+	for i := range u.Adjustments {
+		l := &u.Adjustments[i]
+		l.in(currency)
+		l.Corrections.Currency, l.Total.Currency = currency, currency
+	}
+}
+
+func (t *Totals) in(currency string) {
+	t.Figures.in(currency)
+	t.Adjustments.Currency, t.Billable.Currency = currency, currency
+}
+
+func (t *Totals) plus(o *Totals) {
+	t.Figures.plus(&o.Figures)
+	t.Adjustments.Micros += o.Adjustments.Micros
+	t.Billable.Micros += o.Billable.Micros
+}
+
+// sorted are the values of a map in an order.
+func sorted[K comparable, V any](m map[K]*V, order func(a, b V) int) []V {
+	out := make([]V, 0, len(m))
+	for _, v := range m {
+		out = append(out, *v)
+	}
+	slices.SortFunc(out, order)
+	return out
+}
