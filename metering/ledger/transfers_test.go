@@ -64,7 +64,7 @@ func TestTransfersAndSums(t *testing.T) {
 		return nil
 	}))
 	require.Len(t, refs, 4)
-	require.Equal(t, Ref{Ref: "t1", Hash: list[0].Transfer.ContentHash(), Booked: "2026-11", At: noon.Add(time.Second), Amount: 100_000_000, Seq: 1}, refs["t1"])
+	require.Equal(t, Ref{Ref: "t1", Hash: list[0].Transfer.ContentHash(), Booked: "2026-11", At: noon.Add(time.Second), Amount: 100_000_000, Epoch: 1, Seq: 1}, refs["t1"])
 
 	wallet := sent("w", noon)
 	wallet.Record.AccountID, wallet.Purse, wallet.Seq = "acme-support", metering.PurseWallet, 6

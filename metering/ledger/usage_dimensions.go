@@ -49,8 +49,8 @@ const dimensionsMax = 20
 // is what it reads as ("?" stands for the column), "" for the column itself.
 type expression struct{ column, text string }
 
-// expressions of the dimensions, by the names of a row r (and of its message's
-// latest status s). Only these texts get into a query; all else is a parameter.
+// expressions of the dimensions, by the names of a row r. Only these texts get into a
+// query; all else is a parameter.
 var expressions = map[Dimension]expression{ //nolint:gochecknoglobals // a constant table
 	DimAccount:  {"r.account_id", ""},
 	DimParent:   {"r.parent_id", ""},
@@ -70,8 +70,8 @@ var expressions = map[Dimension]expression{ //nolint:gochecknoglobals // a const
 	DimPurse:       {"toString(r.purse)", ""},
 	DimPlanVersion: {"r.plan_version", "toString(?)"},
 	DimRule:        {"r.rule", "toString(?)"},
-	DimStatus:      {"s.latest_status", ""},
-	DimErrorCode:   {"s.latest_error", ""},
+	DimStatus:      {"r.latest_status", ""},
+	DimErrorCode:   {"r.latest_error", ""},
 	// The instant at which the local hour starts, with the offset: an hour that
 	// comes twice is two, in their order. (timeZoneOffset is wrong for +14:00.)
 	DimHour: {
