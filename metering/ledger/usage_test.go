@@ -52,12 +52,28 @@ func TestUsageHasEveryDimension(t *testing.T) {
 	m.Record.ErrorCode = "30003"
 	put(t, l, noon, m)
 	for _, c := range []struct{ by, want string }{
-		{"account", "acme-marketing"}, {"parent", "acme"},
-		{"month", "2026-11"}, {"day", "2026-11-05"}, {"hour", "2026-11-05T12:00:00Z"},
-		{"period", "2026-11"}, {"booked", "2026-11"}, {"channel", "sms"}, {"direction", "outbound"}, {"country", "IT"},
-		{"network", "22210"}, {"category", "marketing"}, {"unit", "segment"}, {"currency", "EUR"}, {"purse", "budget"},
-		{"plan", "standard-eur"}, {"plan_version", "1"}, {"rule", "1"}, {"status", "sent"}, {"error_code", "30003"},
-		{"tag:campaign", ""}, {"tag:camp'aign\\n", "a\tb\\'"},
+		{"account", "acme-marketing"},
+		{"parent", "acme"},
+		{"month", "2026-11"},
+		{"day", "2026-11-05"},
+		{"hour", "2026-11-05T12:00:00Z"},
+		{"period", "2026-11"},
+		{"booked", "2026-11"},
+		{"channel", "sms"},
+		{"direction", "outbound"},
+		{"country", "IT"},
+		{"network", "22210"},
+		{"category", "marketing"},
+		{"unit", "segment"},
+		{"currency", "EUR"},
+		{"purse", "budget"},
+		{"plan", "standard-eur"},
+		{"plan_version", "1"},
+		{"rule", "1"},
+		{"status", "sent"},
+		{"error_code", "30003"},
+		{"tag:campaign", ""},
+		{"tag:camp'aign\\n", "a\tb\\'"},
 	} {
 		list := usage(t, l, UsageQuery{Parent: "acme", By: by(t, c.by)})
 		require.Len(t, list, 1, c.by)

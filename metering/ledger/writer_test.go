@@ -30,7 +30,7 @@ func (l *Ledger) count(tb testing.TB, table string) int {
 	tb.Helper()
 	var n uint64
 	require.NoError(tb, l.conn.QueryRow(tb.Context(), l.text("SELECT count() FROM {db}."+table)).Scan(&n))
-	return int(n) //nolint:gosec // small
+	return int(n)
 }
 
 func TestWriterStoresBeforeItReturns(t *testing.T) {
