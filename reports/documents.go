@@ -19,7 +19,7 @@ func (p *ParentStatement) document() *render.Document {
 		Title: p.Name, Subtitle: "Statement for " + monthWord(p.Period), Badge: closedBadge(p.Closed),
 		Facts: []render.Fact{
 			{Label: "Account", Value: p.Account},
-			{Label: "Period", Value: periodWord(p.Period, p.Start, p.End, p.Timezone)},
+			{Label: "Period", Value: periodWord(p.Start, p.End, p.Timezone)},
 			{Label: "Time zone", Value: p.Timezone},
 			{Label: "As of", Value: stamp(p.AsOf, p.Timezone)},
 			{Label: "Currency", Value: p.Currency},
@@ -50,15 +50,16 @@ func (p *ParentStatement) document() *render.Document {
 
 // totalCards are the figures that a parent looks for first.
 func totalCards(t *Totals) []render.Card {
-	cards := []render.Card{
-		{Label: "Billable", Value: t.Billable.text(), Hint: "net of refunds"},
-		{Label: "Messages", Value: render.Group(count(t.Records))},
-	}
+	billable := t.Billable.card("Billable")
+	billable.Hint = "net of refunds"
+	cards := []render.Card{billable, {Label: "Messages", Value: render.Group(count(t.Records))}}
 	if t.Refunds.Micros != 0 {
-		cards = append(cards, render.Card{Label: "Refunded", Value: t.Refunds.text()})
+		cards = append(cards, t.Refunds.card("Refunded"))
 	}
 	if t.Adjustments.Micros != 0 {
-		cards = append(cards, render.Card{Label: "Adjustments", Value: t.Adjustments.text(), Hint: "of closed months"})
+		c := t.Adjustments.card("Adjustments")
+		c.Hint = "of closed months"
+		cards = append(cards, c)
 	}
 	return cards
 }
@@ -66,15 +67,17 @@ func totalCards(t *Totals) []render.Card {
 func (p *ParentStatement) purseCard() render.Card {
 	switch {
 	case p.Ceiling != nil:
-		return render.Card{Label: "Credit limit", Value: p.Ceiling.Limit.text(), Share: share(p.Ceiling.Share, "used")}
+		c := p.Ceiling.Limit.card("Credit limit")
+		c.Share = share(p.Ceiling.Share, "used")
+		return c
 	case p.Wallet != nil && p.Wallet.Closing != nil:
-		c := render.Card{Label: "Wallet", Value: p.Wallet.Closing.text()}
+		c := p.Wallet.Closing.card("Wallet")
 		if p.Wallet.Share != "" {
 			c.Share = share(p.Wallet.Share, "used")
 		}
 		return c
 	case p.Wallet != nil:
-		return render.Card{Label: "Charged to wallet", Value: p.Wallet.Charged.text()}
+		return p.Wallet.Charged.card("Charged to wallet")
 	default:
 		return render.Card{Label: "Credit limit", Value: "none"}
 	}
@@ -88,9 +91,17 @@ func share(percent, word string) *render.Share {
 
 // overview has all accounts side by side.
 func (p *ParentStatement) overview() render.Section {
-	t := render.Table{Caption: "Accounts", Columns: append([]render.Column{
-		{Name: "Account", Kind: render.Text}, {Name: "State", Kind: render.Text}, {Name: "Reasons", Kind: render.Text},
-	}, append(totalColumns(), render.Column{Name: "Limit used %", Kind: render.Percent})...)}
+	t := render.Table{Caption: "Accounts", Columns: []render.Column{
+		{Name: "Account", Kind: render.Text}, {Name: "State", Kind: render.Text}, {Name: "Limit used", Kind: render.Percent},
+		{Name: "Messages", Kind: render.Count}, {Name: "Amount", Kind: render.Money}, {Name: "Refunds", Kind: render.Money},
+		{Name: "Adjustments", Kind: render.Money}, {Name: "Billable", Kind: render.Money}, {Name: "Reasons", Kind: render.Text},
+	}}
+	cells := func(first, state, used string, x *Totals, reasons []string) []string {
+		return []string{
+			first, state, used, count(x.Records), x.Amount.String(), x.Refunds.String(), x.Adjustments.String(), x.Billable.String(),
+			strings.Join(reasons, ", "),
+		}
+	}
 	bars := render.Chart{Caption: "Billable by account", Series: []string{"Billable"}, Rows: true}
 	list := make([]*Section, len(p.Accounts))
 	for i := range p.Accounts {
@@ -103,13 +114,12 @@ func (p *ParentStatement) overview() render.Section {
 		case s.Budget != nil:
 			used = s.Budget.Share
 		}
-		t.Rows = append(t.Rows, render.Row{
-			Cells:  append(append([]string{s.Account, s.State, strings.Join(s.Reasons, ", ")}, s.Totals.cells()...), used),
-			Levels: []render.Level{1: stateLevel(s.State)},
-		})
+		t.Rows = append(t.Rows, render.Row{Cells: cells(s.Account, s.State, used, &s.Totals, s.Reasons), Levels: []render.Level{1: stateLevel(s.State)}})
 	}
-	t.Rows = append(t.Rows, render.Row{Cells: append(append([]string{"Total", "", ""}, p.Totals.cells()...), ""), Total: true})
-	slices.SortStableFunc(list, func(a, b *Section) int { return int(min(max(b.Totals.Billable.Micros-a.Totals.Billable.Micros, -1), 1)) })
+	t.Rows = append(t.Rows, render.Row{Cells: cells("Total", "", "", &p.Totals, nil), Total: true})
+	slices.SortStableFunc(list, func(a, b *Section) int {
+		return int(min(max(b.Totals.Billable.Micros-a.Totals.Billable.Micros, -1), 1))
+	})
 	for _, s := range list {
 		if s.Totals.Billable.Micros > 0 && len(bars.Bars) < topBars {
 			bars.Bars = append(bars.Bars, render.Bar{Label: s.Account, Values: []string{s.Totals.Billable.String()}, Text: s.Totals.Billable.text()})
@@ -200,7 +210,7 @@ func (e *EnterpriseStatement) document() *render.Document {
 		Title: e.Name, Subtitle: "Statement for " + monthWord(e.Period), Badge: closedBadge(e.Closed),
 		Facts: []render.Fact{
 			{Label: "Account", Value: e.Account},
-			{Label: "Period", Value: periodWord(e.Period, e.Start, e.End, e.Timezone)},
+			{Label: "Period", Value: periodWord(e.Start, e.End, e.Timezone)},
 			{Label: "Time zone", Value: e.Timezone},
 			{Label: "As of", Value: stamp(e.AsOf, e.Timezone)},
 			{Label: "State", Value: e.State},
@@ -216,13 +226,15 @@ func (e *EnterpriseStatement) document() *render.Document {
 	}
 	switch {
 	case e.Budget != nil && e.Budget.Balance != nil:
-		c := render.Card{Label: "Budget left", Value: e.Budget.Balance.text()}
+		c := e.Budget.Balance.card("Budget left")
 		if e.Budget.Share != "" {
 			c.Share = share(e.Budget.Share, "used")
 		}
 		d.Cards = append(d.Cards, c)
 	case e.Limit != nil:
-		d.Cards = append(d.Cards, render.Card{Label: "Monthly limit", Value: e.Limit.Limit.text(), Share: share(e.Limit.Share, "used")})
+		c := e.Limit.Limit.card("Monthly limit")
+		c.Share = share(e.Limit.Share, "used")
+		d.Cards = append(d.Cards, c)
 	}
 	d.Sections = []render.Section{{
 		Sheet: e.Account, Title: "Usage", Charts: e.Usage.charts(), Facts: totalFacts(&e.Totals),
@@ -308,15 +320,21 @@ func monthWord(period string) string {
 	return strings.ReplaceAll(period, "..", " to ")
 }
 
-func periodWord(name string, start, end time.Time, zone string) string {
-	return fmt.Sprintf("%s (%s to %s)", name, stamp(start, zone), stamp(end, zone))
+// periodWord names the first and the last day.
+func periodWord(start, end time.Time, zone string) string {
+	loc := location(zone)
+	return start.In(loc).Format("2 Jan 2006") + " to " + end.Add(-time.Millisecond).In(loc).Format("2 Jan 2006")
 }
 
 // stamp is an instant for people, in a zone.
 func stamp(t time.Time, zone string) string {
+	return t.In(location(zone)).Format("2006-01-02 15:04 MST")
+}
+
+func location(zone string) *time.Location {
 	loc, err := metering.LoadZone(zone)
 	if err != nil {
-		loc = time.UTC
+		return time.UTC // it was loaded before
 	}
-	return t.In(loc).Format("2006-01-02 15:04 MST")
+	return loc
 }

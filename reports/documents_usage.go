@@ -9,10 +9,6 @@ import (
 	"github.com/meterd/meterd/reports/render"
 )
 
-func totalColumns() []render.Column {
-	return append(figureColumns(), render.Column{Name: "Adjustments", Kind: render.Money}, render.Column{Name: "Billable", Kind: render.Money})
-}
-
 func figureColumns() []render.Column {
 	return []render.Column{
 		{Name: "Messages", Kind: render.Count}, {Name: "Amount", Kind: render.Money}, {Name: "Of it fees", Kind: render.Money},
@@ -22,10 +18,6 @@ func figureColumns() []render.Column {
 
 func (f *Figures) cells() []string {
 	return []string{count(f.Records), f.Amount.String(), f.Fees.String(), f.Refunds.String(), f.Net.String()}
-}
-
-func (t *Totals) cells() []string {
-	return append(t.Figures.cells(), t.Adjustments.String(), t.Billable.String())
 }
 
 func totalFacts(t *Totals) []render.Fact {

@@ -23,6 +23,11 @@ func (m Money) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 // with is another amount in the same currency.
 func (m Money) with(v metering.Micros) Money { return Money{v, m.Currency} }
 
+// card shows an amount as a large figure.
+func (m Money) card(label string) render.Card {
+	return render.Card{Label: label, Value: render.Group(m.String()), Unit: m.Currency}
+}
+
 // text is the amount for people: with thousands apart and the currency.
 func (m Money) text() string { return render.Group(m.String()) + " " + m.Currency }
 

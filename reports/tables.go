@@ -199,9 +199,15 @@ func (o *ActivityOverview) table() ([]string, [][]string) {
 	return t.header, t.lines
 }
 
-func (p *ParentStatement) baseName() string     { return p.Account + "-" + fileSpan(p.Period) + "-statement" }
-func (e *EnterpriseStatement) baseName() string { return e.Account + "-" + fileSpan(e.Period) + "-statement" }
-func (a *ActivityStatement) baseName() string   { return a.Account + "-" + fileSpan(a.Period) + "-activity" }
+func (p *ParentStatement) baseName() string {
+	return p.Account + "-" + fileSpan(p.Period) + "-statement"
+}
+func (e *EnterpriseStatement) baseName() string {
+	return e.Account + "-" + fileSpan(e.Period) + "-statement"
+}
+func (a *ActivityStatement) baseName() string {
+	return a.Account + "-" + fileSpan(a.Period) + "-activity"
+}
 func (o *ActivityOverview) baseName() string {
 	return o.Account + "-" + fileSpan(o.Period) + "-activity-overview"
 }

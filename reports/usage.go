@@ -257,6 +257,7 @@ func (x *sums) finish() *charges {
 	u.ByChannel = sorted(x.channels, func(a, b ChannelLine) int {
 		return cmp.Or(strings.Compare(a.Channel, b.Channel), -strings.Compare(a.Direction, b.Direction), strings.Compare(a.Unit, b.Unit))
 	})
+	u.ByChannel = foldRefunds(u.ByChannel)
 	u.ByCountry = sorted(x.country, func(a, b CountryLine) int { return strings.Compare(a.Country, b.Country) })
 	u.ByDay = sorted(x.days, func(a, b DayLine) int { return strings.Compare(a.Day, b.Day) })
 	u.ByRate = sorted(x.rates, func(a, b RateLine) int {
@@ -272,6 +273,34 @@ func (x *sums) finish() *charges {
 	u.Outcomes = []ActivityLine{}
 	u.in(x.currency)
 	return &x.charges
+}
+
+// foldRefunds puts what has no unit, refunds of messages of another time, to
+// the line of the same channel and direction with the most messages.
+func foldRefunds(list []ChannelLine) []ChannelLine {
+	out := make([]ChannelLine, 0, len(list))
+	var loose []ChannelLine
+	for _, l := range list {
+		if l.Unit == "" && l.Records == 0 {
+			loose = append(loose, l)
+		} else {
+			out = append(out, l)
+		}
+	}
+	for _, l := range loose {
+		best := -1
+		for i := range out {
+			if o := &out[i]; o.Channel == l.Channel && o.Direction == l.Direction && (best < 0 || o.Records > out[best].Records) {
+				best = i
+			}
+		}
+		if best < 0 {
+			out = append(out, l)
+		} else {
+			out[best].plus(&l.Figures)
+		}
+	}
+	return out
 }
 
 // in gives every amount its currency.

@@ -6,17 +6,18 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Size of a chart of columns, in its own units; the page scales it.
 const (
-	chartWidth, chartHeight    = 520, 210
-	chartLeft, chartBottom     = 46, 24
-	chartTop, chartRight       = 10, 6
-	labelsMax                  = 8
-	gridLines                  = 4
-	columnMax                  = 44
-	columnGap          float64 = 0.24
+	chartWidth, chartHeight         = 520, 210
+	chartLeft, chartBottom          = 46, 24
+	chartTop, chartRight            = 10, 6
+	labelsMax                       = 7
+	gridLines                       = 4
+	columnMax                       = 44
+	columnGap               float64 = 0.24
 )
 
 // columnChart draws columns side by side as an SVG picture.
@@ -130,10 +131,12 @@ func short(v float64) string {
 	return strconv.FormatFloat(v, 'g', 3, 64)
 }
 
-// dayLabel drops the year of a day.
+// dayLabel is a day without its year.
 func dayLabel(s string) string {
 	if len(s) == len("2026-11-05") && s[4] == '-' {
-		return strings.TrimPrefix(s[8:], "0") + "." + strings.TrimPrefix(s[5:7], "0") + "."
+		if t, err := time.Parse(time.DateOnly, s); err == nil {
+			return t.Format("2 Jan")
+		}
 	}
 	return s
 }

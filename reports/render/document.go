@@ -4,10 +4,10 @@ package render
 type Document struct {
 	Title    string // of the page, and the workbook's first sheet's heading
 	Subtitle string
-	Badge    Badge    // open or closed
-	Facts    []Fact   // what the report is of
-	Cards    []Card   // the figures to see at a glance
-	Notes    []Note   // what the reader must know of its completeness
+	Badge    Badge  // open or closed
+	Facts    []Fact // what the report is of
+	Cards    []Card // the figures to see at a glance
+	Notes    []Note // what the reader must know of its completeness
 	Sections []Section
 	Footer   string
 	Currency string // of Money cells; "" where there are none
@@ -19,8 +19,10 @@ type Fact struct{ Label, Value string }
 
 // Card is one large figure.
 type Card struct {
-	Label, Value, Hint string
-	Share              *Share
+	Label, Value string
+	Unit         string // of Value: a currency
+	Hint         string
+	Share        *Share
 }
 
 // Share is a bar that fills up: Percent of a limit, may be above 100.

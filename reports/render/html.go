@@ -29,6 +29,8 @@ func HTML(w io.Writer, d *Document) error {
 		"columns": columnChart,
 		"bars":    barChart,
 		"cell":    cellText,
+		"percent": func(k Kind) bool { return k == Percent },
+		"whole":   wholeOf,
 		"numeric": func(k Kind) bool { return k != Text },
 		"level":   func(r Row, i int) Level { return levelOf(r, i) },
 		"long":    func(t Table) bool { return len(t.Rows) > longTable },
@@ -65,18 +67,50 @@ func fullness(percent int) Level {
 	}
 }
 
-// cellText is a cell for people: thousands apart, percents with their sign.
-func cellText(kind Kind, v string) string {
-	switch kind {
-	case Count, Number, Money:
+// wholeOf a decimal, without what is after the point.
+func wholeOf(v string) int {
+	whole, _, _ := strings.Cut(v, ".")
+	n, err := strconv.Atoi(whole)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// cellText is a cell for people: thousands apart; amounts of a column have
+// equally many decimals, so that they stand below each other.
+func cellText(t Table, column int, v string) string {
+	switch t.Columns[column].Kind {
+	case Count, Number:
 		return Group(v)
-	case Percent:
-		if v != "" {
-			return v + " %"
-		}
-	case Text:
+	case Money:
+		return Group(padded(v, decimals(t, column)))
+	case Text, Percent:
 	}
 	return v
+}
+
+// decimals are the most that an amount of a column has.
+func decimals(t Table, column int) int {
+	most := 0
+	for _, r := range t.Rows {
+		if _, frac, ok := strings.Cut(r.Cells[column], "."); ok {
+			most = max(most, len(frac))
+		}
+	}
+	return most
+}
+
+// padded has zeros after its last decimal.
+func padded(v string, decimals int) string {
+	if v == "" || !plainNumber(v) {
+		return v
+	}
+	_, frac, dot := strings.Cut(v, ".")
+	if !dot && decimals > 0 {
+		v += "."
+	}
+	return v + strings.Repeat("0", decimals-len(frac))
 }
 
 // Group puts narrow spaces between the thousands of a plain decimal.

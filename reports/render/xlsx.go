@@ -163,9 +163,9 @@ func (b *book) sheet(name string, sections []Section, first bool) error {
 		}
 	}
 	p := &sheetWriter{book: b, stream: sw, row: 1}
-	// A sheet that is one table starts with its header, which is frozen.
+	// The first row is frozen: the header of a sheet that is one table, else the title.
 	bare := len(sections) == 1 && len(sections[0].Tables) == 1 && len(sections[0].Facts) == 0 && !first
-	if err := sw.SetPanes(panes(bare)); err != nil {
+	if err := sw.SetPanes(&excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}); err != nil {
 		return err
 	}
 	if first {
@@ -194,15 +194,10 @@ func (b *book) sheet(name string, sections []Section, first bool) error {
 	return sw.Flush()
 }
 
-// panes freezes the first row: a table's header, or the sheet's title.
-func panes(bool) *excelize.Panes {
-	return &excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}
-}
-
 func cardFacts(cards []Card) []Fact {
 	out := make([]Fact, len(cards))
 	for i, c := range cards {
-		out[i] = Fact{c.Label, strings.TrimSpace(c.Value + " " + c.Hint)}
+		out[i] = Fact{c.Label, strings.Join(strings.Fields(c.Value+" "+c.Unit+" "+c.Hint), " ")}
 	}
 	return out
 }
