@@ -36,7 +36,7 @@ func (p *ParentStatement) document() *render.Document {
 		}
 	}
 	if suspended > 0 {
-		d.Notes = append(d.Notes, render.Note{Level: render.Bad, Text: fmt.Sprintf("%d of %d accounts suspended; why is said with each below.", suspended, len(p.Accounts))})
+		d.Notes = append(d.Notes, render.Note{Level: render.Bad, Text: fmt.Sprintf("Suspended: %d of %s. The reasons are below, with each.", suspended, plural(uint64(len(p.Accounts)), "account"))})
 	}
 	d.Sections = append(d.Sections, p.overview())
 	if p.Wallet != nil {
@@ -284,15 +284,22 @@ func (c *Completeness) notes(closed bool) []render.Note {
 			why = append(why, r+" "+count(c.Reasons[r]))
 		}
 		out = append(out, render.Note{Level: render.Warn, Text: fmt.Sprintf(
-			"%d records couldn't be charged and aren't in these figures (%s); %d of them aren't priced yet.", c.Quarantined, strings.Join(why, ", "), c.NotYetPriced)})
+			"%s not charged, so not in these figures (%s). Not yet priced: %d.", plural(c.Quarantined, "record"), strings.Join(why, ", "), c.NotYetPriced)})
 	}
 	if c.Waiting > 0 {
-		out = append(out, render.Note{Level: render.Warn, Text: fmt.Sprintf("%d refunds wait for their message.", c.Waiting)})
+		out = append(out, render.Note{Level: render.Warn, Text: "Waiting for their message: " + plural(c.Waiting, "refund") + "."})
 	}
 	if !closed {
 		out = append(out, render.Note{Level: render.Plain, Text: "This period is open: figures may still change."})
 	}
 	return out
+}
+
+func plural(n uint64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return count(n) + " " + what + "s"
 }
 
 func (c *Completeness) facts() []render.Fact {

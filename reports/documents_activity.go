@@ -38,7 +38,7 @@ func (a *ActivityStatement) document() *render.Document {
 func activityNotes(closed bool, rejected uint64) []render.Note {
 	var out []render.Note
 	if rejected > 0 {
-		out = append(out, render.Note{Level: render.Warn, Text: count(rejected) + " records were rejected and aren't counted here."})
+		out = append(out, render.Note{Level: render.Warn, Text: "Not counted here, because rejected: " + plural(rejected, "record") + "."})
 	}
 	if !closed {
 		out = append(out, render.Note{Level: render.Plain, Text: "This period is open: counts may still change."})

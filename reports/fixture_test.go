@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 
@@ -31,6 +32,9 @@ type world struct {
 	states map[string]AccountState
 	rows   []ledger.Row
 	seq    int64
+	keep   bool // rows are kept in kept
+	kept   []ledger.Row
+	conn   func() driver.Conn
 }
 
 // micro reads an amount.
@@ -124,7 +128,7 @@ func newWorld(tb testing.TB) *world {
 	tb.Cleanup(func() { _ = l.Close() })
 	_, err = l.Migrate(tb.Context())
 	require.NoError(tb, err)
-	w := &world{tb: tb, ledger: l, clock: clock.NewFake(now), states: map[string]AccountState{}}
+	w := &world{tb: tb, ledger: l, clock: clock.NewFake(now), states: map[string]AccountState{}, conn: func() driver.Conn { return e.ClickHouse(tb) }}
 	w.apply(1, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), accounts(), plans())
 	return w
 }
@@ -201,6 +205,9 @@ func (w *world) store(at time.Time) {
 	require.Empty(w.tb, b.Refused)
 	cancel()
 	<-done
+	if w.keep {
+		w.kept = append(w.kept, w.rows...)
+	}
 	w.rows = nil
 }
 
@@ -345,4 +352,27 @@ func (w *world) trouble() {
 	w.states["acme-marketing"] = AccountState{Own: metering.FlagBudget}
 	w.states["globex-clinic"] = AccountState{Own: metering.FlagManualOperator}
 	w.states["lone-shop"] = AccountState{Own: metering.FlagBudget | metering.FlagMonthly | metering.FlagManualParent, Inherited: metering.FlagManualParent}
+}
+
+// small is a few rows of acme's, for golden files.
+func (w *world) small() {
+	w.tb.Helper()
+	at := time.Date(2026, 11, 3, 9, 0, 0, 0, time.UTC)
+	m := *w.row("acme-marketing", at, nil)
+	w.status(&m, "failed", at.Add(time.Minute))
+	w.refund(&m, at.Add(11*time.Minute))
+	w.row("acme-marketing", at.Add(24*time.Hour), func(r *ledger.Row) { r.Record.Country, r.Charge.Amount = "FR", 61_700 })
+	m = *w.row("acme-franchise", at, nil)
+	w.status(&m, "delivered", at.Add(time.Minute))
+	m = *w.row("acme-franchise", at.Add(time.Hour), nil)
+	w.status(&m, canaryStatus, at.Add(time.Hour+time.Minute))
+	w.row("acme-franchise", at, func(r *ledger.Row) {
+		r.Record.Channel, r.Record.Unit, r.Record.Status = "voice", "second", "completed"
+		r.Charge = metering.Charge{Units: 61_500_000, Unit: "second", Billed: 120_000_000, Amount: 4_944_000, Plan: "standard", Version: 1, Rule: 2}
+	})
+	w.row("acme", at, func(r *ledger.Row) { r.Record.Direction, r.Record.Status = metering.Inbound, "received" })
+	w.row("acme-support", at.AddDate(0, -1, 0), func(r *ledger.Row) { r.Booked = "2026-11" })
+	w.store(now)
+	w.money()
+	w.quarantine("acme-support", metering.ReasonNoPrice, 1, at)
 }

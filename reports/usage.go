@@ -214,7 +214,11 @@ func (x *sums) add(u *ledger.UsageLine) {
 	get(x.country, k[keyCountry], func() CountryLine { return CountryLine{Country: k[keyCountry]} }).add(u)
 	day := x.day(k[keyDay])
 	get(x.days, day, func() DayLine { return DayLine{Day: day} }).add(u)
-	rate := get(x.rates, [3]string{k[keyPlan], k[keyVersion], k[keyRule]}, func() RateLine { return x.rate(k) })
+	rule := [3]string{k[keyPlan], k[keyVersion], k[keyRule]}
+	if k[keyPlan] == "" {
+		rule = [3]string{"", "0", "0"}
+	}
+	rate := get(x.rates, rule, func() RateLine { return x.rate(rule) })
 	rate.BilledUnits = rate.BilledUnits.Add(u.BilledUnits)
 	rate.add(u)
 }
@@ -229,10 +233,10 @@ func (x *sums) day(day string) string {
 }
 
 // rate describes the rule that a line was rated by.
-func (x *sums) rate(k []string) RateLine {
-	l := RateLine{Plan: k[keyPlan]}
-	l.Version, _ = strconv.Atoi(k[keyVersion])
-	l.Rule, _ = strconv.Atoi(k[keyRule])
+func (x *sums) rate(of [3]string) RateLine {
+	l := RateLine{Plan: of[0]}
+	l.Version, _ = strconv.Atoi(of[1])
+	l.Rule, _ = strconv.Atoi(of[2])
 	p := x.plans[l.Plan]
 	if p == nil || l.Version < 1 || l.Version > len(p.Versions) || l.Rule < 1 || l.Rule > len(p.Versions[l.Version-1].Rules) {
 		return l

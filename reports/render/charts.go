@@ -26,6 +26,9 @@ func columnChart(c Chart) template.HTML {
 		return ""
 	}
 	top := niceTop(highest(c))
+	if len(c.Series) > 1 {
+		top = math.Max(top, gridLines) // counts: no fractions at the axis
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, chartWidth, chartHeight, escape(c.Caption))
 	height := float64(chartHeight - chartTop - chartBottom)
@@ -160,7 +163,7 @@ func seriesClass(c Chart, i int) string {
 	switch c.Series[i] {
 	case "delivered":
 		return "c-good"
-	case "read", "received", "answered", "completed":
+	case "read", "answered", "completed":
 		return "c-better"
 	case "failed", "rejected", "not_allowed":
 		return "c-bad"
@@ -168,6 +171,9 @@ func seriesClass(c Chart, i int) string {
 		return "c-warn"
 	case "queued", "accepted", "unknown", "other", "scheduled", "buffered", "sending":
 		return "c-dim"
+	}
+	if c.Series[i] == "received" {
+		return "c-other"
 	}
 	return "c-main"
 }

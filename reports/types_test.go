@@ -1,0 +1,66 @@
+package reports
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// economic are the words that a field's or a type's name may not have in a
+// report without money, nor in a JSON key of it.
+var economic = []string{
+	"micros", "money", "decimal", "currency", "amount", "price", "limit", "balance", "plan", "fee", "rate", "refund", "net", "billed", "billable",
+	"unit", "budget", "wallet", "share", "cost", "credit", "purse", "adjust", "correction", "charge", "epoch", "reason", "parent", "quantity",
+}
+
+func TestReportsWithoutMoneyHaveNoFieldForIt(t *testing.T) {
+	t.Parallel()
+	seen := map[reflect.Type]bool{}
+	var walk func(rt reflect.Type, path string)
+	walk = func(rt reflect.Type, path string) {
+		if seen[rt] {
+			return
+		}
+		seen[rt] = true
+		for _, w := range economic {
+			require.NotContains(t, strings.ToLower(rt.Name()), w, "%s is a %s", path, rt)
+		}
+		switch rt.Kind() {
+		case reflect.Slice, reflect.Array, reflect.Pointer:
+			walk(rt.Elem(), path)
+		case reflect.Struct:
+			if rt == reflect.TypeFor[time.Time]() {
+				return
+			}
+			require.True(t, strings.HasSuffix(rt.PkgPath(), "/reports"), "%s is of another package: %s", path, rt)
+			for i := range rt.NumField() {
+				f := rt.Field(i)
+				name := strings.ToLower(f.Name + " " + f.Tag.Get("json"))
+				for _, w := range economic {
+					require.NotContains(t, name, w, "%s.%s", path, f.Name)
+				}
+				walk(f.Type, path+"."+f.Name)
+			}
+		case reflect.String, reflect.Bool, reflect.Uint64, reflect.Int64:
+		default:
+			require.Fail(t, "a kind that can hide anything", "%s is a %s", path, rt)
+		}
+	}
+	walk(reflect.TypeFor[ActivityStatement](), "ActivityStatement")
+	walk(reflect.TypeFor[ActivityOverview](), "ActivityOverview")
+	require.True(t, seen[reflect.TypeFor[ActivityLine]()])
+}
+
+func TestOutcomeTellsNothingOfCredit(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[string]string{
+		"delivered": "delivered", "DELIVERED": "delivered", "read": "read", "": OutcomeUnknown, "no_answer": "no_answer", "no-answer": "no_answer",
+		"no-credits": OutcomeNotAllowed, "NO-CREDITS": OutcomeNotAllowed, "insufficient_balance": OutcomeNotAllowed, "budget0.0412": OutcomeNotAllowed,
+		"not-allowed": OutcomeNotAllowed, "0.0412": OutcomeOther, "wombat": OutcomeOther,
+	} {
+		require.Equal(t, want, Outcome(status), status)
+	}
+}
