@@ -53,6 +53,7 @@ func (w *Worker) chores() []chore {
 			return e.store.SweepDedup(ctx, p, meta, e.clock.Now())
 		})},
 		{"reconcile", w.opts.ReconcileEvery, w.reconcile},
+		{"reports", time.Second, w.report.Due},
 		{"gauges", 5 * time.Second, w.gauges},
 	}
 }

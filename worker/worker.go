@@ -22,6 +22,7 @@ import (
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/reconcile"
+	"github.com/meterd/meterd/reports"
 )
 
 // Deps are the engines that a worker works with.
@@ -69,6 +70,7 @@ type Worker struct {
 	redis  redis.UniversalClient
 	engine *engine
 	hooks  *hooks
+	report *Reports
 	months map[string]string // parent → month that its states were judged for
 	ready  chan struct{}
 	once   sync.Once
@@ -98,7 +100,14 @@ func New(d Deps, o Options) (*Worker, error) {
 		queue: asynq.NewClientFromRedisClient(d.Redis), codec: codec, clock: d.Clock, log: d.Log, metrics: newMetrics(d.Metrics),
 		shards: o.Shards, crash: o.Crash, metas: map[int]*balance.Meta{},
 	}
+	reporter := reports.NewReporter(reports.Deps{
+		Ledger: d.Ledger, Snapshot: d.Snapshots.Current, States: ReportStates(d.Store, d.Clock), Clock: d.Clock,
+	})
 	return &Worker{
+		report: NewReports(ReportsDeps{
+			Ledger: d.Ledger, Snapshot: d.Snapshots.Current, Reporter: reporter, Queue: e.queue, Clock: d.Clock, Log: d.Log,
+			Outcome: func(state string) { e.metrics.reports.WithLabelValues(state).Inc() },
+		}),
 		deps: d, opts: o, redis: d.Redis, engine: e, months: map[string]string{}, ready: make(chan struct{}),
 		hooks: &hooks{engine: e, sender: notify.NewWebhook(), operator: o.Hooks},
 	}, nil
@@ -152,6 +161,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		for _, c := range w.chores() {
 			g.Go(func() error { w.runChore(ctx, c); return nil })
 		}
+		g.Go(func() error {
+			return newRollup(w.deps.Ledger, w.deps.Snapshots.Current, w.deps.Clock, w.deps.Log).Run(ctx)
+		})
 	}
 	w.once.Do(func() { close(w.ready) })
 	return g.Wait()
@@ -197,7 +209,24 @@ func (w *Worker) servers() []*server {
 		mux.Handle(jobs.TypeAlert, w.engine.guarded(w.hooks.alertTask))
 		out = append(out, w.engine.newServer(w.redis, jobs.QueueSuspensions, 8, 100*time.Millisecond, mux))
 	}
+	if w.has("reports") {
+		mux := asynq.NewServeMux()
+		mux.Handle(jobs.TypeReport, w.engine.guarded(w.report.Task))
+		out = append(out, w.engine.newServer(w.redis, jobs.QueueReports, 2, time.Second, mux))
+	}
 	return out
+}
+
+// ReportStates reads the live states that reports of open months show.
+func ReportStates(s *balance.Store, c clock.Clock) func(ctx context.Context, id string) (reports.AccountState, error) {
+	return func(ctx context.Context, id string) (reports.AccountState, error) {
+		st, err := s.State(ctx, id)
+		if err != nil {
+			return reports.AccountState{}, err
+		}
+		own, inherited := st.Flags(c.Now().UnixMilli())
+		return reports.AccountState{Own: own, Inherited: inherited}, nil
+	}
 }
 
 // reconcile compares every parent's projection with the ledger.

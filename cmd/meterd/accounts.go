@@ -114,9 +114,8 @@ func (e *engines) viewOf(aud metering.Audience, a *metering.Account, st, parent 
 	v.Reasons, v.Epoch, v.Module, v.Currency = &reasons, &st.Epoch, string(a.Module), a.Currency
 	v.Parent = a.ParentID
 	v.Period = a.Calendar.Of(now).Name
-	used := st.Used[v.Period]
-	v.Used = used.Format(a.Currency)
-	money(&v, aud, a, st, parent, used)
+	v.Used = st.Used[v.Period].Format(a.Currency)
+	money(&v, aud, a, e.snapshots.Current().Accounts[a.Parent()].CreditLimit, st, parent)
 	return v
 }
 
@@ -124,7 +123,8 @@ func (e *engines) viewOf(aud metering.Audience, a *metering.Account, st, parent 
 const shared = "shared"
 
 // money fills limit, balance, budget and available.
-func money(v *accountView, aud metering.Audience, a *metering.Account, st, parent *balance.State, used metering.Micros) {
+func money(v *accountView, aud metering.Audience, a *metering.Account, ceiling *metering.Micros, st, parent *balance.State) {
+	used := st.Used[v.Period]
 	left := []metering.Micros{}
 	hidden := false
 	limit := func(l *metering.Micros) {
@@ -149,8 +149,8 @@ func money(v *accountView, aud metering.Audience, a *metering.Account, st, paren
 		v.Budget, hidden = shared, true
 	case parent != nil && a.Source == metering.SourceShared:
 		left = append(left, parent.Balance)
-	case parent != nil && a.CreditLimit != nil:
-		left = append(left, *a.CreditLimit-parent.Used[v.Period])
+	case parent != nil && ceiling != nil:
+		left = append(left, *ceiling-parent.Used[v.Period])
 	}
 	if !a.IsParent() {
 		limit(a.MonthlyLimit)

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/reports"
+	"github.com/meterd/meterd/worker"
+)
+
+// reportCmd groups the commands of reports.
+type reportCmd struct {
+	Run      reportRunCmd      `cmd:"" help:"Make one report, now."`
+	List     reportListCmd     `cmd:"" help:"Past runs, newest first."`
+	Schedule reportScheduleCmd `cmd:"" help:"Coming runs."`
+	Resend   reportResendCmd   `cmd:"" help:"Make and deliver a run again."`
+}
+
+// reporter over the live states.
+func (e *engines) reporter() *reports.Reporter {
+	return reports.NewReporter(reports.Deps{
+		Ledger: e.ledger, Snapshot: e.snapshots.Current, Clock: e.clock,
+		States: worker.ReportStates(e.store, e.clock),
+	})
+}
+
+// reportRunCmd makes one report.
+type reportRunCmd struct {
+	Parent   string   `help:"The parent." placeholder:"P"`
+	Period   string   `required:"" help:"A month such as 2026-11, or days: 2026-11-05, 2026-11-02..2026-11-08."`
+	Audience string   `help:"Who it is for: parent, or an account's id." default:"parent"`
+	Redacted bool     `help:"Without anything economic."`
+	Format   []string `help:"csv, xlsx, html, json." default:"csv,json,html,xlsx"`
+	Out      string   `required:"" help:"Folder for the files." placeholder:"DIR"`
+	As       string   `help:"What that account may see." placeholder:"ID"`
+}
+
+// Run implements the command.
+func (c *reportRunCmd) Run(a *app) error {
+	if _, err := reports.CheckFormats(c.Format); err != nil {
+		return reportError(err)
+	}
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	q := reports.Request{Parent: c.Parent, Period: c.Period, Audience: c.Audience, Redacted: c.Redacted, Formats: c.Format, Out: c.Out}
+	if err := c.narrow(e, &q); err != nil {
+		return err
+	}
+	files, err := e.reporter().Run(a.ctx, q)
+	if err != nil {
+		return reportError(err)
+	}
+	if a.JSON {
+		return a.printJSON(map[string]any{"files": files})
+	}
+	for _, f := range files {
+		_, _ = fmt.Fprintf(a.out, "%s  (%s, %d bytes)\n", f.Path, f.Format, f.Bytes)
+	}
+	return nil
+}
+
+// narrow makes of the request what its asker may ask for.
+func (c *reportRunCmd) narrow(e *engines, q *reports.Request) error {
+	if c.As == "" {
+		if q.Parent == "" && q.Audience == reports.AudienceParent {
+			return wrongInput("--parent: say whose report")
+		}
+		if p := e.snapshots.Current().Accounts[q.Parent]; q.Parent != "" && (p == nil || !p.IsParent()) {
+			return metering.ErrUnknownAccount
+		}
+		return nil
+	}
+	target := q.Audience
+	if target == reports.AudienceParent {
+		target = q.Parent
+	}
+	reader := e.snapshots.Current().Accounts[c.As]
+	if reader != nil && !reader.IsParent() && q.Audience == reports.AudienceParent {
+		if q.Parent != "" && q.Parent != reader.Parent() {
+			return metering.ErrUnknownAccount
+		}
+		target = c.As // a sub-account's own report
+	}
+	_, acct, err := e.view(c.As, target)
+	if err != nil {
+		return err
+	}
+	if q.Parent != "" && q.Parent != acct.Parent() {
+		return metering.ErrUnknownAccount
+	}
+	q.Parent, q.Audience = acct.Parent(), acct.ID
+	if acct.IsParent() {
+		q.Audience = reports.AudienceParent
+	}
+	return nil
+}
+
+// reportError gives an error its exit code.
+func reportError(err error) error {
+	if errors.Is(err, reports.ErrFormat) || errors.Is(err, reports.ErrPeriod) || errors.Is(err, reports.ErrFuture) {
+		return &inputError{err: err}
+	}
+	return err
+}
+
+// reportListCmd lists past runs.
+type reportListCmd struct {
+	Parent string `help:"Only this parent's." placeholder:"P"`
+	As     string `help:"What that account may see." placeholder:"ID"`
+}
+
+// Run implements the command.
+func (c *reportListCmd) Run(a *app) error {
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	parent, sub, err := e.reportScope(c.As, c.Parent)
+	if err != nil {
+		return err
+	}
+	runs, err := e.ledger.ReportRuns(a.ctx, ledger.RunFilter{Parent: parent})
+	if err != nil {
+		return err
+	}
+	t := a.table("RUN", "NAME", "AUDIENCE", "PERIOD", "DUE", "STATE", "DESTINATIONS")
+	for i := range runs {
+		info := reports.Info(&runs[i])
+		if sub != "" {
+			if info.Audience != sub {
+				continue
+			}
+			info = info.ForAccount()
+		}
+		if a.JSON {
+			if err := a.printJSON(info); err != nil {
+				return err
+			}
+			continue
+		}
+		var to []string
+		for _, d := range info.Destinations {
+			to = append(to, d.To+" "+d.State)
+		}
+		t.AppendRow([]any{info.Run, info.Name, info.Audience, info.Period, info.DueAt.UTC().Format(time.RFC3339), info.State, strings.Join(to, ", ")})
+	}
+	if !a.JSON {
+		a.render(t)
+	}
+	return nil
+}
+
+// reportScope is whose runs a reader may see: of a parent ("": all), and only
+// those for one sub-account.
+func (e *engines) reportScope(as, parent string) (scope, sub string, err error) {
+	_, reader, err := e.view(as, "")
+	if err != nil {
+		return "", "", err
+	}
+	if reader == nil {
+		if p := e.snapshots.Current().Accounts[parent]; parent != "" && (p == nil || !p.IsParent()) {
+			return "", "", metering.ErrUnknownAccount
+		}
+		return parent, "", nil
+	}
+	if parent != "" && parent != reader.Parent() {
+		return "", "", metering.ErrUnknownAccount
+	}
+	if !reader.IsParent() {
+		sub = reader.ID
+	}
+	return reader.Parent(), sub, nil
+}
+
+// reportScheduleCmd lists coming runs.
+type reportScheduleCmd struct {
+	Parent string `help:"Only this parent's." placeholder:"P"`
+	Next   int    `help:"How many of each schedule." default:"3"`
+	As     string `help:"What that account may see." placeholder:"ID"`
+}
+
+// comingView is a coming run; a sub-account sees nothing of where it goes.
+type comingView struct {
+	Parent       string   `json:"parent,omitempty"`
+	Name         string   `json:"name,omitempty"`
+	Audience     string   `json:"audience"`
+	Period       string   `json:"period"`
+	DueAt        string   `json:"due_at"`
+	Formats      []string `json:"formats"`
+	Destinations []string `json:"destinations,omitempty"`
+	State        string   `json:"state"`
+}
+
+// Run implements the command.
+func (c *reportScheduleCmd) Run(a *app) error {
+	if c.Next < 1 || c.Next > 1000 {
+		return wrongInput("--next: from 1 to 1000")
+	}
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	parent, sub, err := e.reportScope(c.As, c.Parent)
+	if err != nil {
+		return err
+	}
+	coming, err := reports.Upcoming(e.snapshots.Current(), parent, e.clock.Now(), c.Next)
+	if err != nil {
+		return err
+	}
+	t := a.table("DUE", "PARENT", "NAME", "AUDIENCE", "PERIOD", "FORMATS", "DESTINATIONS")
+	for _, r := range coming {
+		v := comingView{
+			Parent: r.Parent, Name: r.Name, Audience: r.Audience, Period: r.Period, DueAt: r.DueAt.UTC().Format(time.RFC3339),
+			Formats: r.Formats, Destinations: r.Destinations, State: "scheduled",
+		}
+		if sub != "" {
+			if r.Audience != sub {
+				continue
+			}
+			v.Parent, v.Name, v.Destinations = "", "", nil
+		}
+		if a.JSON {
+			if err := a.printJSON(v); err != nil {
+				return err
+			}
+			continue
+		}
+		t.AppendRow([]any{v.DueAt, v.Parent, v.Name, v.Audience, v.Period, strings.Join(v.Formats, ","), strings.Join(v.Destinations, ", ")})
+	}
+	if !a.JSON {
+		a.render(t)
+	}
+	return nil
+}
+
+// reportResendCmd delivers a run again.
+type reportResendCmd struct {
+	Run_ string `arg:"" name:"run" help:"The run's id, from report list."` //nolint:revive // Run is the command's method
+}
+
+// Run implements the command.
+func (c *reportResendCmd) Run(a *app) error {
+	e, done, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	r := worker.NewReports(worker.ReportsDeps{
+		Ledger: e.ledger, Snapshot: e.snapshots.Current, Reporter: e.reporter(), Queue: asynq.NewClientFromRedisClient(e.redis),
+		Clock: e.clock, Log: e.log,
+	})
+	info, err := r.Resend(a.ctx, c.Run_)
+	if errors.Is(err, worker.ErrUnknownRun) {
+		return &inputError{err: err}
+	}
+	if err != nil {
+		return err
+	}
+	if a.JSON {
+		return a.printJSON(info)
+	}
+	_, _ = fmt.Fprintln(a.out, info.Run, "is", info.State)
+	return nil
+}
+

@@ -1,0 +1,230 @@
+package worker
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/internal/testengine"
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/reports"
+)
+
+// scheduled is a parent with schedules, on engines of a test's own.
+type scheduled struct {
+	t       *testing.T
+	ledger  *ledger.Ledger
+	clock   *clock.Fake
+	snap    *metering.Snapshot
+	queue   *asynq.Inspector
+	reports *Reports
+	ended   []string
+}
+
+func newScheduled(t *testing.T, list ...metering.Schedule) *scheduled {
+	t.Helper()
+	e := testengine.Start(t)
+	l, err := ledger.Open(ledger.Options{
+		URL:      strings.Replace(e.ClickHouseURL, "://", "://"+e.ClickHouseUser+"@", 1),
+		Password: e.ClickHousePassword, Database: e.Database,
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	_, err = l.Migrate(t.Context())
+	require.NoError(t, err)
+	rdb := e.Redis(t)
+	s := &scheduled{t: t, ledger: l, clock: clock.NewFake(time.Date(2026, 10, 20, 8, 0, 0, 0, time.UTC)), queue: asynq.NewInspectorFromRedisClient(rdb)}
+	s.apply(1, list...)
+	snapshot := func() *metering.Snapshot { return s.snap }
+	s.reports = NewReports(ReportsDeps{
+		Ledger: l, Snapshot: snapshot, Clock: s.clock, Queue: asynq.NewClientFromRedisClient(rdb), Log: slog.New(slog.DiscardHandler),
+		Reporter: reports.NewReporter(reports.Deps{Ledger: l, Snapshot: snapshot, Clock: s.clock}),
+		Outcome:  func(state string) { s.ended = append(s.ended, state) },
+	})
+	return s
+}
+
+func (s *scheduled) apply(number int64, list ...metering.Schedule) {
+	s.t.Helper()
+	at := s.clock.Now()
+	acme := &metering.Account{
+		ID: "acme", Name: "Acme", Module: metering.Reseller, Currency: "EUR", Mode: metering.Prepaid, Source: metering.SourceWallet,
+		Zones: []metering.ZoneFrom{{Zone: "Europe/Rome"}}, CreatedAt: at, Reports: list,
+	}
+	shop := &metering.Account{
+		ID: "acme-shop", ParentID: "acme", Name: "Shop", Module: metering.Reseller, Currency: "EUR", Mode: metering.Prepaid,
+		Source: metering.SourceShared, CreatedAt: at,
+	}
+	require.NoError(s.t, s.ledger.SaveCatalog(s.t.Context(), number, []*metering.Account{acme, shop}, nil, at))
+	var err error
+	s.snap, err = s.ledger.Snapshot(s.t.Context())
+	require.NoError(s.t, err)
+}
+
+func (s *scheduled) at(text string) {
+	s.t.Helper()
+	now, err := time.Parse(time.RFC3339, text)
+	require.NoError(s.t, err)
+	s.clock.Set(now)
+	require.NoError(s.t, s.reports.Due(s.t.Context()))
+}
+
+// runs are the rows, oldest first.
+func (s *scheduled) runs() []ledger.ReportRun {
+	s.t.Helper()
+	list, err := s.ledger.ReportRuns(s.t.Context(), ledger.RunFilter{Parent: "acme"})
+	require.NoError(s.t, err)
+	for i, j := 0, len(list)-1; i < j; i, j = i+1, j-1 {
+		list[i], list[j] = list[j], list[i]
+	}
+	return list
+}
+
+// serve runs each queued task once, as a server would, and returns the errors.
+func (s *scheduled) serve() error {
+	s.t.Helper()
+	tasks, err := s.queue.ListPendingTasks(jobs.QueueReports, asynq.PageSize(1000))
+	if errors.Is(err, asynq.ErrQueueNotFound) {
+		return nil
+	}
+	require.NoError(s.t, err)
+	var errs []error
+	for _, task := range tasks {
+		require.Equal(s.t, jobs.TypeReport, task.Type)
+		if err := s.reports.Task(s.t.Context(), task.ID, task.Payload); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		require.NoError(s.t, s.queue.DeleteTask(jobs.QueueReports, task.ID))
+	}
+	return errors.Join(errs...)
+}
+
+func TestScheduledReportsAreMadeUpAndDeliveredOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := newScheduled(t, metering.Schedule{
+		Name: "monthly", Cron: "0 6 1 * *", Period: reports.PeriodLastMonth, Audiences: []string{"parent", "acme-shop"},
+		Formats: []string{"csv", "pdf"}, Deliver: []string{"file:" + dir},
+	})
+	s.at("2026-11-01T04:59:59Z")
+	require.Empty(t, s.runs(), "not due before 6 o'clock in Rome, and not for what was before the schedule")
+	s.at("2026-11-01T05:00:00Z")
+	s.at("2026-11-01T05:00:10Z")
+	require.Len(t, s.runs(), 2, "one for each audience, however often is asked")
+	require.NoError(t, s.serve())
+	for _, r := range s.runs() {
+		require.Equal(t, ledger.RunDelivered, r.State)
+		require.Equal(t, "2026-10", r.Period)
+		info := reports.Info(&r)
+		require.Equal(t, []string{"left out, not available yet: pdf"}, info.Notes)
+		require.Len(t, info.Files, 1)
+		require.Len(t, info.Destinations, 1)
+		require.Equal(t, 1, info.Destinations[0].Attempts)
+		require.Empty(t, info.ForAccount().Parent)
+		require.Empty(t, info.ForAccount().Destinations)
+	}
+	names := func() []string {
+		list, err := filepath.Glob(filepath.Join(dir, "*"))
+		require.NoError(t, err)
+		for i := range list {
+			list[i] = filepath.Base(list[i])
+		}
+		return list
+	}
+	require.Equal(t, []string{"acme-2026-10-statement.csv", "acme-shop-2026-10-activity.csv"}, names())
+	require.NoError(t, s.reports.Task(t.Context(), "", []byte(s.runs()[0].Run)), "a run that is done stays so")
+	require.Equal(t, []string{ledger.RunDelivered, ledger.RunDelivered}, s.ended)
+
+	// Down for two months: both runs are made up.
+	s.at("2027-01-03T00:00:00Z")
+	require.NoError(t, s.serve())
+	require.Len(t, s.runs(), 6)
+	require.Contains(t, names(), "acme-2026-12-statement.csv")
+	require.Contains(t, names(), "acme-shop-2026-11-activity.csv")
+	s.at("2027-01-03T00:00:10Z")
+	require.Len(t, s.runs(), 6)
+	require.NoError(t, s.serve())
+	require.Len(t, s.ended, 6)
+}
+
+func TestALostQueueLosesNoRun(t *testing.T) {
+	t.Parallel()
+	s := newScheduled(t, metering.Schedule{Name: "daily", Cron: "@daily", Period: reports.PeriodYesterday, Formats: []string{"json"}, Deliver: []string{"file:" + t.TempDir()}})
+	s.at("2026-10-21T00:00:00Z")
+	require.Len(t, s.runs(), 1)
+	_, err := s.queue.DeleteAllPendingTasks(jobs.QueueReports)
+	require.NoError(t, err)
+	s.at("2026-10-21T00:01:00Z")
+	require.NoError(t, s.serve())
+	require.Equal(t, ledger.RunDelivered, s.runs()[0].State)
+	require.Equal(t, "2026-10-20", s.runs()[0].Period)
+}
+
+func TestADeadDestinationHoldsBackNoOther(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	good := t.TempDir()
+	s := newScheduled(t, metering.Schedule{
+		Name: "daily", Cron: "@daily", Period: reports.PeriodMonthToDate, Formats: []string{"html"},
+		Deliver: []string{"file:" + file + "/sub", "mailto:finance@acme.example", "file:" + good},
+	})
+	s.at("2026-10-21T00:00:00Z")
+	for range deliverMax - 1 {
+		require.Error(t, s.serve())
+		require.Equal(t, ledger.RunRunning, s.runs()[0].State)
+	}
+	require.FileExists(t, filepath.Join(good, "acme-2026-10-statement.html"))
+	require.NoError(t, s.serve())
+	run := s.runs()[0]
+	require.Equal(t, ledger.RunFailed, run.State)
+	d := reports.Info(&run).Destinations
+	require.Equal(t, []string{"failed", "failed", "delivered"}, []string{d[0].State, d[1].State, d[2].State})
+	require.Equal(t, []int{deliverMax, 1, 1}, []int{d[0].Attempts, d[1].Attempts, d[2].Attempts})
+	require.Contains(t, d[1].Detail, "mail isn't available yet")
+
+	// Sent again once the folder can be made.
+	require.NoError(t, os.Remove(file))
+	info, err := s.reports.Resend(t.Context(), run.Run)
+	require.NoError(t, err)
+	require.Equal(t, ledger.RunPending, info.State)
+	require.NoError(t, s.serve())
+	require.FileExists(t, filepath.Join(file, "sub", "acme-2026-10-statement.html"))
+	_, err = s.reports.Resend(t.Context(), "nothing")
+	require.ErrorIs(t, err, ErrUnknownRun)
+}
+
+func TestAChangedScheduleStartsAnew(t *testing.T) {
+	t.Parallel()
+	dir := "file:" + t.TempDir()
+	s := newScheduled(t, metering.Schedule{Name: "x", Cron: "0 6 1 * *", Formats: []string{"csv"}, Deliver: []string{dir}})
+	s.clock.Set(time.Date(2026, 12, 10, 12, 0, 0, 0, time.UTC))
+	s.apply(2, metering.Schedule{Name: "x", Cron: "0 7 * * *", Period: reports.PeriodYesterday, Formats: []string{"csv"}, Deliver: []string{dir}})
+	s.at("2026-12-11T07:00:00Z")
+	require.Len(t, s.runs(), 1, "its new times count from when they were applied")
+	require.Equal(t, "2026-12-10", s.runs()[0].Period)
+
+	// Without a destination, or with formats that aren't there yet only, it fails and says so.
+	s.apply(3, metering.Schedule{Name: "y", Cron: "0 7 * * *", Formats: []string{"csv"}}, metering.Schedule{Name: "z", Cron: "0 7 * * *", Formats: []string{"pdf"}, Deliver: []string{dir}})
+	s.at("2026-12-12T07:00:00Z")
+	require.NoError(t, s.serve())
+	errs := map[string]string{}
+	for _, r := range s.runs() {
+		if r.State == ledger.RunFailed {
+			errs[r.Name] = reports.Info(&r).Error
+		}
+	}
+	require.Contains(t, errs["y"], "no destination")
+	require.Contains(t, errs["z"], "no format")
+}
