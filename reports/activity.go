@@ -2,6 +2,7 @@ package reports
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -115,6 +116,14 @@ func (r *Reporter) BuildOverview(ctx context.Context, parent *metering.Account, 
 	if err != nil {
 		return nil, err
 	}
+	rejected := map[string]uint64{}
+	if err := perPage(ids, func(page []string) error {
+		counts, err := r.deps.Ledger.RejectedAt(ctx, page, s.asOf)
+		maps.Copy(rejected, counts)
+		return err
+	}); err != nil {
+		return nil, err
+	}
 	for _, a := range accounts {
 		sec := ActivitySection{Account: a.ID, Name: a.Name, Suspended: states[a.ID].suspended(), Activity: append([]ActivityLine{}, lines[a.ID]...)}
 		for _, l := range sec.Activity {
@@ -122,10 +131,6 @@ func (r *Reporter) BuildOverview(ctx context.Context, parent *metering.Account, 
 		}
 		if gone(a, s) && sec.Messages == 0 {
 			continue
-		}
-		rejected, err := r.deps.Ledger.RejectedAt(ctx, []string{a.ID}, s.asOf)
-		if err != nil {
-			return nil, err
 		}
 		sec.Rejected = rejected[a.ID]
 		out.Messages += sec.Messages

@@ -2,9 +2,7 @@ package reports
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -112,10 +110,7 @@ func Deliver(files []File, to string) error {
 			return fmt.Errorf("read the report again: %w", err)
 		}
 		if err := putFile(filepath.Join(dir, filepath.Base(f.Path)), data); err != nil {
-			var pe *fs.PathError
-			if errors.As(err, &pe) {
-				err = pe.Err
-			}
+			err = withoutPath(err)
 			return fmt.Errorf("%w: %w", ErrFolder, err)
 		}
 	}

@@ -92,9 +92,15 @@ func share(percent, word string) *render.Share {
 // overview has all accounts side by side.
 func (p *ParentStatement) overview() render.Section {
 	t := render.Table{Caption: "Accounts", Columns: []render.Column{
-		{Name: "Account", Kind: render.Text}, {Name: "State", Kind: render.Text}, {Name: "Limit used", Kind: render.Percent},
-		{Name: "Messages", Kind: render.Count}, {Name: "Amount", Kind: render.Money}, {Name: "Refunds", Kind: render.Money},
-		{Name: "Adjustments", Kind: render.Money}, {Name: "Billable", Kind: render.Money}, {Name: "Reasons", Kind: render.Text},
+		{Name: "Account", Kind: render.Text},
+		{Name: "State", Kind: render.Text},
+		{Name: "Limit used", Kind: render.Percent},
+		{Name: "Messages", Kind: render.Count},
+		{Name: "Amount", Kind: render.Money},
+		{Name: "Refunds", Kind: render.Money},
+		{Name: "Adjustments", Kind: render.Money},
+		{Name: "Billable", Kind: render.Money},
+		{Name: "Reasons", Kind: render.Text},
 	}}
 	cells := func(first, state, used string, x *Totals, reasons []string) []string {
 		return []string{
@@ -164,8 +170,12 @@ func purseFacts(p *Purse) []render.Fact {
 
 func movementTable(caption string, p *Purse, zone string) render.Table {
 	t := render.Table{Caption: caption, Columns: []render.Column{
-		{Name: "When", Kind: render.Text}, {Name: "Kind", Kind: render.Text}, {Name: "Reference", Kind: render.Text},
-		{Name: "By", Kind: render.Text}, {Name: "Reason", Kind: render.Text}, {Name: "Amount", Kind: render.Money},
+		{Name: "When", Kind: render.Text},
+		{Name: "Kind", Kind: render.Text},
+		{Name: "Reference", Kind: render.Text},
+		{Name: "By", Kind: render.Text},
+		{Name: "Reason", Kind: render.Text},
+		{Name: "Amount", Kind: render.Money},
 	}}
 	for i := range p.Movements {
 		m := &p.Movements[i]
@@ -197,7 +207,7 @@ func (s *Section) section(p *ParentStatement) render.Section {
 			out.Shares = append(out.Shares, *share(s.Budget.Share, "of its budget used"))
 		}
 	}
-	out.Charts, out.Tables = s.Usage.charts(), s.Usage.tables()
+	out.Charts, out.Tables = s.charts(), s.tables()
 	if s.Budget != nil && len(s.Budget.Movements) > 0 {
 		out.Tables = append(out.Tables, movementTable("Budget movements", s.Budget, p.Timezone))
 	}
@@ -237,8 +247,8 @@ func (e *EnterpriseStatement) document() *render.Document {
 		d.Cards = append(d.Cards, c)
 	}
 	d.Sections = []render.Section{{
-		Sheet: e.Account, Title: "Usage", Charts: e.Usage.charts(), Facts: totalFacts(&e.Totals),
-		Tables: append(e.Usage.tables(), suspensionTables(e.Suspensions, e.Timezone, false)...),
+		Sheet: e.Account, Title: "Usage", Charts: e.charts(), Facts: totalFacts(&e.Totals),
+		Tables: append(e.tables(), suspensionTables(e.Suspensions, e.Timezone, false)...),
 		Empty:  "No messages in this period.",
 	}}
 	return d
@@ -307,7 +317,8 @@ func (c *Completeness) facts() []render.Fact {
 		return nil
 	}
 	return []render.Fact{
-		{Label: "Quarantined", Value: count(c.Quarantined)}, {Label: "Not yet priced", Value: count(c.NotYetPriced)},
+		{Label: "Quarantined", Value: count(c.Quarantined)},
+		{Label: "Not yet priced", Value: count(c.NotYetPriced)},
 		{Label: "Refunds waiting", Value: count(c.Waiting)},
 	}
 }

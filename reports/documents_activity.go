@@ -13,8 +13,11 @@ func (a *ActivityStatement) document() *render.Document {
 	d := &render.Document{
 		Title: a.Name, Subtitle: "Activity in " + monthWord(a.Period), Badge: closedBadge(a.Closed),
 		Facts: []render.Fact{
-			{Label: "Account", Value: a.Account}, {Label: "Period", Value: a.Period}, {Label: "Time zone", Value: a.Timezone},
-			{Label: "As of", Value: stamp(a.AsOf, a.Timezone)}, {Label: "State", Value: suspendedWord(a.Suspended)},
+			{Label: "Account", Value: a.Account},
+			{Label: "Period", Value: a.Period},
+			{Label: "Time zone", Value: a.Timezone},
+			{Label: "As of", Value: stamp(a.AsOf, a.Timezone)},
+			{Label: "State", Value: suspendedWord(a.Suspended)},
 		},
 	}
 	d.Notes = activityNotes(a.Closed, a.Rejected)
@@ -149,7 +152,9 @@ func (o *ActivityOverview) document() *render.Document {
 	d := &render.Document{
 		Title: o.Name, Subtitle: "Activity in " + monthWord(o.Period) + ", all accounts", Badge: closedBadge(o.Closed),
 		Facts: []render.Fact{
-			{Label: "Account", Value: o.Account}, {Label: "Period", Value: o.Period}, {Label: "Time zone", Value: o.Timezone},
+			{Label: "Account", Value: o.Account},
+			{Label: "Period", Value: o.Period},
+			{Label: "Time zone", Value: o.Timezone},
 			{Label: "As of", Value: stamp(o.AsOf, o.Timezone)},
 		},
 		Cards: []render.Card{{Label: "Messages", Value: render.Group(count(o.Messages))}, {Label: "Accounts", Value: strconv.Itoa(len(o.Accounts))}},

@@ -11,8 +11,11 @@ import (
 
 func figureColumns() []render.Column {
 	return []render.Column{
-		{Name: "Messages", Kind: render.Count}, {Name: "Amount", Kind: render.Money}, {Name: "Of it fees", Kind: render.Money},
-		{Name: "Refunds", Kind: render.Money}, {Name: "Net", Kind: render.Money},
+		{Name: "Messages", Kind: render.Count},
+		{Name: "Amount", Kind: render.Money},
+		{Name: "Of it fees", Kind: render.Money},
+		{Name: "Refunds", Kind: render.Money},
+		{Name: "Net", Kind: render.Money},
 	}
 }
 
@@ -22,7 +25,8 @@ func (f *Figures) cells() []string {
 
 func totalFacts(t *Totals) []render.Fact {
 	out := []render.Fact{
-		{Label: "Messages", Value: render.Group(count(t.Records))}, {Label: "Amount", Value: t.Amount.text()},
+		{Label: "Messages", Value: render.Group(count(t.Records))},
+		{Label: "Amount", Value: t.Amount.text()},
 		{Label: "Refunds", Value: t.Refunds.text()},
 	}
 	if t.Adjustments.Micros != 0 {
@@ -64,10 +68,13 @@ func (u *Usage) tables() []render.Table {
 	if u.Totals.Records == 0 && u.Totals.Billable.Micros == 0 && len(u.Adjustments) == 0 {
 		return nil
 	}
-	total := u.Totals.Figures.cells()
+	total := u.Totals.cells()
 	channels := render.Table{Caption: "By channel", Columns: append([]render.Column{
-		{Name: "Channel", Kind: render.Text}, {Name: "Direction", Kind: render.Text}, {Name: "Unit", Kind: render.Text},
-		{Name: "Units", Kind: render.Number}, {Name: "Billed units", Kind: render.Number},
+		{Name: "Channel", Kind: render.Text},
+		{Name: "Direction", Kind: render.Text},
+		{Name: "Unit", Kind: render.Text},
+		{Name: "Units", Kind: render.Number},
+		{Name: "Billed units", Kind: render.Number},
 	}, figureColumns()...)}
 	for i := range u.ByChannel {
 		l := &u.ByChannel[i]
@@ -99,8 +106,14 @@ func (u *Usage) tables() []render.Table {
 
 func (u *Usage) rateTable() render.Table {
 	t := render.Table{Caption: "By price", Columns: append([]render.Column{
-		{Name: "Plan", Kind: render.Text}, {Name: "Version", Kind: render.Count}, {Name: "Rule", Kind: render.Count}, {Name: "For", Kind: render.Text},
-		{Name: "Unit", Kind: render.Text}, {Name: "Price", Kind: render.Number}, {Name: "Fee", Kind: render.Money}, {Name: "Billed units", Kind: render.Number},
+		{Name: "Plan", Kind: render.Text},
+		{Name: "Version", Kind: render.Count},
+		{Name: "Rule", Kind: render.Count},
+		{Name: "For", Kind: render.Text},
+		{Name: "Unit", Kind: render.Text},
+		{Name: "Price", Kind: render.Number},
+		{Name: "Fee", Kind: render.Money},
+		{Name: "Billed units", Kind: render.Number},
 	}, figureColumns()...)}
 	for i := range u.ByRate {
 		l := &u.ByRate[i]
@@ -110,7 +123,7 @@ func (u *Usage) rateTable() render.Table {
 		}
 		t.Rows = append(t.Rows, render.Row{Cells: append(cells, l.cells()...)})
 	}
-	t.Rows = append(t.Rows, render.Row{Cells: append([]string{"Total", "", "", "", "", "", "", ""}, u.Totals.Figures.cells()...), Total: true})
+	t.Rows = append(t.Rows, render.Row{Cells: append([]string{"Total", "", "", "", "", "", "", ""}, u.Totals.cells()...), Total: true})
 	return t
 }
 

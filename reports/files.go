@@ -50,10 +50,7 @@ func writeFile(folder, name string, write func(*bytesOf) error) (File, error) {
 	path := filepath.Join(folder, name)
 	f := File{Path: path, Bytes: int64(b.Len()), SHA256: hex.EncodeToString(sum[:])}
 	if err := putFile(path, b.Bytes()); err != nil {
-		var pe *fs.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
+		err = withoutPath(err)
 		return File{}, fmt.Errorf("%w %s: %w", ErrFolder, folder, err)
 	}
 	return f, nil
@@ -89,4 +86,16 @@ func putFile(path string, data []byte) (err error) {
 		return err
 	}
 	return os.Rename(tmp.Name(), path)
+}
+
+// withoutPath is what went wrong with a file, without its name: the folder is
+// named beside it, the file's is no business of whoever reads the error.
+func withoutPath(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
+	}
+	if le, ok := errors.AsType[*os.LinkError](err); ok {
+		return le.Err
+	}
+	return err
 }

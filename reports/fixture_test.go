@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) { testengine.Main(m) }
 
 // now is when the reports of these tests are made, unless a test says otherwise.
-var now = time.Date(2026, 11, 20, 9, 30, 0, 0, time.UTC)
+var now = time.Date(2026, 11, 20, 9, 30, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant
 
 // world is a ledger of a test's own, with accounts and usage.
 type world struct {

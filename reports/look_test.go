@@ -1,25 +1,45 @@
 package reports
 
 import (
-	"os"
+	"flag"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-func TestLook(t *testing.T) {
-	out := os.Getenv("LOOK")
-	w := newWorld(t)
-	w.seed()
+// look keeps the reports of every audience in a folder, to be looked at:
+// go test ./reports -run Look -look /tmp/reports.
+var look = flag.String("look", "", "folder to write sample reports to") //nolint:gochecknoglobals // a flag
+
+func TestLookOfEveryReport(t *testing.T) {
+	t.Parallel()
+	out := *look
 	if out == "" {
 		out = t.TempDir()
 	}
-	for _, q := range []Request{{Parent: "acme"}, {Parent: "globex", Redacted: true}, {Parent: "globex"}, {Parent: "acme", Audience: "acme-marketing"}, {Audience: "acme-franchise"}, {Audience: "globex-shop"}, {Parent: canaryParent}, {Audience: "lone-shop"}} {
-		q.Period, q.Formats, q.Out = "2026-11", []string{"csv", "json", "html", "xlsx"}, out
-		files, err := w.reporter().Run(t.Context(), q)
+	w, _ := seeded(t)
+	for base, q := range map[string]Request{
+		"acme-2026-11-statement":               {Parent: "acme"},
+		"globex-2026-11-statement":             {Parent: "globex", Audience: "globex"},
+		"globex-2026-11-activity-overview":     {Parent: "globex", Redacted: true},
+		"acme-marketing-2026-11-statement":     {Parent: "acme", Audience: "acme-marketing"},
+		"acme-support-2026-11-activity":        {Parent: "acme", Audience: "acme-support", Redacted: true},
+		"acme-franchise-2026-11-activity":      {Audience: "acme-franchise"},
+		"globex-shop-2026-11-activity":         {Parent: "globex", Audience: "globex-shop"},
+		"acme-2026-11-02_2026-11-08-statement": {Parent: "acme", Period: "2026-11-02..2026-11-08"},
+		"globex-2026-10-statement":             {Parent: "globex", Period: "2026-10"},
+	} {
+		q.Formats, q.Out = []string{FormatCSV, FormatJSON, FormatHTML, FormatXLSX, FormatCSV}, out
+		if q.Period == "" {
+			q.Period = "2026-11"
+		}
+		list, err := w.reporter().Run(t.Context(), q)
 		require.NoError(t, err)
-		for _, f := range files {
-			t.Log(f.Path, f.Bytes)
+		require.Len(t, list, 4)
+		for _, f := range list {
+			require.Equal(t, base+"."+f.Format, filepath.Base(f.Path))
+			require.NotZero(t, f.Bytes)
 		}
 	}
 }

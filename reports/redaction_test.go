@@ -17,7 +17,7 @@ import (
 	"github.com/meterd/meterd/metering"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files anew") //nolint:gochecknoglobals // a flag
 
 // unpacked has the parts of a workbook as well as its bytes.
 func unpacked(t *testing.T, format string, b []byte) string {
@@ -157,8 +157,10 @@ func TestGolden(t *testing.T) {
 		name string
 		q    Request
 	}{
-		{"parent", Request{Parent: "acme"}}, {"enterprise", Request{Parent: "acme", Audience: "acme-marketing"}},
-		{"activity", Request{Audience: "acme-franchise"}}, {"overview", Request{Parent: "acme", Redacted: true}},
+		{"parent", Request{Parent: "acme"}},
+		{"enterprise", Request{Parent: "acme", Audience: "acme-marketing"}},
+		{"activity", Request{Audience: "acme-franchise"}},
+		{"overview", Request{Parent: "acme", Redacted: true}},
 	} {
 		got := files(t, w, c.q)
 		for _, format := range []string{FormatCSV, FormatJSON} {
@@ -167,7 +169,7 @@ func TestGolden(t *testing.T) {
 				require.NoError(t, os.MkdirAll("testdata", 0o750))
 				require.NoError(t, os.WriteFile(path, got[format], 0o600))
 			}
-			want, err := os.ReadFile(path)
+			want, err := os.ReadFile(path) //nolint:gosec // of this folder
 			require.NoError(t, err)
 			sameText(t, want, got[format])
 		}

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/meterd/meterd/metering"
@@ -187,7 +188,7 @@ func (r *Reporter) gather(ctx context.Context, parent *metering.Account, s *span
 		}
 	}
 	from, to := s.bounds()
-	return f, r.deps.Ledger.ParentTransfers(ctx, parent.ID, s.booked(), from, to, func(t *ledger.TransferLine) error {
+	return f, r.deps.Ledger.ParentTransfers(ctx, ledger.TransferQuery{Parent: parent.ID, Booked: s.booked(), From: from, To: to}, func(t *ledger.TransferLine) error {
 		f.movements[t.AccountID] = append(f.movements[t.AccountID], *t)
 		return nil
 	})
@@ -203,12 +204,8 @@ func (r *Reporter) incomplete(ctx context.Context, f *facts, page []string, asOf
 	if err != nil {
 		return err
 	}
-	for id, v := range quarantined {
-		f.quarantined[id] = v
-	}
-	for id, v := range waiting {
-		f.waiting[id] = v
-	}
+	maps.Copy(f.quarantined, quarantined)
+	maps.Copy(f.waiting, waiting)
 	return nil
 }
 

@@ -18,16 +18,16 @@ type longTable struct {
 // add a line, by pairs of a column and its value.
 func (t *longTable) add(pairs ...string) {
 	line := make([]string, len(t.header))
-	for i := 0; i < len(pairs); i += 2 {
-		line[slices.Index(t.header, pairs[i])] = pairs[i+1]
+	for pair := range slices.Chunk(pairs, 2) {
+		line[slices.Index(t.header, pair[0])] = pair[1]
 	}
 	t.lines = append(t.lines, line)
 }
 
 // info adds lines of single values.
 func (t *longTable) info(account string, pairs ...string) {
-	for i := 0; i < len(pairs); i += 2 {
-		t.add("section", "info", "account", account, "name", pairs[i], "value", pairs[i+1])
+	for pair := range slices.Chunk(pairs, 2) {
+		t.add("section", "info", "account", account, "name", pair[0], "value", pair[1])
 	}
 }
 
@@ -202,12 +202,15 @@ func (o *ActivityOverview) table() ([]string, [][]string) {
 func (p *ParentStatement) baseName() string {
 	return p.Account + "-" + fileSpan(p.Period) + "-statement"
 }
+
 func (e *EnterpriseStatement) baseName() string {
 	return e.Account + "-" + fileSpan(e.Period) + "-statement"
 }
+
 func (a *ActivityStatement) baseName() string {
 	return a.Account + "-" + fileSpan(a.Period) + "-activity"
 }
+
 func (o *ActivityOverview) baseName() string {
 	return o.Account + "-" + fileSpan(o.Period) + "-activity-overview"
 }

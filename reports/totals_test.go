@@ -3,6 +3,7 @@ package reports
 import (
 	"bytes"
 	"encoding/csv"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -416,7 +417,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		c.change(&q)
 		_, err := w.reporter().Run(t.Context(), q)
 		require.ErrorIs(t, err, c.want, "%+v", q)
-		if c.want == metering.ErrUnknownAccount {
+		if errors.Is(c.want, metering.ErrUnknownAccount) {
 			unknown = append(unknown, err.Error())
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 // economic are the words that a field's or a type's name may not have in a
 // report without money, nor in a JSON key of it.
-var economic = []string{
+var economic = []string{ //nolint:gochecknoglobals // a constant table
 	"micros", "money", "decimal", "currency", "amount", "price", "limit", "balance", "plan", "fee", "rate", "refund", "net", "billed", "billable",
 	"unit", "budget", "wallet", "share", "cost", "credit", "purse", "adjust", "correction", "charge", "epoch", "reason", "parent", "quantity",
 }
@@ -28,7 +28,7 @@ func TestReportsWithoutMoneyHaveNoFieldForIt(t *testing.T) {
 		for _, w := range economic {
 			require.NotContains(t, strings.ToLower(rt.Name()), w, "%s is a %s", path, rt)
 		}
-		switch rt.Kind() {
+		switch rt.Kind() { //nolint:exhaustive // the rest is refused
 		case reflect.Slice, reflect.Array, reflect.Pointer:
 			walk(rt.Elem(), path)
 		case reflect.Struct:
@@ -36,8 +36,7 @@ func TestReportsWithoutMoneyHaveNoFieldForIt(t *testing.T) {
 				return
 			}
 			require.True(t, strings.HasSuffix(rt.PkgPath(), "/reports"), "%s is of another package: %s", path, rt)
-			for i := range rt.NumField() {
-				f := rt.Field(i)
+			for f := range rt.Fields() {
 				name := strings.ToLower(f.Name + " " + f.Tag.Get("json"))
 				for _, w := range economic {
 					require.NotContains(t, name, w, "%s.%s", path, f.Name)

@@ -188,7 +188,7 @@ func (r *Reports) Resend(ctx context.Context, run string) (*reports.RunInfo, err
 	return &info, r.enqueue(ctx, run)
 }
 
-// ErrUnknownRun: no report run has this id.
+// ErrUnknownRun says that no report run has this id.
 var ErrUnknownRun = errors.New("unknown report run")
 
 func (r *Reports) run(ctx context.Context, run string) (*ledger.ReportRun, error) {

@@ -77,16 +77,23 @@ func (l *Ledger) OpeningBalances(ctx context.Context, parent, period string) (ma
 	return out, err
 }
 
-// ParentTransfers calls f for each movement of a parent's and its sub-accounts'
-// purses that is booked in a period ("": any) and within [from, to).
-func (l *Ledger) ParentTransfers(ctx context.Context, parent, booked string, from, to time.Time, f func(*TransferLine) error) error {
-	params := map[string]string{"parent": parent, "booked": booked, "from": strconv.FormatInt(earliest, 10), "to": strconv.FormatInt(latest, 10)}
-	if !from.IsZero() {
-		params["from"] = strconv.FormatInt(ceilMilli(from), 10)
+// TransferQuery selects movements of a parent's and its sub-accounts' purses.
+type TransferQuery struct {
+	Parent   string
+	Booked   string    // "": any period
+	From, To time.Time // of the transfer, [From, To). Zero: unbounded
+}
+
+// ParentTransfers calls f for each movement, by account, oldest first.
+func (l *Ledger) ParentTransfers(ctx context.Context, q TransferQuery, f func(*TransferLine) error) error {
+	from, to := int64(earliest), int64(latest)
+	if !q.From.IsZero() {
+		from = ceilMilli(q.From)
 	}
-	if !to.IsZero() {
-		params["to"] = strconv.FormatInt(ceilMilli(to), 10)
+	if !q.To.IsZero() {
+		to = ceilMilli(q.To)
 	}
+	params := map[string]string{"parent": q.Parent, "booked": q.Booked, "from": strconv.FormatInt(from, 10), "to": strconv.FormatInt(to, 10)}
 	return l.each(ctx, "report_transfers", params, func(r driver.Rows) error {
 		var t TransferLine
 		var amount decimal.Decimal

@@ -14,6 +14,7 @@ const (
 	chartWidth, chartHeight         = 520, 210
 	chartLeft, chartBottom          = 46, 24
 	chartTop, chartRight            = 10, 6
+	labelHalf                       = 26 // of a label's width
 	labelsMax                       = 7
 	gridLines                       = 4
 	columnMax                       = 44
@@ -55,7 +56,11 @@ func columnChart(c Chart) template.HTML {
 		}
 		b.WriteString(`</g>`)
 		if i%every == 0 {
-			fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%d" text-anchor="middle">%s</text>`, x, chartHeight-7, escape(dayLabel(bar.Label)))
+			anchor := "middle"
+			if x > chartWidth-labelHalf {
+				x, anchor = chartWidth-1, "end"
+			}
+			fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%d" text-anchor="%s">%s</text>`, x, chartHeight-7, anchor, escape(dayLabel(bar.Label)))
 		}
 	}
 	b.WriteString(`</svg>`)
