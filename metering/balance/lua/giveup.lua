@@ -10,5 +10,5 @@ local t = redis.call('HMGET', KEYS[2], 'k', 's', 'c', 'at')
 if t[1] ~= 'o' or t[2] ~= ARGV[3] or NOW - tonumber(t[4] or '0') < tonumber(ARGV[4]) then return {'gone'} end
 redis.call('DEL', KEYS[2])
 redis.call('ZREM', TAG .. ':open', ARGV[2])
-redis.call('HINCRBY', KEYS[1], 'openn', '-' .. (t[3] or '0'))
+redis.call('HINCRBY', KEYS[1], 'openn', neg(t[3] or '0'))
 return {'ok'}

@@ -42,7 +42,7 @@ if nrev > 0 then redis.call('HINCRBY', KEYS[1], 'corr', 1) end
 redis.call('HDEL', KEYS[2], 'g', 'r')
 redis.call('HSET', KEYS[2], 'k', 'm', 'o', outcome)
 redis.call('ZREM', TAG .. ':open', ARGV[2])
-redis.call('HINCRBY', KEYS[1], 'openn', '-' .. (t[4] or '0'))
+redis.call('HINCRBY', KEYS[1], 'openn', neg(t[4] or '0'))
 for _, r in ipairs(list) do
   evaluate(r.a, r.p.now, r.p.finish, 'reversal')
   if r.purse ~= '' and r.purse ~= r.a.id then evaluate(account(r.purse), r.p.now, r.p.finish, 'reversal') end
