@@ -36,6 +36,9 @@ type Options struct {
 type Ledger struct {
 	conn     driver.Conn
 	database string
+	// lookups bounds the lookups of identities, which come in hundreds at once:
+	// they wait here, not for a connection, and leave some for the inserts.
+	lookups chan struct{}
 }
 
 var databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
@@ -100,7 +103,7 @@ func Open(o Options) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open clickhouse: %w", err)
 	}
-	return &Ledger{conn: conn, database: o.Database}, nil
+	return &Ledger{conn: conn, database: o.Database, lookups: make(chan struct{}, max(conns/2, 1))}, nil
 }
 
 // Close ends the pool.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -15,8 +16,23 @@ import (
 // address of the request.
 const lookupMax = 1000
 
+// lookup waits for its turn.
+func (l *Ledger) lookup(ctx context.Context) (release func(), err error) {
+	select {
+	case l.lookups <- struct{}{}:
+		return func() { <-l.lookups }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for a lookup's turn: %w", ctx.Err())
+	}
+}
+
 // Lookup returns the content hash of those identities that have a row.
 func (l *Ledger) Lookup(ctx context.Context, ids []metering.Identity) (map[metering.Identity]uint64, error) {
+	release, err := l.lookup(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	found := make(map[metering.Identity]uint64, len(ids))
 	for start := 0; start < len(ids); start += lookupMax {
 		page := ids[start:min(start+lookupMax, len(ids))]
@@ -59,6 +75,11 @@ type Message struct {
 
 // Messages returns those that have a row.
 func (l *Ledger) Messages(ctx context.Context, keys []MessageKey) (map[MessageKey]Message, error) {
+	release, err := l.lookup(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	found := make(map[MessageKey]Message, len(keys))
 	for start := 0; start < len(keys); start += lookupMax {
 		page := keys[start:min(start+lookupMax, len(keys))]
