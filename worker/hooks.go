@@ -224,4 +224,3 @@ func (h *hooks) alertTask(ctx context.Context, id string, payload []byte) error 
 	}
 	return nil
 }
-

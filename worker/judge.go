@@ -90,7 +90,7 @@ func (s *slice) compare(t *task, outcome string, counts *balance.Counts) (open, 
 // judgeStored compares lines with the ledger's rows, once every older charge
 // has settled. left: those that have no row, or that couldn't wait.
 func (e *engine) judgeStored(ctx context.Context, t *task, p int, seq int64, lines []int, counts *balance.Counts) (left, conflicts []int, err error) {
-	ok, err := e.store.WaitSettled(ctx, p, seq-1, judgePatience)
+	ok, err := e.waitSettled(ctx, p, seq-1, judgePatience)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -173,7 +173,7 @@ func (e *engine) judgeAnew(ctx context.Context, t *task, snap *metering.Snapshot
 	for i := range all {
 		all[i] = i
 	}
-	ok, err := e.store.WaitSettled(ctx, p, seq-1, judgePatience)
+	ok, err := e.waitSettled(ctx, p, seq-1, judgePatience)
 	if err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func (e *engine) force(ctx context.Context, t *task, snap *metering.Snapshot, p 
 	if err != nil {
 		return e.stale(p, err)
 	}
-	ok, err := e.store.WaitSettled(ctx, p, now.Seq, judgePatience)
+	ok, err := e.waitSettled(ctx, p, now.Seq, judgePatience)
 	if err != nil {
 		return err
 	}

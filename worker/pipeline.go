@@ -276,7 +276,7 @@ func (e *engine) remedy(ctx context.Context, t *task, s *slice, meta *balance.Me
 
 // settlePatience is how long a handler keeps its slot while older answers are
 // open; then the task goes back, so that nothing blocks.
-const settlePatience = 2 * time.Second
+const settlePatience = time.Second
 
 // lookUp asks the ledger for cold identities, when no older charge is open.
 func (e *engine) lookUp(ctx context.Context, s *slice, meta *balance.Meta, call *balance.Call, cold *balance.ColdError) error {
@@ -284,7 +284,7 @@ func (e *engine) lookUp(ctx context.Context, s *slice, meta *balance.Meta, call 
 	if err != nil {
 		return e.stale(s.p, err)
 	}
-	ok, err := e.store.WaitSettled(ctx, s.p, now.Seq, settlePatience)
+	ok, err := e.waitSettled(ctx, s.p, now.Seq, settlePatience)
 	if err != nil {
 		return err
 	}

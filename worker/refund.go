@@ -137,7 +137,7 @@ func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, 
 		if err != nil {
 			return e.stale(p, err)
 		}
-		ok, err := e.store.WaitSettled(ctx, p, meta.Seq, settlePatience)
+		ok, err := e.waitSettled(ctx, p, meta.Seq, settlePatience)
 		if err != nil {
 			return err
 		}

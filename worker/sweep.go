@@ -42,12 +42,39 @@ func (e *engine) requeue(ctx context.Context, rdb redis.UniversalClient, queues 
 	return nil
 }
 
+//go:embed promote.lua
+var promoteSource string
+
+// waitSettled waits until no answer ≤ upTo is open. Where that doesn't come
+// about, the tasks that hold such answers go to the head of their queues: else
+// they would stand behind all those that wait for them.
+func (e *engine) waitSettled(ctx context.Context, p int, upTo int64, patience time.Duration) (bool, error) {
+	ok, err := e.store.WaitSettled(ctx, p, upTo, patience)
+	if ok || err != nil {
+		return ok, err
+	}
+	open, err := e.store.OpenAnswers(ctx, p, upTo)
+	if err != nil {
+		return false, err
+	}
+	script := redis.NewScript(promoteSource)
+	for _, a := range open {
+		for shard := range e.shards {
+			prefix := "asynq:{" + jobs.IngestQueue(shard) + "}:"
+			if err := script.Run(ctx, e.store.Redis(), []string{prefix + "pending", prefix + "retry", prefix + "t:" + a.Task}, a.Task).Err(); err != nil {
+				return false, fmt.Errorf("promote a task: %w", err)
+			}
+		}
+	}
+	return false, nil
+}
+
 // giveUpAfter: an answer open so long without a task is given up.
 const giveUpAfter = 10 * time.Minute
 
 // giveUp looks for answers that no task will ever settle.
 func (e *engine) giveUp(ctx context.Context, rdb redis.UniversalClient, p int) error {
-	open, err := e.store.OpenAnswers(ctx, p)
+	open, err := e.store.OpenAnswers(ctx, p, 0)
 	if err != nil {
 		return err
 	}

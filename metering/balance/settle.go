@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/meterd/meterd/metering"
 )
@@ -91,13 +94,14 @@ func (s *Store) LowestOpen(ctx context.Context, p int) (int64, error) {
 }
 
 // WaitSettled waits until no answer with a seq ≤ upTo is open, at most for
-// patience. It tells whether that came about.
+// patience. It tells whether that came about. Many may wait at once: they share
+// their looks at Redis.
 func (s *Store) WaitSettled(ctx context.Context, p int, upTo int64, patience time.Duration) (bool, error) {
 	const step = 3 * time.Millisecond
 	timer := time.NewTimer(step)
 	defer timer.Stop()
 	for waited := time.Duration(0); ; waited += step {
-		low, err := s.LowestOpen(ctx, p)
+		low, err := s.looks[p].low(ctx, func(ctx context.Context) (int64, error) { return s.LowestOpen(ctx, p) })
 		if err != nil {
 			return false, err
 		}
@@ -116,15 +120,61 @@ func (s *Store) WaitSettled(ctx context.Context, p int, upTo int64, patience tim
 	}
 }
 
+// look joins those who ask for the same figure at the same time. Who joins gets
+// an answer that was asked for after it joined: an older one may be outdated.
+type look struct {
+	mu   sync.Mutex
+	now  *round // being asked
+	next *round // to be asked when that is done
+}
+
+type round struct {
+	done chan struct{}
+	low  int64
+	err  error
+}
+
+func (l *look) low(ctx context.Context, ask func(context.Context) (int64, error)) (int64, error) {
+	l.mu.Lock()
+	r, leads := l.next, false
+	if r == nil {
+		r, leads = &round{done: make(chan struct{})}, true
+		l.next = r
+	}
+	before := l.now
+	l.mu.Unlock()
+	if leads {
+		if before != nil {
+			<-before.done // one question to Redis: bounded by its timeouts
+		}
+		l.mu.Lock()
+		l.now, l.next = r, nil
+		l.mu.Unlock()
+		r.low, r.err = ask(context.WithoutCancel(ctx)) // others wait for it too
+		close(r.done)
+		return r.low, r.err
+	}
+	select {
+	case <-r.done:
+		return r.low, r.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
 // OpenAnswer is one that waits for its rows.
 type OpenAnswer struct {
 	Task string
 	Seq  int64
 }
 
-// OpenAnswers are all that are open, oldest first.
-func (s *Store) OpenAnswers(ctx context.Context, p int) ([]OpenAnswer, error) {
-	z, err := s.rdb.ZRangeWithScores(ctx, keyOpen(p), 0, -1).Result()
+// OpenAnswers are those that are open up to a seq (0: all), oldest first.
+func (s *Store) OpenAnswers(ctx context.Context, p int, upTo int64) ([]OpenAnswer, error) {
+	most := "+inf"
+	if upTo > 0 {
+		most = strconv.FormatInt(upTo, 10)
+	}
+	z, err := s.rdb.ZRangeByScoreWithScores(ctx, keyOpen(p), &redis.ZRangeBy{Min: "-inf", Max: most}).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read open answers: %w", err)
 	}

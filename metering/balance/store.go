@@ -20,11 +20,12 @@ type Store struct {
 	rdb        redis.UniversalClient
 	partitions int
 	scripts    map[string]*redis.Script
+	looks      []look // per partition
 }
 
 // New returns a Store over n partitions (0: 1).
 func New(rdb redis.UniversalClient, n int) *Store {
-	s := &Store{rdb: rdb, partitions: max(n, 1), scripts: map[string]*redis.Script{}}
+	s := &Store{rdb: rdb, partitions: max(n, 1), scripts: map[string]*redis.Script{}, looks: make([]look, max(n, 1))}
 	lib := source("lib")
 	for _, name := range []string{
 		"adopt", "charge", "close", "confirm", "finish", "giveup", "heal", "install", "manual", "push", "read", "roll", "settle", "transfer",

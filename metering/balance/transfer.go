@@ -23,7 +23,7 @@ type Move struct {
 
 // Moved is what became of it.
 type Moved struct {
-	Applied     bool // false: the reference had been applied before
+	Applied     bool  // false: the reference had been applied before
 	Epoch       int64 // in which it was applied
 	Seq         int64
 	Booked      string

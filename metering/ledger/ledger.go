@@ -28,7 +28,7 @@ type Options struct {
 	Database string
 	// Transport replaces the network, in process. Default nil: dial.
 	Transport http.RoundTripper
-	// Conns bounds the connections. Default 6.
+	// Conns bounds the connections. Default 16.
 	Conns int
 }
 
@@ -73,14 +73,14 @@ func Open(o Options) (*Ledger, error) {
 	}
 	conns := o.Conns
 	if conns == 0 {
-		conns = 6
+		conns = 16
 	}
 	opts := &clickhouse.Options{
 		Protocol: clickhouse.HTTP,
 		Addr:     []string{host},
 		// The database may not exist before Migrate: tables are named in full.
 		Auth:            clickhouse.Auth{Username: user, Password: password, Database: "system"},
-		DialTimeout:     3 * time.Second,
+		DialTimeout:     10 * time.Second, // also the wait for a connection of the pool
 		ReadTimeout:     5 * time.Minute,
 		MaxOpenConns:    conns,
 		MaxIdleConns:    conns,
