@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
@@ -72,48 +73,84 @@ func orEmpty(s []string) []string {
 	return s
 }
 
-// accountView is what a reader is shown of an account. A field that doesn't
-// apply, or isn't for the reader, is absent.
+// accountView is what the operator, a parent, and an enterprise sub-account are
+// shown of an account. A field that doesn't apply, or isn't for the reader, is
+// absent.
 type accountView struct {
-	ID        string    `json:"id"`
-	Parent    string    `json:"parent,omitempty"`
-	Name      string    `json:"name"`
-	Module    string    `json:"module,omitempty"`
-	State     string    `json:"state"`
-	Reasons   *[]string `json:"reasons,omitempty"`
-	Epoch     *int64    `json:"epoch,omitempty"`
-	Period    string    `json:"period,omitempty"`
-	Used      string    `json:"used,omitempty"`
-	Limit     string    `json:"limit,omitempty"`
-	Balance   string    `json:"balance,omitempty"`
-	Budget    string    `json:"budget,omitempty"`
-	Available string    `json:"available,omitempty"`
-	Currency  string    `json:"currency,omitempty"`
-	Channels  []string  `json:"channels,omitempty"`
-	share     int       // of the limit, percent; -1: none
+	ID        string   `json:"id"`
+	Parent    string   `json:"parent,omitempty"`
+	Name      string   `json:"name"`
+	Module    string   `json:"module,omitempty"`
+	State     string   `json:"state"`
+	Reasons   []string `json:"reasons"`
+	Epoch     int64    `json:"epoch"`
+	Period    string   `json:"period,omitempty"`
+	Used      string   `json:"used,omitempty"`
+	Limit     string   `json:"limit,omitempty"`
+	Balance   string   `json:"balance,omitempty"`
+	Budget    string   `json:"budget,omitempty"`
+	Available string   `json:"available,omitempty"`
+	Currency  string   `json:"currency,omitempty"`
+	Channels  []string `json:"channels,omitempty"`
+	share     int      // of the limit, percent; -1: none
 }
 
-// viewOf builds what aud may see. parent is the state of a sub-account's parent.
-func (e *engines) viewOf(aud metering.Audience, a *metering.Account, st, parent *balance.State) accountView {
-	v := accountView{ID: a.ID, Name: a.Name, State: string(metering.StateActive), share: -1}
-	now := e.clock.Now()
+// memberView is all that a reseller sub-account is shown of itself: nothing
+// economic, no reasons, no epoch.
+type memberView struct {
+	ID       string   `json:"id"`
+	Name     string   `json:"name"`
+	State    string   `json:"state"`
+	Channels []string `json:"channels,omitempty"`
+}
+
+// memberOf builds a reseller sub-account's view of itself.
+func memberOf(a *metering.Account, st *balance.State, now time.Time) memberView {
 	own, inherited := st.Flags(now.UnixMilli())
+	return memberView{ID: a.ID, Name: a.Name, State: stateOf(a, own|inherited), Channels: channelsOf(a)}
+}
+
+// stateOf an account for which the flags hold.
+func stateOf(a *metering.Account, flags metering.Flags) string {
 	switch {
 	case a.ClosedAt != nil:
-		v.State = string(metering.StateClosed)
-	case own|inherited != 0:
-		v.State = string(metering.StateSuspended)
+		return string(metering.StateClosed)
+	case flags != 0:
+		return string(metering.StateSuspended)
+	default:
+		return string(metering.StateActive)
 	}
+}
+
+// channelsOf an account now; none: all.
+func channelsOf(a *metering.Account) []string {
 	if n := len(a.Channels); n > 0 {
-		v.Channels = a.Channels[n-1].Channels
+		return a.Channels[n-1].Channels
 	}
+	return nil
+}
+
+// viewOf builds what aud may see: a memberView for a reseller sub-account, an
+// accountView for all others. parent is the state of a sub-account's parent.
+func (e *engines) viewOf(aud metering.Audience, a *metering.Account, st, parent *balance.State) any {
+	now := e.clock.Now()
 	if aud == metering.AudienceReseller {
-		return v
+		return memberOf(a, st, now)
 	}
-	reasons := metering.VisibleReasons(aud, own, inherited)
-	v.Reasons, v.Epoch, v.Module, v.Currency = &reasons, &st.Epoch, string(a.Module), a.Currency
-	v.Parent = a.ParentID
-	v.Period = a.Calendar.Of(now).Name
+	return e.accountOf(aud, a, st, parent)
+}
+
+func (e *engines) accountOf(aud metering.Audience, a *metering.Account, st, parent *balance.State) accountView {
+	now := e.clock.Now()
+	own, inherited := st.Flags(now.UnixMilli())
+	v := accountView{
+		ID: a.ID, Parent: a.ParentID, Name: a.Name, Module: string(a.Module), State: stateOf(a, own|inherited),
+		Reasons: metering.VisibleReasons(aud, own, inherited), Epoch: st.Epoch, Period: a.Calendar.Of(now).Name,
+		Currency: a.Currency, Channels: channelsOf(a), share: -1,
+	}
+	if aud == metering.AudienceEnterprise {
+		v.Parent = "" // a sub-account sees nothing of its parent
+	}
 	v.Used = st.Used[v.Period].Format(a.Currency)
 	money(&v, aud, a, e.snapshots.Current().Accounts[a.Parent()].CreditLimit, st, parent)
 	return v
@@ -183,20 +220,20 @@ func (c *accountsListCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if a.JSON {
-		for _, v := range views {
-			if err := a.printJSON(v); err != nil {
-				return err
-			}
-		}
+	if !a.JSON {
+		a.showAccounts(views)
 		return nil
 	}
-	a.showAccounts(views)
+	for _, v := range views {
+		if err := a.printJSON(v); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // list builds the views of what a reader may see, parents before their subs.
-func (e *engines) list(a *app, as, only string) ([]accountView, error) {
+func (e *engines) list(a *app, as, only string) ([]any, error) {
 	aud, reader, err := e.view(as, "")
 	if err != nil {
 		return nil, err
@@ -214,7 +251,7 @@ func (e *engines) list(a *app, as, only string) ([]accountView, error) {
 		}
 		parents = []string{only}
 	}
-	var out []accountView
+	var out []any
 	for _, parent := range parents {
 		ids := append([]string{parent}, snap.Subs[parent]...)
 		states, err := e.states(a, parent, ids)
@@ -245,20 +282,25 @@ func (e *engines) states(a *app, parent string, ids []string) (map[string]*balan
 	return proj.States, nil
 }
 
-func (a *app) showAccounts(views []accountView) {
+// showAccounts prints views, which are all of one type.
+func (a *app) showAccounts(views []any) {
 	t := a.table("ACCOUNT", "STATE", "REASONS", "USED", "OF LIMIT", "AVAILABLE", "")
-	for _, v := range views {
-		id := v.ID
-		if v.Parent != "" {
-			id = "  " + id
-		}
-		reasons := ""
-		if v.Reasons != nil {
-			reasons = strings.Join(*v.Reasons, ", ")
-		}
-		t.AppendRow([]any{id, v.State, reasons, v.Used, bar(v.share), v.Available, v.Currency})
-	}
 	right(t, 4, 6)
+	for i, v := range views {
+		switch v := v.(type) {
+		case memberView:
+			if i == 0 {
+				t = a.table("ACCOUNT", "STATE", "CHANNELS")
+			}
+			t.AppendRow([]any{v.ID, v.State, strings.Join(v.Channels, ", ")})
+		case accountView:
+			id := v.ID
+			if v.Parent != "" {
+				id = "  " + id
+			}
+			t.AppendRow([]any{id, v.State, strings.Join(v.Reasons, ", "), v.Used, bar(v.share), v.Available, v.Currency})
+		}
+	}
 	a.render(t)
 }
 
@@ -285,32 +327,33 @@ func (c *accountsShowCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	v, err := e.show(a, c.As, c.ID)
+	aud, acct, err := e.view(c.As, c.ID)
 	if err != nil {
 		return err
 	}
+	own, parent, err := e.statesOf(a, acct)
+	if err != nil {
+		return err
+	}
+	v := e.viewOf(aud, acct, own, parent)
 	if a.JSON {
 		return a.printJSON(v)
 	}
-	a.showAccounts([]accountView{*v})
+	a.showAccounts([]any{v})
 	return nil
 }
 
-func (e *engines) show(a *app, as, id string) (*accountView, error) {
-	aud, acct, err := e.view(as, id)
-	if err != nil {
-		return nil, err
-	}
+// statesOf an account and of its parent (a parent's are one).
+func (e *engines) statesOf(a *app, acct *metering.Account) (own, parent *balance.State, err error) {
 	ids := []string{acct.Parent()}
 	if !acct.IsParent() {
 		ids = append(ids, acct.ID)
 	}
 	states, err := e.states(a, acct.Parent(), ids)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	v := e.viewOf(aud, acct, states[acct.ID], states[acct.Parent()])
-	return &v, nil
+	return states[acct.ID], states[acct.Parent()], nil
 }
 
 // accountsCloseCmd closes a sub-account.
@@ -333,16 +376,21 @@ func (c *accountsCloseCmd) Run(a *app) error {
 
 // showState prints what an operation left: id, state, reasons, epoch.
 func (a *app) showState(e *engines, id string) error {
-	v, err := e.show(a, "", id)
+	acct := e.snapshots.Current().Accounts[id]
+	if acct == nil {
+		return metering.ErrUnknownAccount
+	}
+	own, parent, err := e.statesOf(a, acct)
 	if err != nil {
 		return err
 	}
+	v := e.accountOf(metering.AudienceOperator, acct, own, parent)
 	if a.JSON {
 		return a.printJSON(v)
 	}
 	_, _ = fmt.Fprintf(a.out, "%s is %s", v.ID, v.State)
-	if v.Reasons != nil && len(*v.Reasons) > 0 {
-		_, _ = fmt.Fprintf(a.out, " (%s)", strings.Join(*v.Reasons, ", "))
+	if len(v.Reasons) > 0 {
+		_, _ = fmt.Fprintf(a.out, " (%s)", strings.Join(v.Reasons, ", "))
 	}
 	_, _ = fmt.Fprintln(a.out)
 	return nil

@@ -39,8 +39,27 @@ type engines struct {
 	info      embedded.RunInfo
 }
 
-// errAway: an engine can't be reached.
-var errAway = errors.New("can't be reached")
+// awayError: an engine can't be used. It is shown with the reason, and with
+// where its address comes from.
+type awayError struct {
+	engine, flag, address string
+	err                   error
+}
+
+// Error implements error.
+func (e *awayError) Error() string {
+	todo := "see that it runs, and that " + e.flag + " names it (`meterd config`)"
+	if e.refused() {
+		todo = "give both in " + e.flag + ", as scheme://user:password@host:port"
+	}
+	return fmt.Sprintf("%s at %s can't be used: %v: %s", e.engine, e.address, reasonAway(e.err), todo)
+}
+
+// Unwrap gives the cause.
+func (e *awayError) Unwrap() error { return e.err }
+
+// refused tells whether waiting doesn't help.
+func (e *awayError) refused() bool { return errors.Is(reasonAway(e.err), errPassword) }
 
 // logger writes structured lines to the error stream.
 func (a *app) logger(w io.Writer, fallback slog.Level) *slog.Logger {
@@ -77,6 +96,9 @@ func (a *app) addresses() (embedded.RunInfo, error) {
 func openRedis(address, password string, pool int) (redis.UniversalClient, error) {
 	const dial = 3 * time.Second
 	if nodes := strings.Split(address, ","); len(nodes) > 1 {
+		if strings.ContainsAny(address, "/@") {
+			return nil, wrongInput("--redis: the nodes of a cluster are host:port, separated by commas")
+		}
 		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: nodes, Password: password, DialTimeout: dial, PoolSize: pool}), nil
 	}
 	opts := &redis.Options{Addr: address, Password: password}
@@ -122,13 +144,33 @@ func (a *app) openAt(info embedded.RunInfo, o engineOptions, log *slog.Logger, d
 	return e, func() { _, _ = l.Close(), rdb.Close() }, nil
 }
 
+// pingMax is how long an engine may take to say that it is there.
+const pingMax = 5 * time.Second
+
 // ping makes sure that both engines answer.
 func (e *engines) ping(ctx context.Context) error {
-	if err := e.redis.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("redis at %s %w: %w", hideSecret(e.info.Redis), errAway, err)
+	if err := pingRedis(ctx, e.redis, &e.info); err != nil {
+		return err
 	}
+	return e.pingLedger(ctx)
+}
+
+// pingLedger makes sure that ClickHouse answers.
+func (e *engines) pingLedger(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingMax)
+	defer cancel()
 	if err := e.ledger.Ping(ctx); err != nil {
-		return fmt.Errorf("clickhouse at %s %w: %w", hideSecret(e.info.ClickHouse), errAway, err)
+		return &awayError{"clickhouse", "--clickhouse", hideSecret(e.info.ClickHouse), err}
+	}
+	return nil
+}
+
+// pingRedis makes sure that Redis answers.
+func pingRedis(ctx context.Context, rdb redis.UniversalClient, info *embedded.RunInfo) error {
+	ctx, cancel := context.WithTimeout(ctx, pingMax)
+	defer cancel()
+	if err := rdb.Ping(ctx).Err(); err != nil {
+		return &awayError{"redis", "--redis", hideSecret(info.Redis), err}
 	}
 	return nil
 }
@@ -139,12 +181,12 @@ func (a *app) connect() (*engines, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(a.ctx, 10*time.Second)
-	defer cancel()
-	if err := e.ping(ctx); err != nil {
+	if err := e.ping(a.ctx); err != nil {
 		done()
 		return nil, nil, err
 	}
+	ctx, cancel := context.WithTimeout(a.ctx, 30*time.Second)
+	defer cancel()
 	if _, err := e.ledger.Migrate(ctx); err != nil {
 		done()
 		return nil, nil, err

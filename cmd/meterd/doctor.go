@@ -78,7 +78,7 @@ func diagnose(a *app) ([]check, bool) {
 	add := func(name string, err error, detail string) bool {
 		c := check{Name: name, OK: err == nil, Detail: detail}
 		if err != nil {
-			c.Detail, all = err.Error(), false
+			c.Detail, all = reasonAway(err).Error(), false
 		}
 		list = append(list, c)
 		return err == nil
@@ -146,6 +146,9 @@ func (migrateCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
+	if err := e.pingLedger(a.ctx); err != nil {
+		return err
+	}
 	applied, err := e.ledger.Migrate(a.ctx)
 	if err != nil {
 		return err

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +44,9 @@ type enqueued struct {
 	Quarantined *int64   `json:"quarantined,omitempty"`
 	Waiting     *int64   `json:"waiting,omitempty"`
 	Seconds     *float64 `json:"seconds,omitempty"` //nolint:forbidigo // elapsed time
+	// Unknown counts the records that had a field which isn't defined, by its
+	// name: it is kept out.
+	Unknown map[string]int64 `json:"unknown_fields,omitempty"`
 }
 
 // Run implements the command.
@@ -70,8 +75,8 @@ func (c *enqueueCmd) Run(a *app) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	if err := rdb.Ping(a.ctx).Err(); err != nil {
-		return fmt.Errorf("redis at %s %w: %w", hideSecret(info.Redis), errAway, err)
+	if err := pingRedis(a.ctx, rdb, &info); err != nil {
+		return err
 	}
 	run := "run-" + uuid.NewString()
 	client, err := jobs.NewClient(rdb, jobs.ClientOptions{Shards: a.Shards, RecordsMax: c.Batch, Run: run})
@@ -84,7 +89,8 @@ func (c *enqueueCmd) Run(a *app) error {
 	if e := client.Close(); e != nil && err == nil {
 		err = e
 	}
-	out := enqueued{Read: s.read, Enqueued: client.Sent()}
+	out := enqueued{Read: s.read, Enqueued: client.Sent(), Unknown: s.unknown}
+	s.tellUnknown()
 	if err != nil {
 		return fmt.Errorf("%w (%d lines read, %d of them are safe in the queue)", err, s.read, client.Sent())
 	}
@@ -119,6 +125,10 @@ type sending struct {
 	read   int64
 	limit  *rate.Limiter
 	shift  time.Duration
+
+	record       metering.Record
+	unknown      map[string]int64
+	unknownLines int64
 }
 
 func (s *sending) files() error {
@@ -240,6 +250,45 @@ func readLine(br *bufio.Reader) ([]byte, error) {
 	return bytes.TrimRight(line, "\r"), err //nolint:wrapcheck // io.EOF is compared
 }
 
+// unknownMax bounds the names of fields that are counted one by one.
+const unknownMax = 100
+
+// otherFields stands for the names beyond unknownMax.
+const otherFields = "(others)"
+
+// look counts the fields of a line that aren't defined.
+func (s *sending) look(line []byte) {
+	if metering.DecodeRecord(line, &s.record) != nil || len(s.record.Unknown) == 0 {
+		return // a line that isn't a record is quarantined with its reason
+	}
+	if s.unknown == nil {
+		s.unknown = map[string]int64{}
+	}
+	s.unknownLines++
+	for _, name := range s.record.Unknown {
+		if _, known := s.unknown[name]; !known {
+			if len(s.unknown) >= unknownMax {
+				s.unknown[otherFields]++
+				continue
+			}
+			name = strings.Clone(name) // it shares memory with the line
+		}
+		s.unknown[name]++
+	}
+}
+
+// tellUnknown says which fields were kept out.
+func (s *sending) tellUnknown() {
+	if s.unknownLines == 0 {
+		return
+	}
+	names := make([]string, 0, len(s.unknown))
+	for _, name := range slices.Sorted(maps.Keys(s.unknown)) {
+		names = append(names, fmt.Sprintf("%q in %d", name, s.unknown[name]))
+	}
+	_, _ = fmt.Fprintf(s.app.err, "meterd: %d records have fields that aren't defined; these are kept out: %s\n", s.unknownLines, strings.Join(names, ", "))
+}
+
 // measure finds how far times must move.
 func (s *sending) measure(sources []source) error {
 	var newest time.Time
@@ -312,6 +361,7 @@ func (s *sending) send(src source) error {
 			return fmt.Errorf("stopped: %w", err)
 		}
 		s.read++
+		s.look(line)
 		return s.client.Add(s.app.ctx, line)
 	})
 }

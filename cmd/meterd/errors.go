@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
+	"os"
+	"strings"
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
@@ -59,3 +63,45 @@ func isTransferInput(err error) bool {
 	}
 	return false
 }
+
+// explain adds what to do to an error that doesn't say it by itself.
+func explain(err error) string {
+	switch {
+	case errors.Is(err, metering.ErrUnknownAccount):
+		return err.Error() + ": `meterd accounts list` shows those there are"
+	case errors.Is(err, metering.ErrNotVisible):
+		return err.Error() + ": its parent can ask"
+	default:
+		return err.Error()
+	}
+}
+
+// reasonAway is why an engine can't be used, in the words of whoever must
+// mend it: without queries and without addresses that hold a password.
+func reasonAway(err error) error {
+	text := err.Error()
+	for _, s := range []string{"WRONGPASS", "NOAUTH", "AUTHENTICATION_FAILED", "REQUIRED_PASSWORD"} {
+		if strings.Contains(text, s) {
+			return errPassword
+		}
+	}
+	var op *net.OpError
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return errSilent
+	case errors.As(err, &dns):
+		return fmt.Errorf("no such host: %s", dns.Name)
+	case errors.As(err, &op):
+		return op
+	}
+	if i := strings.Index(text, "dial tcp"); i >= 0 { // the text is all that some layers keep
+		return errors.New(text[i:])
+	}
+	return err
+}
+
+var (
+	errPassword = errors.New("it refuses the user or the password")
+	errSilent   = errors.New("no answer in time")
+)

@@ -33,8 +33,8 @@ func (c *gateCmd) Run(a *app) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	if err := rdb.Ping(a.ctx).Err(); err != nil {
-		return fmt.Errorf("redis at %s %w: %w", hideSecret(info.Redis), errAway, err)
+	if err := pingRedis(a.ctx, rdb, &info); err != nil {
+		return err
 	}
 	hide := false
 	if c.As != "" {

@@ -10,9 +10,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/meterd/meterd/internal/config"
 )
@@ -30,15 +32,15 @@ func main() {
 // globals are the flags of every command. Each may also stand in the
 // environment, or in meterd.yaml under its name.
 type globals struct {
-	Config     string        `help:"Configuration file." default:"meterd.yaml" env:"METERD_CONFIG" placeholder:"FILE"`
-	Data       string        `help:"Where the embedded system lives." default:".meterd" env:"METERD_DATA" placeholder:"DIR"`
-	Redis      string        `help:"Redis: host:port, redis://user:password@host:port/0, or a comma-separated list of a cluster's nodes. Empty: the embedded one." env:"METERD_REDIS"`
-	ClickHouse string        `name:"clickhouse" help:"ClickHouse's HTTP interface: http://user:password@host:8123. Empty: the embedded one." env:"METERD_CLICKHOUSE"`
-	Database   string        `help:"ClickHouse database." default:"meterd" env:"METERD_DATABASE"`
-	Partitions int           `help:"Partitions of the projection: 1 on a single Redis, 64 on a cluster. Changing it: drain, then meterd rebuild." default:"1" env:"METERD_PARTITIONS"`
-	Shards     int           `help:"Ingest queues, the same for workers and clients." default:"4" env:"METERD_SHARDS"`
-	LogLevel   string        `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error" env:"METERD_LOG_LEVEL"`
-	JSON       bool          `name:"json" help:"One JSON document, or one object a line where a list may be long."`
+	Config     string `help:"Configuration file." default:"meterd.yaml" env:"METERD_CONFIG" placeholder:"FILE"`
+	Data       string `help:"Where the embedded system lives." default:".meterd" env:"METERD_DATA" placeholder:"DIR"`
+	Redis      string `help:"Redis: host:port, redis://user:password@host:port/0, or a comma-separated list of a cluster's nodes. Empty: the embedded one." env:"METERD_REDIS"`
+	ClickHouse string `name:"clickhouse" help:"ClickHouse's HTTP interface: http://user:password@host:8123. Empty: the embedded one." env:"METERD_CLICKHOUSE"`
+	Database   string `help:"ClickHouse database." default:"meterd" env:"METERD_DATABASE"`
+	Partitions int    `help:"Partitions of the projection: 1 on a single Redis, 64 on a cluster. Changing it: drain, then meterd rebuild." default:"1" env:"METERD_PARTITIONS"`
+	Shards     int    `help:"Ingest queues, the same for workers and clients." default:"4" env:"METERD_SHARDS"`
+	LogLevel   string `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error" env:"METERD_LOG_LEVEL"`
+	JSON       bool   `name:"json" help:"One JSON document, or one object a line where a list may be long."`
 }
 
 // cli is every command.
@@ -85,14 +87,22 @@ func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer
 	defer func() {
 		if v := recover(); v != nil {
 			e, ok := v.(exits)
-			if !ok {
-				panic(v)
+			if code = int(e); !ok { // a bug; the stack is for whoever looks for it
+				code = exitRefused
+				_, _ = fmt.Fprintf(stderr, "meterd: internal error: %v (with METERD_LOG_LEVEL=debug: where)\n", v)
+				if os.Getenv("METERD_LOG_LEVEL") == "debug" {
+					_, _ = stderr.Write(debug.Stack())
+				}
 			}
-			code = int(e)
 		}
 	}()
+	redis.SetLogger(noLog{}) // what it would log comes back as an error
 	var c cli
-	settings := &fileResolver{args: args}
+	settings, err := readSettings(args)
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "meterd:", err)
+		return exitInput
+	}
 	parser, err := kong.New(&c, kong.Name("meterd"), kong.Description("Usage metering for messaging platforms with parent and sub-accounts."),
 		kong.Writers(out, stderr), kong.Exit(func(n int) { panic(exits(n)) }), kong.Resolvers(settings), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
@@ -101,18 +111,24 @@ func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer
 	}
 	parsed, err := parser.Parse(signed(args))
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "meterd: %v\n(meterd --help lists the commands)\n", err)
+		_, _ = fmt.Fprintf(stderr, "meterd: %v\n(meterd --help lists the commands)\n", settings.blame(err, args))
 		return exitInput
 	}
 	a := &app{globals: c.globals, ctx: ctx, in: in, out: out, err: stderr, file: settings.file, parsed: parsed}
 	if err := parsed.Run(a); err != nil {
 		if !errors.Is(err, errFound) {
-			_, _ = fmt.Fprintln(stderr, "meterd:", err)
+			_, _ = fmt.Fprintln(stderr, "meterd:", explain(err))
 		}
 		return exitCode(err)
 	}
 	return 0
 }
+
+// noLog keeps the Redis client's own lines out of the error stream.
+type noLog struct{}
+
+// Printf does nothing.
+func (noLog) Printf(context.Context, string, ...any) {}
 
 // versionCmd prints the version.
 type versionCmd struct{}

@@ -46,8 +46,16 @@ const rejected = "rejected"
 
 func viewOfEntry(aud metering.Audience, en *ledger.Entry) any {
 	if aud == metering.AudienceReseller {
-		return rejectedView{RecordID: en.RecordID, State: rejected}
+		return rejectedOf(en)
 	}
+	return quarantineOf(en)
+}
+
+func rejectedOf(en *ledger.Entry) rejectedView {
+	return rejectedView{RecordID: en.RecordID, State: rejected}
+}
+
+func quarantineOf(en *ledger.Entry) quarantineView {
 	raw := string(en.Raw)
 	if !utf8.Valid(en.Raw) {
 		raw = base64.StdEncoding.EncodeToString(en.Raw)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/meterd/meterd/metering"
@@ -24,9 +26,43 @@ type recordShowCmd struct {
 type recordView struct {
 	Record     map[string]any   `json:"record"`
 	Charge     map[string]any   `json:"charge,omitempty"`
-	Refunds    []map[string]any `json:"refunds,omitempty"`
+	Refunds    []map[string]any `json:"refunds"`
 	Statuses   []map[string]any `json:"statuses"`
-	Quarantine any              `json:"quarantine"`
+	Quarantine *quarantineView  `json:"quarantine"`
+}
+
+// messageView is what a reseller sub-account is shown of its message: what was
+// sent and how its delivery went.
+type messageView struct {
+	Record     *message        `json:"record"`
+	Statuses   []messageStatus `json:"statuses"`
+	Quarantine *rejectedView   `json:"quarantine"`
+}
+
+// message is one without anything that a price could be worked out from.
+type message struct {
+	ID         string `json:"id"`
+	Kind       string `json:"kind"`
+	Channel    string `json:"channel"`
+	Direction  string `json:"direction"`
+	Status     string `json:"status"`
+	To         string `json:"to"`
+	From       string `json:"from"`
+	Country    string `json:"country"`
+	OccurredAt string `json:"occurred_at"`
+}
+
+// messageStatus is one that it reached.
+type messageStatus struct {
+	Status     string `json:"status"`
+	OccurredAt string `json:"occurred_at"`
+}
+
+// found collects what is known of a message, in the form for its reader.
+type found interface {
+	add(r *ledger.StoredRow)
+	refused(en *ledger.Entry)
+	known() bool
 }
 
 // Run implements the command.
@@ -40,46 +76,51 @@ func (c *recordShowCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	v := recordView{Statuses: []map[string]any{}}
-	if aud != metering.AudienceReseller {
-		v.Refunds = []map[string]any{}
+	var v found = &recordView{Statuses: []map[string]any{}, Refunds: []map[string]any{}}
+	if aud == metering.AudienceReseller {
+		v = &messageView{Statuses: []messageStatus{}}
 	}
-	found := false
 	if err := e.ledger.RecordRows(a.ctx, acct.ID, c.ID, func(r *ledger.StoredRow) error {
-		found = true
-		v.add(aud, r)
+		v.add(r)
 		return nil
 	}); err != nil {
 		return err
 	}
 	if err := e.ledger.Quarantined(a.ctx, ledger.QuarantineFilter{Accounts: []string{acct.ID}, RecordID: c.ID}, func(en *ledger.Entry) error {
-		if aud == metering.AudienceReseller && en.State != ledger.QuarantineOpen {
-			return nil
-		}
-		found = true
-		v.Quarantine = viewOfEntry(aud, en)
+		v.refused(en)
 		return nil
 	}); err != nil {
 		return err
 	}
-	if !found {
-		return wrongInput("unknown message %s of this account", c.ID)
+	if !v.known() {
+		return wrongInput("unknown message %q of this account", c.ID)
 	}
-	return a.showRecord(&v)
-}
-
-func (a *app) showRecord(v *recordView) error {
 	if a.JSON {
 		return a.printJSON(v)
 	}
+	switch v := v.(type) {
+	case *recordView:
+		a.showRecord(v)
+	case *messageView:
+		a.showMessage(v)
+	}
+	return nil
+}
+
+func (a *app) showRecord(v *recordView) {
 	t := a.table("FIELD", "VALUE")
 	section := func(name string, m map[string]any) {
 		for _, k := range []string{
 			"id", "kind", "channel", "direction", "status", "error_code", "to", "from", "country", "network", "category", "units", "unit", "occurred_at",
-			"amount", "fee", "billed_units", "currency", "plan", "plan_version", "rule", "purse", "period", "booked", "stored_at", "tags",
+			"amount", "fee", "billed_units", "currency", "plan", "plan_version", "rule", "purse", "period", "booked", "stored_at",
 		} {
 			if x, ok := m[k]; ok && x != "" {
 				t.AppendRow([]any{name + " " + k, x})
+			}
+		}
+		if tags, ok := m["tags"].(map[string]string); ok {
+			for _, k := range slices.Sorted(maps.Keys(tags)) {
+				t.AppendRow([]any{name + " tag " + k, tags[k]})
 			}
 		}
 		t.AppendSeparator()
@@ -92,32 +133,63 @@ func (a *app) showRecord(v *recordView) error {
 	for _, s := range v.Statuses {
 		section("status", s)
 	}
-	a.render(t)
-	if q, ok := v.Quarantine.(quarantineView); ok {
+	if t.Length() > 0 {
+		a.render(t)
+	}
+	if q := v.Quarantine; q != nil {
 		_, _ = fmt.Fprintf(a.out, "quarantined: %s (%s)\n%s\n", q.Reason, q.State, q.Detail)
 	}
-	return nil
 }
 
-// add puts a row where it belongs. What a reseller sub-account sees is built
-// apart: nothing economic gets into it.
-func (v *recordView) add(aud metering.Audience, r *ledger.StoredRow) {
+func (a *app) showMessage(v *messageView) {
+	t := a.table("FIELD", "VALUE")
+	row := func(name, value string) {
+		if value != "" {
+			t.AppendRow([]any{name, value})
+		}
+	}
+	if m := v.Record; m != nil {
+		row("record id", m.ID)
+		row("record channel", m.Channel)
+		row("record direction", m.Direction)
+		row("record status", m.Status)
+		row("record to", m.To)
+		row("record from", m.From)
+		row("record country", m.Country)
+		row("record occurred_at", m.OccurredAt)
+	}
+	for _, s := range v.Statuses {
+		row("status status", s.Status)
+		row("status occurred_at", s.OccurredAt)
+	}
+	if t.Length() > 0 {
+		a.render(t)
+	}
+	if v.Quarantine != nil {
+		_, _ = fmt.Fprintln(a.out, v.Quarantine.State)
+	}
+}
+
+// known tells whether there is anything.
+func (v *recordView) known() bool {
+	return v.Record != nil || len(v.Refunds)+len(v.Statuses) > 0 || v.Quarantine != nil
+}
+
+// refused notes an entry.
+func (v *recordView) refused(en *ledger.Entry) {
+	q := quarantineOf(en)
+	v.Quarantine = &q
+}
+
+// add puts a row where it belongs.
+func (v *recordView) add(r *ledger.StoredRow) {
 	at := r.OccurredAt.UTC().Format(time.RFC3339Nano)
-	reseller := aud == metering.AudienceReseller
 	switch metering.Kind(r.Kind) {
 	case metering.KindUsage:
 		v.Record = map[string]any{
 			"id": r.ID, "kind": r.Kind, "channel": r.Channel, "direction": r.Direction, "status": r.Status, "to": r.To, "from": r.From,
-			"country": r.Country, "occurred_at": at,
-		}
-		if reseller {
-			v.Record["status"] = metering.ActivityStatus(r.Status)
-			return
-		}
-		for k, x := range map[string]any{
-			"error_code": r.ErrorCode, "network": r.Network, "category": r.Category, "units": r.Units, "unit": r.Unit, "tags": r.Tags,
-		} {
-			v.Record[k] = x
+			"country": r.Country, "occurred_at": at, "error_code": r.ErrorCode, "network": r.Network, "category": r.Category,
+			"units": r.Units, "unit": r.Unit, "tags": r.Tags,
 		}
 		v.Charge = map[string]any{
 			"amount": r.Amount.Format(r.Currency), "fee": r.Fee.Format(r.Currency), "billed_units": r.Billed, "currency": r.Currency,
@@ -125,17 +197,39 @@ func (v *recordView) add(aud metering.Audience, r *ledger.StoredRow) {
 			"stored_at": r.StoredAt.UTC().Format(time.RFC3339Nano),
 		}
 	case metering.KindRefund, metering.KindAdjustment:
-		if !reseller {
-			v.Refunds = append(v.Refunds, map[string]any{
-				"id": r.SourceID, "kind": r.Kind, "amount": r.Amount.Format(r.Currency), "currency": r.Currency, "purse": r.Purse,
-				"period": r.Period, "booked": r.Booked, "occurred_at": at,
-			})
+		v.Refunds = append(v.Refunds, map[string]any{
+			"id": r.SourceID, "kind": r.Kind, "amount": r.Amount.Format(r.Currency), "currency": r.Currency, "purse": r.Purse,
+			"period": r.Period, "booked": r.Booked, "occurred_at": at,
+		})
+	case metering.KindStatus:
+		v.Statuses = append(v.Statuses, map[string]any{"id": r.ID, "status": r.Status, "error_code": r.ErrorCode, "occurred_at": at})
+	}
+}
+
+// known tells whether there is anything.
+func (v *messageView) known() bool {
+	return v.Record != nil || len(v.Statuses) > 0 || v.Quarantine != nil
+}
+
+// refused notes that an entry is open, not why.
+func (v *messageView) refused(en *ledger.Entry) {
+	if en.State == ledger.QuarantineOpen {
+		q := rejectedOf(en)
+		v.Quarantine = &q
+	}
+}
+
+// add takes a message and its statuses; refunds and adjustments are money.
+func (v *messageView) add(r *ledger.StoredRow) {
+	at := r.OccurredAt.UTC().Format(time.RFC3339Nano)
+	switch metering.Kind(r.Kind) {
+	case metering.KindUsage:
+		v.Record = &message{
+			ID: r.ID, Kind: r.Kind, Channel: r.Channel, Direction: r.Direction, Status: metering.ActivityStatus(r.Status),
+			To: r.To, From: r.From, Country: r.Country, OccurredAt: at,
 		}
 	case metering.KindStatus:
-		s := map[string]any{"id": r.ID, "status": r.Status, "error_code": r.ErrorCode, "occurred_at": at}
-		if reseller {
-			s = map[string]any{"status": metering.ActivityStatus(r.Status), "occurred_at": at}
-		}
-		v.Statuses = append(v.Statuses, s)
+		v.Statuses = append(v.Statuses, messageStatus{Status: metering.ActivityStatus(r.Status), OccurredAt: at})
+	case metering.KindRefund, metering.KindAdjustment:
 	}
 }

@@ -274,4 +274,3 @@ func (c *reportResendCmd) Run(a *app) error {
 	_, _ = fmt.Fprintln(a.out, info.Run, "is", info.State)
 	return nil
 }
-

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 
@@ -13,45 +15,60 @@ import (
 
 // fileResolver gives flags the values of meterd.yaml, below the environment.
 type fileResolver struct {
-	args []string
 	file *config.File
 }
 
-// Validate implements kong.Resolver: it reads the file, whose keys are flags.
-func (r *fileResolver) Validate(app *kong.Application) error {
+// readSettings reads the configuration file: before the flags are parsed, for
+// their values are taken from it.
+func readSettings(args []string) (*fileResolver, error) {
 	path, asked := "meterd.yaml", false
 	if v := os.Getenv("METERD_CONFIG"); v != "" {
 		path, asked = v, true
 	}
-	for i, arg := range r.args {
+	for i, arg := range args {
 		if v, ok := strings.CutPrefix(arg, "--config="); ok {
 			path, asked = v, true
-		} else if arg == "--config" && i+1 < len(r.args) {
-			path, asked = r.args[i+1], true
+		} else if arg == "--config" && i+1 < len(args) {
+			path, asked = args[i+1], true
 		}
 	}
-	var err error
-	if r.file, err = config.Read(path, asked); err != nil {
-		return err
+	file, err := config.Read(path, asked)
+	if err != nil {
+		return nil, err
 	}
+	return &fileResolver{file: file}, nil
+}
+
+// Validate implements kong.Resolver: the file's keys are flags.
+func (r *fileResolver) Validate(app *kong.Application) error {
 	known := map[string]bool{}
-	for _, f := range app.AllFlags(false) {
-		for _, flag := range f {
-			known[flag.Name] = true
-		}
-	}
 	_ = kong.Visit(app, func(n kong.Visitable, next kong.Next) error {
 		if flag, ok := n.(*kong.Flag); ok {
 			known[flag.Name] = true
 		}
 		return next(nil)
 	})
-	for key := range r.file.Values {
-		if !known[strings.ReplaceAll(key, "_", "-")] {
-			return fmt.Errorf("%s: unknown key %q: `meterd config` lists what there is", path, key)
+	for _, key := range slices.Sorted(maps.Keys(r.file.Values)) {
+		if !known[flagName(key)] {
+			return fmt.Errorf("%s: unknown key %q: `meterd config` lists what there is", r.file.Path, key) //nolint:err113 // shown to whoever wrote the file
 		}
 	}
 	return nil
+}
+
+// flagName of a key: both log_level and log-level are --log-level.
+func flagName(key string) string { return strings.ReplaceAll(key, "_", "-") }
+
+// blame names the file in an error about a value that came from it.
+func (r *fileResolver) blame(err error, args []string) error {
+	for key := range r.file.Values {
+		flag := "--" + flagName(key)
+		given := slices.ContainsFunc(args, func(a string) bool { return a == flag || strings.HasPrefix(a, flag+"=") })
+		if rest, ok := strings.CutPrefix(err.Error(), flag); ok && !given && (rest == "" || strings.ContainsAny(rest[:1], ":=, ")) {
+			return fmt.Errorf("%s: %s: %w", r.file.Path, key, err)
+		}
+	}
+	return err
 }
 
 // Resolve implements kong.Resolver.
@@ -60,7 +77,20 @@ func (r *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (
 	if !ok || fromEnv(flag) {
 		return nil, nil //nolint:nilnil // kong's way to say: not here
 	}
-	return fmt.Sprint(v), nil
+	return textOf(v), nil
+}
+
+// textOf a value of the file, as it would be typed.
+func textOf(v any) string {
+	list, ok := v.([]any)
+	if !ok {
+		return fmt.Sprint(v)
+	}
+	parts := make([]string, len(list))
+	for i, x := range list {
+		parts[i] = fmt.Sprint(x)
+	}
+	return strings.Join(parts, ",")
 }
 
 func (r *fileResolver) value(name string) (any, bool) {
@@ -137,7 +167,7 @@ func settingsOf(a *app) []setting {
 		case fromEnv(f):
 			s.Source, s.Value = "environment", os.Getenv(f.Envs[0])
 		case inFile:
-			s.Source, s.Value = a.file.Path, fmt.Sprint(v)
+			s.Source, s.Value = a.file.Path, textOf(v)
 		case s.Value == "" || f.Target.IsZero():
 			s.Value = f.Default
 		}
@@ -158,19 +188,23 @@ func settingsOf(a *app) []setting {
 	return out
 }
 
-// hideSecret hides the password of an address.
+// hideSecret hides the password of an address, and what follows a "?".
 func hideSecret(v string) string {
-	scheme, rest, ok := strings.Cut(v, "://")
-	if !ok {
-		return v
+	prefix := ""
+	rest := v
+	if scheme, r, ok := strings.Cut(v, "://"); ok {
+		prefix, rest = scheme+"://", r
 	}
-	at := strings.LastIndex(rest, "@")
-	if at < 0 {
-		return v
+	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		user, _, has := strings.Cut(rest[:at], ":")
+		if has {
+			rest = user + ":" + config.Secret("x").String() + rest[at:]
+		}
 	}
-	user, _, has := strings.Cut(rest[:at], ":")
-	if !has {
-		return v
+	if prefix != "" {
+		if before, _, ok := strings.Cut(rest, "?"); ok {
+			rest = before + "?" + config.Secret("x").String()
+		}
 	}
-	return scheme + "://" + user + ":" + config.Secret("x").String() + rest[at:]
+	return prefix + rest
 }

@@ -97,13 +97,21 @@ func (w *workerCmd) Run(a *app) error {
 	})
 }
 
-// waitFor the engines: a worker that starts beside them is patient.
+// waitFor the engines: a worker that starts beside them is patient, but not
+// with a password that they refuse.
 func waitFor(ctx context.Context, e *engines) error {
 	const patience = 60
 	var err error
-	for range patience {
+	for i := range patience {
 		if err = e.ping(ctx); err == nil {
 			return nil
+		}
+		var away *awayError
+		if errors.As(err, &away) && away.refused() {
+			return err
+		}
+		if i == 0 {
+			e.log.WarnContext(ctx, "waiting for the engines", slog.Any("error", err))
 		}
 		select {
 		case <-time.After(time.Second):

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,39 +37,36 @@ func (c *usageCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	header := make([]any, 0, len(q.By)+7)
+	names := figures
+	if aud == metering.AudienceReseller {
+		names = figures[:1]
+	}
+	header := make([]any, 0, len(q.By)+len(names))
 	for _, d := range q.By {
 		header = append(header, strings.ToUpper(string(d)))
 	}
-	figures := []string{"records", "units", "billed_units", "amount", "refunds", "net", "currency"}
-	if aud == metering.AudienceReseller {
-		figures = figures[:1]
-	}
-	for _, f := range figures {
-		header = append(header, strings.ToUpper(strings.ReplaceAll(f, "_", " ")))
-	}
-	t := a.table(header...)
 	var cols []int
-	for i := range figures {
+	for i, f := range names {
+		header = append(header, strings.ToUpper(strings.ReplaceAll(f, "_", " ")))
 		cols = append(cols, len(q.By)+1+i)
 	}
+	t := a.table(header...)
 	right(t, cols...)
-	show := func(u *ledger.UsageLine) error {
-		values := figuresOf(u, aud)
+	show := func(keys []string, values []any) error {
 		if a.JSON {
-			return a.usageJSON(q.By, u.Keys, figures, values)
+			return a.usageJSON(q.By, keys, names, values)
 		}
 		row := make([]any, 0, len(header))
-		for _, k := range u.Keys {
+		for _, k := range keys {
 			row = append(row, k)
 		}
 		t.AppendRow(append(row, values...))
 		return nil
 	}
 	if aud == metering.AudienceReseller {
-		err = e.activity(a, q, show)
+		err = e.activity(a, q, func(r activityRow) error { return show(r.Keys, []any{r.Records}) })
 	} else {
-		err = e.ledger.Usage(a.ctx, *q, show)
+		err = e.ledger.Usage(a.ctx, *q, func(u *ledger.UsageLine) error { return show(u.Keys, figuresOf(u)) })
 	}
 	if err == nil && !a.JSON {
 		a.render(t)
@@ -76,11 +74,16 @@ func (c *usageCmd) Run(a *app) error {
 	return err
 }
 
+// activityRow is a line of usage for a reseller sub-account.
+type activityRow struct {
+	Keys    []string
+	Records uint64
+}
+
 // activity is usage for a reseller sub-account: statuses as it may see them,
 // groups that became the same joined.
-func (e *engines) activity(a *app, q *ledger.UsageQuery, show func(*ledger.UsageLine) error) error {
-	var order []string
-	joined := map[string]*ledger.UsageLine{}
+func (e *engines) activity(a *app, q *ledger.UsageQuery, show func(activityRow) error) error {
+	joined := map[string]activityRow{}
 	err := e.ledger.Usage(a.ctx, *q, func(u *ledger.UsageLine) error {
 		for i, d := range q.By {
 			if d == "status" {
@@ -88,19 +91,13 @@ func (e *engines) activity(a *app, q *ledger.UsageQuery, show func(*ledger.Usage
 			}
 		}
 		key := strings.Join(u.Keys, "\x00")
-		if g := joined[key]; g != nil {
-			g.Records += u.Records
-			return nil
-		}
-		order = append(order, key)
-		joined[key] = &ledger.UsageLine{Keys: u.Keys, Records: u.Records}
+		joined[key] = activityRow{Keys: u.Keys, Records: joined[key].Records + u.Records}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	slices.Sort(order)
-	for _, key := range order {
+	for _, key := range slices.Sorted(maps.Keys(joined)) {
 		if joined[key].Records == 0 {
 			continue // a group of refunds alone
 		}
@@ -111,11 +108,10 @@ func (e *engines) activity(a *app, q *ledger.UsageQuery, show func(*ledger.Usage
 	return nil
 }
 
-// figuresOf a line, as strings; records is a number.
-func figuresOf(u *ledger.UsageLine, aud metering.Audience) []any {
-	if aud == metering.AudienceReseller {
-		return []any{u.Records}
-	}
+// figures of a line, in their order; decimals as strings.
+var figures = []string{"records", "units", "billed_units", "amount", "refunds", "net", "currency"} //nolint:gochecknoglobals // constant
+
+func figuresOf(u *ledger.UsageLine) []any {
 	return []any{
 		u.Records, u.Units.String(), u.BilledUnits.String(), u.Amount.Format(u.Currency), u.Refunds.Format(u.Currency),
 		u.Net().Format(u.Currency), u.Currency,

@@ -35,7 +35,9 @@ type (
 )
 
 // Run implements the command.
-func (c *walletTopupCmd) Run(a *app) error { return a.transfer(metering.TransferTopup, &c.transferArgs, "") }
+func (c *walletTopupCmd) Run(a *app) error {
+	return a.transfer(metering.TransferTopup, &c.transferArgs, "")
+}
 
 // Run implements the command.
 func (c *walletAllocateCmd) Run(a *app) error {
@@ -86,8 +88,18 @@ func signed(args []string) []string {
 	return out
 }
 
+// unsigned undoes signed.
+func unsigned(arg string) string {
+	if rest, ok := strings.CutPrefix(arg, minus); ok {
+		return "-" + rest
+	}
+	return arg
+}
+
 func (a *app) transfer(kind metering.TransferKind, args *transferArgs, reason string) error {
-	amount, err := metering.ParseMicros(strings.Replace(args.Amount, minus, "-", 1))
+	args.Account, args.Amount, args.Ref = unsigned(args.Account), unsigned(args.Amount), unsigned(args.Ref)
+	reason = unsigned(reason)
+	amount, err := metering.ParseMicros(args.Amount)
 	if err != nil {
 		return wrongInput("amount: %w", err)
 	}

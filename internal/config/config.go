@@ -5,6 +5,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 
 	"github.com/goccy/go-yaml"
@@ -36,22 +37,61 @@ func Read(path string, asked bool) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
+	// Errors say where, but don't quote the file: it may hold passwords.
 	if _, err := parser.ParseBytes(b, 0); err != nil {
-		return nil, fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true))
+		return nil, fmt.Errorf("%s: not valid YAML: %s", path, yaml.FormatError(err, false, false))
 	}
 	if err := yaml.Unmarshal(b, &f.Values); err != nil {
-		return nil, fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true))
+		return nil, fmt.Errorf("%s: give one `name: value` a line: %s", path, yaml.FormatError(err, false, false))
 	}
-	var h struct {
-		Hooks []Hook `yaml:"hooks"`
+	if f.Hooks, err = hooksOf(f.Values["hooks"]); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := yaml.Unmarshal(b, &h); err != nil {
-		return nil, fmt.Errorf("%s: hooks: %s", path, yaml.FormatError(err, false, true))
-	}
-	f.Hooks = h.Hooks
 	delete(f.Values, "hooks")
 	return f, nil
 }
+
+// hooksOf reads the operator's hooks, strictly: a hook that is written wrong
+// would never be called.
+func hooksOf(v any) ([]Hook, error) {
+	list, ok := v.([]any)
+	if v != nil && !ok {
+		return nil, fmt.Errorf("hooks: %w: give a list of url, secret_env and events", ErrHook)
+	}
+	hooks := make([]Hook, len(list))
+	for i, x := range list {
+		b, err := yaml.Marshal(x)
+		if err == nil {
+			err = yaml.UnmarshalWithOptions(b, &hooks[i], yaml.Strict())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("hooks[%d]: %w: give url, secret_env and events, and nothing else", i, ErrHook)
+		}
+		if err := hooks[i].validate(); err != nil {
+			return nil, fmt.Errorf("hooks[%d].%w", i, err)
+		}
+	}
+	return hooks, nil
+}
+
+func (h *Hook) validate() error {
+	u, err := url.Parse(h.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return fmt.Errorf("url: %w: give an http or https address with a host and without a user", ErrHook)
+	}
+	if h.SecretEnv == "" {
+		return fmt.Errorf("secret_env: %w: give the name of the environment variable that holds the secret", ErrHook)
+	}
+	for _, event := range h.Events {
+		if event != "suspend" && event != "resume" && event != "alert" {
+			return fmt.Errorf("events: %w: give suspend, resume or alert, not %q", ErrHook, event)
+		}
+	}
+	return nil
+}
+
+// ErrHook: a hook that can't be called.
+var ErrHook = errors.New("not a hook")
 
 // Secret is a value that is never shown.
 type Secret string
@@ -73,5 +113,5 @@ func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + s.String() +
 // MarshalText hides it.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// LogValue hides it.
+// GoString hides it.
 func (s Secret) GoString() string { return s.String() }
