@@ -196,6 +196,8 @@ func (c cli) try(ctx context.Context, tb testing.TB, args ...string) result {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
+	case ctx.Err() != nil:
+		r.code = -1 // killed, as asked
 	case errors.As(err, &exit):
 		r.code = exit.ExitCode()
 	default:

@@ -56,6 +56,7 @@ type Call struct {
 type group struct {
 	account, parent, purse, period string
 	sum                            int64
+	over                           bool // the sum left 64 bits
 }
 
 // Reply of a charge: what the answer under the task's id says.
@@ -113,7 +114,7 @@ func NewCall(task string, lines int, items []Item, months map[string]Months, met
 			last, lastIndex = key, g
 		}
 		it.Group = lastIndex
-		c.groups[lastIndex].sum += int64(it.Amount)
+		c.groups[lastIndex].add(int64(it.Amount))
 	}
 	buckets := uint64(meta.Buckets)
 	slices.SortFunc(items, func(a, b Item) int {
@@ -127,6 +128,30 @@ func NewCall(task string, lines int, items []Item, months map[string]Months, met
 		return a.Line - b.Line
 	})
 	return c
+}
+
+// add an amount; a sum that leaves 64 bits is noted and refused by Charge.
+func (g *group) add(amount int64) {
+	sum := g.sum + amount
+	if (sum > g.sum) != (amount > 0) && amount != 0 {
+		g.over = true
+		return
+	}
+	g.sum = sum
+}
+
+// overflow names the groups whose sum left 64 bits.
+func (c *Call) overflow() error {
+	e := &OverflowError{}
+	for i := range c.groups {
+		if c.groups[i].over {
+			e.Groups = append(e.Groups, i)
+		}
+	}
+	if len(e.Groups) == 0 {
+		return nil
+	}
+	return e
 }
 
 // identityHash is the keyed hash that the dedup sets hold.
@@ -144,6 +169,9 @@ func identityHash(m *Meta, id metering.Identity) uint64 {
 // *ColdError, *OverflowError, ErrCatalog, ErrFull, ErrStale, ErrAgain,
 // ErrRestart.
 func (s *Store) Charge(ctx context.Context, p int, catalog int64, c *Call) (*Reply, error) {
+	if err := c.overflow(); err != nil {
+		return nil, err
+	}
 	args, err := c.args(catalog)
 	if err != nil {
 		return nil, err

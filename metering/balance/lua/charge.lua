@@ -122,13 +122,19 @@ for i = 1, total do
     gr.some = true
   end
 end
-local over = {'overflow'}
+-- how far a field may go: what it holds and the sums of all its groups, each
+-- taken as it comes; HINCRBY must not refuse one halfway
+local over, reach = {'overflow'}, {}
+local function far(key, have, sum)
+  reach[key] = (reach[key] or math.abs(tonumber(have))) + math.abs(sum)
+  return reach[key] > RANGE
+end
 for i, g in ipairs(grp) do
   local sum = tonumber(g.sum)
-  local far = math.max(math.abs(tonumber(usage(g.a, g.period)) + sum), math.abs(tonumber(usage(g.p.a, g.period)) + sum))
-  if g.purse then far = math.max(far, math.abs(tonumber(g.purse.bal) - sum)) end
-  -- other groups of this call may add to the same account: half the range is left for them
-  if far > RANGE / 2 then over[#over + 1] = i end
+  local o = far(g.a.id .. ' ' .. g.period, usage(g.a, g.period), sum)
+  if g.a ~= g.p.a then o = far(g.p.a.id .. ' ' .. g.period, usage(g.p.a, g.period), sum) or o end
+  if g.purse then o = far(g.purse.id, g.purse.bal, sum) or o end
+  if o then over[#over + 1] = i end
 end
 if #over > 1 then return over end
 

@@ -1,0 +1,75 @@
+package balance
+
+import (
+	"encoding/hex"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/testengine"
+	"github.com/meterd/meterd/metering"
+)
+
+func TestMain(m *testing.M) { testengine.Main(m) }
+
+// tb is what both a test and a random check offer.
+type tb interface {
+	require.TestingT
+	Helper()
+}
+
+// partition is a fresh projection on a Redis of the test's own.
+type partition struct {
+	*Store
+
+	rdb   *redis.Client
+	meta  *Meta
+	start time.Time // by Redis's clock
+}
+
+// fresh empties Redis and installs a projection, epoch 1.
+func fresh(t *testing.T, r tb, rdb *redis.Client) *partition {
+	t.Helper()
+	ctx := t.Context()
+	require.NoError(r, rdb.FlushAll(ctx).Err())
+	s := New(rdb, 1)
+	ok, err := s.Lease(ctx, 0, "rebuild", "token", time.Minute)
+	require.NoError(r, err)
+	require.True(r, ok)
+	require.NoError(r, s.Install(ctx, 0, NewProjection{
+		Token: "token", Epoch: 1, Catalog: 1, Window: 24 * time.Hour, Buckets: 4, Key: hex.EncodeToString(make([]byte, 16)),
+	}))
+	meta, err := s.Meta(ctx, 0)
+	require.NoError(r, err)
+	now, err := rdb.Time(ctx).Result()
+	require.NoError(r, err)
+	return &partition{Store: s, rdb: rdb, meta: meta, start: now}
+}
+
+// monthName of the made-up months that a test walks through.
+func monthName(i int) string { return fmt.Sprintf("20%02d-%02d", 30+i/12, 1+i%12) }
+
+// months around the i-th, which Redis's clock is made to be in.
+func (p *partition) months(i int) Months {
+	edge := func(n int) time.Time { return p.start.Add(time.Duration(2*n-1) * time.Hour) }
+	var m Months
+	for k := range m {
+		m[k] = metering.Period{Name: monthName(i + k - 1), Start: edge(k - 1), End: edge(k)}
+	}
+	return m
+}
+
+// item of a call; a cold one occurred before the window.
+func (p *partition) item(id, account string, amount metering.Micros, cold bool) Item {
+	at := p.start
+	if cold {
+		at = at.Add(-48 * time.Hour)
+	}
+	return Item{
+		Identity: metering.Identity{AccountID: account, Kind: metering.KindUsage, ID: id}, Account: account,
+		Amount: amount, OccurredAt: at.UnixMilli(),
+	}
+}
