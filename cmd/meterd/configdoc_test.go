@@ -31,7 +31,7 @@ func TestConfigurationDoc(t *testing.T) {
 	require.True(t, ok, "%s: the line %q is missing", configDoc, markerEnd)
 	want := before + markerBegin + "\n" + settingsTable(model(t)) + markerEnd + after
 	if *update {
-		require.NoError(t, os.WriteFile(configDoc, []byte(want), 0o600))
+		require.NoError(t, os.WriteFile(configDoc, []byte(want), 0o600)) //nolint:gosec // a file of this repository
 		return
 	}
 	require.Equal(t, want, string(b), "%s is out of date: go test ./cmd/meterd -run TestConfigurationDoc -update", configDoc)
