@@ -22,6 +22,7 @@ const (
 // Queues that aren't sharded.
 const (
 	QueueSuspensions = "suspensions"
+	QueueRefunds     = "refunds" // refunds wait for their messages; they mustn't keep ingest's slots
 	QueueReports     = "reports"
 )
 
@@ -32,6 +33,15 @@ const IngestShards = 4
 
 // IngestQueue is the name of an ingest queue.
 func IngestQueue(shard int) string { return "ingest-" + strconv.Itoa(shard) }
+
+// IngestQueues are the names of all ingest queues.
+func IngestQueues(shards int) []string {
+	out := make([]string, shards)
+	for i := range out {
+		out[i] = IngestQueue(i)
+	}
+	return out
+}
 
 // ShardOf spreads tasks by their id, so that a follow-up has a fixed place.
 func ShardOf(task string, shards int) int {

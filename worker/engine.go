@@ -34,8 +34,10 @@ type engine struct {
 	shards    int
 	crash     func(point string) // nil but in crash tests
 
-	mu    sync.Mutex
-	metas map[int]*balance.Meta
+	mu         sync.Mutex
+	metas      map[int]*balance.Meta
+	writes     map[string]*writing // no more than open answers
+	background sync.WaitGroup      // of the writes
 }
 
 // meta of a partition, as last seen; the scripts refuse one that is over.
@@ -68,38 +70,66 @@ func (e *engine) at(point string) {
 	}
 }
 
-// storePatience is how long a handler keeps its slot while ClickHouse takes
-// nothing (ARCHITECTURE.md, Bounds and bad luck).
+// storePatience is how long a handler keeps its slot while its rows aren't
+// stored (ARCHITECTURE.md, Bounds and bad luck).
 const storePatience = 5 * time.Second
 
-// write stores a batch. It gives up only when no insert has gone through for
-// storePatience.
-func (e *engine) write(ctx context.Context, b *ledger.Batch) error {
+// write stores a batch. Where that takes longer than storePatience the handler
+// gives its slot back, and the insert goes on: the task, when it comes again,
+// joins it under the same key instead of sending its rows once more.
+func (e *engine) write(ctx context.Context, key string, b *ledger.Batch) (*ledger.Batch, error) {
 	started := e.clock.Now()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- e.writer.Write(ctx, b) }() // ends with ctx at the latest
-	tick := time.NewTicker(storePatience / 5)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-done:
-			e.metrics.storeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
-			return err
-		case <-tick.C:
-			now := e.clock.Now()
-			if now.Sub(started) > storePatience && now.Sub(e.writer.LastInsert()) > storePatience {
-				cancel()
-				return errors.Join(fmt.Errorf("no insert went through for %s: %w", storePatience, ledger.ErrAway), <-done)
-			}
-		}
+	w := e.begin(ctx, key, b)
+	timer := time.NewTimer(storePatience)
+	defer timer.Stop()
+	select {
+	case <-w.done:
+		e.forget(key)
+		e.metrics.storeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
+		return w.batch, w.err
+	case <-timer.C:
+		return nil, fmt.Errorf("rows aren't stored after %s: %w", storePatience, errLater)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for the ledger: %w", ctx.Err())
 	}
+}
+
+// writing is a batch on its way.
+type writing struct {
+	batch *ledger.Batch
+	done  chan struct{}
+	err   error
+}
+
+// begin starts to write a batch, or finds the one that is on its way.
+func (e *engine) begin(ctx context.Context, key string, b *ledger.Batch) *writing {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w := e.writes[key]; w != nil {
+		return w
+	}
+	w := &writing{batch: b, done: make(chan struct{})}
+	e.writes[key] = w
+	e.background.Go(func() { // the writer ends it: stored, refused, or stopped
+		w.err = e.writer.Write(context.WithoutCancel(ctx), b)
+		close(w.done)
+	})
+	return w
+}
+
+func (e *engine) forget(key string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.writes, key)
 }
 
 // enqueue adds a follow-up task; that it is there already is success.
 func (e *engine) enqueue(ctx context.Context, typ, id string, payload []byte, delay time.Duration) error {
-	opts := jobs.Options(id, jobs.IngestQueue(jobs.ShardOf(id, e.shards)))
+	queue := jobs.IngestQueue(jobs.ShardOf(id, e.shards))
+	if typ == jobs.TypeRefund {
+		queue = jobs.QueueRefunds
+	}
+	opts := jobs.Options(id, queue)
 	if delay > 0 {
 		opts = append(opts, asynq.ProcessIn(delay))
 	}

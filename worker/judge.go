@@ -44,10 +44,10 @@ func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Met
 		}
 	}
 	counts.Quarantined += int64(len(conflicts))
-	return counts, e.quarantineConflicts(ctx, t, conflicts)
+	return counts, e.quarantineConflicts(ctx, t, s.p, conflicts)
 }
 
-func (e *engine) quarantineConflicts(ctx context.Context, t *task, lines []int) error {
+func (e *engine) quarantineConflicts(ctx context.Context, t *task, p int, lines []int) error {
 	if len(lines) == 0 {
 		return nil
 	}
@@ -55,7 +55,8 @@ func (e *engine) quarantineConflicts(ctx context.Context, t *task, lines []int) 
 	for _, i := range lines {
 		entries = append(entries, e.entry(t, i, metering.ReasonConflict, conflictDetail))
 	}
-	return e.write(ctx, &ledger.Batch{Quarantine: entries})
+	_, err := e.write(ctx, key(t, p, "conflicts", entries), &ledger.Batch{Quarantine: entries})
+	return err
 }
 
 // compare settles copies within the task in memory, where their first copy was
@@ -188,7 +189,7 @@ func (e *engine) judgeAnew(ctx context.Context, t *task, snap *metering.Snapshot
 		return e.force(ctx, t, snap, p, meta)
 	}
 	counts.Quarantined += int64(len(conflicts))
-	if err := e.quarantineConflicts(ctx, t, conflicts); err != nil {
+	if err := e.quarantineConflicts(ctx, t, p, conflicts); err != nil {
 		return err
 	}
 	return e.finish(ctx, t, p, meta, 0, counts)

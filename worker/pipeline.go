@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"slices"
 	"strings"
@@ -180,7 +181,8 @@ func (e *engine) finish(ctx context.Context, t *task, p int, meta *balance.Meta,
 
 // refuseAll ends a slice of which nothing is charged.
 func (e *engine) refuseAll(ctx context.Context, t *task, s *slice, meta *balance.Meta) error {
-	if err := e.write(ctx, &ledger.Batch{Quarantine: e.entries(t, s.refused), Waiting: e.waiters(t, s.waiting)}); err != nil {
+	entries := e.entries(t, s.refused)
+	if _, err := e.write(ctx, key(t, s.p, "refused", entries), &ledger.Batch{Quarantine: entries, Waiting: e.waiters(t, s.waiting)}); err != nil {
 		return err
 	}
 	return e.finish(ctx, t, s.p, meta, 0, balance.Counts{
@@ -334,27 +336,39 @@ func (s *slice) overflow(groups []int) {
 // Records that ClickHouse refuses for good are quarantined, to be reversed.
 func (e *engine) storeSlice(ctx context.Context, t *task, s *slice, reply *balance.Reply, meta *balance.Meta) ([]balance.Reversal, error) {
 	b := &ledger.Batch{Rows: s.rows(reply, meta), Quarantine: e.entries(t, s.refused), Waiting: e.waiters(t, s.waiting)}
-	if err := e.write(ctx, b); err != nil {
+	b, err := e.write(ctx, key(t, s.p, fmt.Sprintf("rows:%d:%d", meta.Epoch, reply.Seq), nil), b)
+	if err != nil {
 		return nil, err
 	}
 	if len(b.Refused) == 0 {
 		return nil, nil
 	}
-	at := map[*metering.Record]*candidate{}
+	at := map[metering.Identity]*candidate{} // the batch may be an earlier attempt's
 	for i := range s.charged {
-		at[s.charged[i].row] = &s.charged[i]
+		at[s.charged[i].rec.Identity()] = &s.charged[i]
 	}
 	var reversed []balance.Reversal
 	var entries []ledger.Entry
 	for _, i := range b.Refused {
 		row := &b.Rows[i]
-		c := at[row.Record]
+		c := at[row.Record.Identity()]
 		entries = append(entries, e.entry(t, c.line, metering.ReasonMalformed, "the ledger refuses a value of this record; correct it and send it again"))
 		reversed = append(reversed, balance.Reversal{
 			Line: c.line, Account: c.account.ID, Parent: c.account.Parent(), Purse: c.owner, Booked: row.Booked, Amount: c.amount,
 		})
 	}
-	return reversed, e.write(ctx, &ledger.Batch{Quarantine: entries})
+	_, err = e.write(ctx, key(t, s.p, "reversed", entries), &ledger.Batch{Quarantine: entries})
+	return reversed, err
+}
+
+// key names what a task writes, so that a later attempt that writes the same
+// finds it on its way.
+func key(t *task, p int, what string, entries []ledger.Entry) string {
+	h := fnv.New64a()
+	for i := range entries {
+		_, _ = h.Write([]byte(entries[i].ID + string(entries[i].Reason)))
+	}
+	return fmt.Sprintf("%s:%d:%s:%x", t.id, p, what, h.Sum64())
 }
 
 func (e *engine) monthsOf(snap *metering.Snapshot, list []balance.Reversal) map[string]balance.Months {

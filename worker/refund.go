@@ -35,10 +35,10 @@ func (e *engine) queued(ctx context.Context, t *task) (bool, error) {
 	if e.clock.Now().Sub(t.since) > queuePatience {
 		return false, nil
 	}
-	n := int64(-1) // this task is active itself
-	for shard := range e.shards {
+	var n int64
+	for _, q := range jobs.IngestQueues(e.shards) {
 		for _, list := range []string{":pending", ":active"} {
-			l, err := e.store.Redis().LLen(ctx, "asynq:{"+jobs.IngestQueue(shard)+"}"+list).Result()
+			l, err := e.store.Redis().LLen(ctx, "asynq:{"+q+"}"+list).Result()
 			if err != nil {
 				return false, fmt.Errorf("ask for the queue's length: %w", err)
 			}

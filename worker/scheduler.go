@@ -39,11 +39,12 @@ func (w *Worker) chores() []chore {
 		{"projection", time.Second, partitions(w.ensure)},
 		{"months", time.Second, w.rollMonths},
 		{"waiting refunds", 2 * time.Second, w.dueRefunds},
+		{"automatic refunds", 2 * time.Second, w.autoRefunds},
 		{"resolved quarantine", 10 * time.Second, func(ctx context.Context) error {
 			_, err := e.ledger.ResolveQuarantine(ctx, e.clock.Now())
 			return err
 		}},
-		{"dead workers", 5 * time.Second, func(ctx context.Context) error { return e.requeue(ctx, w.redis, w.ingestQueues(), false) }},
+		{"dead workers", 5 * time.Second, func(ctx context.Context) error { return e.requeue(ctx, w.redis, e.chargingQueues(), false) }},
 		{"open answers", time.Minute, partitions(func(ctx context.Context, p int) error { return e.giveUp(ctx, w.redis, p) })},
 		{"old dedup sets", 10 * time.Minute, partitions(func(ctx context.Context, p int) error {
 			meta, err := e.meta(ctx, p)
@@ -144,7 +145,7 @@ func (w *Worker) dueRefunds(ctx context.Context) error {
 func (w *Worker) gauges(ctx context.Context) error {
 	e := w.engine
 	var tasks int64
-	for _, q := range w.ingestQueues() {
+	for _, q := range jobs.IngestQueues(e.shards) {
 		n, err := w.redis.LLen(ctx, "asynq:{"+q+"}:pending").Result()
 		if err != nil {
 			return err

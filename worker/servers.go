@@ -28,7 +28,7 @@ func (e *engine) unreadable(ctx context.Context, id string, payload []byte, caus
 		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()), //nolint:gosec // after 1970
 	}
 	e.log.ErrorContext(ctx, "task quarantined whole", slog.String("task", id), slog.Any("error", cause))
-	if err := e.write(ctx, &ledger.Batch{Quarantine: []ledger.Entry{en}}); err != nil {
+	if _, err := e.write(ctx, id+":unreadable", &ledger.Batch{Quarantine: []ledger.Entry{en}}); err != nil {
 		return err
 	}
 	meta, err := e.meta(ctx, 0)

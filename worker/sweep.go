@@ -42,6 +42,11 @@ func (e *engine) requeue(ctx context.Context, rdb redis.UniversalClient, queues 
 	return nil
 }
 
+// chargingQueues are those whose tasks hold answers.
+func (e *engine) chargingQueues() []string {
+	return append(jobs.IngestQueues(e.shards), jobs.QueueRefunds)
+}
+
 //go:embed promote.lua
 var promoteSource string
 
@@ -59,8 +64,8 @@ func (e *engine) waitSettled(ctx context.Context, p int, upTo int64, patience ti
 	}
 	script := redis.NewScript(promoteSource)
 	for _, a := range open {
-		for shard := range e.shards {
-			prefix := "asynq:{" + jobs.IngestQueue(shard) + "}:"
+		for _, q := range e.chargingQueues() {
+			prefix := "asynq:{" + q + "}:"
 			if err := script.Run(ctx, e.store.Redis(), []string{prefix + "pending", prefix + "retry", prefix + "t:" + a.Task}, a.Task).Err(); err != nil {
 				return false, fmt.Errorf("promote a task: %w", err)
 			}
@@ -111,8 +116,8 @@ func (e *engine) giveUp(ctx context.Context, rdb redis.UniversalClient, p int) e
 }
 
 func (e *engine) hasTask(ctx context.Context, rdb redis.UniversalClient, task string) (bool, error) {
-	for shard := range e.shards {
-		n, err := rdb.Exists(ctx, "asynq:{"+jobs.IngestQueue(shard)+"}:t:"+task).Result()
+	for _, q := range e.chargingQueues() {
+		n, err := rdb.Exists(ctx, "asynq:{"+q+"}:t:"+task).Result()
 		if err != nil {
 			return false, fmt.Errorf("look for a task: %w", err)
 		}

@@ -98,7 +98,7 @@ func New(d Deps, o Options) (*Worker, error) {
 	e := &engine{
 		store: d.Store, ledger: d.Ledger, writer: ledger.NewWriter(d.Ledger, o.Writer), snapshots: d.Snapshots, projector: d.Projector,
 		queue: asynq.NewClientFromRedisClient(d.Redis), codec: codec, clock: d.Clock, log: d.Log, metrics: newMetrics(d.Metrics),
-		shards: o.Shards, crash: o.Crash, metas: map[int]*balance.Meta{},
+		shards: o.Shards, crash: o.Crash, metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
 	}
 	reporter := reports.NewReporter(reports.Deps{
 		Ledger: d.Ledger, Snapshot: d.Snapshots.Current, States: ReportStates(d.Store, d.Clock), Clock: d.Clock,
@@ -115,14 +115,6 @@ func New(d Deps, o Options) (*Worker, error) {
 
 // Ready is closed once the worker serves.
 func (w *Worker) Ready() <-chan struct{} { return w.ready }
-
-func (w *Worker) ingestQueues() []string {
-	out := make([]string, w.opts.Shards)
-	for i := range out {
-		out[i] = jobs.IngestQueue(i)
-	}
-	return out
-}
 
 func (w *Worker) has(role string) bool {
 	if len(w.opts.Roles) == 0 {
@@ -146,6 +138,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	var writer sync.WaitGroup
 	writer.Go(func() { _ = w.engine.writer.Run(writing) })
+	defer w.engine.background.Wait()
 	defer writer.Wait()
 	defer stopWriting()
 
@@ -184,7 +177,7 @@ func (w *Worker) prepare(ctx context.Context) error {
 	if _, err := e.snapshots.Refresh(ctx); err != nil {
 		return err
 	}
-	queues := append(w.ingestQueues(), jobs.QueueSuspensions, jobs.QueueReports)
+	queues := append(e.chargingQueues(), jobs.QueueSuspensions, jobs.QueueReports)
 	return e.requeue(ctx, w.redis, queues, w.opts.Alone)
 }
 
@@ -194,7 +187,7 @@ func (w *Worker) prepare(ctx context.Context) error {
 func (w *Worker) servers() []*server {
 	var out []*server
 	if w.has("ingest") {
-		for _, q := range w.ingestQueues() {
+		for _, q := range w.engine.chargingQueues() {
 			mux := asynq.NewServeMux()
 			mux.Handle(jobs.TypeIngest, w.engine.guarded(w.engine.ingestTask))
 			mux.Handle(jobs.TypeJudge, w.engine.guarded(w.engine.judgeTask))

@@ -23,6 +23,7 @@ import (
 var version = "dev" //nolint:gochecknoglobals // set by the linker
 
 func main() {
+	redis.SetLogger(noLog{}) // what it would log comes back as an error
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
@@ -96,7 +97,6 @@ func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer
 			}
 		}
 	}()
-	redis.SetLogger(noLog{}) // what it would log comes back as an error
 	var c cli
 	settings, err := readSettings(args)
 	if err != nil {

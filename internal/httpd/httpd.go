@@ -1,5 +1,6 @@
 // Package httpd serves a process's health and metrics: /healthz (it lives),
-// /readyz (its engines answer) and /metrics. It is bound to loopback unless
+// /readyz (its engines answer), /metrics and Go's profiles under /debug/pprof/. It
+// is bound to loopback unless
 // told otherwise.
 package httpd
 
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,6 +41,8 @@ func Listen(ctx context.Context, address string, reg prometheus.Gatherer, ready 
 		}
 		_, _ = w.Write([]byte("ready\n"))
 	})
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	return &Server{ln: ln, srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}, nil
 }

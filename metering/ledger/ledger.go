@@ -192,7 +192,7 @@ func (l *Ledger) Migrate(ctx context.Context) ([]string, error) {
 	return applied, nil
 }
 
-var tableName = regexp.MustCompile(`(?i)((?:CREATE|ALTER|DROP) (?:TABLE|VIEW|OR REPLACE VIEW)(?: IF (?:NOT )?EXISTS)? )([a-z_]+)`)
+var tableName = regexp.MustCompile(`(?i)((?:CREATE|ALTER|DROP) (?:TABLE|VIEW|MATERIALIZED VIEW|OR REPLACE VIEW)(?: IF (?:NOT )?EXISTS)? )([a-z_]+)`)
 
 // qualify puts the database in front of the table that a migration names.
 func qualify(s string) string { return tableName.ReplaceAllString(s, "${1}{db}.${2}") }

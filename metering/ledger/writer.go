@@ -45,8 +45,11 @@ type Writer struct {
 	rows    int
 	wake    chan struct{} // capacity 1: something is pending
 	full    chan struct{} // capacity 1: RowsMax are pending
-	last    time.Time     // when an insert last went through
+	stopped bool
 }
+
+// ErrStopped: the writer takes nothing more.
+var ErrStopped = errors.New("the ledger's writer has stopped")
 
 type request struct {
 	batch *Batch
@@ -78,6 +81,10 @@ func (w *Writer) Write(ctx context.Context, b *Batch) error {
 	}
 	r := &request{batch: b, done: make(chan error, 1)}
 	w.mu.Lock()
+	if w.stopped {
+		w.mu.Unlock()
+		return ErrStopped
+	}
 	w.pending = append(w.pending, r)
 	w.rows += len(b.Rows)
 	full := w.rows >= w.opts.RowsMax
@@ -113,7 +120,7 @@ func (w *Writer) Run(ctx context.Context) error {
 		select {
 		case <-w.wake:
 		case <-ctx.Done():
-			w.flush(context.WithoutCancel(ctx), w.take())
+			w.drain(context.WithoutCancel(ctx))
 			return nil
 		}
 		timer.Reset(max(next.Sub(w.opts.Clock.Now()), w.opts.Linger))
@@ -145,6 +152,19 @@ func (w *Writer) Run(ctx context.Context) error {
 	}
 }
 
+// drain stores what is left; from then on nothing is taken.
+func (w *Writer) drain(ctx context.Context) {
+	for {
+		w.mu.Lock()
+		w.stopped = len(w.pending) == 0
+		w.mu.Unlock()
+		if w.stopped {
+			return
+		}
+		w.flush(ctx, w.take())
+	}
+}
+
 // take removes up to RowsMax pending rows, at least one request.
 func (w *Writer) take() []*request {
 	w.mu.Lock()
@@ -173,21 +193,9 @@ func (w *Writer) flush(ctx context.Context, group []*request) {
 	ctx, cancel := context.WithTimeout(ctx, insertMax)
 	defer cancel()
 	err := w.store(ctx, group)
-	if err == nil {
-		w.mu.Lock()
-		w.last = w.opts.Clock.Now()
-		w.mu.Unlock()
-	}
 	for _, r := range group {
 		r.done <- err
 	}
-}
-
-// LastInsert is when an insert last went through.
-func (w *Writer) LastInsert() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.last
 }
 
 // store writes the group: quarantine and waiting beside the rows, the hours

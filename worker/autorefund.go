@@ -1,0 +1,82 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// failingMax bounds the messages of one look.
+const failingMax = 5000
+
+// autoRefunds refunds messages whose latest status is a failing one
+// refund_after later, where the plan version that rated them says so
+// (DOMAIN.md, Usage records). The refund's id and time come from the message
+// alone, so that looking twice, or late, makes the same refund.
+func (w *Worker) autoRefunds(ctx context.Context) error {
+	e := w.engine
+	snap := e.snapshots.Current()
+	now := e.clock.Now()
+	due := map[string][][]byte{} // account → refund records
+	var done []ledger.Failing
+	if err := e.ledger.Failings(ctx, failingMax, func(f *ledger.Failing) error {
+		line, over := refundDue(snap, f, now)
+		if line != nil {
+			due[f.AccountID] = append(due[f.AccountID], line)
+		}
+		if over {
+			done = append(done, *f)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for account, lines := range due {
+		h := sha256.New()
+		for _, l := range lines {
+			_, _ = h.Write(append(l, '\n'))
+		}
+		payload, err := e.codec.EncodeHead(jobs.Refund{}, lines)
+		if err != nil {
+			return fmt.Errorf("automatic refunds of %s: %w", account, err)
+		}
+		if err := e.enqueue(ctx, jobs.TypeRefund, "auto-"+hex.EncodeToString(h.Sum(nil)[:16]), payload, 0); err != nil {
+			return err
+		}
+	}
+	return e.ledger.FailingDone(ctx, done)
+}
+
+// forgetAfter: a status whose message hasn't come by then is left alone.
+const forgetAfter = 48 * time.Hour
+
+// refundDue is the refund record that a message is due, and whether the message
+// needs no further look.
+func refundDue(snap *metering.Snapshot, f *ledger.Failing, now time.Time) (line []byte, over bool) {
+	a := snap.Accounts[f.AccountID]
+	if !f.Stored {
+		return nil, a == nil || (!f.StatusAt.IsZero() && now.Sub(f.StatusAt) > forgetAfter)
+	}
+	p := snap.Plans[f.Plan]
+	if a == nil || f.Refunded || f.Refundable <= 0 || p == nil || f.PlanVersion < 1 || f.PlanVersion > len(p.Versions) {
+		return nil, true
+	}
+	v := &p.Versions[f.PlanVersion-1]
+	if !slices.Contains(v.RefundOn, f.Status) {
+		return nil, true
+	}
+	at := f.StatusAt.Add(v.RefundAfter)
+	if at.After(now) {
+		return nil, false
+	}
+	return metering.AppendRecord(nil, &metering.Record{
+		ID: "auto:" + f.MessageID, Kind: metering.KindRefund, AccountID: f.AccountID, RefersTo: f.MessageID, OccurredAt: at.UTC(),
+	}), true
+}
