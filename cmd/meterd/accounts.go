@@ -327,7 +327,7 @@ func (c *accountsShowCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	aud, acct, err := e.view(c.As, c.ID)
+	aud, acct, err := e.one(c.As, c.ID)
 	if err != nil {
 		return err
 	}

@@ -202,3 +202,11 @@ func (a *app) connect() (*engines, func(), error) {
 func (e *engines) view(as, target string) (metering.Audience, *metering.Account, error) {
 	return e.snapshots.Current().View(as, target)
 }
+
+// one is view for a command about one account, which must be named.
+func (e *engines) one(as, target string) (metering.Audience, *metering.Account, error) {
+	if target == "" {
+		return "", nil, metering.ErrUnknownAccount
+	}
+	return e.view(as, target)
+}

@@ -43,7 +43,7 @@ func (c *gateCmd) Run(a *app) error {
 			return err
 		}
 		defer done()
-		aud, _, err := e.view(c.As, c.ID)
+		aud, _, err := e.one(c.As, c.ID)
 		if err != nil {
 			return err
 		}

@@ -114,6 +114,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer
 		_, _ = fmt.Fprintf(stderr, "meterd: %v\n(meterd --help lists the commands)\n", settings.blame(err, args))
 		return exitInput
 	}
+	if emptyReader(parsed) {
+		_, _ = fmt.Fprintln(stderr, "meterd: --as: give an account's id; without --as you see what the operator sees")
+		return exitInput
+	}
 	a := &app{globals: c.globals, ctx: ctx, in: in, out: out, err: stderr, file: settings.file, parsed: parsed}
 	if err := parsed.Run(a); err != nil {
 		if !errors.Is(err, errFound) {
@@ -122,6 +126,17 @@ func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer
 		return exitCode(err)
 	}
 	return 0
+}
+
+// emptyReader tells whether --as is there but names nobody, as a script with an
+// unset variable has it: that must not read as the operator.
+func emptyReader(parsed *kong.Context) bool {
+	for _, p := range parsed.Path {
+		if p.Flag != nil && p.Flag.Name == "as" && p.Flag.Target.String() == "" {
+			return true
+		}
+	}
+	return false
 }
 
 // noLog keeps the Redis client's own lines out of the error stream.

@@ -72,7 +72,7 @@ func (c *recordShowCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	aud, acct, err := e.view(c.As, c.Account)
+	aud, acct, err := e.one(c.As, c.Account)
 	if err != nil {
 		return err
 	}

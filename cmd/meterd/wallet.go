@@ -143,7 +143,7 @@ type walletShowCmd struct {
 
 // purse of an account that has one, for a reader who may see it.
 func (e *engines) purse(as, id string) (*metering.Account, error) {
-	aud, a, err := e.view(as, id)
+	aud, a, err := e.one(as, id)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +208,7 @@ func (c *walletHistoryCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	aud, acct, err := e.view(c.As, c.Account)
+	aud, acct, err := e.one(c.As, c.Account)
 	if err != nil {
 		return err
 	}

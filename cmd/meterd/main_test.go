@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/meterd/meterd/internal/embedded"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// systemCommand is `meterd up` that ends with its standard input, so that it
+// doesn't outlive the tests.
+const systemCommand = "meterd-system"
+
+// TestMain makes the test binary the meterd that scripts run.
+func TestMain(m *testing.M) {
+	testscript.Main(suite{m}, map[string]func(){
+		"meterd": main,
+		systemCommand: func() {
+			go func() {
+				_, _ = io.Copy(io.Discard, os.Stdin)
+				_ = syscall.Kill(os.Getpid(), syscall.SIGTERM)
+			}()
+			main()
+		},
+	})
+}
+
+type suite struct{ m *testing.M }
+
+// Run implements testscript.TestingM.
+func (s suite) Run() int {
+	code := s.m.Run()
+	if err := theSystem.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stop the system:", err)
+		code = max(code, 1)
+	}
+	return code
+}
+
+// theSystem is that of all tests that don't need their own.
+var theSystem system
+
+type system struct {
+	once  sync.Once
+	err   error
+	dir   string
+	info  embedded.RunInfo
+	cmd   *exec.Cmd
+	stdin io.Closer
+}
+
+// start the system, once.
+func (s *system) start(tb testing.TB) {
+	tb.Helper()
+	s.once.Do(func() { s.err = s.launch() })
+	if s.err != nil {
+		tb.Fatal("start the system:", s.err)
+	}
+}
+
+func (s *system) launch() error {
+	var err error
+	if s.dir, err = os.MkdirTemp("", "meterd-cmd-"); err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(s.dir, "log"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	s.cmd = exec.CommandContext(context.Background(), systemCommand, "up", "--data", s.data(), "--log-level", "warn")
+	s.cmd.Stderr = log
+	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
+		return err
+	}
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if line != "ready\n" {
+		text, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("up said %q (%w)\n%s", line, err, text)
+	}
+	s.info, err = embedded.ReadRunFile(s.data())
+	return err
+}
+
+func (s *system) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *system) stop() error {
+	if s.cmd == nil || s.cmd.Process == nil {
+		return nil
+	}
+	timer := time.AfterFunc(time.Minute, func() { _ = s.cmd.Process.Kill() })
+	defer timer.Stop()
+	err := s.cmd.Process.Signal(syscall.SIGTERM)
+	if e := s.cmd.Wait(); e != nil {
+		err = fmt.Errorf("SIGTERM: %w", e)
+	}
+	if text, e := os.ReadFile(filepath.Join(s.dir, "log")); e == nil && strings.Contains(string(text), "goroutine ") {
+		err = errors.Join(err, fmt.Errorf("a stack trace in the log:\n%s", text))
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
+}
+
+// redisURL and clickhouseURL are the addresses with their passwords.
+func (s *system) redisURL() string { return "redis://:" + s.info.RedisPassword + "@" + s.info.Redis }
+
+func (s *system) clickhouseURL() string {
+	return strings.Replace(s.info.ClickHouse, "http://", "http://default:"+s.info.ClickHousePassword+"@", 1)
+}
+
+// answer is what a command said.
+type answer struct {
+	code        int
+	out, stderr string
+}
+
+// ask runs a command in this process against theSystem.
+func ask(tb testing.TB, args ...string) answer {
+	tb.Helper()
+	var out, stderr strings.Builder
+	code := run(tb.Context(), append([]string{"--data", theSystem.data()}, args...), strings.NewReader(""), &out, &stderr)
+	return answer{code, out.String(), stderr.String()}
+}
+
+// do is ask for a command that must succeed.
+func do(tb testing.TB, args ...string) string {
+	tb.Helper()
+	got := ask(tb, args...)
+	if got.code != 0 {
+		tb.Fatalf("meterd %s: exit %d\n%s%s", strings.Join(args, " "), got.code, got.out, got.stderr)
+	}
+	return got.out
+}
