@@ -67,12 +67,9 @@ func TestCrashSafe(t *testing.T) {
 	for next < len(parts) {
 		next += s.cli().send(t.Context(), t, parts[next:])
 	}
-	var got totals
-	t.Cleanup(func() { t.Logf("metered %+v, want %+v", got, want) })
-	eventually(t, "everything is metered", time.Minute, func() bool {
-		got = s.measure(t)
-		return got == want
-	})
+	if got := s.settle(t, want); got != want {
+		t.Errorf("metered %+v, want %+v", got, want)
+	}
 	// asynq's own recovery takes 80 s and more.
 	assert.Less(t, time.Since(restarted), 45*time.Second, "from the last restart until all is metered")
 
@@ -132,6 +129,25 @@ func number(tb testing.TB, s string) int64 {
 	n, err := strconv.ParseInt(s, 10, 64)
 	require.NoError(tb, err)
 	return n
+}
+
+// settle polls until the totals are as wanted, or for a minute.
+func (s *system) settle(tb testing.TB, want totals) totals {
+	tb.Helper()
+	deadline := time.After(time.Minute)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		got := s.measure(tb)
+		if got == want {
+			return got
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return got
+		}
+	}
 }
 
 func (s *system) measure(tb testing.TB) totals {

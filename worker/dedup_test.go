@@ -1,0 +1,140 @@
+package worker
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+)
+
+const shop = "globex-shop"
+
+// TestTwoBatchesAtOnce: the same ids in tasks that run side by side are charged
+// once, whatever their copies look like.
+func TestTwoBatchesAtOnce(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	const n, copies = 40, 4
+	for _, c := range []struct {
+		name string
+		make func(id string, copy int) string
+		want balance.Counts
+	}{
+		{"same content", func(id string, _ int) string { return message(shop, id, time.Hour) },
+			balance.Counts{Stored: n, Duplicates: n * (copies - 1)}},
+		{"another time", func(id string, copy int) string { return message(shop, id, time.Duration(copy*40)*time.Hour) },
+			balance.Counts{Stored: n, Duplicates: n * (copies - 1)}},
+		{"other content", func(id string, copy int) string {
+			return line(shop, id, time.Hour, `,"to":"+3932`+strconv.Itoa(copy)+`"`)
+		},
+			balance.Counts{Stored: n, Quarantined: n * (copies - 1)}},
+	} {
+		b := h.batch()
+		for copy := range copies {
+			var lines []string
+			for i := range n {
+				lines = append(lines, c.make(c.name+strconv.Itoa(i), copy))
+			}
+			b.task(lines...)
+		}
+		if c.name == "same content" { // all tasks wait when the worker comes
+			h.work(Options{})
+		}
+		assert.Equal(t, c.want, b.wait(), c.name)
+	}
+	h.charged(shop, 3*n)
+	assert.Len(t, h.reasons(shop, "other content7"), copies-1)
+	assert.Zero(t, h.reconcile())
+}
+
+// TestOneBatch: copies within one task are compared in memory.
+func TestOneBatch(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	got := h.batch().task(
+		message(shop, "a", time.Hour), message(shop, "a", 2*time.Hour), message(shop, "a", 50*time.Hour),
+		message(shop, "b", time.Hour), line(shop, "b", time.Hour, `,"units":2`),
+		message("globex", "a", time.Hour), // another identity
+		line(shop, "a", time.Hour, `,"kind":"status","refers_to":"a","status":"delivered"`), // and another
+	).wait()
+	assert.Equal(t, balance.Counts{Stored: 4, Duplicates: 2, Quarantined: 1}, got)
+	assert.Equal(t, []metering.Reason{metering.ReasonConflict}, h.reasons(shop, "b"))
+	assert.Equal(t, rows{Usage: 2, Identities: 3, Net: 2 * price}, h.rows(shop))
+	assert.Equal(t, rows{Usage: 1, Identities: 1, Net: price}, h.rows("globex"))
+	assert.Equal(t, metering.Micros(3*price), h.used("globex"), "a parent's use includes its sub-accounts'")
+	assert.Zero(t, h.reconcile())
+}
+
+// TestColdCopies: a copy of a record that has left the sets is looked up in the
+// ledger, a day and a month later, after a restart, and in another epoch.
+func TestColdCopies(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	stop := h.work(Options{})
+	send := func() balance.Counts {
+		t.Helper()
+		return h.batch().
+			task(message(shop, "today", time.Hour), message(shop, "day", 26*time.Hour), message(shop, "month", 31*24*time.Hour)).
+			task(line(shop, "month", 31*24*time.Hour, `,"units":3`), line(shop, "day", 29*time.Hour, `,"units":3`)).wait()
+	}
+	first := h.batch().task(message(shop, "today", time.Hour), message(shop, "day", 26*time.Hour), message(shop, "month", 31*24*time.Hour)).wait()
+	assert.Equal(t, balance.Counts{Stored: 3}, first)
+	again := balance.Counts{Duplicates: 3, Quarantined: 2}
+	assert.Equal(t, again, send(), "while they are hot")
+
+	// The sets have passed by; what is older than the window is cold.
+	h.forget()
+	got := h.batch().task(message(shop, "day", 26*time.Hour), message(shop, "month", 31*24*time.Hour)).task(message(shop, "month", 3*24*time.Hour)).wait()
+	assert.Equal(t, balance.Counts{Duplicates: 3}, got, "when they are cold")
+	h.charged(shop, 3)
+
+	stop()
+	h.engines.RestartRedis(t)
+	stop = h.work(Options{})
+	assert.Equal(t, balance.Counts{Duplicates: 2}, h.batch().task(message(shop, "day", 26*time.Hour), message(shop, "month", 31*24*time.Hour)).wait(), "after a restart")
+	assert.Zero(t, h.reconcile())
+
+	// Redis emptied: a new epoch, whose floor makes everything older cold.
+	stop()
+	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
+	h.work(Options{})
+	assert.Equal(t, again, send(), "in another epoch")
+	h.charged(shop, 3)
+	assert.Zero(t, h.reconcile())
+}
+
+// forget drops the dedup sets, as time does.
+func (h *harness) forget() {
+	h.tb.Helper()
+	keys, err := h.Redis.Keys(h.tb.Context(), "{p00}:d:*").Result()
+	require.NoError(h.tb, err)
+	require.NotEmpty(h.tb, keys)
+	require.NoError(h.tb, h.Redis.Del(h.tb.Context(), keys...).Err())
+}
+
+// TestMissingRow: an identity that stands in its set but has no row is charged
+// by the no-row rule, once.
+func TestMissingRow(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	require.Equal(t, balance.Counts{Stored: 2}, h.batch().task(message(shop, "lost", time.Hour), message(shop, "kept", time.Hour)).wait())
+	conn := h.engines.ClickHouse(t)
+	require.NoError(t, conn.Exec(t.Context(), "ALTER TABLE records DELETE WHERE id = 'lost' SETTINGS mutations_sync = 2"))
+
+	b := h.batch()
+	for range 3 {
+		b.task(message(shop, "kept", time.Hour), message(shop, "lost", time.Hour))
+	}
+	assert.Equal(t, balance.Counts{Stored: 1, Duplicates: 5}, b.wait())
+	assert.Equal(t, rows{Usage: 2, Identities: 2, Net: 2 * price}, h.rows(shop), "one row for each")
+	h.reconcile() // the charge whose row was lost stands in the projection until then
+	h.charged(shop, 2)
+	assert.Zero(t, h.reconcile())
+}

@@ -1,0 +1,27 @@
+package worker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"go.uber.org/goleak"
+
+	"github.com/meterd/meterd/metering/balance"
+)
+
+// TestNoGoroutineOutlivesRun. It isn't parallel: others' goroutines would show.
+func TestNoGoroutineOutlivesRun(t *testing.T) { //nolint:paralleltest // see above
+	h := newHarness(t)
+	before := goleak.IgnoreCurrent()
+	stop := h.work(Options{})
+	assert.Equal(t, balance.Counts{Stored: 1, Quarantined: 1}, h.batch().task(message(shop, "a", time.Hour), "nonsense").wait())
+	stop()
+	goleak.VerifyNone(t, before,
+		// Connections that the worker was given, and the server of the test's engine.
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*conn).serve"),
+		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).queuedNewConn.func1"),
+	)
+}
