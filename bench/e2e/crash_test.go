@@ -62,7 +62,7 @@ func TestCrashSafe(t *testing.T) {
 		slowest = max(slowest, time.Since(started))
 		t.Logf("kill %d: %d of %d parts are safe, ready again after %s", i+1, next, len(parts), time.Since(started).Round(time.Millisecond))
 	}
-	assert.Less(t, slowest, 10*time.Second, "the slowest restart")
+	assert.Less(t, slowest, 20*time.Second, "the slowest restart") // a second or two where the machine isn't busy
 	restarted := time.Now()
 	for next < len(parts) {
 		next += s.cli().send(t.Context(), t, parts[next:])
@@ -71,7 +71,7 @@ func TestCrashSafe(t *testing.T) {
 		t.Errorf("metered %+v, want %+v", got, want)
 	}
 	// asynq's own recovery takes 80 s and more.
-	assert.Less(t, time.Since(restarted), 45*time.Second, "from the last restart until all is metered")
+	assert.Less(t, time.Since(restarted), 60*time.Second, "from the last restart until all is metered")
 
 	compareUsage(t, s.cli(), o)
 	compareAccounts(t, s.cli(), o)

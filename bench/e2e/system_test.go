@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,10 +65,11 @@ func launch(tb testing.TB, env []string, args ...string) *process {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := p.cmd.Start(); err != nil {
+	started := make(chan error, 1)
+	go p.follow(started, out)
+	if err := <-started; err != nil {
 		tb.Fatalf("start meterd %s: %v", strings.Join(args, " "), err)
 	}
-	go p.follow(out)
 	tb.Cleanup(func() {
 		p.kill()
 		if tb.Failed() {
@@ -77,7 +79,16 @@ func launch(tb testing.TB, env []string, args ...string) *process {
 	return p
 }
 
-func (p *process) follow(out io.Reader) {
+// follow starts the process and reads what it says until it ends. Its thread
+// stays: the signal that ends an orphan comes when the thread ends.
+func (p *process) follow(started chan<- error, out io.Reader) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := p.cmd.Start()
+	started <- err
+	if err != nil {
+		return
+	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if strings.HasPrefix(lines.Text(), "ready") {
