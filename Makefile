@@ -41,7 +41,7 @@ $(golangci):
 	GOBIN=$(cache)/bin/build-$(lint_version) GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(lint_version)
 	@mv $(cache)/bin/build-$(lint_version)/golangci-lint $@ && rmdir $(cache)/bin/build-$(lint_version)
 
-bench: setup build ## Print the published figures on this machine
-	bin/meterd bench
+bench: setup ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
 
 check: lint test ## What continuous integration runs

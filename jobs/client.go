@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -176,10 +177,8 @@ func (c *Client) add(ctx context.Context, line []byte) (*pack, error) {
 	if len(line) == 0 || len(line) > LineMax {
 		return nil, fmt.Errorf("%w: %d bytes", ErrLine, len(line))
 	}
-	for _, b := range line {
-		if b == '\n' {
-			return nil, fmt.Errorf("%w: it holds a newline", ErrLine)
-		}
+	if bytes.IndexByte(line, '\n') >= 0 {
+		return nil, fmt.Errorf("%w: it holds a newline", ErrLine)
 	}
 	c.mu.Lock()
 	if c.closed {
@@ -204,8 +203,8 @@ func (c *Client) add(ctx context.Context, line []byte) (*pack, error) {
 		ready = c.take()
 	}
 	c.mu.Unlock()
-	c.launch(full)
-	c.launch(ready)
+	c.launch(full)  //nolint:contextcheck // a pack outlives the call that began it
+	c.launch(ready) //nolint:contextcheck // as above
 	return p, nil
 }
 
@@ -214,7 +213,7 @@ func (c *Client) newPack(ctx context.Context) *pack {
 	p := &pack{done: make(chan struct{}), ctx: context.WithoutCancel(ctx)}
 	p.id = c.prefix + "-" + strconv.FormatInt(c.serial.Add(1), 36)
 	c.wg.Add(1)
-	p.timer = time.AfterFunc(c.opts.Linger, func() {
+	p.timer = time.AfterFunc(c.opts.Linger, func() { //nolint:contextcheck // a pack outlives the call that began it
 		c.mu.Lock()
 		mine := c.cur == p
 		if mine {

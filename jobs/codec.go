@@ -17,7 +17,7 @@ import (
 // PayloadMax bounds a decoded payload.
 const PayloadMax = 128 << 20
 
-// ErrPayload: the payload is neither plain text nor whole zstd or gzip.
+// ErrPayload says that the payload is neither plain text nor whole zstd or gzip.
 var ErrPayload = errors.New("unreadable payload")
 
 // Codec encodes and decodes payloads. It may be used by many goroutines.

@@ -64,5 +64,5 @@ func appendOptional(b []byte, has bool, v int64) []byte {
 		return append(b, 0)
 	}
 	b = append(b, 1)
-	return binary.BigEndian.AppendUint64(b, uint64(v)) //nolint:gosec // its bits, whatever they mean
+	return binary.BigEndian.AppendUint64(b, uint64(v))
 }

@@ -134,7 +134,7 @@ func fixedString(v int64, minDigits int) string {
 
 // appendFixed appends an integer of 1e-6 with at least minDigits decimals.
 func appendFixed(b []byte, v int64, minDigits int) []byte {
-	u := uint64(v) //nolint:gosec // the two's complement is turned next
+	u := uint64(v)
 	if v < 0 {
 		u = -u
 		b = append(b, '-')

@@ -30,7 +30,7 @@ func Admit(a *Account, r *Record, now time.Time) *Refusal {
 	case r.OccurredAt.After(now.Add(futureMax)):
 		return refuse(ReasonFromFuture, "occurred_at: more than 5 minutes ahead; set the sender's clock, then send it again or replay once it is past")
 	case r.Kind == KindUsage && !a.ChannelEnabled(r.Channel, r.OccurredAt):
-		return refuse(ReasonChannelNotEnabled, "channel: not enabled for the account at that time; enable it, then send again")
+		return refuse(ReasonChannelNotEnabled, "channel: not enabled for the account at that time, and enabling it counts from then on; send it under another account, or discard it")
 	case r.Currency != "" && r.Currency != a.Currency:
 		return refuse(ReasonCurrencyMismatch, "currency: not the account's; send it in the account's currency")
 	}
@@ -59,7 +59,7 @@ func Rate(s *Snapshot, a *Account, r *Record, now time.Time) (Charge, *Refusal) 
 	index := s.index(plan, v)
 	i := index.match(r)
 	if i < 0 {
-		return Charge{}, refuse(ReasonNoPrice, "no rule of the account's plan matches; add one in a new version")
+		return Charge{}, refuse(ReasonNoPrice, "no rule of the account's plan matches at that time; a new version prices what occurs after it starts; send this one with its amount and currency, or discard it")
 	}
 	c := Charge{Plan: plan.ID, Version: v + 1, Rule: i + 1}
 	if ref := index.rules[i].price(r, &c); ref != nil {
@@ -106,7 +106,7 @@ func (p *Rule) price(r *Record, c *Charge) *Refusal {
 	if billed == 0 {
 		return nil // 0 units cost nothing
 	}
-	c.Billed = Quantity(roundHalfEven(billed/den, billed%den, den)) //nolint:gosec // at most QuantityMax
+	c.Billed = Quantity(roundHalfEven(billed/den, billed%den, den))
 	amount, ok := p.amount(billed, den)
 	if !ok {
 		return refuse(ReasonOverflow, "the price of so many units is too large; correct the units at their source")
@@ -119,7 +119,7 @@ func (p *Rule) price(r *Record, c *Charge) *Refusal {
 // the exact fraction num/den: seconds and minutes converted, increments
 // rounded up.
 func (p *Rule) billable(units Quantity, unit string) (num, den uint64, ref *Refusal) {
-	num, den = uint64(units), 1 //nolint:gosec // DecodeRecord lets none below 0 in
+	num, den = uint64(units), 1
 	timed := unit == unitSecond || unit == unitMinute
 	switch {
 	case unit == p.Unit && (!timed || p.Increment == [2]int64{}):
@@ -149,7 +149,7 @@ func increment(num uint64, inc [2]int64) uint64 {
 	if num == 0 || inc == [2]int64{} {
 		return num
 	}
-	first, next := uint64(inc[0])*scale, uint64(inc[1])*scale //nolint:gosec // Rule.Validate bounds both
+	first, next := uint64(inc[0])*scale, uint64(inc[1])*scale
 	if num <= first || next == 0 {
 		return max(num, first)
 	}
@@ -164,7 +164,7 @@ const priceScale = 100_000_000
 // half to even. false if it doesn't fit.
 func (p *Rule) amount(num, den uint64) (Micros, bool) {
 	den *= priceScale
-	hi, lo := bits.Mul64(num, uint64(p.Price)) //nolint:gosec // Rule.Validate lets none below 0 in
+	hi, lo := bits.Mul64(num, uint64(p.Price))
 	if hi >= den {
 		return 0, false
 	}
@@ -172,12 +172,12 @@ func (p *Rule) amount(num, den uint64) (Micros, bool) {
 	if q > uint64(MicrosMax) {
 		return 0, false
 	}
-	if q < uint64(p.Minimum) { //nolint:gosec // Rule.Validate lets none below 0 in
-		q, rem = uint64(p.Minimum), 0 //nolint:gosec // as above
+	if q < uint64(p.Minimum) {
+		q, rem = uint64(p.Minimum), 0
 	}
-	q += uint64(p.Fee) //nolint:gosec // both are from 0 to below 10^18: no wrap
+	q += uint64(p.Fee)
 	q = roundHalfEven(q, rem, den)
-	return Micros(q), q <= uint64(MicrosMax) //nolint:gosec // not used when it is more
+	return Micros(q), q <= uint64(MicrosMax)
 }
 
 // roundHalfEven rounds q + rem/den to an integer; rem is below den.

@@ -124,17 +124,17 @@ func decodeDecisions(b []byte) ([]decision, []refusal, error) {
 	var list []decision
 	for n := p.u(); n > 0 && !p.bad; n-- {
 		var d decision
-		d.line, d.group = int(p.u()), int(p.u()) //nolint:gosec // lines and groups of a task
+		d.line, d.group = int(p.u()), int(p.u())
 		d.charge.Amount, d.charge.Fee = metering.Micros(p.i()), metering.Micros(p.i())
 		d.charge.Units, d.charge.Billed = metering.Quantity(p.i()), metering.Quantity(p.i())
 		d.charge.Unit, d.charge.Plan = name(), name()
-		d.charge.Version, d.charge.Rule = int(p.u()), int(p.u()) //nolint:gosec // counted from 1
+		d.charge.Version, d.charge.Rule = int(p.u()), int(p.u())
 		d.purse, d.owner = metering.Purse(name()), name()
 		list = append(list, d)
 	}
 	var refused []refusal
 	for n := p.u(); n > 0 && !p.bad; n-- {
-		refused = append(refused, refusal{line: int(p.u()), reason: metering.Reason(name()), detail: name()}) //nolint:gosec // lines of a task
+		refused = append(refused, refusal{line: int(p.u()), reason: metering.Reason(name()), detail: name()})
 	}
 	if p.bad {
 		return nil, nil, errAnswer

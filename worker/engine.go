@@ -145,7 +145,7 @@ func (e *engine) entry(t *task, line int, reason metering.Reason, detail string)
 	now := e.clock.Now().UTC()
 	en := ledger.Entry{
 		Reason: reason, Detail: detail, Raw: t.lines[line], QuarantinedAt: now,
-		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()), //nolint:gosec // after 1970
+		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()),
 	}
 	if t.bad[line] == nil || t.bad[line].Reason == metering.ReasonOverflow {
 		r := &t.recs[line]

@@ -57,6 +57,10 @@ func (h *hooks) stateTask(ctx context.Context, _ string, payload []byte) error {
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return h.poison(ctx, payload, err)
 	}
+	// A hook that was applied just before the change must be told of it.
+	if _, err := h.snapshots.Refresh(ctx); err != nil {
+		return err
+	}
 	if c.ParentID == "" {
 		if err := h.fanOut(ctx, &c); err != nil {
 			return err

@@ -205,7 +205,7 @@ func (e *engine) waiters(t *task, lines []int) []ledger.Waiting {
 		r := &t.recs[i]
 		out = append(out, ledger.Waiting{
 			AccountID: r.AccountID, RefersTo: r.RefersTo, ID: r.ID, Raw: t.lines[i], Run: t.run,
-			Since: now, Version: uint64(now.UnixMicro()), //nolint:gosec // after 1970
+			Since: now, Version: uint64(now.UnixMicro()),
 		})
 	}
 	return out

@@ -85,7 +85,7 @@ func (e *engine) record(ctx context.Context, p int, meta *balance.Meta, facts []
 		switch f["k"] {
 		case "state":
 			states = append(states, ledger.StateRow{
-				AccountID: f["id"], ParentID: parentOf(f), Epoch: epochOf(meta, f), Flags: metering.Flags(integer(f["f"])), //nolint:gosec // six bits
+				AccountID: f["id"], ParentID: parentOf(f), Epoch: epochOf(meta, f), Flags: metering.Flags(integer(f["f"])),
 				Cause: f["cause"], Period: f["per"], Actor: f["actor"], Note: f["note"], At: time.UnixMilli(integer(f["at"])).UTC(),
 			})
 		case "transfer":
@@ -136,7 +136,7 @@ func (e *engine) job(ctx context.Context, meta *balance.Meta, fact *balance.Fact
 	case "state":
 		change := jobs.StateChange{
 			AccountID: f["id"], ParentID: f["par"], Epoch: epochOf(meta, f),
-			Flags: uint16(integer(f["f"])), Was: uint16(integer(f["was"])), At: integer(f["at"]), //nolint:gosec // six bits
+			Flags: uint16(integer(f["f"])), Was: uint16(integer(f["was"])), At: integer(f["at"]),
 		}
 		return e.stateJob(ctx, change)
 	case "alert":

@@ -209,7 +209,7 @@ func (r *Reports) save(ctx context.Context, row *ledger.ReportRun, state string,
 		return fmt.Errorf("note the run: %w", err)
 	}
 	row.State, row.Detail = state, string(b)
-	row.Version = max(row.Version+1, uint64(r.deps.Clock.Now().UnixMicro())) //nolint:gosec // after 1970
+	row.Version = max(row.Version+1, uint64(r.deps.Clock.Now().UnixMicro()))
 	return r.deps.Ledger.InsertReportRuns(ctx, []ledger.ReportRun{*row})
 }
 

@@ -55,7 +55,7 @@ func (w *Worker) chores() []chore {
 		})},
 		{"reconcile", w.opts.ReconcileEvery, w.reconcile},
 		{"reports", time.Second, w.report.Due},
-		{"gauges", 5 * time.Second, w.gauges},
+		{"gauges", 10 * time.Second, w.gauges},
 	}
 }
 
@@ -128,7 +128,7 @@ func (w *Worker) dueRefunds(ctx context.Context) error {
 			t := newTask("", [][]byte{wt.Raw}, true)
 			late = append(late, e.entry(t, 0, metering.ReasonUnknownMessage, "refers_to: no such message came in time; enqueue the message, then replay"))
 		}
-		wt.Done, wt.Version = true, uint64(now.UnixMicro()) //nolint:gosec // after 1970
+		wt.Done, wt.Version = true, uint64(now.UnixMicro())
 		done = append(done, *wt)
 		return nil
 	})
@@ -139,6 +139,27 @@ func (w *Worker) dueRefunds(ctx context.Context) error {
 		return err
 	}
 	return e.ledger.InsertWaiting(ctx, done)
+}
+
+// countSuspended sets the gauge of suspended accounts, a parent's page at a time.
+func (w *Worker) countSuspended(ctx context.Context) error {
+	e := w.engine
+	snap := e.snapshots.Current()
+	now := e.clock.Now().UnixMilli()
+	n := 0
+	for _, parent := range snap.Parents {
+		proj, err := e.store.Read(ctx, e.store.PartitionOf(parent), append([]string{parent}, snap.Subs[parent]...))
+		if err != nil {
+			return err
+		}
+		for _, st := range proj.States {
+			if own, inherited := st.Flags(now); own|inherited != 0 {
+				n++
+			}
+		}
+	}
+	e.metrics.suspended.Set(double(n))
+	return nil
 }
 
 // gauges measures what no event tells.
@@ -153,5 +174,5 @@ func (w *Worker) gauges(ctx context.Context) error {
 		tasks += n
 	}
 	e.metrics.queueLag.Set(double(tasks))
-	return nil
+	return w.countSuspended(ctx)
 }

@@ -25,7 +25,7 @@ func (e *engine) unreadable(ctx context.Context, id string, payload []byte, caus
 	en := ledger.Entry{
 		ID: ledger.EntryID("", "", payload), Reason: metering.ReasonMalformed, Raw: payload,
 		Detail: "the task's payload can't be processed; see `meterd quarantine show`, correct it and enqueue it again", QuarantinedAt: now,
-		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()), //nolint:gosec // after 1970
+		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()),
 	}
 	e.log.ErrorContext(ctx, "task quarantined whole", slog.String("task", id), slog.Any("error", cause))
 	if _, err := e.write(ctx, id+":unreadable", &ledger.Batch{Quarantine: []ledger.Entry{en}}); err != nil {

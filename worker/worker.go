@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -120,12 +121,7 @@ func (w *Worker) has(role string) bool {
 	if len(w.opts.Roles) == 0 {
 		return true
 	}
-	for _, r := range w.opts.Roles {
-		if r == role {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(w.opts.Roles, role)
 }
 
 // Run makes the schema and the projection ready, serves until ctx ends, then

@@ -119,15 +119,15 @@ func openRedis(address, password string, pool int) (redis.UniversalClient, error
 const redisPool = 96
 
 // open connects to both engines; close ends the connections.
-func (a *app) open(o engineOptions, log *slog.Logger, durable bool) (*engines, func(), error) {
+func (a *app) open(log *slog.Logger, durable bool) (*engines, func(), error) {
 	info, err := a.addresses()
 	if err != nil {
 		return nil, nil, err
 	}
-	return a.openAt(info, o, log, durable)
+	return a.openAt(info, log, durable)
 }
 
-func (a *app) openAt(info embedded.RunInfo, o engineOptions, log *slog.Logger, durable bool) (*engines, func(), error) {
+func (a *app) openAt(info embedded.RunInfo, log *slog.Logger, durable bool) (*engines, func(), error) {
 	rdb, err := openRedis(info.Redis, info.RedisPassword, redisPool)
 	if err != nil {
 		return nil, nil, err
@@ -139,7 +139,7 @@ func (a *app) openAt(info embedded.RunInfo, o engineOptions, log *slog.Logger, d
 	c := clock.System()
 	e := &engines{redis: rdb, store: balance.New(rdb, a.Partitions), ledger: l, clock: c, log: log, info: info}
 	e.snapshots = admin.NewSnapshots(l, e.store, c)
-	e.projector = reconcile.New(e.store, l, c, log, reconcile.Options{Window: o.Window, Buckets: o.Buckets, Durable: durable})
+	e.projector = reconcile.New(e.store, l, c, log, reconcile.Options{Window: a.Window, Buckets: a.Buckets, Durable: durable})
 	e.admin = admin.NewService(l, e.store, e.snapshots, c, e.projector.Ensure)
 	return e, func() { _, _ = l.Close(), rdb.Close() }, nil
 }
@@ -177,7 +177,7 @@ func pingRedis(ctx context.Context, rdb redis.UniversalClient, info *embedded.Ru
 
 // connect opens the engines for a short command and reads the snapshot.
 func (a *app) connect() (*engines, func(), error) {
-	e, done, err := a.open(engineOptions{Window: 24 * time.Hour, Buckets: 1024}, a.logger(a.err, slog.LevelWarn), a.Redis == "")
+	e, done, err := a.open(a.logger(a.err, slog.LevelWarn), a.Redis == "")
 	if err != nil {
 		return nil, nil, err
 	}

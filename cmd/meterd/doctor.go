@@ -83,7 +83,7 @@ func diagnose(a *app) ([]check, bool) {
 		list = append(list, c)
 		return err == nil
 	}
-	e, done, err := a.open(engineOptions{}, a.logger(a.err, 8), a.Redis == "")
+	e, done, err := a.open(a.logger(a.err, 8), a.Redis == "")
 	if !add("addresses", err, "found") {
 		return list, false
 	}
@@ -141,7 +141,7 @@ type migrateCmd struct{}
 
 // Run implements the command.
 func (migrateCmd) Run(a *app) error {
-	e, done, err := a.open(engineOptions{}, a.logger(a.err, 4), false)
+	e, done, err := a.open(a.logger(a.err, 4), false)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // version is set when it is built.
-var version = "dev" //nolint:gochecknoglobals // set by the linker
+var version = "dev"
 
 func main() {
 	redis.SetLogger(noLog{}) // what it would log comes back as an error
@@ -33,6 +33,8 @@ func main() {
 // globals are the flags of every command. Each may also stand in the
 // environment, or in meterd.yaml under its name.
 type globals struct {
+	engineOptions
+
 	Config     string `help:"Configuration file." default:"meterd.yaml" env:"METERD_CONFIG" placeholder:"FILE"`
 	Data       string `help:"Where the embedded system lives." default:".meterd" env:"METERD_DATA" placeholder:"DIR"`
 	Redis      string `help:"Redis: host:port, redis://user:password@host:port/0, or a comma-separated list of a cluster's nodes. Empty: the embedded one." env:"METERD_REDIS"`

@@ -23,10 +23,10 @@ func (a *app) printJSON(v any) error {
 // terminal tells whether the output is one, and how wide.
 func (a *app) terminal() (width int, ok bool) {
 	f, isFile := a.out.(*os.File)
-	if !isFile || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // a descriptor
+	if !isFile || !term.IsTerminal(int(f.Fd())) {
 		return 0, false
 	}
-	w, _, err := term.GetSize(int(f.Fd())) //nolint:gosec // a descriptor
+	w, _, err := term.GetSize(int(f.Fd()))
 	if err != nil {
 		return 80, true
 	}
@@ -61,5 +61,5 @@ func right(t table.Writer, columns ...int) {
 func (a *app) render(t table.Writer) { _, _ = fmt.Fprintln(a.out, t.Render()) }
 
 func isTerminal(f *os.File) bool {
-	return term.IsTerminal(int(f.Fd())) //nolint:gosec // a descriptor
+	return term.IsTerminal(int(f.Fd()))
 }

@@ -80,6 +80,9 @@ func (c *recordShowCmd) Run(a *app) error {
 	if aud == metering.AudienceReseller {
 		v = &messageView{Statuses: []messageStatus{}}
 	}
+	if c.ID == "" {
+		return wrongInput("unknown message %q of this account", c.ID)
+	}
 	if err := e.ledger.RecordRows(a.ctx, acct.ID, c.ID, func(r *ledger.StoredRow) error {
 		v.add(r)
 		return nil
@@ -114,7 +117,7 @@ func (a *app) showRecord(v *recordView) {
 			"id", "kind", "channel", "direction", "status", "error_code", "to", "from", "country", "network", "category", "units", "unit", "occurred_at",
 			"amount", "fee", "billed_units", "currency", "plan", "plan_version", "rule", "purse", "period", "booked", "stored_at",
 		} {
-			if x, ok := m[k]; ok && x != "" {
+			if x, ok := m[k]; ok && x != "" && fmt.Sprint(x) != "map[]" {
 				t.AppendRow([]any{name + " " + k, x})
 			}
 		}

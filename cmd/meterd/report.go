@@ -247,7 +247,7 @@ func (c *reportScheduleCmd) Run(a *app) error {
 
 // reportResendCmd delivers a run again.
 type reportResendCmd struct {
-	Run_ string `arg:"" name:"run" help:"The run's id, from report list."` //nolint:revive // Run is the command's method
+	Run_ string `arg:"" name:"run" help:"The run's id, from report list."`
 }
 
 // Run implements the command.

@@ -19,8 +19,6 @@ import (
 
 // serveFlags are those of up and worker.
 type serveFlags struct {
-	engineOptions
-
 	Listen         string        `help:"Address of /healthz, /readyz and /metrics." default:"127.0.0.1:0" env:"METERD_LISTEN"`
 	Concurrency    int           `help:"Tasks of one ingest queue in hand. More: larger inserts, about 1 MB of memory each." default:"16" env:"METERD_CONCURRENCY"`
 	WaitMax        time.Duration `help:"How long a refund waits for its message." default:"24h" env:"METERD_WAIT_MAX"`
@@ -46,7 +44,7 @@ func (u *upCmd) Run(a *app) error {
 		return sys.Stop(ctx)
 	}
 	info := sys.Info()
-	e, done, err := a.openAt(info, u.engineOptions, log, true)
+	e, done, err := a.openAt(info, log, true)
 	if err != nil {
 		return errors.Join(err, stop())
 	}
@@ -83,7 +81,7 @@ type workerCmd struct {
 
 // Run implements the command.
 func (w *workerCmd) Run(a *app) error {
-	e, done, err := a.open(w.engineOptions, a.logger(a.err, slog.LevelInfo), false)
+	e, done, err := a.open(a.logger(a.err, slog.LevelInfo), false)
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func (h *Hook) validate() error {
 	return nil
 }
 
-// ErrHook: a hook that can't be called.
+// ErrHook is a hook that can't be called.
 var ErrHook = errors.New("not a hook")
 
 // Secret is a value that is never shown.

@@ -120,7 +120,7 @@ func (l *library) open(args []string) (*conn, error) {
 		pinner.Pin(arg)
 	}
 	var handle uintptr
-	keepSignals(func() { handle = l.connect(int32(len(args)), unsafe.SliceData(argv)) }) //nolint:gosec // a handful of arguments
+	keepSignals(func() { handle = l.connect(int32(len(args)), unsafe.SliceData(argv)) })
 	runtime.KeepAlive(argv)
 	if handle == 0 {
 		return nil, errors.New("the ClickHouse engine refused to open its data folder: look for a full disk, missing write permission, or another process in the folder")

@@ -18,11 +18,11 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// ErrSecret: the environment variable that holds a hook's secret is missing or
+// ErrSecret says that the environment variable that holds a hook's secret is missing or
 // isn't a whsec_ secret.
 var ErrSecret = errors.New("webhook secret")
 
-// ErrGone: the receiver answered 410: it wants no more.
+// ErrGone says that the receiver answered 410: it wants no more.
 var ErrGone = errors.New("the webhook's receiver is gone (410)")
 
 // Message is what a receiver gets: {type, timestamp, data}, below 20 kB.
@@ -72,8 +72,7 @@ func (w *Webhook) Send(ctx context.Context, address, secretEnv string, m *Messag
 	}
 	resp, err := w.client.Do(req)
 	if err != nil {
-		var ue *url.Error // it holds the whole address
-		if errors.As(err, &ue) {
+		if ue, ok := errors.AsType[*url.Error](err); ok { // it holds the whole address
 			err = ue.Err
 		}
 		return fmt.Errorf("webhook %s: %w", host, err)

@@ -378,7 +378,9 @@ func (s *Service) manual(ctx context.Context, id, actor, note string, set bool) 
 				return fmt.Errorf("%w: the operator suspended this account, only the operator can lift that", ErrRefused)
 			}
 		}
-		done, err := s.store.SetManual(ctx, p, meta, id, flag, set, actor, note, s.snapshots.Months(a))
+		done, err := s.store.SetManual(ctx, p, meta, &balance.ManualChange{
+			Account: id, Flag: flag, Set: set, Actor: actor, Note: note, Months: s.snapshots.Months(a),
+		})
 		var missing *balance.MissingError
 		switch {
 		case errors.As(err, &missing):

@@ -190,7 +190,7 @@ func (s *Store) stateIn(ctx context.Context, p int, id string) (*State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the parent's state: %w", err)
 	}
-	st.Parent = metering.Flags(num(pv[0])) //nolint:gosec // six bits
+	st.Parent = metering.Flags(num(pv[0]))
 	st.Epoch += num(pv[1])
 	st.ParentUntil = num(pv[2])
 	return st, nil
@@ -199,7 +199,7 @@ func (s *Store) stateIn(ctx context.Context, p int, id string) (*State, error) {
 func stateOf(id string, v map[string]string) *State {
 	n := func(f string) int64 { x, _ := strconv.ParseInt(v[f], 10, 64); return x }
 	st := &State{
-		ID: id, ParentID: v["par"], Held: true, Own: metering.Flags(n("f")), //nolint:gosec // six bits
+		ID: id, ParentID: v["par"], Held: true, Own: metering.Flags(n("f")),
 		Source: metering.Source(v["src"]), Closed: v["closed"] == "1", Channels: v["ch"], Epoch: n("n"),
 		OwnUntil: n("fe"), Balance: metering.Micros(n("bal")), Quiet: v["quiet"] == "1", ClosedThrough: v["thr"],
 		Used: map[string]metering.Micros{},

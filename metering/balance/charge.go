@@ -302,7 +302,7 @@ func (c *Call) appendRuns(args []any) ([]any, int) {
 		}
 		args = append(args, b, j-i)
 		for _, it := range c.Items[i:j] {
-			args = append(args, int64(it.hash)) //nolint:gosec // sets hold signed integers
+			args = append(args, int64(it.hash))
 		}
 		runs++
 		i = j
@@ -325,8 +325,8 @@ func (c *Call) pack() (packed []byte, big string, oldest int64) {
 			sb.WriteString(strconv.Itoa(i+1) + "=" + strconv.FormatInt(int64(amount), 10))
 			amount = 0
 		}
-		packed = binary.LittleEndian.AppendUint32(packed, uint32(it.Line))  //nolint:gosec // lines of a task
-		packed = binary.LittleEndian.AppendUint32(packed, uint32(it.Group)) //nolint:gosec // groups of a call
+		packed = binary.LittleEndian.AppendUint32(packed, uint32(it.Line))
+		packed = binary.LittleEndian.AppendUint32(packed, uint32(it.Group))
 		packed = binary.LittleEndian.AppendUint64(packed, math.Float64bits(double(int64(amount))))
 		packed = binary.LittleEndian.AppendUint64(packed, math.Float64bits(double(it.OccurredAt)))
 		oldest = min(oldest, it.OccurredAt)

@@ -64,7 +64,7 @@ type OverflowError struct{ Groups []int }
 // Error implements error.
 func (e *OverflowError) Error() string { return "a sum would overflow" }
 
-// ShortError: the purse holds less than the transfer needs.
+// ShortError says that the purse holds less than the transfer needs.
 type ShortError struct {
 	Account string
 	balance metering.Micros

@@ -635,7 +635,7 @@ func (m *model) byHand(r *rapid.T) {
 	a := m.account[rapid.SampledFrom(m.order).Draw(r, "account")]
 	flag := rapid.SampledFrom([]metering.Flags{metering.FlagManualOperator, metering.FlagManualParent}).Draw(r, "who")
 	set := rapid.Bool().Draw(r, "set")
-	done, err := m.SetManual(m.t.Context(), 0, m.meta, a.id, flag, set, "operator", "note", m.months(m.month))
+	done, err := m.SetManual(m.t.Context(), 0, m.meta, &ManualChange{Account: a.id, Flag: flag, Set: set, Actor: "operator", Note: "note", Months: m.months(m.month)})
 	require.NoError(r, err)
 	f := a.flags&manualFlags | flag
 	if !set {
@@ -707,7 +707,7 @@ func (m *model) stranger(r *rapid.T) {
 	_, charge := m.Charge(ctx, 0, m.catalog, call)
 	_, settle := m.Settle(ctx, 0, &other, "task0", 1, nil, nil)
 	_, move := m.Transfer(ctx, 0, &other, &Move{Ref: "stranger", To: "pre", Amount: 1, Months: m.months(m.month)})
-	_, manual := m.SetManual(ctx, 0, &other, "pre", metering.FlagManualOperator, true, "", "", m.months(m.month))
+	_, manual := m.SetManual(ctx, 0, &other, &ManualChange{Account: "pre", Flag: metering.FlagManualOperator, Set: true, Months: m.months(m.month)})
 	for i, err := range []error{
 		charge, settle, move, manual, m.Finish(ctx, 0, &other, "task0", 1, "", Counts{}),
 		m.Roll(ctx, 0, &other, m.months(m.month), m.order), m.GiveUp(ctx, 0, &other, OpenAnswer{Task: "task0", Seq: 1}, 0),

@@ -78,19 +78,28 @@ type Manual struct {
 	At    time.Time
 }
 
-// SetManual sets or lifts a manual suspension's flag.
-func (s *Store) SetManual(ctx context.Context, p int, meta *Meta, account string, flag metering.Flags, set bool, actor, note string, months Months) (*Manual, error) {
+// ManualChange sets or lifts one flag of a manual suspension.
+type ManualChange struct {
+	Account     string
+	Flag        metering.Flags
+	Set         bool
+	Actor, Note string
+	Months      Months
+}
+
+// SetManual makes the change.
+func (s *Store) SetManual(ctx context.Context, p int, meta *Meta, c *ManualChange) (*Manual, error) {
 	on := "0"
-	if set {
+	if c.Set {
 		on = "1"
 	}
-	args := months.append([]any{meta.Epoch, account, int(flag), on, actor, note})
+	args := c.Months.append([]any{meta.Epoch, c.Account, int(c.Flag), on, c.Actor, c.Note})
 	v, err := s.run(ctx, "manual", []string{keyMeta(p)}, args...)
 	if err != nil {
 		return nil, fmt.Errorf("manual suspension: %w", err)
 	}
 	return &Manual{
-		Own:   metering.Flags(num(v[1])), //nolint:gosec // six bits
+		Own:   metering.Flags(num(v[1])),
 		Epoch: AccountEpoch(meta.Epoch, num(v[2]), num(v[3])),
 		At:    time.UnixMilli(num(v[4])).UTC(),
 	}, nil

@@ -15,7 +15,7 @@ import (
 func (l *Ledger) CatalogNumber(ctx context.Context) (int64, error) {
 	var n uint64
 	err := l.each(ctx, "catalog_number", nil, func(r driver.Rows) error { return r.Scan(&n) })
-	return int64(n), err //nolint:gosec // counts applies
+	return int64(n), err
 }
 
 // Snapshot loads the newest version of every account and plan.
@@ -29,21 +29,21 @@ func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
 		if err := r.Scan(&kind, &doc, &number); err != nil {
 			return err
 		}
-		newest = max(newest, int64(number)) //nolint:gosec // counts applies
+		newest = max(newest, int64(number))
 		switch kind {
 		case "account":
 			a := &metering.Account{}
 			if err := json.Unmarshal([]byte(doc), a); err != nil {
 				return fmt.Errorf("stored account: %w", err)
 			}
-			a.Catalog = int64(number) //nolint:gosec // counts applies
+			a.Catalog = int64(number)
 			accounts = append(accounts, a)
 		case "plan":
 			p := &metering.Plan{}
 			if err := json.Unmarshal([]byte(doc), p); err != nil {
 				return fmt.Errorf("stored plan: %w", err)
 			}
-			p.Catalog = int64(number) //nolint:gosec // counts applies
+			p.Catalog = int64(number)
 			plans = append(plans, p)
 		}
 		return nil
@@ -81,7 +81,7 @@ func (l *Ledger) SaveCatalog(ctx context.Context, number int64, accounts []*mete
 	}
 	numbers, at := make([]uint64, n), make([]time.Time, n)
 	for i := range n {
-		numbers[i], at[i] = uint64(number), now //nolint:gosec // counts applies
+		numbers[i], at[i] = uint64(number), now
 	}
 	return l.insertColumns(ctx, "catalog", "kind, id, number, parent_id, doc, applied_at", kinds, ids, numbers, parents, docs, at)
 }

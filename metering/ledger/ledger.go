@@ -43,7 +43,7 @@ type Ledger struct {
 
 var databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 
-// ErrAway: ClickHouse can't be reached or doesn't answer.
+// ErrAway says that ClickHouse can't be reached or doesn't answer.
 var ErrAway = errors.New("clickhouse is away")
 
 // Open makes the pool. It doesn't connect yet.
@@ -202,8 +202,7 @@ var serverCode = regexp.MustCompile(`[Cc]ode: (\d+)`)
 
 // code is ClickHouse's error code, 0 if the error isn't one of its answers.
 func code(err error) int {
-	var ex *clickhouse.Exception
-	if errors.As(err, &ex) {
+	if ex, ok := errors.AsType[*clickhouse.Exception](err); ok {
 		return int(ex.Code)
 	}
 	if m := serverCode.FindStringSubmatch(err.Error()); m != nil {

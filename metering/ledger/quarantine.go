@@ -138,7 +138,7 @@ func (l *Ledger) ResolveQuarantine(ctx context.Context, now time.Time) (int, err
 func (l *Ledger) CloseQuarantine(ctx context.Context, entries []Entry, state, note string, now time.Time) error {
 	for i := range entries {
 		entries[i].State, entries[i].Note = state, note
-		entries[i].Version = max(entries[i].Version+1, uint64(now.UnixMicro())) //nolint:gosec // after 1970
+		entries[i].Version = max(entries[i].Version+1, uint64(now.UnixMicro()))
 	}
 	if err := l.InsertQuarantine(ctx, entries); err != nil {
 		return fmt.Errorf("mark entries %s: %w", state, err)

@@ -78,8 +78,8 @@ func (b *block) add(r *Row, now time.Time) {
 	b.fee = append(b.fee, r.Charge.Fee.Decimal())
 	b.currency = append(b.currency, r.Currency)
 	b.plan = append(b.plan, r.Charge.Plan)
-	b.version = append(b.version, uint32(r.Charge.Version)) //nolint:gosec // counted from 1
-	b.rule = append(b.rule, uint32(r.Charge.Rule))          //nolint:gosec // counted from 1
+	b.version = append(b.version, uint32(r.Charge.Version))
+	b.rule = append(b.rule, uint32(r.Charge.Rule))
 	purse := r.Purse
 	if purse == "" {
 		purse = metering.PurseCredit
@@ -102,8 +102,8 @@ func (b *block) add(r *Row, now time.Time) {
 	b.hash = append(b.hash, r.Hash)
 	b.period = append(b.period, r.Period)
 	b.booked = append(b.booked, r.Booked)
-	b.epoch = append(b.epoch, uint32(r.Epoch)) //nolint:gosec // one for each rebuild
-	b.seq = append(b.seq, uint64(r.Seq))       //nolint:gosec // rises from 1
+	b.epoch = append(b.epoch, uint32(r.Epoch))
+	b.seq = append(b.seq, uint64(r.Seq))
 	b.stored = append(b.stored, now)
 }
 

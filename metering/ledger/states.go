@@ -30,7 +30,7 @@ func (l *Ledger) InsertStates(ctx context.Context, list []StateRow) error {
 	epochs, flags, at := make([]uint64, n), make([]uint16, n), make([]time.Time, n)
 	for i, s := range list {
 		accounts[i], parents[i], causes[i], periods[i], actors[i], notes[i] = s.AccountID, s.ParentID, s.Cause, s.Period, s.Actor, s.Note
-		epochs[i], flags[i], at[i] = uint64(s.Epoch), uint16(s.Flags), s.At //nolint:gosec // rises from 1
+		epochs[i], flags[i], at[i] = uint64(s.Epoch), uint16(s.Flags), s.At
 	}
 	return l.insertColumns(ctx, "states", "account_id, epoch, parent_id, flags, cause, period, actor, note, occurred_at",
 		accounts, epochs, parents, flags, causes, periods, actors, notes, at)
@@ -44,7 +44,7 @@ func (l *Ledger) LatestFlags(ctx context.Context, parent string) (map[string]Sta
 		var flags uint16
 		var epoch uint64
 		err := r.Scan(&id, &flags, &epoch)
-		out[id] = StateRow{AccountID: id, Flags: metering.Flags(flags), Epoch: int64(epoch)} //nolint:gosec // below 2^53
+		out[id] = StateRow{AccountID: id, Flags: metering.Flags(flags), Epoch: int64(epoch)}
 		return err
 	})
 	return out, err
@@ -68,7 +68,7 @@ func (l *Ledger) States(ctx context.Context, accounts []string, from, to time.Ti
 		if err := r.Scan(&s.AccountID, &epoch, &flags, &s.Cause, &s.Period, &s.Actor, &s.Note, &s.At); err != nil {
 			return err
 		}
-		s.Epoch, s.Flags = int64(epoch), metering.Flags(flags) //nolint:gosec // below 2^53
+		s.Epoch, s.Flags = int64(epoch), metering.Flags(flags)
 		return f(&s)
 	})
 }
@@ -86,8 +86,8 @@ type Delivery struct {
 // InsertDelivery stores it.
 func (l *Ledger) InsertDelivery(ctx context.Context, d *Delivery) error {
 	return l.insertColumns(ctx, "deliveries", "account_id, event, epoch, destination, outcome, attempts, delivered_at",
-		[]string{d.AccountID}, []string{d.Event}, []uint64{uint64(d.Epoch)}, []string{d.Destination}, //nolint:gosec // below 2^53
-		[]string{d.Outcome}, []uint16{uint16(d.Attempts)}, []time.Time{d.At}) //nolint:gosec // few
+		[]string{d.AccountID}, []string{d.Event}, []uint64{uint64(d.Epoch)}, []string{d.Destination},
+		[]string{d.Outcome}, []uint16{uint16(d.Attempts)}, []time.Time{d.At})
 }
 
 // ToldEpochs is the newest epoch that the hooks of each account were told.
@@ -97,7 +97,7 @@ func (l *Ledger) ToldEpochs(ctx context.Context, accounts []string) (map[string]
 		var id string
 		var epoch uint64
 		err := r.Scan(&id, &epoch)
-		out[id] = int64(epoch) //nolint:gosec // below 2^53
+		out[id] = int64(epoch)
 		return err
 	})
 	return out, err
@@ -113,14 +113,14 @@ func (l *Ledger) MaxEpoch(ctx context.Context) (int64, error) {
 // InsertEpoch notes that a partition's projection epoch begins.
 func (l *Ledger) InsertEpoch(ctx context.Context, partition int, epoch int64, reason string, now time.Time) error {
 	return l.insertColumns(ctx, "epochs", "partition, epoch, reason, started_at",
-		[]uint16{uint16(partition)}, []uint32{uint32(epoch)}, []string{reason}, []time.Time{now}) //nolint:gosec // small
+		[]uint16{uint16(partition)}, []uint32{uint32(epoch)}, []string{reason}, []time.Time{now})
 }
 
 // MaxSeq is the newest seq of a projection epoch that has a row.
 func (l *Ledger) MaxSeq(ctx context.Context, epoch int64) (int64, error) {
 	var n uint64
 	err := l.each(ctx, "seq_max", map[string]string{"epoch": strconv.FormatInt(epoch, 10)}, func(r driver.Rows) error { return r.Scan(&n) })
-	return int64(n), err //nolint:gosec // rises from 1
+	return int64(n), err
 }
 
 // Finding is something that should never be.

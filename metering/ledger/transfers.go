@@ -32,7 +32,7 @@ func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error 
 		t := &list[i]
 		for n, line := range t.Transfer.Lines() {
 			refs = append(refs, t.Transfer.Ref)
-			lines = append(lines, uint8(n)) //nolint:gosec // two of them
+			lines = append(lines, uint8(n))
 			kinds = append(kinds, string(t.Transfer.Kind))
 			parents = append(parents, t.Transfer.ParentID)
 			accounts = append(accounts, line.AccountID)
@@ -44,8 +44,8 @@ func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error 
 			hashes = append(hashes, t.Transfer.ContentHash())
 			booked = append(booked, t.Booked)
 			at = append(at, t.At)
-			epochs = append(epochs, uint32(t.Epoch)) //nolint:gosec // one for each rebuild
-			seqs = append(seqs, uint64(t.Seq))       //nolint:gosec // rises from 1
+			epochs = append(epochs, uint32(t.Epoch))
+			seqs = append(seqs, uint64(t.Seq))
 		}
 	}
 	if len(refs) == 0 {
@@ -108,7 +108,7 @@ func (l *Ledger) Refs(ctx context.Context, parent string, f func(*Ref) error) er
 		if err := r.Scan(&x.Ref, &x.Hash, &x.Booked, &x.At, &amount, &epoch, &seq); err != nil {
 			return err
 		}
-		x.Amount, x.Epoch, x.Seq = micros(amount), int64(epoch), int64(seq) //nolint:gosec // rises from 1
+		x.Amount, x.Epoch, x.Seq = micros(amount), int64(epoch), int64(seq)
 		return f(&x)
 	})
 }

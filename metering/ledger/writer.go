@@ -48,7 +48,7 @@ type Writer struct {
 	stopped bool
 }
 
-// ErrStopped: the writer takes nothing more.
+// ErrStopped says that the writer takes nothing more.
 var ErrStopped = errors.New("the ledger's writer has stopped")
 
 type request struct {

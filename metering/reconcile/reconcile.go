@@ -13,7 +13,7 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 )
 
-// ErrBusy: open answers didn't settle in time for a comparison.
+// ErrBusy says that open answers didn't settle in time for a comparison.
 var ErrBusy = errors.New("charges are still on their way to the ledger: try again")
 
 // Result of a comparison.
