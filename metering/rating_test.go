@@ -10,7 +10,6 @@ import (
 	"pgregory.net/rapid"
 )
 
-//nolint:gochecknoglobals // constants of these tests
 var (
 	testNow  = time.Date(2026, 11, 5, 10, 0, 0, 0, time.UTC)
 	testPlan = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) { testengine.Main(m) }
 
 // now is when the reports of these tests are made, unless a test says otherwise.
-var now = time.Date(2026, 11, 20, 9, 30, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant
+var now = time.Date(2026, 11, 20, 9, 30, 0, 0, time.UTC)
 
 // world is a ledger of a test's own, with accounts and usage.
 type world struct {
@@ -163,7 +163,7 @@ func (w *world) row(account string, at time.Time, change func(r *ledger.Row)) *l
 		},
 		ParentID: a.Parent(),
 		Charge:   metering.Charge{Units: 1_000_000, Unit: "segment", Billed: 1_000_000, Amount: 50_000, Fee: 10_000, Plan: a.PlanAt(at), Version: 1, Rule: 1},
-		Purse:    purse, Currency: a.Currency, Hash: uint64(w.seq), Period: period, Booked: period, Epoch: 1, Seq: w.seq, Hour: at.Truncate(time.Hour), //nolint:gosec // rises from 1
+		Purse:    purse, Currency: a.Currency, Hash: uint64(w.seq), Period: period, Booked: period, Epoch: 1, Seq: w.seq, Hour: at.Truncate(time.Hour),
 	}
 	if change != nil {
 		change(&r)

@@ -10,7 +10,7 @@ import (
 
 // look keeps the reports of every audience in a folder, to be looked at:
 // go test ./reports -run Look -look /tmp/reports.
-var look = flag.String("look", "", "folder to write sample reports to") //nolint:gochecknoglobals // a flag
+var look = flag.String("look", "", "folder to write sample reports to")
 
 func TestLookOfEveryReport(t *testing.T) {
 	t.Parallel()

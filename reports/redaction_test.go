@@ -17,7 +17,7 @@ import (
 	"github.com/meterd/meterd/metering"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew") //nolint:gochecknoglobals // a flag
+var update = flag.Bool("update", false, "write the golden files anew")
 
 // unpacked has the parts of a workbook as well as its bytes.
 func unpacked(t *testing.T, format string, b []byte) string {
@@ -169,7 +169,7 @@ func TestGolden(t *testing.T) {
 				require.NoError(t, os.MkdirAll("testdata", 0o750))
 				require.NoError(t, os.WriteFile(path, got[format], 0o600))
 			}
-			want, err := os.ReadFile(path) //nolint:gosec // of this folder
+			want, err := os.ReadFile(path)
 			require.NoError(t, err)
 			sameText(t, want, got[format])
 		}

@@ -11,7 +11,7 @@ import (
 
 // economic are the words that a field's or a type's name may not have in a
 // report without money, nor in a JSON key of it.
-var economic = []string{ //nolint:gochecknoglobals // a constant table
+var economic = []string{
 	"micros", "money", "decimal", "currency", "amount", "price", "limit", "balance", "plan", "fee", "rate", "refund", "net", "billed", "billable",
 	"unit", "budget", "wallet", "share", "cost", "credit", "purse", "adjust", "correction", "charge", "epoch", "reason", "parent", "quantity",
 }

@@ -49,7 +49,7 @@ func (h *harness) die(point string, nth int) {
 	h.tb.Helper()
 	a := h.address()
 	a.Point, a.Nth = point, nth
-	cmd := exec.CommandContext(h.tb.Context(), os.Args[0], "-test.run=^TestDyingWorker$") //nolint:gosec // this test itself
+	cmd := exec.CommandContext(h.tb.Context(), os.Args[0], "-test.run=^TestDyingWorker$")
 	cmd.Env = append(os.Environ(), dieEnv+"="+a.String())
 	out, err := cmd.CombinedOutput()
 	require.Error(h.tb, err, "the worker never came to %s %d: %s", point, nth, out)

@@ -22,23 +22,29 @@ func TestTwoBatchesAtOnce(t *testing.T) {
 	const n, copies = 40, 4
 	for _, c := range []struct {
 		name string
-		make func(id string, copy int) string
+		make func(id string, nth int) string
 		want balance.Counts
 	}{
-		{"same content", func(id string, _ int) string { return message(shop, id, time.Hour) },
-			balance.Counts{Stored: n, Duplicates: n * (copies - 1)}},
-		{"another time", func(id string, copy int) string { return message(shop, id, time.Duration(copy*40)*time.Hour) },
-			balance.Counts{Stored: n, Duplicates: n * (copies - 1)}},
-		{"other content", func(id string, copy int) string {
-			return line(shop, id, time.Hour, `,"to":"+3932`+strconv.Itoa(copy)+`"`)
+		{
+			"same content", func(id string, _ int) string { return message(shop, id, time.Hour) },
+			balance.Counts{Stored: n, Duplicates: n * (copies - 1)},
 		},
-			balance.Counts{Stored: n, Quarantined: n * (copies - 1)}},
+		{
+			"another time", func(id string, nth int) string { return message(shop, id, time.Duration(nth*40)*time.Hour) },
+			balance.Counts{Stored: n, Duplicates: n * (copies - 1)},
+		},
+		{
+			"other content", func(id string, nth int) string {
+				return line(shop, id, time.Hour, `,"to":"+3932`+strconv.Itoa(nth)+`"`)
+			},
+			balance.Counts{Stored: n, Quarantined: n * (copies - 1)},
+		},
 	} {
 		b := h.batch()
-		for copy := range copies {
+		for nth := range copies {
 			var lines []string
 			for i := range n {
-				lines = append(lines, c.make(c.name+strconv.Itoa(i), copy))
+				lines = append(lines, c.make(c.name+strconv.Itoa(i), nth))
 			}
 			b.task(lines...)
 		}

@@ -239,7 +239,7 @@ func (h *harness) rows(account string) rows {
 	row := h.engines.ClickHouse(h.tb).QueryRow(h.tb.Context(), `SELECT countIf(kind = 'usage'), countIf(kind = 'refund'),
 		uniqExact(kind, id), toInt64(sum(if(kind = 'refund', -amount, amount)) * 1000000) FROM records FINAL WHERE account_id = '`+account+`'`)
 	require.NoError(h.tb, row.Scan(&usage, &refunds, &identities, &net))
-	r.Usage, r.Refunds, r.Identities = int64(usage), int64(refunds), int64(identities) //nolint:gosec // small
+	r.Usage, r.Refunds, r.Identities = int64(usage), int64(refunds), int64(identities)
 	r.Net = metering.Micros(net)
 	return r
 }

@@ -37,7 +37,7 @@ func TestCrashSafe(t *testing.T) {
 	total := o.totals
 	want := totals{Records: total[stored], Refused: int64(len(o.refused))}
 
-	rnd := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // moments of a test
+	rnd := rand.New(rand.NewPCG(1, 2))
 	next := 0
 	var slowest time.Duration
 	for i := range crashes {

@@ -18,7 +18,7 @@ import (
 )
 
 // hookSecret signs the hooks' messages.
-const hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" //nolint:gosec // of this test alone
+const hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 // told is the data of a hook's message.
 type told struct {

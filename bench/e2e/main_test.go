@@ -10,7 +10,7 @@ import (
 )
 
 // binary is the meterd that the tests run, built once for the process.
-var binary string //nolint:gochecknoglobals // set by TestMain before any test
+var binary string
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))

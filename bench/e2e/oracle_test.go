@@ -63,7 +63,6 @@ type figures struct {
 	records         int64
 	units, billed   *big.Rat
 	amount, refunds int64 // micro-units
-	latest          map[string]int64
 }
 
 // kept is a charged record.

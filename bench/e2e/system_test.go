@@ -57,7 +57,7 @@ func (l *logBuffer) String() string {
 func launch(tb testing.TB, env []string, args ...string) *process {
 	tb.Helper()
 	p := &process{log: &logBuffer{}, ready: make(chan string, 1), ended: make(chan struct{})}
-	p.cmd = exec.Command(binary, args...) //nolint:gosec,noctx // the binary under test; the test ends it
+	p.cmd = exec.Command(binary, args...) //nolint:noctx // the binary under test; the test ends it
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	p.cmd.Stderr = p.log
@@ -199,7 +199,7 @@ type result struct {
 // try runs a command to its end.
 func (c cli) try(ctx context.Context, tb testing.TB, args ...string) result {
 	tb.Helper()
-	cmd := exec.CommandContext(ctx, binary, append(args, c...)...) //nolint:gosec // the binary under test
+	cmd := exec.CommandContext(ctx, binary, append(args, c...)...)
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	err := cmd.Run()

@@ -20,7 +20,7 @@ type workload struct {
 }
 
 func newWorkload(b *book, now time.Time, seed uint64) *workload {
-	return &workload{rnd: rand.New(rand.NewPCG(seed, 7)), now: now, book: b} //nolint:gosec // a seeded workload
+	return &workload{rnd: rand.New(rand.NewPCG(seed, 7)), now: now, book: b}
 }
 
 func (w *workload) pick(list ...string) string { return list[w.rnd.IntN(len(list))] }
@@ -67,7 +67,7 @@ func (w *workload) stamp(u *usage, t time.Time) {
 }
 
 // numbers are how the numbers of a country begin, and how many digits follow.
-var numbers = map[string]struct { //nolint:gochecknoglobals // constant
+var numbers = map[string]struct {
 	start string
 	rest  int
 }{"IT": {"+39347", 7}, "US": {"+1212555", 4}, "CA": {"+1416555", 4}, "IN": {"+9198", 8}, "NP": {"+97798", 8}, "DE": {"+4915", 9}}

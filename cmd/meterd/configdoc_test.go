@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write the generated part of docs/configuration.md anew") //nolint:gochecknoglobals // a flag
+var update = flag.Bool("update", false, "write the generated part of docs/configuration.md anew")
 
 // The generated part of the document stands between these lines.
 const (
@@ -31,7 +31,7 @@ func TestConfigurationDoc(t *testing.T) {
 	require.True(t, ok, "%s: the line %q is missing", configDoc, markerEnd)
 	want := before + markerBegin + "\n" + settingsTable(model(t)) + markerEnd + after
 	if *update {
-		require.NoError(t, os.WriteFile(configDoc, []byte(want), 0o600)) //nolint:gosec // a file of this repository
+		require.NoError(t, os.WriteFile(configDoc, []byte(want), 0o600))
 		return
 	}
 	require.Equal(t, want, string(b), "%s is out of date: go test ./cmd/meterd -run TestConfigurationDoc -update", configDoc)

@@ -22,7 +22,7 @@ func documents(t *testing.T) map[string]string {
 		paths, err := filepath.Glob(filepath.Join(root, pattern))
 		require.NoError(t, err)
 		for _, path := range paths {
-			b, err := os.ReadFile(path) //nolint:gosec // of this repository
+			b, err := os.ReadFile(path)
 			require.NoError(t, err)
 			out[path] = string(b)
 		}
@@ -187,7 +187,7 @@ func TestDocumentLinks(t *testing.T) {
 			if file != "" {
 				target = filepath.Join(filepath.Dir(path), file)
 			}
-			b, err := os.ReadFile(target) //nolint:gosec // of this repository
+			b, err := os.ReadFile(target)
 			if st, e := os.Stat(target); e == nil && st.IsDir() {
 				continue
 			}
@@ -270,7 +270,7 @@ func TestDocumentedVariables(t *testing.T) {
 		default:
 			return nil
 		}
-		b, err := os.ReadFile(path) //nolint:gosec // of this repository
+		b, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}

@@ -15,8 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/meterd/meterd/internal/embedded"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/meterd/meterd/internal/embedded"
 )
 
 // systemCommand is `meterd up` that ends with its standard input, so that it

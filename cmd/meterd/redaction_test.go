@@ -124,13 +124,24 @@ func entryOf(t *testing.T, account string) string {
 // reading are the reading commands that a reader may be given, about itself.
 func reading(reader, month, out string) [][]string {
 	list := [][]string{
-		{"accounts", "list"}, {"accounts", "show", reader}, {"wallet", "show", reader}, {"wallet", "history", reader},
-		{"gate", reader, "--channel", "sms"}, {"gate", reader, "--channel", "fax"},
-		{"usage"}, {"usage", "--by", "day,hour,channel,direction,status"}, {"usage", "--account", reader},
-		{"quarantine", "list"}, {"quarantine", "list", "--reason", "no_price"},
-		{"report", "list"}, {"report", "schedule"}, {"report", "schedule", "--next", "2000"},
-		{"report", "run", "--period", month, "--out", out}, {"report", "run", "--period", month, "--audience", reader, "--redacted", "--out", out},
-		{"report", "run", "--period", "2999-01", "--out", out}, {"report", "run", "--period", "x", "--out", out},
+		{"accounts", "list"},
+		{"accounts", "show", reader},
+		{"wallet", "show", reader},
+		{"wallet", "history", reader},
+		{"gate", reader, "--channel", "sms"},
+		{"gate", reader, "--channel", "fax"},
+		{"usage"},
+		{"usage", "--by", "day,hour,channel,direction,status"},
+		{"usage", "--account", reader},
+		{"quarantine", "list"},
+		{"quarantine", "list", "--reason", "no_price"},
+		{"report", "list"},
+		{"report", "schedule"},
+		{"report", "schedule", "--next", "2000"},
+		{"report", "run", "--period", month, "--out", out},
+		{"report", "run", "--period", month, "--audience", reader, "--redacted", "--out", out},
+		{"report", "run", "--period", "2999-01", "--out", out},
+		{"report", "run", "--period", "x", "--out", out},
 	}
 	for _, id := range []string{"m1", "m2", "m3", "m4", "m5", "m6", "s1", "f1", "e1", cnSibMessage[:8]} {
 		list = append(list, []string{"record", "show", reader, id})
@@ -146,7 +157,7 @@ func askAs(t *testing.T, reader string, args []string) string {
 	t.Helper()
 	var all strings.Builder
 	for _, form := range [][]string{nil, {"--json"}} {
-		got := ask(t, append(append(args[:len(args):len(args)], "--as", reader), form...)...)
+		got := ask(t, append(append(slices.Clip(args), "--as", reader), form...)...)
 		require.Contains(t, []int{0, exitInput}, got.code, "%v: %s", args, got.stderr)
 		all.WriteString(got.out + got.stderr)
 	}
@@ -230,8 +241,13 @@ func TestRedaction(t *testing.T) {
 		do(t, "report", "run", "--as", cnParent, "--period", month, "--out", out)
 		text := filesIn(t, out)
 		for _, args := range [][]string{
-			{"accounts", "list"}, {"wallet", "history", cnParent}, {"quarantine", "list"}, {"record", "show", cnOwn, "m1"}, {"record", "show", cnSibling, cnSibMessage},
-			{"report", "schedule"}, {"usage", "--by", "account"},
+			{"accounts", "list"},
+			{"wallet", "history", cnParent},
+			{"quarantine", "list"},
+			{"record", "show", cnOwn, "m1"},
+			{"record", "show", cnSibling, cnSibMessage},
+			{"report", "schedule"},
+			{"usage", "--by", "account"},
 		} {
 			text += do(t, append(args, "--as", cnParent, "--json")...)
 		}
@@ -265,10 +281,17 @@ func testAlike(t *testing.T, month string) {
 	for _, reader := range []string{cnOwn, cnEnterprise} {
 		sibling := cnSibling
 		for _, form := range [][]string{
-			{"accounts", "show", "ID"}, {"accounts", "list", "--parent", "ID"}, {"wallet", "show", "ID"}, {"wallet", "history", "ID"},
-			{"gate", "ID", "--channel", "sms"}, {"record", "show", "ID", "m1"}, {"record", "show", "ID", cnSibMessage},
-			{"usage", "--account", "ID"}, {"usage", "--account", "ID", "--by", "account"},
-			{"report", "run", "--audience", "ID", "--period", month, "--out", "OUT"}, {"report", "run", "--audience", "ID", "--period", month, "--redacted", "--out", "OUT"},
+			{"accounts", "show", "ID"},
+			{"accounts", "list", "--parent", "ID"},
+			{"wallet", "show", "ID"},
+			{"wallet", "history", "ID"},
+			{"gate", "ID", "--channel", "sms"},
+			{"record", "show", "ID", "m1"},
+			{"record", "show", "ID", cnSibMessage},
+			{"usage", "--account", "ID"},
+			{"usage", "--account", "ID", "--by", "account"},
+			{"report", "run", "--audience", "ID", "--period", month, "--out", "OUT"},
+			{"report", "run", "--audience", "ID", "--period", month, "--redacted", "--out", "OUT"},
 		} {
 			for _, json := range []bool{false, true} {
 				out := t.TempDir()

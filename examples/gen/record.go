@@ -67,7 +67,7 @@ func stamp(t time.Time, offset string) string {
 func randomBytes(rng *rand.Rand, n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
-		b[i] = byte(rng.IntN(256)) //nolint:gosec // below 256
+		b[i] = byte(rng.IntN(256))
 	}
 	return b
 }

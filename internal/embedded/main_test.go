@@ -74,7 +74,7 @@ type child struct {
 // launch starts a child on dir and returns its first line of output.
 func launch(t *testing.T, dir string) (*child, string) {
 	t.Helper()
-	//nolint:gosec // this very binary
+
 	c := &child{cmd: exec.CommandContext(context.Background(), os.Args[0]), lines: make(chan string, 100)}
 	c.cmd.Env = append(os.Environ(), childDir+"="+dir)
 	c.cmd.Stderr = os.Stderr

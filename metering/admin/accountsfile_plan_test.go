@@ -14,7 +14,7 @@ import (
 	"github.com/meterd/meterd/metering"
 )
 
-var now = time.Date(2026, 11, 5, 10, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant of these tests
+var now = time.Date(2026, 11, 5, 10, 0, 0, 0, time.UTC)
 
 const base = `
 plans:
@@ -323,7 +323,7 @@ func TestParseTooLarge(t *testing.T) {
 func FuzzParseAccountsFile(f *testing.F) {
 	f.Add([]byte(base))
 	for _, name := range []string{"full.good", "values.bad", "plans.bad", "syntax.bad", "example.good"} {
-		src, err := os.ReadFile("testdata/" + name + ".yaml") //nolint:gosec // a name above
+		src, err := os.ReadFile("testdata/" + name + ".yaml")
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -41,13 +41,12 @@ type modelAccount struct {
 }
 
 type modelTask struct {
-	state    ReplyState
-	seq      int64
-	outcome  string
-	booked   []string
-	items    []Item
-	reversed bool
-	fresh    int64
+	state   ReplyState
+	seq     int64
+	outcome string
+	booked  []string
+	items   []Item
+	fresh   int64
 }
 
 type modelFact struct {
@@ -229,7 +228,7 @@ func (m *model) agree(r tb) {
 		if f.Fields["k"] == "state" {
 			flags, _ := strconv.Atoi(f.Fields["f"])
 			change, _ := strconv.ParseInt(f.Fields["n"], 10, 64)
-			states = append(states, modelFact{"state", f.Fields["id"], metering.Flags(flags), change}) //nolint:gosec // six bits
+			states = append(states, modelFact{"state", f.Fields["id"], metering.Flags(flags), change})
 		}
 	}
 	require.Equal(r, append([]modelFact{}, m.facts...), states, "facts")
@@ -555,7 +554,7 @@ func (m *model) transfer(r *rapid.T) {
 	case 4:
 		mv.From = "pre"
 	}
-	mv.Hash = uint64(mv.Amount) + uint64(len(mv.From))<<60 + uint64(len(mv.To))<<56 //nolint:gosec // any will do
+	mv.Hash = uint64(mv.Amount) + uint64(len(mv.From))<<60 + uint64(len(mv.To))<<56
 	moved, err := m.Transfer(m.t.Context(), 0, m.meta, mv)
 	from, to := m.account[mv.From], m.account[mv.To]
 	if held, ok := m.refs[mv.Ref]; ok {
