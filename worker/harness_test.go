@@ -121,6 +121,12 @@ func (h *harness) apply(text string) {
 func (h *harness) work(o Options) (stop func()) {
 	h.tb.Helper()
 	d, _ := connect(h.tb, h.address())
+	return h.workWith(d, o)
+}
+
+// workWith runs a worker on connections that the caller made.
+func (h *harness) workWith(d Deps, o Options) (stop func()) {
+	h.tb.Helper()
 	o.Alone = true
 	w, err := New(d, o)
 	require.NoError(h.tb, err)

@@ -13,8 +13,9 @@ import (
 // TestNoGoroutineOutlivesRun. It isn't parallel: others' goroutines would show.
 func TestNoGoroutineOutlivesRun(t *testing.T) { //nolint:paralleltest // see above
 	h := newHarness(t)
+	d, _ := connect(t, h.address())
 	before := goleak.IgnoreCurrent()
-	stop := h.work(Options{})
+	stop := h.workWith(d, Options{})
 	assert.Equal(t, balance.Counts{Stored: 1, Quarantined: 1}, h.batch().task(message(shop, "a", time.Hour), "nonsense").wait())
 	stop()
 	goleak.VerifyNone(t, before,

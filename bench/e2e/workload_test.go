@@ -130,7 +130,8 @@ func (w *workload) destination(u *usage) {
 	u.Category = w.pick("", "", "marketing", "authentication")
 }
 
-// wrong is a record that is refused, whatever comes before it.
+// wrong is a record that is refused, whatever comes before it (of rom-closed:
+// where that is closed).
 func (w *workload) wrong() *usage {
 	u := w.message()
 	u.Amount, u.Currency = "", ""
