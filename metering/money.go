@@ -108,6 +108,15 @@ func digits(s string) bool {
 	return true
 }
 
+// Plus adds two amounts; ErrOverflow where the sum leaves 64 bits.
+func (m Micros) Plus(o Micros) (Micros, error) {
+	sum := m + o
+	if (sum > m) != (o > 0) && o != 0 {
+		return 0, ErrOverflow
+	}
+	return sum, nil
+}
+
 // Decimal is the amount as a decimal of the currency's unit.
 func (m Micros) Decimal() decimal.Decimal { return decimal.New(int64(m), -scaleDigits) }
 

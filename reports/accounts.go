@@ -23,7 +23,7 @@ func (r *Reporter) accountsAt(ctx context.Context, parent string, s *span) (map[
 	if !s.closed {
 		return out, nil
 	}
-	then, err := r.deps.Ledger.AccountsAt(ctx, parent, s.asOf)
+	then, err := r.deps.Ledger.AccountsAt(ctx, parent, s.fixed.Catalog)
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (r *Reporter) BuildActivity(ctx context.Context, a *metering.Account, s *sp
 		return nil, err
 	}
 	out.Activity = append(out.Activity, lines[a.ID]...)
-	rejected, err := r.deps.Ledger.RejectedAt(ctx, []string{a.ID}, s.asOf)
+	rejected, err := r.rejected(ctx, []string{a.ID}, s)
 	if err != nil {
 		return nil, err
 	}
@@ -116,12 +116,8 @@ func (r *Reporter) BuildOverview(ctx context.Context, parent *metering.Account, 
 	if err != nil {
 		return nil, err
 	}
-	rejected := map[string]uint64{}
-	if err := perPage(ids, func(page []string) error {
-		counts, err := r.deps.Ledger.RejectedAt(ctx, page, s.asOf)
-		maps.Copy(rejected, counts)
-		return err
-	}); err != nil {
+	rejected, err := r.rejected(ctx, ids, s)
+	if err != nil {
 		return nil, err
 	}
 	for _, a := range accounts {
@@ -140,6 +136,24 @@ func (r *Reporter) BuildOverview(ctx context.Context, parent *metering.Account, 
 	return out, nil
 }
 
+// rejected counts what wasn't taken as it was sent, by account.
+func (r *Reporter) rejected(ctx context.Context, ids []string, s *span) (map[string]uint64, error) {
+	out := map[string]uint64{}
+	if s.closed {
+		for id, reasons := range s.fixed.Frozen.Quarantined {
+			for _, n := range reasons {
+				out[id] += n
+			}
+		}
+		return out, nil
+	}
+	return out, perPage(ids, func(page []string) error {
+		counts, err := r.deps.Ledger.RejectedAt(ctx, page, s.asOf)
+		maps.Copy(out, counts)
+		return err
+	})
+}
+
 // activity reads the lines of accounts, by account, with outcomes that anyone
 // may be told.
 func (r *Reporter) activity(ctx context.Context, parent string, ids []string, zone *time.Location, s *span) (map[string][]ActivityLine, error) {
@@ -148,7 +162,7 @@ func (r *Reporter) activity(ctx context.Context, parent string, ids []string, zo
 	from, to := s.bounds()
 	q := ledger.ActivityQuery{Parent: parent, Booked: s.booked(), From: from, To: to, Zone: zone}
 	if s.closed {
-		q.AsOf = s.asOf
+		q.Epoch, q.Seq = s.fixed.Epoch, s.fixed.Seq
 	}
 	for page := range slices.Chunk(ids, accountsPage) {
 		q.Accounts = page

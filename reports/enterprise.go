@@ -80,7 +80,7 @@ func (r *Reporter) BuildEnterprise(ctx context.Context, a *metering.Account, s *
 	}
 	out.Suspensions = h.suspensions(own, metering.AudienceEnterprise, s)
 	f := &facts{quarantined: map[string]map[metering.Reason]uint64{}, waiting: map[string]uint64{}}
-	if err := r.incomplete(ctx, f, []string{a.ID}, s.asOf); err != nil {
+	if err := r.incomplete(ctx, f, []string{a.ID}, s); err != nil {
 		return nil, err
 	}
 	out.Completeness.add(f.quarantined[a.ID], f.waiting[a.ID])

@@ -24,8 +24,8 @@ func (s AccountState) suspended() bool { return s.Own|s.Inherited != 0 }
 type Deps struct {
 	Ledger   *ledger.Ledger
 	Snapshot func() *metering.Snapshot
-	// States gives an account's live state; it is asked for months that aren't
-	// closed. Nil: the ledger's history of states is used.
+	// States gives an account's live state; a closed month has its own. Nil: the
+	// ledger's history of states is used.
 	States func(ctx context.Context, id string) (AccountState, error)
 	Clock  clock.Clock
 }
@@ -149,9 +149,10 @@ func (r *Reporter) span(ctx context.Context, parent *metering.Account, name stri
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range closings {
-		if c.Period == name && c.State == "closed" {
-			s.closed, s.asOf = true, c.AsOf.UTC()
+	for i := range closings {
+		if c := &closings[i]; c.Period == name && c.State == ledger.ClosingDone {
+			s.closed, s.asOf, s.fixed = true, c.AsOf.UTC(), *c
+			s.start, s.end = c.Start.UTC(), c.End.UTC()
 		}
 	}
 	return s, nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
 )
 
 // span is the time that a report is of: a month, whose report is the bill of
@@ -17,7 +18,8 @@ type span struct {
 	zone       *time.Location // of the parent's days in it
 	asOf       time.Time
 	closed     bool
-	clamp      bool // days are of the parent's calendar
+	fixed      ledger.Closing // of a closed month: what its reports may know of
+	clamp      bool           // days are of the parent's calendar
 }
 
 // booked is the period that rows must be booked in, "" for days.

@@ -176,7 +176,7 @@ func (r *Reporter) gather(ctx context.Context, parent *metering.Account, s *span
 	if f.history, err = r.history(ctx, parent.Calendar, ids, earlier(s.end, s.asOf)); err != nil {
 		return nil, err
 	}
-	if err = perPage(ids, func(page []string) error { return r.incomplete(ctx, f, page, s.asOf) }); err != nil {
+	if err = perPage(ids, func(page []string) error { return r.incomplete(ctx, f, page, s) }); err != nil {
 		return nil, err
 	}
 	if f.accounts[0].Mode != metering.Prepaid {
@@ -195,12 +195,17 @@ func (r *Reporter) gather(ctx context.Context, parent *metering.Account, s *span
 }
 
 // incomplete adds what a page of accounts has in quarantine or waiting.
-func (r *Reporter) incomplete(ctx context.Context, f *facts, page []string, asOf time.Time) error {
-	quarantined, err := r.deps.Ledger.QuarantinedAt(ctx, page, asOf)
+func (r *Reporter) incomplete(ctx context.Context, f *facts, page []string, s *span) error {
+	if s.closed {
+		maps.Copy(f.quarantined, s.fixed.Frozen.Quarantined)
+		maps.Copy(f.waiting, s.fixed.Frozen.Waiting)
+		return nil
+	}
+	quarantined, err := r.deps.Ledger.QuarantinedAt(ctx, page, s.asOf)
 	if err != nil {
 		return err
 	}
-	waiting, err := r.deps.Ledger.WaitingAt(ctx, page, asOf)
+	waiting, err := r.deps.Ledger.WaitingAt(ctx, page, s.asOf)
 	if err != nil {
 		return err
 	}

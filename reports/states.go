@@ -68,7 +68,14 @@ func (h history) last(id string) metering.Flags {
 // states of accounts as of the report: the live ones, or the history's.
 func (r *Reporter) states(ctx context.Context, parent string, accounts []*metering.Account, s *span) (map[string]AccountState, error) {
 	out := map[string]AccountState{}
-	if !s.closed && r.deps.States != nil {
+	if s.closed {
+		for _, a := range accounts {
+			f := s.fixed.Frozen.Flags[a.ID]
+			out[a.ID] = AccountState{Own: f.Own, Inherited: f.Inherited}
+		}
+		return out, nil
+	}
+	if r.deps.States != nil {
 		for _, a := range accounts {
 			st, err := r.deps.States(ctx, a.ID)
 			if err != nil {

@@ -21,6 +21,9 @@ type chore struct {
 	run   func(ctx context.Context) error
 }
 
+// closeEvery is how often months are looked for whose grace is over.
+const closeEvery = 10 * time.Second
+
 // chores runs each on its own until ctx ends.
 func (w *Worker) chores() []chore {
 	e := w.engine
@@ -55,6 +58,7 @@ func (w *Worker) chores() []chore {
 		})},
 		{"reconcile", w.opts.ReconcileEvery, w.reconcile},
 		{"reports", time.Second, w.report.Due},
+		{"closing", closeEvery, func(ctx context.Context) error { return w.closer.CloseDue(ctx, w.opts.CloseGrace) }},
 		{"gauges", 10 * time.Second, w.gauges},
 	}
 }

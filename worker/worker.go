@@ -50,6 +50,9 @@ type Options struct {
 	// ReconcileEvery is the time between two comparisons of projection and
 	// ledger. Default 5 min.
 	ReconcileEvery time.Duration
+	// CloseGrace is how long after its end a month takes late records before it
+	// is closed for ever. Default 72 h; not less than the dedup window.
+	CloseGrace time.Duration
 	// Alone says that no other worker can hold tasks of these queues: what a
 	// dead process left is taken back at once.
 	Alone bool
@@ -72,6 +75,7 @@ type Worker struct {
 	engine *engine
 	hooks  *hooks
 	report *Reports
+	closer *admin.Closer
 	months map[string]string // parent → month that its states were judged for
 	ready  chan struct{}
 	once   sync.Once
@@ -87,6 +91,9 @@ func New(d Deps, o Options) (*Worker, error) {
 	}
 	if o.WaitMax == 0 {
 		o.WaitMax = 24 * time.Hour
+	}
+	if o.CloseGrace == 0 {
+		o.CloseGrace = 72 * time.Hour
 	}
 	if o.ReconcileEvery == 0 {
 		o.ReconcileEvery = 5 * time.Minute
@@ -110,7 +117,8 @@ func New(d Deps, o Options) (*Worker, error) {
 			Outcome: func(state string) { e.metrics.reports.WithLabelValues(state).Inc() },
 		}),
 		deps: d, opts: o, redis: d.Redis, engine: e, months: map[string]string{}, ready: make(chan struct{}),
-		hooks: &hooks{engine: e, sender: notify.NewWebhook(), operator: o.Hooks},
+		closer: admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
+		hooks:  &hooks{engine: e, sender: notify.NewWebhook(), operator: o.Hooks},
 	}, nil
 }
 

@@ -63,6 +63,7 @@ type cli struct {
 	Enqueue    enqueueCmd    `cmd:"" help:"Send usage records from files of JSON lines."`
 	Usage      usageCmd      `cmd:"" help:"Aggregates over usage."`
 	Report     reportCmd     `cmd:"" help:"Reports: run, list, schedule, resend."`
+	Period     periodCmd     `cmd:"" help:"Months: list them, close one."`
 	Quarantine quarantineCmd `cmd:"" help:"Records that couldn't be charged."`
 	Reconcile  reconcileCmd  `cmd:"" help:"Compare the projection with the ledger, and heal it."`
 	Rebuild    rebuildCmd    `cmd:"" help:"Make the projection anew from the ledger."`

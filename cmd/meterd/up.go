@@ -22,6 +22,7 @@ type serveFlags struct {
 	Listen         string        `help:"Address of /healthz, /readyz and /metrics." default:"127.0.0.1:0" env:"METERD_LISTEN"`
 	Concurrency    int           `help:"Tasks of one ingest queue in hand. More: larger inserts, about 1 MB of memory each." default:"16" env:"METERD_CONCURRENCY"`
 	WaitMax        time.Duration `help:"How long a refund waits for its message." default:"24h" env:"METERD_WAIT_MAX"`
+	CloseGrace     time.Duration `help:"How long after its end a month takes late records, before it is closed for ever. Not less than the dedup window." default:"72h" env:"METERD_CLOSE_GRACE"`
 	ReconcileEvery time.Duration `help:"Time between two comparisons of projection and ledger." default:"5m" env:"METERD_RECONCILE_EVERY"`
 }
 
@@ -130,11 +131,14 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 			hooks = append(hooks, metering.Hook{URL: h.URL, SecretEnv: h.SecretEnv, Events: h.Events})
 		}
 	}
+	if f.CloseGrace < a.Window {
+		return wrongInput("--close-grace: give at least the dedup window, %s: a copy of a record may come that late", a.Window)
+	}
 	w, err := worker.New(worker.Deps{
 		Redis: e.redis, Store: e.store, Ledger: e.ledger, Snapshots: e.snapshots, Projector: e.projector,
 		Clock: e.clock, Log: e.log, Metrics: reg,
 	}, worker.Options{
-		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, ReconcileEvery: f.ReconcileEvery,
+		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, ReconcileEvery: f.ReconcileEvery, CloseGrace: f.CloseGrace,
 		Alone: alone, Roles: roles, Hooks: hooks,
 	})
 	if err != nil {

@@ -87,6 +87,31 @@ func (s *Store) Lease(ctx context.Context, p int, name, token string, d time.Dur
 	return true, nil
 }
 
+// WhileHeld runs f while it keeps a lease that the token holds, and gives it
+// back. A lease that is lost all the same is for f to find: its last step must
+// be harmless then.
+func (s *Store) WhileHeld(ctx context.Context, p int, name, token string, d time.Duration, f func(ctx context.Context) error) error {
+	keep, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(d / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_, _ = s.Lease(keep, p, name, token, d)
+			case <-keep.Done():
+				return
+			}
+		}
+	}()
+	err := f(ctx)
+	stop()
+	<-ended
+	return errors.Join(err, s.Release(context.WithoutCancel(ctx), p, name, token))
+}
+
 // Release gives a lease back if the token still holds it.
 func (s *Store) Release(ctx context.Context, p int, name, token string) error {
 	key := keyLease(p, name)

@@ -2,38 +2,92 @@ package ledger
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/shopspring/decimal"
 
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/sql"
+)
+
+// States of a month's closing. A month without a row is open.
+const (
+	ClosingBegun = "closing"
+	ClosingDone  = "closed"
 )
 
 // Closing is a month that is closed or being closed.
 type Closing struct {
 	ParentID, Period             string
-	State                        string // closing | closed
+	State                        string // ClosingBegun, ClosingDone
+	Start, End                   time.Time
 	Records                      uint64
 	Amount, Refunds, Adjustments metering.Micros
+	Lines                        uint64 // that the digest covers
 	Digest                       string
 	AsOf                         time.Time
+	// Catalog number of the accounts as they stood; rows up to Epoch and Seq
+	// are all that the month's reports know of.
+	Catalog, Epoch, Seq int64
+	// Balances are what each purse held at the month's end, by account.
+	Balances map[string]metering.Micros
+	Frozen   Frozen
+}
+
+// Frozen is what a closed month's reports show of things that go on changing.
+type Frozen struct {
+	Quarantined map[string]map[metering.Reason]uint64 `json:"quarantined"` // account → reason → open entries
+	Waiting     map[string]uint64                     `json:"waiting"`     // account → refunds without a message
+	Flags       map[string]FrozenFlags                `json:"flags"`       // account → why it was suspended
+}
+
+// FrozenFlags are an account's reasons when its month was closed.
+type FrozenFlags struct {
+	Own       metering.Flags `json:"own"`
+	Inherited metering.Flags `json:"inherited"`
 }
 
 // Closings of a parent ("": of all), by parent and period.
 func (l *Ledger) Closings(ctx context.Context, parent string) ([]Closing, error) {
 	var out []Closing
 	err := l.each(ctx, "closings", map[string]string{"parent": parent}, func(r driver.Rows) error {
-		var c Closing
-		var amount, refunds, adjustments decimal.Decimal
-		if err := r.Scan(&c.ParentID, &c.Period, &c.State, &c.Records, &amount, &refunds, &adjustments, &c.Digest, &c.AsOf); err != nil {
-			return err
-		}
-		c.Amount, c.Refunds, c.Adjustments = micros(amount), micros(refunds), micros(adjustments)
+		c, err := scanClosing(r)
 		out = append(out, c)
-		return nil
+		return err
 	})
 	return out, err
+}
+
+func scanClosing(r driver.Rows) (Closing, error) {
+	var c Closing
+	var amount, refunds, adjustments decimal.Decimal
+	var catalog, seq uint64
+	var epoch uint32
+	var balances, frozen string
+	err := r.Scan(&c.ParentID, &c.Period, &c.State, &c.Records, &amount, &refunds, &adjustments, &c.Digest, &c.AsOf,
+		&c.Start, &c.End, &c.Lines, &catalog, &epoch, &seq, &balances, &frozen)
+	if err != nil {
+		return c, err
+	}
+	c.Amount, c.Refunds, c.Adjustments = micros(amount), micros(refunds), micros(adjustments)
+	c.Catalog, c.Epoch, c.Seq = int64(catalog), int64(epoch), int64(seq)
+	if c.State != ClosingDone {
+		return c, nil
+	}
+	c.Balances = map[string]metering.Micros{}
+	if err := json.Unmarshal([]byte(balances), &c.Balances); err != nil {
+		return c, fmt.Errorf("stored closing, balances: %w", err)
+	}
+	if err := json.Unmarshal([]byte(frozen), &c.Frozen); err != nil {
+		return c, fmt.Errorf("stored closing, frozen counts: %w", err)
+	}
+	return c, nil
 }
 
 // ClosedThrough is the newest month of a parent that takes no more records,
@@ -41,8 +95,121 @@ func (l *Ledger) Closings(ctx context.Context, parent string) ([]Closing, error)
 func (l *Ledger) ClosedThrough(ctx context.Context, parent string) (string, error) {
 	list, err := l.Closings(ctx, parent)
 	newest := ""
-	for _, c := range list {
-		newest = max(newest, c.Period)
+	for i := range list {
+		newest = max(newest, list[i].Period)
 	}
 	return newest, err
+}
+
+// Base is where sums over a parent's rows may begin: what its purses held at
+// the end of a closed month.
+type Base struct {
+	Through  string // the month, "": none is closed
+	Balances map[string]metering.Micros
+}
+
+// Base of the newest closed month before a period ("": of any).
+func (l *Ledger) Base(ctx context.Context, parent, before string) (*Base, error) {
+	list, err := l.Closings(ctx, parent)
+	if err != nil {
+		return nil, err
+	}
+	b := &Base{Balances: map[string]metering.Micros{}}
+	for i := range list {
+		if c := &list[i]; c.State == ClosingDone && c.Period > b.Through && (before == "" || c.Period < before) {
+			b.Through, b.Balances = c.Period, c.Balances
+		}
+	}
+	return b, nil
+}
+
+// BeginClosing stores that a month takes no more records. Again is harmless: a
+// closed month's row is newer.
+func (l *Ledger) BeginClosing(ctx context.Context, c *Closing) error {
+	return l.insertColumns(ctx, "closings", "parent_id, period, state, as_of, version, starts_at, ends_at",
+		[]string{c.ParentID}, []string{c.Period}, []string{ClosingBegun}, []time.Time{c.AsOf}, []uint64{1}, []time.Time{c.Start}, []time.Time{c.End})
+}
+
+// FinishClosing stores what a month came to. A month that is closed already
+// stays as it is.
+func (l *Ledger) FinishClosing(ctx context.Context, c *Closing) error {
+	if c.Balances == nil {
+		return errors.New("a closing without balances: nothing could be summed from it")
+	}
+	balances, err := json.Marshal(c.Balances)
+	if err != nil {
+		return fmt.Errorf("closing of a month: %w", err)
+	}
+	frozen, err := json.Marshal(c.Frozen)
+	if err != nil {
+		return fmt.Errorf("closing of a month: %w", err)
+	}
+	n := func(v int64) string { return strconv.FormatInt(v, 10) }
+	text := sql.Query("closing_finish")
+	params := escapeStrings(text, map[string]string{
+		"parent": c.ParentID, "period": c.Period, "records": n(int64(c.Records)), "lines": n(int64(c.Lines)),
+		"amount": c.Amount.String(), "refunds": c.Refunds.String(), "adjustments": c.Adjustments.String(), "digest": c.Digest,
+		"as_of": ms(c.AsOf), "start": ms(c.Start), "end": ms(c.End),
+		"catalog": n(c.Catalog), "epoch": n(c.Epoch), "seq": n(c.Seq), "balances": string(balances), "frozen": string(frozen),
+	})
+	if err := l.conn.Exec(clickhouse.Context(ctx, clickhouse.WithParameters(params)), l.text(text)); err != nil {
+		return fmt.Errorf("store the closing: %w", away(err))
+	}
+	return nil
+}
+
+// BillLines of a parent's month, in the order that metering.Bill wants.
+func (l *Ledger) BillLines(ctx context.Context, parent, period string, f func(*metering.BillLine) error) error {
+	return l.each(ctx, "bill_lines", map[string]string{"parent": parent, "booked": period}, func(r driver.Rows) error {
+		var b metering.BillLine
+		var kind, purse string
+		var amount, fee int64
+		var version, rule uint32
+		if err := r.Scan(&b.AccountID, &kind, &b.ID, &b.Period, &purse, &b.Currency, &amount, &fee, &b.Plan, &version, &rule); err != nil {
+			return err
+		}
+		b.Kind, b.Purse, b.Amount, b.Fee = metering.Kind(kind), metering.Purse(purse), metering.Micros(amount), metering.Micros(fee)
+		b.Version, b.Rule = int(version), int(rule)
+		return f(&b)
+	})
+}
+
+// Month is what the bill of a month comes to so far.
+type Month struct {
+	ParentID, Period             string
+	Records                      uint64
+	Amount, Refunds, Adjustments metering.Micros
+}
+
+// Months that have a record or a transfer, of a parent ("": of all).
+func (l *Ledger) Months(ctx context.Context, parent string, f func(*Month) error) error {
+	return l.each(ctx, "months", map[string]string{"parent": parent}, func(r driver.Rows) error {
+		var m Month
+		var amount, refunds, adjustments decimal.Decimal
+		if err := r.Scan(&m.ParentID, &m.Period, &m.Records, &amount, &refunds, &adjustments); err != nil {
+			return err
+		}
+		m.Amount, m.Refunds, m.Adjustments = micros(amount), micros(refunds), micros(adjustments)
+		return f(&m)
+	})
+}
+
+// OpenMonths of a parent before a period that have a record or a transfer and
+// aren't closed, oldest first.
+func (l *Ledger) OpenMonths(ctx context.Context, parent, before string) ([]string, error) {
+	var out []string
+	err := l.each(ctx, "months_open", map[string]string{"parent": parent, "before": before}, func(r driver.Rows) error {
+		var month string
+		err := r.Scan(&month)
+		out = append(out, month)
+		return err
+	})
+	return out, err
+}
+
+// FirstEpoch is a partition's oldest projection epoch, 0 before the first.
+func (l *Ledger) FirstEpoch(ctx context.Context, partition int) (int64, error) {
+	var n uint32
+	err := l.each(ctx, "epoch_first", map[string]string{"partition": strconv.Itoa(partition)}, func(r driver.Rows) error { return r.Scan(&n) })
+	return int64(n), err
 }

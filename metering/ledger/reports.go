@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
 	"strconv"
 	"time"
 
@@ -24,8 +26,8 @@ type ActivityQuery struct {
 	From, To time.Time
 	// Zone of the days.
 	Zone *time.Location
-	// AsOf leaves out statuses that were stored later. Zero: none.
-	AsOf time.Time
+	// Epoch and Seq leave out statuses that were charged later. Zero: none.
+	Epoch, Seq int64
 }
 
 // ActivityLine counts the messages of one account, day, channel, direction and
@@ -39,19 +41,20 @@ type ActivityLine struct {
 
 // Activity calls f for each line, sorted.
 func (l *Ledger) Activity(ctx context.Context, q ActivityQuery, f func(*ActivityLine) error) error {
-	from, to, asOf := int64(earliest), int64(latest), int64(latest)
+	from, to := int64(earliest), int64(latest)
 	if !q.From.IsZero() {
 		from = ceilMilli(q.From)
 	}
 	if !q.To.IsZero() {
 		to = ceilMilli(q.To)
 	}
-	if !q.AsOf.IsZero() {
-		asOf = q.AsOf.UnixMilli()
+	if q.Epoch == 0 {
+		q.Epoch = math.MaxUint32
 	}
 	params := map[string]string{
 		"parent": q.Parent, "accounts": array(q.Accounts), "booked": q.Booked, "zone": q.Zone.String(),
-		"from": strconv.FormatInt(from, 10), "to": strconv.FormatInt(to, 10), "as_of": strconv.FormatInt(asOf, 10),
+		"from": strconv.FormatInt(from, 10), "to": strconv.FormatInt(to, 10),
+		"epoch": strconv.FormatInt(q.Epoch, 10), "seq": strconv.FormatInt(q.Seq, 10),
 		"slack": strconv.FormatInt(statusSlack.Milliseconds(), 10),
 	}
 	return l.each(ctx, "report_activity", params, func(r driver.Rows) error {
@@ -66,12 +69,17 @@ func (l *Ledger) Activity(ctx context.Context, q ActivityQuery, f func(*Activity
 // OpeningBalances are what each purse of a parent's accounts held when a period
 // began, by account: the parent's wallet, a sub-account's budget.
 func (l *Ledger) OpeningBalances(ctx context.Context, parent, period string) (map[string]metering.Micros, error) {
-	out := map[string]metering.Micros{}
-	err := l.each(ctx, "report_opening", map[string]string{"parent": parent, "booked": period}, func(r driver.Rows) error {
+	base, err := l.Base(ctx, parent, period)
+	if err != nil {
+		return nil, err
+	}
+	out := maps.Clone(base.Balances)
+	params := map[string]string{"parent": parent, "after": base.Through, "booked": period}
+	err = l.each(ctx, "report_opening", params, func(r driver.Rows) error {
 		var id string
 		var d decimal.Decimal
 		err := r.Scan(&id, &d)
-		out[id] = micros(d)
+		out[id] += micros(d)
 		return err
 	})
 	return out, err
@@ -146,12 +154,12 @@ func (l *Ledger) countsAt(ctx context.Context, name string, accounts []string, a
 	return out, err
 }
 
-// AccountsAt are a parent and its sub-accounts as they stood at an instant, so
-// that a closed month's reports keep the limits and names of then. They are in
+// AccountsAt are a parent and its sub-accounts as they stood at a catalog
+// number, so that a closed month's reports keep the limits and names of then. They are in
 // no snapshot: they have no Calendar.
-func (l *Ledger) AccountsAt(ctx context.Context, parent string, asOf time.Time) ([]*metering.Account, error) {
+func (l *Ledger) AccountsAt(ctx context.Context, parent string, number int64) ([]*metering.Account, error) {
 	var out []*metering.Account
-	err := l.each(ctx, "report_accounts", map[string]string{"parent": parent, "as_of": ms(asOf)}, func(r driver.Rows) error {
+	err := l.each(ctx, "report_accounts", map[string]string{"parent": parent, "number": strconv.FormatInt(number, 10)}, func(r driver.Rows) error {
 		var id, doc string
 		if err := r.Scan(&id, &doc); err != nil {
 			return err

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"maps"
 	"strconv"
 	"time"
 
@@ -113,17 +114,24 @@ func (l *Ledger) Refs(ctx context.Context, parent string, f func(*Ref) error) er
 	})
 }
 
-// Sums is what the ledger holds of one parent's accounts: of older epochs, and
-// of the given one up to seq.
+// Sums is what the ledger holds of one parent's accounts: what a closed month
+// ended with, and the rows booked since, of older epochs and of the given one
+// up to seq.
 type Sums struct {
-	Used    map[string]map[string]metering.Micros // account → booked period → net; a parent's includes its subs'
+	Through string                                // the closed month, "": none
+	Used    map[string]map[string]metering.Micros // account → booked period after it → net; a parent's includes its subs'
 	Balance map[string]metering.Micros            // account → wallet or budget
 }
 
-// Sums reads them.
-func (l *Ledger) Sums(ctx context.Context, parent string, epoch, seq int64) (*Sums, error) {
-	s := &Sums{Used: map[string]map[string]metering.Micros{}, Balance: map[string]metering.Micros{}}
-	params := map[string]string{"parent": parent, "epoch": strconv.FormatInt(epoch, 10), "seq": strconv.FormatInt(seq, 10)}
+// Sums adds the rows to a base. The base must have been read before the
+// projection that the sums are compared with: what closed meanwhile would count
+// charges that a lower seq doesn't know of.
+func (l *Ledger) Sums(ctx context.Context, parent string, base *Base, epoch, seq int64) (*Sums, error) {
+	s := &Sums{Through: base.Through, Used: map[string]map[string]metering.Micros{}, Balance: map[string]metering.Micros{}}
+	maps.Copy(s.Balance, base.Balances)
+	params := map[string]string{
+		"parent": parent, "after": base.Through, "epoch": strconv.FormatInt(epoch, 10), "seq": strconv.FormatInt(seq, 10),
+	}
 	use := func(account, booked string, net metering.Micros) {
 		if s.Used[account] == nil {
 			s.Used[account] = map[string]metering.Micros{}

@@ -74,7 +74,7 @@ func TestTransfersAndSums(t *testing.T) {
 	rows[0].Seq, rows[1].Seq = 5, 7
 	put(t, l, noon, rows...)
 	check := func(epoch, seq int64, used, parentUsed, budget, walletLeft metering.Micros) {
-		s, err := l.Sums(t.Context(), "acme", epoch, seq)
+		s, err := l.Sums(t.Context(), "acme", &Base{}, epoch, seq)
 		require.NoError(t, err)
 		require.Equal(t, used, s.Used["acme-marketing"]["2026-11"])
 		require.Equal(t, parentUsed, s.Used["acme"]["2026-11"])

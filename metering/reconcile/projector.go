@@ -129,30 +129,10 @@ func (r *Projector) Rebuild(ctx context.Context, p int, reason string) error {
 			}
 		}
 	}
-	keep, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r.keepLease(keep, p, token)
-	}()
-	err := r.rebuild(ctx, p, token, reason)
-	stop()
-	<-done
-	return errors.Join(err, r.store.Release(ctx, p, "rebuild", token))
-}
-
-func (r *Projector) keepLease(ctx context.Context, p int, token string) {
-	tick := time.NewTicker(leaseTime / 3)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			// A lost lease is found by install.lua.
-			_, _ = r.store.Lease(ctx, p, "rebuild", token, leaseTime)
-		case <-ctx.Done():
-			return
-		}
-	}
+	// A lost lease is found by install.lua.
+	return r.store.WhileHeld(ctx, p, "rebuild", token, leaseTime, func(ctx context.Context) error {
+		return r.rebuild(ctx, p, token, reason)
+	})
 }
 
 func (r *Projector) rebuild(ctx context.Context, p int, token, reason string) error {
@@ -206,7 +186,11 @@ func (r *Projector) rebuild(ctx context.Context, p int, token, reason string) er
 
 // load writes what the ledger holds of one parent's accounts.
 func (r *Projector) load(ctx context.Context, p int, snap *metering.Snapshot, parent string, epoch int64) error {
-	sums, err := r.ledger.Sums(ctx, parent, epoch, 0)
+	base, err := r.ledger.Base(ctx, parent, "")
+	if err != nil {
+		return err
+	}
+	sums, err := r.ledger.Sums(ctx, parent, base, epoch, 0)
 	if err != nil {
 		return err
 	}

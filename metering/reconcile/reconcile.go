@@ -77,6 +77,10 @@ func (r *Reconciler) parent(ctx context.Context, snap *metering.Snapshot, parent
 // answer is ≤ S, sums the rows up to S, and adds the difference if no other
 // correction came between.
 func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int, parent string, ids []string) ([]balance.Drift, error) {
+	base, err := r.ledger.Base(ctx, parent, "")
+	if err != nil {
+		return nil, err
+	}
 	proj, err := r.store.Read(ctx, p, ids)
 	if err != nil {
 		return nil, err
@@ -88,7 +92,7 @@ func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int
 	if !ok {
 		return nil, ErrBusy
 	}
-	sums, err := r.ledger.Sums(ctx, parent, proj.Epoch, proj.Seq)
+	sums, err := r.ledger.Sums(ctx, parent, base, proj.Epoch, proj.Seq)
 	if err != nil {
 		return nil, err
 	}
@@ -126,12 +130,15 @@ func differences(proj *balance.Projection, sums *ledger.Sums, ids []string) []ba
 		add(id, "bal", sums.Balance[id], st.Balance)
 		periods := map[string]bool{}
 		for period := range st.Used {
-			periods[period] = true
+			periods[period] = period > sums.Through
 		}
 		for period := range sums.Used[id] {
 			periods[period] = true
 		}
-		for period := range periods {
+		for period, open := range periods {
+			if !open {
+				continue // closed: nothing compares with it
+			}
 			add(id, "u:"+strings.TrimSpace(period), sums.Used[id][period], st.Used[period])
 		}
 	}

@@ -1,7 +1,7 @@
 -- report_activity: messages by day, channel, direction and how their delivery ended. It selects no money.
 -- The outcome is a message's latest status by (occurred_at, rank, id), among its own and its status rows that
--- were stored by as_of and are dated no more than slack before it.
--- Params: parent, accounts ([]: any), booked ("": any), from, to (ms, of the message), zone, as_of (ms), slack (ms).
+-- were charged up to an epoch's seq and are dated no more than slack before it.
+-- Params: parent, accounts ([]: any), booked ("": any), from, to (ms, of the message), zone, epoch, seq, slack (ms).
 -- Result: account_id, day, channel, direction, status, messages, call_seconds (as reported, voice only).
 -- Dedup: FINAL, the newest epoch of an identity.
 WITH (
@@ -32,7 +32,7 @@ LEFT JOIN (
         FROM {db}.records FINAL
         WHERE parent_id = {parent:String} AND (empty({accounts:Array(String)}) OR account_id IN {accounts:Array(String)})
           AND kind IN ('usage', 'status') AND occurred_at >= fromUnixTimestamp64Milli(first_sent - {slack:Int64})
-          AND (kind = 'usage' OR stored_at <= fromUnixTimestamp64Milli({as_of:Int64}))
+          AND (kind = 'usage' OR epoch < {epoch:UInt32} OR (epoch = {epoch:UInt32} AND seq <= {seq:UInt64}))
     )
     GROUP BY account_id, message
 ) AS s ON s.account_id = m.account_id AND s.message = m.id

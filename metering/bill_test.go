@@ -1,0 +1,60 @@
+package metering
+
+import (
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestBillSumsByKindAndMonth(t *testing.T) {
+	t.Parallel()
+	b := NewBill("2026-11")
+	for _, l := range []BillLine{
+		{AccountID: "a", Kind: KindAdjustment, ID: "x", Period: "2026-11", Amount: -5},
+		{AccountID: "a", Kind: KindRefund, ID: "m1", Period: "2026-11", Amount: 30},
+		{AccountID: "a", Kind: KindRefund, ID: "m2", Period: "2026-09", Amount: 7},
+		{AccountID: "a", Kind: KindUsage, ID: "m1", Period: "2026-11", Amount: 100, Fee: 10},
+		{AccountID: "a", Kind: KindUsage, ID: "m2", Period: "2026-10", Amount: 1000},
+		{AccountID: "b", Kind: KindUsage, ID: "m1", Period: "2026-11", Amount: 1},
+	} {
+		require.NoError(t, b.Add(&l))
+	}
+	require.Equal(t, []int64{6, 3, 101, 30, 1000 - 7 - 5}, []int64{b.Lines, b.Records, int64(b.Amount), int64(b.Refunds), int64(b.Adjustments)})
+}
+
+func TestBillRefusesLinesOutOfOrder(t *testing.T) {
+	t.Parallel()
+	line := func(account string, kind Kind, id string) *BillLine {
+		return &BillLine{AccountID: account, Kind: kind, ID: id}
+	}
+	for _, next := range []*BillLine{
+		line("b", KindUsage, "m"), line("b", KindUsage, "l"), line("b", KindRefund, "z"), line("a", KindUsage, "z"),
+	} {
+		b := NewBill("2026-11")
+		require.NoError(t, b.Add(line("b", KindUsage, "m")))
+		require.ErrorIs(t, b.Add(next), ErrBillOrder)
+	}
+}
+
+func TestBillNeverWraps(t *testing.T) {
+	t.Parallel()
+	b := NewBill("2026-11")
+	require.NoError(t, b.Add(&BillLine{AccountID: "a", Kind: KindUsage, ID: "1", Period: "2026-11", Amount: math.MaxInt64}))
+	require.True(t, errors.Is(b.Add(&BillLine{AccountID: "a", Kind: KindUsage, ID: "2", Period: "2026-11", Amount: 1}), ErrOverflow))
+}
+
+// TestBillDigestStandsFor says what a digest is made of: it never changes.
+func TestBillDigestStandsFor(t *testing.T) {
+	t.Parallel()
+	b := NewBill("2026-11")
+	require.NoError(t, b.Add(&BillLine{
+		AccountID: "acme", Kind: KindUsage, ID: "m\t1'\\\n", Period: "2026-11", Purse: PurseWallet, Currency: "EUR",
+		Amount: 41_200, Fee: 3, Plan: "standard", Version: 2, Rule: 7,
+	}))
+	require.Equal(t, "acme\tusage\tm\\t1\\'\\\\\\n\t2026-11\twallet\tEUR\t41200\t3\tstandard\t2\t7\n", string(b.buf))
+	require.Len(t, b.Digest(), 64)
+	empty := NewBill("2026-11")
+	require.Equal(t, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", empty.Digest())
+}

@@ -1,0 +1,197 @@
+package worker
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/admin"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// monthsAgo is the parent's month that began so many months before this one.
+func (h *harness) monthsAgo(parent string, n int) metering.Period {
+	h.tb.Helper()
+	c := h.Snapshots.Current().Accounts[parent].Calendar
+	p := c.Of(time.Now())
+	for range n {
+		p = c.Of(p.Start.Add(-time.Millisecond))
+	}
+	return p
+}
+
+// messageAt is a message of an instant.
+func messageAt(account, id string, at time.Time) string { return message(account, id, time.Since(at)) }
+
+func (h *harness) closer() *admin.Closer {
+	return admin.NewCloser(h.Ledger, h.Store, h.Snapshots, h.Clock, h.Log, h.Projector.Ensure)
+}
+
+// closing of a month, by hand.
+func (h *harness) closing(parent string, month metering.Period) *ledger.Closing {
+	h.tb.Helper()
+	c, err := h.closer().CloseMonth(h.tb.Context(), parent, month.Name, nil)
+	require.NoError(h.tb, err)
+	return c
+}
+
+// months that a parent's bills are of.
+func (h *harness) months(parent string) map[string]ledger.Month {
+	h.tb.Helper()
+	out := map[string]ledger.Month{}
+	require.NoError(h.tb, h.Ledger.Months(h.tb.Context(), parent, func(m *ledger.Month) error {
+		out[m.Period] = *m
+		return nil
+	}))
+	return out
+}
+
+// TestCloseMonth: a closed month's figures and digest stay; what comes later is
+// an adjustment of the open month, in its bill and in its limit.
+func TestCloseMonth(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	old, last, now := h.monthsAgo("globex", 2), h.monthsAgo("globex", 1), h.monthsAgo("globex", 0)
+	var lines []string
+	for i := range 30 {
+		lines = append(lines, messageAt(shop, fmt.Sprint("o", i), old.Start.Add(time.Duration(i)*time.Hour)))
+		lines = append(lines, messageAt(shop, fmt.Sprint("l", i), last.End.Add(-time.Duration(i+1)*time.Minute)))
+	}
+	lines = append(lines, messageAt("globex", "own", old.Start), message(shop, "now", time.Second))
+	require.EqualValues(t, len(lines), h.batch().task(lines...).wait().Stored)
+
+	closer := h.closer()
+	_, err := closer.CloseMonth(t.Context(), "globex", last.Name, nil)
+	require.ErrorIs(t, err, admin.ErrRefused, "an older month is open")
+	require.ErrorContains(t, err, old.Name)
+	_, err = closer.CloseMonth(t.Context(), "globex", now.Name, nil)
+	require.ErrorIs(t, err, admin.ErrRefused, "not over yet")
+	_, err = closer.CloseMonth(t.Context(), shop, old.Name, nil)
+	require.ErrorIs(t, err, admin.ErrWrongKind)
+	_, err = closer.CloseMonth(t.Context(), "nobody", old.Name, nil)
+	require.ErrorIs(t, err, metering.ErrUnknownAccount)
+	_, err = closer.CloseMonth(t.Context(), "globex", "2026-13", nil)
+	require.ErrorIs(t, err, metering.ErrPeriod)
+
+	first := h.closing("globex", old)
+	assert.Equal(t, []any{uint64(31), metering.Micros(31 * price), ledger.ClosingDone}, []any{first.Records, first.Amount, first.State})
+	second := h.closing("globex", last)
+	assert.Equal(t, *first, *h.closing("globex", old), "again changes nothing")
+
+	// Late: a new message of each closed month, a copy of an old one, a refund.
+	late := []string{
+		messageAt(shop, "late-o", old.Start.Add(time.Hour)), messageAt(shop, "late-l", last.Start.Add(time.Hour)),
+		messageAt(shop, "o1", old.Start.Add(time.Hour)), refundLine(shop, "o2"),
+		line(shop, "r-late", time.Since(last.End.Add(-time.Hour)), `,"kind":"refund","refers_to":"o3"`),
+	}
+	assert.Equal(t, balance.Counts{Stored: 4, Duplicates: 1}, h.batch().task(late...).wait())
+	assert.Equal(t, *first, *h.closing("globex", old))
+	assert.Equal(t, *second, *h.closing("globex", last))
+	m := h.months("globex")
+	assert.Equal(t, ledger.Month{ParentID: "globex", Period: old.Name, Records: 31, Amount: 31 * price}, m[old.Name], "the rows agree with what was fixed")
+	assert.Equal(t, ledger.Month{
+		ParentID: "globex", Period: now.Name, Records: 3, Amount: price, Refunds: price, // the refund is of today
+		Adjustments: 2*price - price,
+	}, m[now.Name])
+	st, err := h.Store.State(t.Context(), "globex")
+	require.NoError(t, err)
+	assert.Equal(t, metering.Micros(price), st.Used[now.Name], "the projection books them in the same month")
+	assert.Zero(t, h.reconcile())
+
+	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
+	assert.Zero(t, h.reconcile(), "a rebuild starts from what was fixed")
+	again := h.batch().task(messageAt(shop, "late-2", old.Start.Add(time.Hour))).wait()
+	assert.EqualValues(t, 1, again.Stored)
+	assert.Equal(t, metering.Micros(2*price), h.months("globex")[now.Name].Adjustments)
+	assert.Zero(t, h.reconcile())
+}
+
+// TestTwoCloseTheSameMonth: at once, while records come, in processes of their
+// own: one row, one digest, nothing lost.
+func TestTwoCloseTheSameMonth(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	last := h.monthsAgo("globex", 1)
+	var lines []string
+	for i := range 50 {
+		lines = append(lines, messageAt(shop, fmt.Sprint(i), last.Start.Add(time.Duration(i)*time.Hour)))
+	}
+	h.batch().task(lines...).wait()
+	b := h.batch()
+	for i := range 40 {
+		b.task(messageAt(shop, fmt.Sprint("more", i), last.Start.Add(time.Minute)), message(shop, fmt.Sprint("new", i), time.Second))
+	}
+	var done [4]*ledger.Closing
+	var g sync.WaitGroup
+	for i := range done {
+		g.Go(func() {
+			c, err := h.closer().CloseMonth(t.Context(), "globex", last.Name, nil)
+			if assert.NoError(t, err) {
+				done[i] = c
+			}
+		})
+	}
+	g.Wait()
+	b.wait()
+	for _, c := range done {
+		require.NotNil(t, c)
+		assert.Equal(t, *done[0], *c)
+	}
+	bill := metering.NewBill(last.Name)
+	require.NoError(t, h.Ledger.BillLines(t.Context(), "globex", last.Name, bill.Add))
+	assert.Equal(t, done[0].Digest, bill.Digest(), "the rows are what was digested")
+	assert.Equal(t, rows{Usage: 130, Identities: 130, Net: 130 * price}, h.rows(shop))
+	m := h.months("globex")
+	total := m[last.Name].Records + m[h.monthsAgo("globex", 0).Name].Records
+	assert.EqualValues(t, 130, total, "each record is in one bill")
+	assert.Zero(t, h.reconcile())
+}
+
+// TestCloseDue closes by itself, from the month of the first apply on, oldest
+// first, and only after the grace.
+func TestCloseDue(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	// Applied two months ago; a backfill of the month before that is open.
+	back, old, last := h.monthsAgo("globex", 3), h.monthsAgo("globex", 2), h.monthsAgo("globex", 1)
+	a := *h.Snapshots.Current().Accounts["globex"]
+	a.CreatedAt = old.Start.Add(50 * time.Hour)
+	number, err := h.Ledger.CatalogNumber(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, h.Ledger.SaveCatalog(t.Context(), number+1, []*metering.Account{&a}, nil, time.Now()))
+	_, err = h.Snapshots.Refresh(t.Context())
+	require.NoError(t, err)
+	h.batch().task(messageAt(shop, "back", back.Start), messageAt(shop, "old", old.Start), messageAt(shop, "last", last.Start)).wait()
+
+	closed := func() (names []string) {
+		list, err := h.Ledger.Closings(t.Context(), "globex")
+		require.NoError(t, err)
+		for i := range list {
+			require.Equal(t, ledger.ClosingDone, list[i].State)
+			names = append(names, list[i].Period)
+		}
+		return names
+	}
+	require.NoError(t, h.closer().CloseDue(t.Context(), 24*time.Hour))
+	assert.Empty(t, closed(), "the backfill closes by hand, and months close in order")
+	h.closing("globex", back)
+	require.NoError(t, h.closer().CloseDue(t.Context(), time.Since(last.End)+time.Hour))
+	assert.Equal(t, []string{back.Name, old.Name}, closed(), "the grace of the last month isn't over")
+	require.NoError(t, h.closer().CloseDue(t.Context(), time.Since(last.End)-time.Minute))
+	assert.Equal(t, []string{back.Name, old.Name, last.Name}, closed())
+	require.NoError(t, h.closer().CloseDue(t.Context(), 0))
+	assert.Equal(t, []string{back.Name, old.Name, last.Name}, closed())
+	assert.Zero(t, h.reconcile())
+}
