@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -114,6 +115,32 @@ func (b *bounded) Read(p []byte) (int, error) {
 type Judge struct {
 	Epoch int64 `json:"epoch"`
 	Seq   int64 `json:"seq"`
+	// Corrections: the lines are Corrections, not records.
+	Corrections bool `json:"corrections,omitempty"`
+}
+
+// Correct heads a task of Corrections: the reference of their re-rating.
+type Correct struct {
+	Ref string `json:"ref"`
+}
+
+// Correction is one adjustment that a re-rating books, a line of its task.
+type Correction struct {
+	ID         string    `json:"id"` // of the adjustment: the reference and the message
+	AccountID  string    `json:"account_id"`
+	MessageID  string    `json:"message_id"`
+	OccurredAt time.Time `json:"occurred_at"` // the message's
+	Channel    string    `json:"channel"`
+	Direction  string    `json:"direction"`
+	Country    string    `json:"country"`
+	Network    string    `json:"network"`
+	Category   string    `json:"category"`
+	Purse      string    `json:"purse"` // that the message drew on
+	Amount     int64     `json:"amount_micros"`
+	Fee        int64     `json:"fee_micros"`
+	Plan       string    `json:"plan"`
+	Version    int       `json:"version"`
+	Rule       int       `json:"rule"`
 }
 
 // Refund heads a refund task: when it was split off, so that it can wait for

@@ -13,6 +13,7 @@ const (
 	TypeIngest  = "usage:ingest"    // payload: records, see Encode
 	TypeJudge   = "usage:judge"     // payload: a Judge and records
 	TypeRefund  = "usage:refund"    // payload: records of kind refund
+	TypeCorrect = "usage:correct"   // payload: a Correct and Corrections
 	TypeSuspend = "account:suspend" // payload: StateChange
 	TypeResume  = "account:resume"  // payload: StateChange
 	TypeAlert   = "account:alert"   // payload: Alert

@@ -52,6 +52,11 @@ func Rate(s *Snapshot, a *Account, r *Record, now time.Time) (Charge, *Refusal) 
 	if plan == nil {
 		return Charge{}, refuse(ReasonNoPrice, "the account has no price plan at that time; give it one, then replay")
 	}
+	return rateBy(s, plan, r)
+}
+
+// rateBy prices a record by a plan's version at its occurred_at.
+func rateBy(s *Snapshot, plan *Plan, r *Record) (Charge, *Refusal) {
 	v := plan.versionAt(r.OccurredAt)
 	if v < 0 {
 		return Charge{}, refuse(ReasonNoPrice, "occurred_at: before the first version of the account's plan; add one, then replay")

@@ -34,7 +34,7 @@ func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Met
 		}
 		conflicts = append(conflicts, more...)
 		if len(left) > 0 {
-			payload, err := e.codec.EncodeHead(jobs.Judge{Epoch: meta.Epoch, Seq: seq}, pick(t.lines, left))
+			payload, err := e.codec.EncodeHead(jobs.Judge{Epoch: meta.Epoch, Seq: seq, Corrections: t.corrections != nil}, pick(t.lines, left))
 			if err != nil {
 				return counts, fmt.Errorf("hand over %d duplicates: %w", len(left), err)
 			}
@@ -133,6 +133,11 @@ func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error
 		return e.unreadable(ctx, id, payload, err)
 	}
 	t := newTask(id, lines, true)
+	if j.Corrections {
+		if t, err = newCorrections(id, lines); err != nil {
+			return e.unreadable(ctx, id, payload, err)
+		}
+	}
 	snap := e.snapshots.Current()
 	p := e.partitionOf(t, snap)
 	meta, err := e.meta(ctx, p)

@@ -150,7 +150,7 @@ func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, 
 
 // refund makes a candidate that gives back the message's charge less its fee,
 // or the smaller amount that the refund names, to the purse that the message
-// drew on. A budget that its sub-account has left follows to the parent.
+// drew on.
 func refund(a *metering.Account, r *metering.Record, m *ledger.Message) (candidate, *metering.Refusal) {
 	amount := m.Amount - m.Fee
 	if r.HasAmount {
@@ -166,16 +166,22 @@ func refund(a *metering.Account, r *metering.Record, m *ledger.Message) (candida
 	row.Channel, row.Direction, row.Country, row.Network, row.Category = m.Channel, m.Direction, m.Country, m.Network, m.Category
 	c := candidate{rec: r, row: &row, account: a, amount: -amount, period: a.Calendar.Of(r.OccurredAt).Name}
 	c.charge = metering.Charge{Amount: amount, Plan: m.Plan, Version: m.Version, Rule: m.Rule}
-	c.purse, c.owner = m.Purse, ""
-	switch m.Purse {
+	c.purse, c.owner = purseNow(a, m.Purse)
+	return c, nil
+}
+
+// purseNow is where money of a purse that a message drew on is now, and whose
+// balance that is. A budget that its sub-account has left follows to the parent.
+func purseNow(a *metering.Account, drew metering.Purse) (purse metering.Purse, owner string) {
+	switch drew {
 	case metering.PurseWallet:
-		c.owner = a.Parent()
+		return drew, a.Parent()
 	case metering.PurseBudget:
-		c.owner = a.ID
 		if a.Source != metering.SourceAllocated || a.ClosedAt != nil {
-			c.purse, c.owner = metering.PurseWallet, a.Parent()
+			return metering.PurseWallet, a.Parent()
 		}
+		return drew, a.ID
 	case metering.PurseCredit, metering.PurseExternal:
 	}
-	return c, nil
+	return drew, ""
 }

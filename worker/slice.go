@@ -48,6 +48,10 @@ func (e *engine) classify(ctx context.Context, t *task, snap *metering.Snapshot)
 		}
 		return s
 	}
+	if t.corrections != nil {
+		e.classifyCorrections(t, snap, at)
+		return slices, nil, nil
+	}
 	now := e.clock.Now()
 	var refunds []int
 	var inline []int

@@ -19,6 +19,8 @@ type task struct {
 	bad   []*metering.Refusal // per line: why it couldn't be decoded
 	// inline: refunds are applied here; else they leave as a task of their own.
 	inline bool
+	// corrections, per line, of a re-rating's task; nil for records.
+	corrections []jobs.Correction
 	// since: when a refund task was split off.
 	since time.Time
 }

@@ -196,6 +196,7 @@ func (w *Worker) servers() []*server {
 			mux.Handle(jobs.TypeIngest, w.engine.guarded(w.engine.ingestTask))
 			mux.Handle(jobs.TypeJudge, w.engine.guarded(w.engine.judgeTask))
 			mux.Handle(jobs.TypeRefund, w.engine.guarded(w.engine.refundTask))
+			mux.Handle(jobs.TypeCorrect, w.engine.guarded(w.engine.correctTask))
 			out = append(out, w.engine.newServer(w.redis, q, w.opts.Concurrency, 100*time.Millisecond, mux))
 		}
 	}

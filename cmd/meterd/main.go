@@ -64,6 +64,7 @@ type cli struct {
 	Usage      usageCmd      `cmd:"" help:"Aggregates over usage."`
 	Report     reportCmd     `cmd:"" help:"Reports: run, list, schedule, resend."`
 	Period     periodCmd     `cmd:"" help:"Months: list them, close one."`
+	Rerate     rerateCmd     `cmd:"" help:"Rate a month's messages by another plan: say what changes, or book it as adjustments."`
 	Quarantine quarantineCmd `cmd:"" help:"Records that couldn't be charged."`
 	Reconcile  reconcileCmd  `cmd:"" help:"Compare the projection with the ledger, and heal it."`
 	Rebuild    rebuildCmd    `cmd:"" help:"Make the projection anew from the ledger."`

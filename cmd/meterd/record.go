@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meterd/meterd/metering"
@@ -24,11 +25,13 @@ type recordShowCmd struct {
 
 // recordView is all that is known of a message.
 type recordView struct {
-	Record     map[string]any   `json:"record"`
-	Charge     map[string]any   `json:"charge,omitempty"`
-	Refunds    []map[string]any `json:"refunds"`
-	Statuses   []map[string]any `json:"statuses"`
-	Quarantine *quarantineView  `json:"quarantine"`
+	Record   map[string]any   `json:"record"`
+	Charge   map[string]any   `json:"charge,omitempty"`
+	Refunds  []map[string]any `json:"refunds"`
+	Statuses []map[string]any `json:"statuses"`
+	// Adjustments that re-ratings booked for it.
+	Adjustments []map[string]any `json:"adjustments"`
+	Quarantine  *quarantineView  `json:"quarantine"`
 }
 
 // messageView is what a reseller sub-account is shown of its message: what was
@@ -76,7 +79,7 @@ func (c *recordShowCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	var v found = &recordView{Statuses: []map[string]any{}, Refunds: []map[string]any{}}
+	var v found = &recordView{Statuses: []map[string]any{}, Refunds: []map[string]any{}, Adjustments: []map[string]any{}}
 	if aud == metering.AudienceReseller {
 		v = &messageView{Statuses: []messageStatus{}}
 	}
@@ -114,7 +117,7 @@ func (a *app) showRecord(v *recordView) {
 	t := a.table("FIELD", "VALUE")
 	section := func(name string, m map[string]any) {
 		for _, k := range []string{
-			"id", "kind", "channel", "direction", "status", "error_code", "to", "from", "country", "network", "category", "units", "unit", "occurred_at",
+			"id", "ref", "kind", "channel", "direction", "status", "error_code", "to", "from", "country", "network", "category", "units", "unit", "occurred_at",
 			"amount", "fee", "billed_units", "currency", "plan", "plan_version", "rule", "purse", "period", "booked", "stored_at",
 		} {
 			if x, ok := m[k]; ok && x != "" && fmt.Sprint(x) != "map[]" {
@@ -132,6 +135,9 @@ func (a *app) showRecord(v *recordView) {
 	section("charge", v.Charge)
 	for _, r := range v.Refunds {
 		section("refund", r)
+	}
+	for _, x := range v.Adjustments {
+		section("adjustment", x)
 	}
 	for _, s := range v.Statuses {
 		section("status", s)
@@ -199,7 +205,13 @@ func (v *recordView) add(r *ledger.StoredRow) {
 			"plan": r.Plan, "plan_version": r.Version, "rule": r.Rule, "purse": r.Purse, "period": r.Period, "booked": r.Booked,
 			"stored_at": r.StoredAt.UTC().Format(time.RFC3339Nano),
 		}
-	case metering.KindRefund, metering.KindAdjustment:
+	case metering.KindAdjustment:
+		v.Adjustments = append(v.Adjustments, map[string]any{
+			"ref": strings.TrimSuffix(r.ID, ":"+r.RefersTo), "kind": r.Kind, "amount": r.Amount.Format(r.Currency), "fee": r.Fee.Format(r.Currency),
+			"currency": r.Currency, "purse": r.Purse, "plan": r.Plan, "plan_version": r.Version, "rule": r.Rule, "period": r.Period, "booked": r.Booked,
+			"stored_at": r.StoredAt.UTC().Format(time.RFC3339Nano),
+		})
+	case metering.KindRefund:
 		v.Refunds = append(v.Refunds, map[string]any{
 			"id": r.SourceID, "kind": r.Kind, "amount": r.Amount.Format(r.Currency), "currency": r.Currency, "purse": r.Purse,
 			"period": r.Period, "booked": r.Booked, "occurred_at": at,

@@ -109,12 +109,12 @@ func (e *engines) activity(a *app, q *ledger.UsageQuery, show func(activityRow) 
 }
 
 // figures of a line, in their order; decimals as strings.
-var figures = []string{"records", "units", "billed_units", "amount", "refunds", "net", "currency"} //nolint:gochecknoglobals // constant
+var figures = []string{"records", "units", "billed_units", "amount", "refunds", "net", "adjustments", "currency"} //nolint:gochecknoglobals // constant
 
 func figuresOf(u *ledger.UsageLine) []any {
 	return []any{
 		u.Records, u.Units.String(), u.BilledUnits.String(), u.Amount.Format(u.Currency), u.Refunds.Format(u.Currency),
-		u.Net().Format(u.Currency), u.Currency,
+		u.Net().Format(u.Currency), u.Adjustments.Format(u.Currency), u.Currency,
 	}
 }
 

@@ -1,0 +1,62 @@
+package ledger
+
+import (
+	"context"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/shopspring/decimal"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// Rerate is a re-rating that was booked, once for its reference.
+type Rerate struct {
+	Ref, ParentID, AccountID, Period, Plan string
+	Reason, Actor                          string
+	At                                     time.Time
+}
+
+// RerateByRef returns it; nil where the reference wasn't used.
+func (l *Ledger) RerateByRef(ctx context.Context, ref string) (*Rerate, error) {
+	var out *Rerate
+	err := l.each(ctx, "rerates", map[string]string{"ref": ref}, func(r driver.Rows) error {
+		out = &Rerate{}
+		return r.Scan(&out.Ref, &out.ParentID, &out.AccountID, &out.Period, &out.Plan, &out.Reason, &out.Actor, &out.At)
+	})
+	return out, err
+}
+
+// InsertRerate stores it.
+func (l *Ledger) InsertRerate(ctx context.Context, x *Rerate) error {
+	return l.insertColumns(ctx, "rerates", "ref, parent_id, account_id, period, plan, reason, actor, booked_at",
+		[]string{x.Ref}, []string{x.ParentID}, []string{x.AccountID}, []string{x.Period}, []string{x.Plan},
+		[]string{x.Reason}, []string{x.Actor}, []time.Time{x.At})
+}
+
+// RatedMessage is a stored message as a re-rating needs it.
+type RatedMessage struct {
+	Record metering.Record
+	Was    metering.Standing
+	Purse  metering.Purse
+}
+
+// RatedMessages calls f for a parent's messages of a month that a plan rated, by
+// account and id. account narrows them down, "": all.
+func (l *Ledger) RatedMessages(ctx context.Context, parent, account, period string, f func(*RatedMessage) error) error {
+	params := map[string]string{"parent": parent, "account": account, "period": period}
+	return l.each(ctx, "rerate_rows", params, func(r driver.Rows) error {
+		m := RatedMessage{Record: metering.Record{Kind: metering.KindUsage, HasUnits: true}}
+		x := &m.Record
+		var units, amount, fee, refunded, corrected, correctedFee decimal.Decimal
+		var purse string
+		if err := r.Scan(&x.AccountID, &x.ID, &x.OccurredAt, &x.Channel, &x.Direction, &x.To, &x.From, &x.Country, &x.Network,
+			&x.Category, &units, &x.Unit, &amount, &fee, &purse, &refunded, &corrected, &correctedFee); err != nil {
+			return err
+		}
+		x.Units = metering.Quantity(micros(units))
+		m.Purse = metering.Purse(purse)
+		m.Was = metering.Standing{Amount: micros(amount) + micros(corrected), Fee: micros(fee) + micros(correctedFee), Refunded: micros(refunded)}
+		return f(&m)
+	})
+}

@@ -1,0 +1,21 @@
+-- rerate_rows: a parent's messages of a month that a plan rated, with what corrections and refunds did to each.
+-- Params: parent, account ("": any), period. Dedup: FINAL, the newest epoch of an identity.
+SELECT u.account_id, u.id, u.occurred_at, u.channel, toString(u.direction) AS direction_name, u.recipient, u.sender, u.country, u.network,
+    u.category, u.units, u.unit, u.amount, u.fee, toString(u.purse) AS purse_name,
+    r.refunded, c.corrected, c.corrected_fee
+FROM (
+    SELECT * FROM {db}.records FINAL
+    WHERE parent_id = {parent:String} AND ({account:String} = '' OR account_id = {account:String})
+      AND kind = 'usage' AND period = {period:String} AND plan != ''
+) AS u
+LEFT JOIN (
+    SELECT account_id, id, sum(amount) AS refunded FROM {db}.records FINAL
+    WHERE parent_id = {parent:String} AND ({account:String} = '' OR account_id = {account:String}) AND kind = 'refund'
+    GROUP BY account_id, id
+) AS r ON r.account_id = u.account_id AND r.id = u.id
+LEFT JOIN (
+    SELECT account_id, refers_to, sum(amount) AS corrected, sum(fee) AS corrected_fee FROM {db}.records FINAL
+    WHERE parent_id = {parent:String} AND ({account:String} = '' OR account_id = {account:String}) AND kind = 'adjustment'
+    GROUP BY account_id, refers_to
+) AS c ON c.account_id = u.account_id AND c.refers_to = u.id
+ORDER BY u.account_id, u.id

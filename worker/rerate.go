@@ -1,0 +1,257 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/admin"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// RerateDeps are what a re-rating works with.
+type RerateDeps struct {
+	Ledger   *ledger.Ledger
+	Store    *balance.Store
+	Snapshot *metering.Snapshot
+	Queue    *asynq.Client
+	Clock    clock.Clock
+}
+
+// RerateRequest asks for a parent's messages of a month, by occurred_at, to be
+// rated by another plan.
+type RerateRequest struct {
+	Parent, Account string // Account "": the parent and all its sub-accounts
+	Period, Plan    string
+	Apply           bool // else only say what would change
+	Ref             string
+	Reason, Actor   string
+	// Progress, if not nil, is told how many messages were looked at.
+	Progress func(messages int64)
+}
+
+// Rerated is what a re-rating comes to, for each account and in all.
+type Rerated struct {
+	Currency string
+	Applied  bool
+	Total    RerateSum
+	Accounts []RerateSum // those with a message, by id
+}
+
+// RerateSum is of one account, or of all.
+type RerateSum struct {
+	Account    string
+	Messages   int64 // that a plan had rated
+	Changed    int64
+	NotRated   int64           // that the plan has no price for; they keep theirs
+	Before     metering.Micros // net of refunds and earlier corrections
+	Difference metering.Micros
+}
+
+// Errors of a re-rating.
+var (
+	ErrRerateRef    = errors.New("reference: give one of 1 to 64 printable ASCII characters to book a re-rating; the same again books only what is left")
+	ErrRerateReason = errors.New("reason: say why, in at most 1024 bytes")
+	ErrRerateUsed   = errors.New("the reference was used for another re-rating: give another")
+	ErrRerateBusy   = errors.New("not all corrections were booked: some are in quarantine, see `meterd quarantine list`")
+	ErrUnknownPlan  = errors.New("unknown plan, or one in another currency: apply it in an accounts file first")
+)
+
+// Bounds of a re-rating.
+const (
+	correctionsTask = 500       // corrections of one task
+	correctionsOpen = 100 * 500 // in the queue at most
+	rerateRefMax    = 64        // with a message's id it is an adjustment's
+	rerateReasonMax = 1024      // bytes
+	reratePoll      = 20 * time.Millisecond
+)
+
+// Rerate rates stored messages anew and, where asked to, books the differences
+// as adjustments, never as edits (DOMAIN.md, Price plans). Differences are
+// against what a message is charged by then, so that a repeated or cut-off
+// re-rating books each once.
+func Rerate(ctx context.Context, d RerateDeps, q RerateRequest) (*Rerated, error) {
+	parent := d.Snapshot.Accounts[q.Parent]
+	if parent == nil || !parent.IsParent() {
+		return nil, metering.ErrUnknownAccount
+	}
+	if a := d.Snapshot.Accounts[q.Account]; q.Account != "" && (a == nil || a.Parent() != q.Parent) {
+		return nil, metering.ErrUnknownAccount
+	}
+	month, err := parent.Calendar.Named(q.Period)
+	if err != nil {
+		return nil, err
+	}
+	plan := d.Snapshot.Plans[q.Plan]
+	if plan == nil || plan.Currency != parent.Currency {
+		return nil, ErrUnknownPlan
+	}
+	r := &rerating{deps: d, request: q, plan: plan, result: &Rerated{Currency: parent.Currency, Applied: q.Apply}, run: "rerate-" + uuid.NewString()}
+	if q.Apply {
+		if err := r.begin(ctx, month.Name); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.Ledger.RatedMessages(ctx, q.Parent, q.Account, month.Name, func(m *ledger.RatedMessage) error { return r.take(ctx, m) }); err != nil {
+		return nil, err
+	}
+	if err := r.flush(ctx); err != nil {
+		return nil, err
+	}
+	return r.result, r.wait(ctx, 0)
+}
+
+// rerating is one in the making.
+type rerating struct {
+	deps    RerateDeps
+	request RerateRequest
+	plan    *metering.Plan
+	result  *Rerated
+	run     string
+	lines   [][]byte
+	tasks   int
+	sent    int64
+}
+
+// begin notes the re-rating, once for its reference.
+func (r *rerating) begin(ctx context.Context, period string) error {
+	q := &r.request
+	if !printableRef(q.Ref) {
+		return ErrRerateRef
+	}
+	if q.Reason == "" || len(q.Reason) > rerateReasonMax {
+		return ErrRerateReason
+	}
+	x := &ledger.Rerate{
+		Ref: q.Ref, ParentID: q.Parent, AccountID: q.Account, Period: period, Plan: q.Plan, Reason: q.Reason, Actor: q.Actor, At: r.deps.Clock.Now().UTC(),
+	}
+	used, err := r.deps.Ledger.RerateByRef(ctx, q.Ref)
+	if err != nil {
+		return err
+	}
+	if used != nil {
+		if used.ParentID != x.ParentID || used.AccountID != x.AccountID || used.Period != x.Period || used.Plan != x.Plan {
+			return fmt.Errorf("%w: %w", admin.ErrRefused, ErrRerateUsed)
+		}
+		return nil
+	}
+	return r.deps.Ledger.InsertRerate(ctx, x)
+}
+
+func printableRef(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= rerateRefMax
+}
+
+// take rates one message.
+func (r *rerating) take(ctx context.Context, m *ledger.RatedMessage) error {
+	res := r.result
+	if n := len(res.Accounts); n == 0 || res.Accounts[n-1].Account != m.Record.AccountID {
+		res.Accounts = append(res.Accounts, RerateSum{Account: m.Record.AccountID})
+	}
+	own := &res.Accounts[len(res.Accounts)-1]
+	c, ref := metering.Rerate(r.deps.Snapshot, r.plan, &m.Record, m.Was)
+	rated := ref == nil
+	for _, s := range []*RerateSum{own, &res.Total} {
+		if err := s.add(m, &c, rated); err != nil {
+			return err
+		}
+	}
+	if r.request.Progress != nil {
+		r.request.Progress(res.Total.Messages)
+	}
+	if !rated || c == (metering.Correction{Charge: c.Charge}) || !r.request.Apply {
+		return nil
+	}
+	x := &m.Record
+	line, err := json.Marshal(jobs.Correction{
+		ID: r.request.Ref + ":" + x.ID, AccountID: x.AccountID, MessageID: x.ID, OccurredAt: x.OccurredAt, Channel: x.Channel, Direction: x.Direction,
+		Country: x.Country, Network: x.Network, Category: x.Category, Purse: string(m.Purse),
+		Amount: int64(c.Amount), Fee: int64(c.Fee), Plan: c.Charge.Plan, Version: c.Charge.Version, Rule: c.Charge.Rule,
+	})
+	if err != nil {
+		return fmt.Errorf("correction: %w", err)
+	}
+	if r.lines = append(r.lines, line); len(r.lines) >= correctionsTask {
+		return r.flush(ctx)
+	}
+	return nil
+}
+
+func (s *RerateSum) add(m *ledger.RatedMessage, c *metering.Correction, rated bool) (err error) {
+	s.Messages++
+	if s.Before, err = s.Before.Plus(m.Was.Amount - m.Was.Refunded); err != nil {
+		return err
+	}
+	if !rated {
+		s.NotRated++
+		return nil
+	}
+	if c.Amount != 0 || c.Fee != 0 {
+		s.Changed++
+	}
+	s.Difference, err = s.Difference.Plus(c.Amount)
+	return err
+}
+
+// flush enqueues what is gathered; it waits while too many are in the queue.
+func (r *rerating) flush(ctx context.Context) error {
+	if len(r.lines) == 0 {
+		return nil
+	}
+	codec, err := jobs.NewCodec()
+	if err != nil {
+		return err
+	}
+	payload, err := codec.EncodeHead(jobs.Correct{Ref: r.request.Ref}, r.lines)
+	if err != nil {
+		return err
+	}
+	r.tasks++
+	id := fmt.Sprintf("%s.%d", r.run, r.tasks)
+	if _, err := r.deps.Queue.EnqueueContext(ctx, asynq.NewTask(jobs.TypeCorrect, payload), jobs.Options(id, jobs.QueueRefunds)...); err != nil {
+		return fmt.Errorf("enqueue corrections (those before are safe; give the same reference again): %w", err)
+	}
+	r.sent += int64(len(r.lines))
+	r.lines = r.lines[:0]
+	return r.wait(ctx, correctionsOpen)
+}
+
+// wait until no more than most corrections lack their outcome.
+func (r *rerating) wait(ctx context.Context, most int64) error {
+	tick := time.NewTicker(reratePoll)
+	defer tick.Stop()
+	for {
+		if r.sent == 0 {
+			return nil
+		}
+		c, err := r.deps.Store.RunCounts(ctx, r.run)
+		if err != nil {
+			return err
+		}
+		if c.Quarantined > 0 {
+			return ErrRerateBusy
+		}
+		if r.sent-c.Sum() <= most {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("stopped; what is in the queue is booked all the same, the same reference books the rest: %w", ctx.Err())
+		}
+	}
+}
