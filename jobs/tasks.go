@@ -17,6 +17,7 @@ const (
 	TypeSuspend = "account:suspend" // payload: StateChange
 	TypeResume  = "account:resume"  // payload: StateChange
 	TypeAlert   = "account:alert"   // payload: Alert
+	TypeBreaker = "account:breaker" // payload: Breaker
 	TypeReport  = "report:run"      // payload: the report run's id
 )
 
@@ -91,4 +92,13 @@ type Alert struct {
 	Mark      string `json:"mark"`  // period, or number of the top-up
 	Period    string `json:"period"`
 	At        int64  `json:"at"` // ms
+}
+
+// Breaker is the payload of account:breaker: too many accounts would have been
+// suspended within a minute.
+type Breaker struct {
+	AccountID string `json:"account_id"` // the first that was held back
+	ParentID  string `json:"parent_id"`
+	Most      int64  `json:"most"` // so many may be suspended within a minute
+	At        int64  `json:"at"`   // ms
 }

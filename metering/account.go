@@ -61,6 +61,7 @@ type Account struct {
 	CreditLimit  *Micros `json:"credit_limit_micros"`  // postpaid parent: monthly ceiling, nil means none
 	MonthlyLimit *Micros `json:"monthly_limit_micros"` // sub-account's own monthly cap, nil means none
 	Alerts       []int   `json:"alerts"`               // parent: shares of the limit in percent, ascending
+	Observe      bool    `json:"observe,omitempty"`    // parent: everything is computed and shown, nobody is suspended by itself
 
 	Zones    []ZoneFrom     `json:"zones"`    // the parent's, first has an empty From
 	OwnZone  string         `json:"own_zone"` // sub-account: zone of its own reports' days

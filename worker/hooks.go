@@ -185,6 +185,23 @@ func (h *hooks) send(ctx context.Context, a *metering.Account, hook *metering.Ho
 	return errors.Join(err, h.ledger.InsertDelivery(ctx, &d))
 }
 
+// once tells one hook of something that has no state, once for its task's id.
+func (h *hooks) once(ctx context.Context, a *metering.Account, hook *metering.Hook, id, event string, epoch int64, m *notify.Message) error {
+	p := h.store.PartitionOf(a.Parent())
+	key := id + ":" + hook.URL
+	known, _, err := h.store.HookApplied(ctx, p, key)
+	if err != nil || known != 0 {
+		return err
+	}
+	if err := h.send(ctx, a, hook, event, epoch, m); err != nil {
+		return err
+	}
+	return h.store.SetHookApplied(ctx, p, key, 1, "")
+}
+
+// messageID of what a task tells: the same on every retry.
+func messageID(task string) string { return "msg_" + strings.ReplaceAll(task, ":", "_") }
+
 // alertData is the data of an alert hook: shares, no figure of money.
 type alertData struct {
 	AccountID  string `json:"account_id"`
@@ -204,24 +221,15 @@ func (h *hooks) alertTask(ctx context.Context, id string, payload []byte) error 
 	if a == nil {
 		return nil
 	}
-	m := &notify.Message{ID: "msg_" + strings.ReplaceAll(id, ":", "_"), Type: "account." + eventAlert, At: time.UnixMilli(al.At), Data: alertData{
+	m := &notify.Message{ID: messageID(id), Type: "account." + eventAlert, At: time.UnixMilli(al.At), Data: alertData{
 		AccountID: al.AccountID, Limit: al.Limit, Share: al.Share, Period: al.Period,
 		OccurredAt: time.UnixMilli(al.At).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
 	}}
-	p := h.store.PartitionOf(a.Parent())
 	var errs []error
 	for _, hook := range h.hooksOf(a) {
-		if len(hook.Events) > 0 && !slices.Contains(hook.Events, eventAlert) {
-			continue
+		if len(hook.Events) == 0 || slices.Contains(hook.Events, eventAlert) {
+			errs = append(errs, h.once(ctx, a, &hook, id, eventAlert, int64(al.Share), m))
 		}
-		key := id + ":" + hook.URL
-		known, _, err := h.store.HookApplied(ctx, p, key)
-		if err == nil && known == 0 {
-			if err = h.send(ctx, a, &hook, eventAlert, int64(al.Share), m); err == nil {
-				err = h.store.SetHookApplied(ctx, p, key, 1, "")
-			}
-		}
-		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("alert: %w", err)

@@ -21,6 +21,7 @@ type metrics struct {
 	hooks         *prometheus.CounterVec
 	reports       *prometheus.CounterVec
 	requeued      prometheus.Counter
+	breaker       *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -58,8 +59,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		requeued: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "meterd_requeued_tasks_total", Help: "Tasks taken back from a worker that died.",
 		}),
+		breaker: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meterd_breaker_open", Help: "1 while suspensions of a partition are held back.",
+		}, []string{"partition"}),
 	}
-	reg.MustRegister(m.records, m.chargeSeconds, m.storeSeconds, m.forced, m.drift, m.openAnswers, m.suspended, m.queueLag, m.hooks, m.reports, m.requeued)
+	reg.MustRegister(m.records, m.chargeSeconds, m.storeSeconds, m.forced, m.drift, m.openAnswers, m.suspended, m.queueLag, m.hooks, m.reports, m.requeued, m.breaker)
 	return m
 }
 

@@ -80,14 +80,17 @@ func (e *engine) relayOnce(ctx context.Context, p int, token string) (int, error
 func (e *engine) record(ctx context.Context, p int, meta *balance.Meta, facts []balance.Fact) error {
 	var states []ledger.StateRow
 	var transfers []ledger.TransferRow
+	var opened []ledger.Breaker
 	for i := range facts {
 		f := facts[i].Fields
 		switch f["k"] {
 		case "state":
 			states = append(states, ledger.StateRow{
-				AccountID: f["id"], ParentID: parentOf(f), Epoch: epochOf(meta, f), Flags: metering.Flags(integer(f["f"])),
+				AccountID: f["id"], ParentID: parentOf(f), Epoch: epochOf(meta, f), Flags: metering.Flags(integer(f["f"])), HeldBack: metering.Flags(integer(f["h"])),
 				Cause: f["cause"], Period: f["per"], Actor: f["actor"], Note: f["note"], At: time.UnixMilli(integer(f["at"])).UTC(),
 			})
+		case "breaker":
+			opened = append(opened, ledger.Breaker{Partition: p, Open: true, AccountID: f["id"], At: time.UnixMilli(integer(f["at"])).UTC()})
 		case "transfer":
 			row := ledger.TransferRow{Booked: f["booked"], At: time.UnixMilli(integer(f["at"])).UTC(), Epoch: meta.Epoch, Seq: integer(f["seq"])}
 			if err := json.Unmarshal([]byte(f["row"]), &row.Transfer); err != nil {
@@ -101,6 +104,11 @@ func (e *engine) record(ctx context.Context, p int, meta *balance.Meta, facts []
 	}
 	if err := e.ledger.InsertStates(ctx, states); err != nil {
 		return err
+	}
+	for i := range opened {
+		if err := e.ledger.InsertBreaker(ctx, &opened[i]); err != nil {
+			return err
+		}
 	}
 	if err := e.ledger.InsertTransfers(ctx, transfers); err != nil {
 		return err
@@ -134,11 +142,18 @@ func (e *engine) job(ctx context.Context, meta *balance.Meta, fact *balance.Fact
 	f := fact.Fields
 	switch f["k"] {
 	case "state":
+		if f["only"] != "" {
+			return nil // what is held back changed; the state didn't
+		}
 		change := jobs.StateChange{
 			AccountID: f["id"], ParentID: f["par"], Epoch: epochOf(meta, f),
 			Flags: uint16(integer(f["f"])), Was: uint16(integer(f["was"])), At: integer(f["at"]),
 		}
 		return e.stateJob(ctx, change)
+	case "breaker":
+		return e.account(ctx, jobs.TypeBreaker, "breaker:"+strconv.FormatInt(meta.Epoch, 10)+":"+fact.ID, jobs.Breaker{
+			AccountID: f["id"], ParentID: parentOf(f), Most: integer(f["most"]), At: integer(f["at"]),
+		})
 	case "alert":
 		share, _ := strconv.Atoi(f["share"])
 		a := jobs.Alert{

@@ -57,6 +57,7 @@ func (w *Worker) chores() []chore {
 			return e.store.SweepDedup(ctx, p, meta, e.clock.Now())
 		})},
 		{"reconcile", w.opts.ReconcileEvery, w.reconcile},
+		{"breaker", 2 * time.Second, partitions(w.setBreaker)},
 		{"reports", time.Second, w.report.Due},
 		{"closing", closeEvery, func(ctx context.Context) error { return w.closer.CloseDue(ctx, w.opts.CloseGrace) }},
 		{"gauges", 10 * time.Second, w.gauges},

@@ -53,6 +53,10 @@ type Options struct {
 	// CloseGrace is how long after its end a month takes late records before it
 	// is closed for ever. Default 72 h; not less than the dedup window.
 	CloseGrace time.Duration
+	// BreakerAccounts and BreakerShare hold suspensions back once more accounts of
+	// a partition, or more percent of them, would be suspended within a minute.
+	// 0: no such bound. The same on all workers.
+	BreakerAccounts, BreakerShare int
 	// Alone says that no other worker can hold tasks of these queues: what a
 	// dead process left is taken back at once.
 	Alone bool
@@ -205,6 +209,7 @@ func (w *Worker) servers() []*server {
 		mux.Handle(jobs.TypeSuspend, w.engine.guarded(w.hooks.stateTask))
 		mux.Handle(jobs.TypeResume, w.engine.guarded(w.hooks.stateTask))
 		mux.Handle(jobs.TypeAlert, w.engine.guarded(w.hooks.alertTask))
+		mux.Handle(jobs.TypeBreaker, w.engine.guarded(w.hooks.breakerTask))
 		out = append(out, w.engine.newServer(w.redis, jobs.QueueSuspensions, 8, 100*time.Millisecond, mux))
 	}
 	if w.has("reports") {

@@ -83,6 +83,8 @@ type accountView struct {
 	Module    string   `json:"module,omitempty"`
 	State     string   `json:"state"`
 	Reasons   []string `json:"reasons"`
+	HeldBack  []string `json:"held_back,omitempty"` // reasons without effect
+	Observe   bool     `json:"observe,omitempty"`
 	Epoch     int64    `json:"epoch"`
 	Period    string   `json:"period,omitempty"`
 	Used      string   `json:"used,omitempty"`
@@ -150,7 +152,10 @@ func (e *engines) accountOf(aud metering.Audience, a *metering.Account, st, pare
 	}
 	if aud == metering.AudienceEnterprise {
 		v.Parent = "" // a sub-account sees nothing of its parent
+	} else if back := st.HeldBack(now.UnixMilli()); back != 0 {
+		v.HeldBack = back.Reasons()
 	}
+	v.Observe = a.Observe
 	v.Used = st.Used[v.Period].Format(a.Currency)
 	money(&v, aud, a, e.snapshots.Current().Accounts[a.Parent()].CreditLimit, st, parent)
 	return v
@@ -298,10 +303,19 @@ func (a *app) showAccounts(views []any) {
 			if v.Parent != "" {
 				id = "  " + id
 			}
-			t.AppendRow([]any{id, v.State, strings.Join(v.Reasons, ", "), v.Used, bar(v.share), v.Available, v.Currency})
+			t.AppendRow([]any{id, v.State, v.why(), v.Used, bar(v.share), v.Available, v.Currency})
 		}
 	}
 	a.render(t)
+}
+
+// why an account is suspended, or would be.
+func (v *accountView) why() string {
+	out := strings.Join(v.Reasons, ", ")
+	if len(v.HeldBack) > 0 {
+		out = strings.TrimPrefix(out+"; held back: "+strings.Join(v.HeldBack, ", "), "; ")
+	}
+	return out
 }
 
 // bar draws a limit's use.

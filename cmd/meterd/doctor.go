@@ -69,6 +69,9 @@ func (a *app) showChecks(checks []check, ok bool) error {
 	return nil
 }
 
+// errBroken: the breaker holds suspensions back.
+var errBroken = errors.New("open, new suspensions are held back: see `meterd breaker show`")
+
 // diagnose asks each part once.
 func diagnose(a *app) ([]check, bool) {
 	ctx, cancel := context.WithTimeout(a.ctx, 4*time.Second)
@@ -112,6 +115,9 @@ func diagnose(a *app) ([]check, bool) {
 				detail = fmt.Sprintf("epoch %d", m.Epoch)
 			}
 			add(fmt.Sprintf("projection %d", p), err, detail)
+			if at, err := e.store.Broken(ctx, p); err == nil && !at.IsZero() {
+				add(fmt.Sprintf("breaker %d", p), errBroken, "")
+			}
 		}
 	}
 	if e.info.HTTP != "" {

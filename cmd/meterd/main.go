@@ -58,6 +58,7 @@ type cli struct {
 	Wallet     walletCmd     `cmd:"" help:"Move money, and look at it."`
 	Suspend    suspendCmd    `cmd:"" help:"Suspend an account by hand."`
 	Resume     resumeCmd     `cmd:"" help:"Lift a suspension made by hand."`
+	Breaker    breakerCmd    `cmd:"" help:"The breaker, which holds suspensions back when too many come at once."`
 	Gate       gateCmd       `cmd:"" help:"What a channel service would be told."`
 	Record     recordCmd     `cmd:"" help:"What became of one message."`
 	Enqueue    enqueueCmd    `cmd:"" help:"Send usage records from files of JSON lines."`

@@ -19,11 +19,13 @@ import (
 
 // serveFlags are those of up and worker.
 type serveFlags struct {
-	Listen         string        `help:"Address of /healthz, /readyz and /metrics." default:"127.0.0.1:0" env:"METERD_LISTEN"`
-	Concurrency    int           `help:"Tasks of one ingest queue in hand. More: larger inserts, about 1 MB of memory each." default:"16" env:"METERD_CONCURRENCY"`
-	WaitMax        time.Duration `help:"How long a refund waits for its message." default:"24h" env:"METERD_WAIT_MAX"`
-	CloseGrace     time.Duration `help:"How long after its end a month takes late records, before it is closed for ever. Not less than the dedup window." default:"72h" env:"METERD_CLOSE_GRACE"`
-	ReconcileEvery time.Duration `help:"Time between two comparisons of projection and ledger." default:"5m" env:"METERD_RECONCILE_EVERY"`
+	Listen          string        `help:"Address of /healthz, /readyz and /metrics." default:"127.0.0.1:0" env:"METERD_LISTEN"`
+	Concurrency     int           `help:"Tasks of one ingest queue in hand. More: larger inserts, about 1 MB of memory each." default:"16" env:"METERD_CONCURRENCY"`
+	WaitMax         time.Duration `help:"How long a refund waits for its message." default:"24h" env:"METERD_WAIT_MAX"`
+	CloseGrace      time.Duration `help:"How long after its end a month takes late records, before it is closed for ever. Not less than the dedup window." default:"72h" env:"METERD_CLOSE_GRACE"`
+	BreakerAccounts int           `help:"Hold suspensions back once more accounts than this would be suspended within a minute, until meterd breaker release. 0: never." default:"0" env:"METERD_BREAKER_ACCOUNTS"`
+	BreakerShare    int           `help:"The same as a share of all accounts, in percent. 0: never." default:"0" env:"METERD_BREAKER_SHARE"`
+	ReconcileEvery  time.Duration `help:"Time between two comparisons of projection and ledger." default:"5m" env:"METERD_RECONCILE_EVERY"`
 }
 
 // upCmd is the embedded system.
@@ -134,11 +136,15 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 	if f.CloseGrace < a.Window {
 		return wrongInput("--close-grace: give at least the dedup window, %s: a copy of a record may come that late", a.Window)
 	}
+	if f.BreakerAccounts < 0 || f.BreakerShare < 0 || f.BreakerShare > 100 {
+		return wrongInput("--breaker-accounts: 0 or more; --breaker-share: from 0 to 100 percent")
+	}
 	w, err := worker.New(worker.Deps{
 		Redis: e.redis, Store: e.store, Ledger: e.ledger, Snapshots: e.snapshots, Projector: e.projector,
 		Clock: e.clock, Log: e.log, Metrics: reg,
 	}, worker.Options{
 		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, ReconcileEvery: f.ReconcileEvery, CloseGrace: f.CloseGrace,
+		BreakerAccounts: f.BreakerAccounts, BreakerShare: f.BreakerShare,
 		Alone: alone, Roles: roles, Hooks: hooks,
 	})
 	if err != nil {

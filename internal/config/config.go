@@ -83,8 +83,8 @@ func (h *Hook) validate() error {
 		return fmt.Errorf("secret_env: %w: give the name of the environment variable that holds the secret", ErrHook)
 	}
 	for _, event := range h.Events {
-		if event != "suspend" && event != "resume" && event != "alert" {
-			return fmt.Errorf("events: %w: give suspend, resume or alert, not %q", ErrHook, event)
+		if event != "suspend" && event != "resume" && event != "alert" && event != "breaker" {
+			return fmt.Errorf("events: %w: give suspend, resume, alert or breaker, not %q", ErrHook, event)
 		}
 	}
 	return nil

@@ -62,6 +62,7 @@ type fileParent struct {
 	fileAccount
 	mode    metering.Mode
 	alerts  []int
+	observe bool
 	hooks   []metering.Hook
 	reports []fileReport
 	subs    []fileSub

@@ -15,11 +15,11 @@ import (
 
 func (r *fileReader) parent(n ast.Node, where place) (fileParent, bool) {
 	m, ok := r.mapping(n, where, "id", "name", "module", "timezone", "plan", "channels", "funding",
-		"alerts", "hooks", "reports", "sub_accounts")
+		"enforcement", "alerts", "hooks", "reports", "sub_accounts")
 	if !ok {
 		return fileParent{}, false
 	}
-	p := fileParent{fileAccount: m.account(), alerts: m.alerts()}
+	p := fileParent{fileAccount: m.account(), alerts: m.alerts(), observe: r.observe(&m)}
 	for _, need := range []struct{ key, what string }{
 		{"module", "enterprise or reseller"},
 		{"timezone", "an IANA name such as Europe/Rome"},
@@ -52,6 +52,15 @@ func (r *fileReader) parent(n ast.Node, where place) (fileParent, bool) {
 		}
 	}
 	return p, true
+}
+
+// observe reads whether the parent's limits only tell.
+func (r *fileReader) observe(m *mapping) bool {
+	e := m.text("enforcement")
+	if e.set && e.v != "enforce" && e.v != "observe" {
+		r.fail(e.at, "%q isn't a way of enforcement; give enforce, or observe to suspend nobody", e.v)
+	}
+	return e.v == "observe"
 }
 
 func (r *fileReader) parentFunding(m *mapping, p *fileParent) {

@@ -20,6 +20,8 @@ type live struct {
 	Limit  string `json:"lim"`
 	Ceil   string `json:"ceil"`
 	Alerts string `json:"alerts"`
+	// Observe "1": a parent whose accounts are never suspended by themselves.
+	Observe string `json:"obs"`
 	// Channels: "*" all, else comma-separated.
 	Channels string `json:"ch"`
 	Closed   string `json:"closed"`
@@ -47,6 +49,9 @@ func liveOf(a *metering.Account) live {
 	}
 	if a.ClosedAt != nil {
 		l.Closed = "1"
+	}
+	if a.Observe {
+		l.Observe = "1"
 	}
 	return l
 }
@@ -86,7 +91,7 @@ func (s *Store) Push(ctx context.Context, p int, meta *Meta, catalog int64, acco
 
 // PushSnapshot pushes a partition's accounts that changed after a catalog
 // number (-1: all), parents first. A changed sub-account brings its parent
-// along: states need both.
+// along, and a parent its sub-accounts: states need both.
 func (s *Store) PushSnapshot(ctx context.Context, p int, meta *Meta, snap *metering.Snapshot, since int64, now time.Time) error {
 	var list []*metering.Account
 	for _, parent := range snap.Parents {
@@ -97,7 +102,8 @@ func (s *Store) PushSnapshot(ctx context.Context, p int, meta *Meta, snap *meter
 		changed := a.Catalog > since
 		list = append(list, a)
 		for _, id := range snap.Subs[parent] {
-			if sub := snap.Accounts[id]; sub.Catalog > since {
+			// What holds for a parent may hold for its sub-accounts too.
+			if sub := snap.Accounts[id]; sub.Catalog > since || a.Catalog > since {
 				list = append(list, sub)
 				changed = true
 			}
@@ -122,9 +128,12 @@ type State struct {
 	Held     bool // the partition holds it
 	Own      metering.Flags
 	Parent   metering.Flags // the parent's own, all of them
-	Source   metering.Source
-	Closed   bool
-	Channels string // "*" all, else comma-separated
+	// OwnBack and ParentBack are reasons that hold without effect: the parent
+	// only observes, or the breaker is open.
+	OwnBack, ParentBack metering.Flags
+	Source              metering.Source
+	Closed              bool
+	Channels            string // "*" all, else comma-separated
 	// Epoch rises with every change of the account's state.
 	Epoch int64
 	// FlagsUntil: monthly flags end then (ms), for the own and the parent's.
@@ -137,7 +146,16 @@ type State struct {
 
 // Flags that hold at the instant now (ms): monthly ones end with their period.
 func (st *State) Flags(now int64) (own, inherited metering.Flags) {
-	own, parent := st.Own, st.Parent
+	return st.hold(st.Own, st.Parent, now)
+}
+
+// HeldBack are the flags that would hold, had they an effect.
+func (st *State) HeldBack(now int64) metering.Flags {
+	own, inherited := st.hold(st.OwnBack, st.ParentBack, now)
+	return own | inherited
+}
+
+func (st *State) hold(own, parent metering.Flags, now int64) (metering.Flags, metering.Flags) {
 	if st.OwnUntil > 0 && now >= st.OwnUntil {
 		own &^= metering.FlagsMonthly
 	}
@@ -186,20 +204,20 @@ func (s *Store) stateIn(ctx context.Context, p int, id string) (*State, error) {
 	if st.ParentID == "" {
 		return st, nil
 	}
-	pv, err := s.rdb.HMGet(ctx, keyAccount(p, st.ParentID), "f", "n", "fe").Result()
+	pv, err := s.rdb.HMGet(ctx, keyAccount(p, st.ParentID), "f", "n", "fe", "h").Result()
 	if err != nil {
 		return nil, fmt.Errorf("read the parent's state: %w", err)
 	}
 	st.Parent = metering.Flags(num(pv[0]))
 	st.Epoch += num(pv[1])
-	st.ParentUntil = num(pv[2])
+	st.ParentUntil, st.ParentBack = num(pv[2]), metering.Flags(num(pv[3]))
 	return st, nil
 }
 
 func stateOf(id string, v map[string]string) *State {
 	n := func(f string) int64 { x, _ := strconv.ParseInt(v[f], 10, 64); return x }
 	st := &State{
-		ID: id, ParentID: v["par"], Held: true, Own: metering.Flags(n("f")),
+		ID: id, ParentID: v["par"], Held: true, Own: metering.Flags(n("f")), OwnBack: metering.Flags(n("h")),
 		Source: metering.Source(v["src"]), Closed: v["closed"] == "1", Channels: v["ch"], Epoch: n("n"),
 		OwnUntil: n("fe"), Balance: metering.Micros(n("bal")), Quiet: v["quiet"] == "1", ClosedThrough: v["thr"],
 		Used: map[string]metering.Micros{},
@@ -231,7 +249,7 @@ func (pr *Projection) complete() {
 	for id, st := range pr.States {
 		st.Epoch = AccountEpoch(pr.Epoch, own[id], own[st.ParentID])
 		if p := pr.States[st.ParentID]; p != nil {
-			st.Parent, st.ParentUntil = p.Own, p.OwnUntil
+			st.Parent, st.ParentUntil, st.ParentBack = p.Own, p.OwnUntil, p.OwnBack
 		}
 	}
 }

@@ -73,9 +73,9 @@ type Loaded struct {
 	Account       *metering.Account
 	Balance       metering.Micros
 	Used          map[string]metering.Micros
-	Manual        metering.Flags
-	Silent        bool   // never moved: stays suspended from birth, untold
-	ClosedThrough string // parent: newest closed period
+	Flags         metering.Flags // that are in effect: the manual ones, all where the breaker is open
+	Silent        bool           // never moved: stays suspended from birth, untold
+	ClosedThrough string         // parent: newest closed period
 }
 
 // Load writes it. The projection isn't in use yet.
@@ -87,8 +87,8 @@ func (s *Store) Load(ctx context.Context, p int, l *Loaded) error {
 	v := liveOf(l.Account)
 	args := []any{
 		"par", v.Parent, "mode", v.Mode, "src", v.Source, "lim", v.Limit, "ceil", v.Ceil, "alerts", v.Alerts,
-		"ch", v.Channels, "closed", v.Closed, "cat", v.Catalog,
-		"bal", int64(l.Balance), "f", int(l.Manual), "n", 0, "quiet", quiet, "thr", l.ClosedThrough,
+		"obs", v.Observe, "ch", v.Channels, "closed", v.Closed, "cat", v.Catalog,
+		"bal", int64(l.Balance), "f", int(l.Flags), "n", 0, "quiet", quiet, "thr", l.ClosedThrough,
 	}
 	for period, used := range l.Used {
 		args = append(args, "u:"+period, int64(used))
@@ -120,6 +120,7 @@ type NewProjection struct {
 	Buckets int
 	Key     string        // hex
 	Floor   time.Duration // from now; 0: none
+	Broken  time.Time     // since when the breaker is open; zero: it is closed
 }
 
 // Install makes the loaded projection usable. ErrMoved: the lease was lost, or
@@ -129,8 +130,12 @@ func (s *Store) Install(ctx context.Context, p int, n NewProjection) error {
 	if n.Floor > 0 {
 		floor = strconv.FormatInt(n.Floor.Milliseconds(), 10)
 	}
+	broken := ""
+	if !n.Broken.IsZero() {
+		broken = strconv.FormatInt(n.Broken.UnixMilli(), 10)
+	}
 	v, err := s.run(ctx, "install", []string{keyMeta(p), keyLease(p, "rebuild")},
-		n.Token, n.Epoch, n.Catalog, n.Window.Milliseconds(), n.Buckets, n.Key, floor)
+		n.Token, n.Epoch, n.Catalog, n.Window.Milliseconds(), n.Buckets, n.Key, floor, broken)
 	if err != nil {
 		return fmt.Errorf("install the projection: %w", err)
 	}

@@ -28,7 +28,7 @@ func New(rdb redis.UniversalClient, n int) *Store {
 	s := &Store{rdb: rdb, partitions: max(n, 1), scripts: map[string]*redis.Script{}, looks: make([]look, max(n, 1))}
 	lib := source("lib")
 	for _, name := range []string{
-		"adopt", "charge", "close", "confirm", "finish", "giveup", "heal", "install", "manual", "push", "read", "roll", "settle", "transfer",
+		"adopt", "breaker", "charge", "close", "confirm", "finish", "giveup", "heal", "install", "manual", "push", "read", "release", "roll", "settle", "transfer",
 	} {
 		s.scripts[name] = redis.NewScript(lib + source(name))
 	}

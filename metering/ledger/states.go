@@ -15,6 +15,7 @@ type StateRow struct {
 	AccountID, ParentID string
 	Epoch               int64
 	Flags               metering.Flags
+	HeldBack            metering.Flags // that hold without effect; written, never read here
 	Cause, Period       string
 	Actor, Note         string
 	At                  time.Time
@@ -27,13 +28,13 @@ func (l *Ledger) InsertStates(ctx context.Context, list []StateRow) error {
 		return nil
 	}
 	accounts, parents, causes, periods, actors, notes := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	epochs, flags, at := make([]uint64, n), make([]uint16, n), make([]time.Time, n)
+	epochs, flags, held, at := make([]uint64, n), make([]uint16, n), make([]uint16, n), make([]time.Time, n)
 	for i, s := range list {
 		accounts[i], parents[i], causes[i], periods[i], actors[i], notes[i] = s.AccountID, s.ParentID, s.Cause, s.Period, s.Actor, s.Note
-		epochs[i], flags[i], at[i] = uint64(s.Epoch), uint16(s.Flags), s.At
+		epochs[i], flags[i], held[i], at[i] = uint64(s.Epoch), uint16(s.Flags), uint16(s.HeldBack), s.At
 	}
-	return l.insertColumns(ctx, "states", "account_id, epoch, parent_id, flags, cause, period, actor, note, occurred_at",
-		accounts, epochs, parents, flags, causes, periods, actors, notes, at)
+	return l.insertColumns(ctx, "states", "account_id, epoch, parent_id, flags, held_back, cause, period, actor, note, occurred_at",
+		accounts, epochs, parents, flags, held, causes, periods, actors, notes, at)
 }
 
 // LatestFlags are the newest flags of a parent's accounts, with their epoch.

@@ -152,23 +152,31 @@ func (r *Projector) rebuild(ctx context.Context, p int, token, reason string) er
 	if err := r.store.Clear(ctx, p); err != nil {
 		return err
 	}
+	breaker, err := r.ledger.Breaker(ctx, p)
+	if err != nil {
+		return err
+	}
 	for _, parent := range snap.Parents {
 		if r.store.PartitionOf(parent) != p {
 			continue
 		}
-		if err := r.load(ctx, p, snap, parent, epoch); err != nil {
+		if err := r.load(ctx, p, snap, parent, epoch, breaker.Open); err != nil {
 			return fmt.Errorf("rebuild %s: %w", parent, err)
 		}
 	}
 	key := make([]byte, 16)
 	_, _ = rand.Read(key) // never fails
+	broken := time.Time{}
+	if breaker.Open {
+		broken = breaker.At
+	}
 	floor := time.Duration(0)
 	if last > 0 {
 		floor = floorAfter
 	}
 	if err := r.store.Install(ctx, p, balance.NewProjection{
 		Token: token, Epoch: epoch, Catalog: snap.Catalog, Window: r.opts.Window, Buckets: r.opts.Buckets,
-		Key: hex.EncodeToString(key), Floor: floor,
+		Key: hex.EncodeToString(key), Floor: floor, Broken: broken,
 	}); err != nil {
 		return err
 	}
@@ -184,8 +192,9 @@ func (r *Projector) rebuild(ctx context.Context, p int, token, reason string) er
 	return nil
 }
 
-// load writes what the ledger holds of one parent's accounts.
-func (r *Projector) load(ctx context.Context, p int, snap *metering.Snapshot, parent string, epoch int64) error {
+// load writes what the ledger holds of one parent's accounts. broken: the
+// breaker is open, so only who was suspended before stays so.
+func (r *Projector) load(ctx context.Context, p int, snap *metering.Snapshot, parent string, epoch int64, broken bool) error {
 	base, err := r.ledger.Base(ctx, parent, "")
 	if err != nil {
 		return err
@@ -206,10 +215,13 @@ func (r *Projector) load(ctx context.Context, p int, snap *metering.Snapshot, pa
 		a := snap.Accounts[id]
 		l := balance.Loaded{
 			Account: a, Balance: sums.Balance[id], Used: sums.Used[id],
-			Manual: flags[id].Flags & (metering.FlagManualOperator | metering.FlagManualParent),
+			Flags: flags[id].Flags,
+		}
+		if !broken {
+			l.Flags &= metering.FlagManualOperator | metering.FlagManualParent
 		}
 		_, moved := sums.Balance[id]
-		l.Silent = !moved && len(sums.Used[id]) == 0 && l.Manual == 0
+		l.Silent = !moved && len(sums.Used[id]) == 0 && flags[id].Epoch == 0
 		if id == parent {
 			l.ClosedThrough = closed
 		}

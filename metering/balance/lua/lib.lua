@@ -10,11 +10,13 @@ local EXACT = 9007199254740992
 local RANGE = 9.2e18
 
 local BUDGET, WALLET, CEILING, MONTHLY, MANUAL = 1, 2, 4, 8, 48
+local AUTOMATIC = 15
 
 local function akey(id) return TAG .. ':a:' .. id end
 local function int(x) return string.format('%.0f', x) end
 
-local META = {'epoch', 'seq', 'catalog', 'floor', 'replid', 'gen', 'genseq', 'forced', 'window', 'openn', 'corr'}
+local META = {'epoch', 'seq', 'catalog', 'floor', 'replid', 'gen', 'genseq', 'forced', 'window', 'openn', 'corr', 'brk', 'brkmax', 'brkmin', 'brkn'}
+local M -- the partition's meta, once guard has read it
 
 -- guard: the partition's meta, or nil and the refusal that the script returns.
 -- epoch: the caller's, nil where any will do.
@@ -26,6 +28,7 @@ local function guard(epoch)
   local id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
   if id ~= m.replid then return nil, {'replid', id} end
   if epoch and m.epoch ~= epoch then return nil, {'epoch', m.epoch} end
+  M = m
   return m
 end
 
@@ -51,7 +54,7 @@ local function neg(s)
   return '-' .. s
 end
 
-local FIELDS = {'par', 'mode', 'src', 'lim', 'ceil', 'bal', 'f', 'n', 'fp', 'quiet', 'thr', 'alerts', 'base', 'as', 'ac', 'am', 'tn', 'cat', 'fe'}
+local FIELDS = {'par', 'mode', 'src', 'lim', 'ceil', 'bal', 'f', 'h', 'obs', 'n', 'fp', 'quiet', 'thr', 'alerts', 'base', 'as', 'ac', 'am', 'tn', 'cat', 'fe'}
 local cache = {}
 
 -- account: its fields (absent ones are ''), nil if the partition doesn't hold it.
@@ -64,6 +67,7 @@ local function account(id)
   for i, n in ipairs(FIELDS) do a[n] = v[i] or '' end
   if a.bal == '' then a.bal = '0' end
   if a.f == '' then a.f = '0' end
+  if a.h == '' then a.h = '0' end
   if a.n == '' then a.n = '0' end
   cache[id] = a
   return a
@@ -117,8 +121,39 @@ local function alert(a, p, used, period)
   end
 end
 
+-- breaks counts an account that is about to be suspended, and tells whether the
+-- breaker holds that back: more than brkmax of a partition within a minute.
+local function breaks(a)
+  local most = tonumber(M.brkmax or '0')
+  if most <= 0 then return false end
+  local minute = int(math.floor(NOW / 60000))
+  local n = (M.brkmin == minute and tonumber(M.brkn) or 0) + 1
+  M.brkmin, M.brkn = minute, n
+  redis.call('HSET', KEYS[1], 'brkmin', minute, 'brkn', n)
+  if n <= most then return false end
+  M.brk = int(NOW)
+  redis.call('HSET', KEYS[1], 'brk', M.brk)
+  fact('breaker', a, 'most', int(most))
+  return true
+end
+
+-- effect: which of the flags that hold take effect, and which are held back: all
+-- automatic ones where the parent only observes, and those of accounts that
+-- weren't suspended yet while the breaker is open.
+-- f: flags that hold; was: flags in effect.
+local function effect(a, p, f, was, cause, born)
+  local auto = bit.band(f, AUTOMATIC)
+  local held = p.obs == '1'
+  if not held and auto ~= 0 and bit.band(was, AUTOMATIC) == 0 and not born and cause ~= 'released' then
+    held = (M.brk or '') ~= '' or (a.quiet ~= '2' and breaks(a)) -- 2: known before a rebuild
+  end
+  if held then return bit.band(f, MANUAL), auto end
+  return f, 0
+end
+
 -- evaluate is the one state function: every script that moves a balance or a
--- limit ends in it, for each account that it touched. It sets the own flags,
+-- limit ends in it, for each account that it touched. It sets the own flags (f),
+-- and those that hold without effect (h),
 -- raises the account's counter, writes the fact and publishes.
 -- period, finish: the parent's current month. born: no fact (DOMAIN.md: a new
 -- wallet is suspended from birth, silently). note, actor: kept with the fact.
@@ -141,7 +176,11 @@ local function evaluate(a, period, finish, cause, born, actor, note)
     if a.lim ~= '' and ge(used, a.lim) then f = bit.bor(f, MONTHLY) end
   end
   if not born then alert(a, p, used, period) end
+  local held
+  f, held = effect(a, p, f, was, cause, born)
   local changed = f ~= was
+  local back = int(held) ~= a.h
+  if back then set(a, 'h', int(held)) end
   if changed or a.fp ~= period then
     redis.call('HSET', akey(a.id), 'f', f, 'fp', period, 'fe', finish)
     a.f, a.fp, a.fe = int(f), period, finish
@@ -152,9 +191,9 @@ local function evaluate(a, period, finish, cause, born, actor, note)
   end
   local spoke = a.quiet == '1' or a.quiet == '2'
   if spoke then set(a, 'quiet', '0') end
-  if changed or (spoke and f ~= 0) then
+  if changed or back or (spoke and f ~= 0) then
     a.n = incr(akey(a.id), 'n', 1)
-    fact('state', a, 'f', f, 'was', was, 'n', a.n, 'pn', a.par == '' and '0' or p.n, 'per', period,
+    fact('state', a, 'f', f, 'h', held, 'was', was, 'only', (back and not changed) and 'held' or '', 'n', a.n, 'pn', a.par == '' and '0' or p.n, 'per', period,
       'cause', cause, 'actor', actor or '', 'note', note or '')
     redis.call('SPUBLISH', TAG .. ':state', a.id)
   end

@@ -1,0 +1,101 @@
+package admin
+
+import (
+	"context"
+	"time"
+
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// BreakerState is what holds suspensions back.
+type BreakerState struct {
+	Open  bool
+	Since time.Time // when the first partition's opened
+	Held  []string  // accounts whose suspension is held back, by the breaker or because their parent only observes
+}
+
+// Breaker looks at the breaker of every partition.
+func (s *Service) Breaker(ctx context.Context) (*BreakerState, error) {
+	if err := s.ensureAll(ctx); err != nil {
+		return nil, err
+	}
+	b := &BreakerState{Held: []string{}}
+	for p := range s.store.Partitions() {
+		at, err := s.store.Broken(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		if !at.IsZero() && (!b.Open || at.Before(b.Since)) {
+			b.Open, b.Since = true, at
+		}
+	}
+	snap := s.snapshots.Current()
+	now := s.clock.Now().UnixMilli()
+	for _, parent := range snap.Parents {
+		ids := append([]string{parent}, snap.Subs[parent]...)
+		proj, err := s.store.Read(ctx, s.store.PartitionOf(parent), ids)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			if st := proj.States[id]; st != nil && st.HeldBack(now) != 0 {
+				b.Held = append(b.Held, id)
+			}
+		}
+	}
+	return b, nil
+}
+
+// ReleaseBreaker has the suspensions that the breaker holds back take effect,
+// and closes it. It may run again after it was cut off.
+func (s *Service) ReleaseBreaker(ctx context.Context, actor, note string) error {
+	if err := s.ensureAll(ctx); err != nil {
+		return err
+	}
+	for p := range s.store.Partitions() {
+		at, err := s.store.Broken(ctx, p)
+		if err != nil {
+			return err
+		}
+		if at.IsZero() {
+			continue
+		}
+		// First the ledger: a rebuild on the way holds nothing back any more.
+		if err := s.ledger.InsertBreaker(ctx, &ledger.Breaker{Partition: p, Actor: actor, Note: note, At: s.clock.Now().UTC()}); err != nil {
+			return err
+		}
+		if err := s.releasePartition(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// releasePartition releases before and after the breaker closes: between the
+// two a charge may have held another back.
+func (s *Service) releasePartition(ctx context.Context, p int) error {
+	meta, err := s.meta(ctx, p)
+	if err != nil {
+		return err
+	}
+	snap := s.snapshots.Current()
+	all := func() error {
+		for _, parent := range snap.Parents {
+			if s.store.PartitionOf(parent) != p {
+				continue
+			}
+			ids := append([]string{parent}, snap.Subs[parent]...)
+			if err := s.store.ReleaseHeld(ctx, p, meta, s.snapshots.Months(snap.Accounts[parent]), ids); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := all(); err != nil {
+		return err
+	}
+	if err := s.store.CloseBreaker(ctx, p, meta); err != nil {
+		return err
+	}
+	return all()
+}

@@ -1,0 +1,33 @@
+package ledger
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// Breaker is a change of a partition's breaker.
+type Breaker struct {
+	Partition   int
+	Open        bool
+	AccountID   string // whose suspension opened it
+	Actor, Note string // who released it, and why
+	At          time.Time
+}
+
+// Breaker is a partition's newest change; a zero At: it never opened.
+func (l *Ledger) Breaker(ctx context.Context, partition int) (*Breaker, error) {
+	b := &Breaker{Partition: partition}
+	err := l.each(ctx, "breaker", map[string]string{"partition": strconv.Itoa(partition)}, func(r driver.Rows) error {
+		return r.Scan(&b.Open, &b.AccountID, &b.Actor, &b.Note, &b.At)
+	})
+	return b, err
+}
+
+// InsertBreaker stores a change.
+func (l *Ledger) InsertBreaker(ctx context.Context, b *Breaker) error {
+	return l.insertColumns(ctx, "breakers", "partition, open, account_id, actor, note, changed_at",
+		[]uint16{uint16(b.Partition)}, []bool{b.Open}, []string{b.AccountID}, []string{b.Actor}, []string{b.Note}, []time.Time{b.At})
+}

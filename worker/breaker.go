@@ -1,0 +1,94 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/meterd/meterd/internal/notify"
+	"github.com/meterd/meterd/jobs"
+)
+
+// eventBreaker is told to the operator's hooks.
+const eventBreaker = "breaker"
+
+// setBreaker keeps a partition's bound, which follows the number of accounts.
+func (w *Worker) setBreaker(ctx context.Context, p int) error {
+	e := w.engine
+	accounts := 0
+	snap := e.snapshots.Current()
+	for _, parent := range snap.Parents {
+		if e.store.PartitionOf(parent) == p {
+			accounts += 1 + len(snap.Subs[parent])
+		}
+	}
+	meta, err := e.meta(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := e.store.SetBreaker(ctx, p, meta, breakerMost(w.opts.BreakerAccounts, w.opts.BreakerShare, accounts)); err != nil {
+		return e.stale(p, err)
+	}
+	at, err := e.store.Broken(ctx, p)
+	if err != nil {
+		return err
+	}
+	open := 0
+	if !at.IsZero() {
+		open = 1
+	}
+	e.metrics.breaker.WithLabelValues(fmt.Sprint(p)).Set(double(open))
+	return nil
+}
+
+// breakerMost is the lower of both bounds; 0: none.
+func breakerMost(number, percent, accounts int) int {
+	share := 0
+	if percent > 0 {
+		share = max(accounts*percent/100, 1)
+	}
+	switch {
+	case number == 0:
+		return share
+	case share == 0:
+		return number
+	}
+	return min(number, share)
+}
+
+// breakerData is the data of the operator's hook.
+type breakerData struct {
+	AccountID  string `json:"account_id"`
+	ParentID   string `json:"parent_id"`
+	Most       int64  `json:"most"`
+	OccurredAt string `json:"occurred_at"`
+}
+
+// breakerTask tells the operator that suspensions are held back.
+func (h *hooks) breakerTask(ctx context.Context, id string, payload []byte) error {
+	var b jobs.Breaker
+	if err := json.Unmarshal(payload, &b); err != nil {
+		return h.poison(ctx, payload, err)
+	}
+	h.log.ErrorContext(ctx, "the breaker is open: suspensions are held back until `meterd breaker release`",
+		slog.String("first", b.AccountID), slog.Int64("most", b.Most))
+	a := h.snapshots.Current().Accounts[b.AccountID]
+	if a == nil {
+		return nil
+	}
+	at := time.UnixMilli(b.At).UTC()
+	m := &notify.Message{ID: messageID(id), Type: "operator." + eventBreaker, At: at, Data: breakerData{
+		AccountID: b.AccountID, ParentID: b.ParentID, Most: b.Most, OccurredAt: at.Format("2006-01-02T15:04:05.000Z07:00"),
+	}}
+	var errs []error
+	for _, hook := range h.operator {
+		if len(hook.Events) == 0 || slices.Contains(hook.Events, eventBreaker) {
+			errs = append(errs, h.once(ctx, a, &hook, id, eventBreaker, 0, m))
+		}
+	}
+	return errors.Join(errs...)
+}

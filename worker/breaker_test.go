@@ -1,0 +1,156 @@
+package worker
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// crowd are sub-accounts of one parent, each with a limit of one message.
+func crowd(n int, enforcement string) string {
+	var b strings.Builder
+	b.WriteString(`
+plans:
+  - {id: crowd-plan, currency: EUR, versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.01"}]}]}
+parents:
+  - id: crowd
+    module: enterprise
+    timezone: UTC
+    plan: crowd-plan
+    enforcement: ` + enforcement + `
+    funding: {mode: postpaid}
+    sub_accounts:
+`)
+	for i := range n {
+		fmt.Fprintf(&b, "      - {id: crowd-%d, channels: [sms], monthly_limit: \"0.01\"}\n", i)
+	}
+	return b.String()
+}
+
+// flags in effect, and those without effect, of one of the crowd.
+func (h *harness) flags(id string) (effect, back metering.Flags) {
+	h.tb.Helper()
+	st, err := h.Store.State(h.tb.Context(), id)
+	require.NoError(h.tb, err)
+	own, inherited := st.Flags(time.Now().UnixMilli())
+	return own | inherited, st.HeldBack(time.Now().UnixMilli())
+}
+
+func (h *harness) crowdFlags(n int) (suspended, held int) {
+	h.tb.Helper()
+	for i := range n {
+		effect, back := h.flags(fmt.Sprint("crowd-", i))
+		if effect != 0 {
+			suspended++
+		}
+		if back != 0 {
+			held++
+		}
+	}
+	return suspended, held
+}
+
+func one(from, to int, id string) []string {
+	var lines []string
+	for i := from; i < to; i++ {
+		lines = append(lines, message(fmt.Sprint("crowd-", i), id, time.Second))
+	}
+	return lines
+}
+
+// TestBreaker: no more than so many accounts are suspended within a minute; the
+// rest waits for a hand, through a rebuild too, and goes on as usual after it.
+func TestBreaker(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	const n, most = 12, 5
+	h.apply(crowd(n, "enforce"))
+	h.work(Options{BreakerAccounts: most})
+	h.eventually("the bound is set", func() bool {
+		v, err := h.Redis.HGet(t.Context(), "{p00}:meta", "brkmax").Result()
+		return err == nil && v == fmt.Sprint(most)
+	})
+	h.batch().task(one(0, 10, "a")...).wait()
+	suspended, held := h.crowdFlags(n)
+	// A minute may have ended between two of them: then up to so many again.
+	require.GreaterOrEqual(t, suspended, most)
+	require.Equal(t, 10, suspended+held)
+	require.NotZero(t, held)
+	b, err := h.admin.Breaker(t.Context())
+	require.NoError(t, err)
+	assert.True(t, b.Open)
+	assert.Len(t, b.Held, held)
+	h.eventually("it is in the ledger", func() bool {
+		b, err := h.Ledger.Breaker(t.Context(), 0)
+		require.NoError(t, err)
+		return b.Open
+	})
+
+	h.eventually("facts are relayed", func() bool {
+		facts, err := h.Store.Facts(t.Context(), 0, 1)
+		require.NoError(t, err)
+		return len(facts) == 0
+	})
+	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
+	again, back := h.crowdFlags(n)
+	assert.Equal(t, []int{suspended, held}, []int{again, back}, "a rebuild neither lifts nor imposes")
+
+	require.NoError(t, h.admin.ReleaseBreaker(t.Context(), "operator", "checked"))
+	require.NoError(t, h.admin.ReleaseBreaker(t.Context(), "operator", "checked"))
+	suspended, held = h.crowdFlags(n)
+	assert.Equal(t, []int{10, 0}, []int{suspended, held}, "what was held back takes effect")
+	b, err = h.admin.Breaker(t.Context())
+	require.NoError(t, err)
+	assert.False(t, b.Open)
+	h.batch().task(one(10, 12, "b")...).wait()
+	suspended, held = h.crowdFlags(n)
+	assert.Equal(t, []int{12, 0}, []int{suspended, held})
+	assert.Zero(t, h.reconcile())
+}
+
+// TestObserve: everything is computed and shown, nobody is suspended; once the
+// parent enforces, what holds takes effect at once.
+func TestObserve(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(crowd(3, "observe"))
+	h.work(Options{})
+	h.batch().task(one(0, 2, "a")...).wait()
+	suspended, held := h.crowdFlags(3)
+	assert.Equal(t, []int{0, 2}, []int{suspended, held})
+	h.eventually("what is held back is recorded", func() bool {
+		var n uint64
+		require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(), "SELECT count() FROM states WHERE held_back = 8 AND flags = 0").Scan(&n))
+		return n == 2
+	})
+	jobs, err := h.Redis.Exists(t.Context(), "asynq:{suspensions}:t:state:crowd-0:1000000001").Result()
+	require.NoError(t, err)
+	assert.Zero(t, jobs, "no job")
+	require.NoError(t, h.admin.Suspend(t.Context(), "crowd-2", "operator", "by hand"))
+	effect, _ := h.flags("crowd-2")
+	assert.Equal(t, metering.FlagManualOperator, effect, "by hand still holds")
+
+	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
+	suspended, held = h.crowdFlags(3)
+	assert.Equal(t, []int{1, 2}, []int{suspended, held})
+
+	h.apply(crowd(3, "enforce"))
+	suspended, held = h.crowdFlags(3)
+	assert.Equal(t, []int{3, 0}, []int{suspended, held})
+	h.apply(crowd(3, "observe"))
+	suspended, held = h.crowdFlags(3)
+	assert.Equal(t, []int{1, 2}, []int{suspended, held}, "and the other way")
+}
+
+func TestBreakerBound(t *testing.T) {
+	t.Parallel()
+	for _, c := range [][4]int{{0, 0, 50, 0}, {7, 0, 50, 7}, {0, 10, 50, 5}, {7, 10, 50, 5}, {3, 10, 50, 3}, {0, 1, 5, 1}} {
+		assert.Equal(t, c[3], breakerMost(c[0], c[1], c[2]), c)
+	}
+}
