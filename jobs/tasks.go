@@ -87,9 +87,10 @@ type StateChange struct {
 type Alert struct {
 	AccountID string `json:"account_id"`
 	ParentID  string `json:"parent_id,omitempty"`
-	Limit     string `json:"limit"` // wallet, budget, credit, monthly_limit
-	Share     int    `json:"share"` // percent
-	Mark      string `json:"mark"`  // period, or number of the top-up
+	Limit     string `json:"limit"`             // wallet, budget, credit, monthly_limit; no_price
+	Channel   string `json:"channel,omitempty"` // that has no price
+	Share     int    `json:"share"`             // percent
+	Mark      string `json:"mark"`              // period, or number of the top-up
 	Period    string `json:"period"`
 	At        int64  `json:"at"` // ms
 }

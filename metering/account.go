@@ -79,6 +79,12 @@ type Account struct {
 	// Calendar has the parent's months. NewSnapshot sets it from the parent's
 	// Zones; nil outside a snapshot.
 	Calendar *Calendar `json:"-"`
+	// Priced are the channels that some version of the present plan has a rule
+	// for; nil: all. NewSnapshot sets it.
+	Priced []string `json:"-"`
+	// PlanCatalog is the number of the present plan's newest version. NewSnapshot
+	// sets it.
+	PlanCatalog int64 `json:"-"`
 }
 
 // ZoneFrom gives the zone from a period on: "2026-11" or "" for ever.

@@ -1,6 +1,9 @@
 package metering
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Plan is a price plan: a list of versions, each effective from an instant
 // (DOMAIN.md, Price plans). Its JSON form is what the ledger keeps: lossless.
@@ -45,6 +48,22 @@ type Charge struct {
 	Plan    string   // empty for a record that came with its amount
 	Version int      // from 1
 	Rule    int      // from 1, in the version's order
+}
+
+// channels that some version has a rule for, sorted; nil: all.
+func (p *Plan) channels() []string {
+	out := []string{}
+	for i := range p.Versions {
+		for j := range p.Versions[i].Rules {
+			c := p.Versions[i].Rules[j].Channel
+			if c == "" {
+				return nil
+			}
+			out = append(out, c)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // VersionAt is the number of the version in force at t, from 1, and the version

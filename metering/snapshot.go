@@ -47,12 +47,30 @@ func NewSnapshot(catalog int64, accounts []*Account, plans []*Plan) *Snapshot {
 		s.Plans[p.ID] = p
 		s.indexes[p.ID] = compile(p)
 	}
+	s.price(copies)
 	slices.Sort(s.Parents)
 	for _, subs := range s.Subs {
 		slices.Sort(subs)
 	}
 	s.calendars(copies)
 	return s
+}
+
+// price tells each account which channels its present plan prices.
+func (s *Snapshot) price(accounts []Account) {
+	channels := map[string][]string{}
+	for id, p := range s.Plans {
+		channels[id] = p.channels()
+	}
+	for i := range accounts {
+		a := &accounts[i]
+		a.Priced = []string{}
+		if n := len(a.Plans); n > 0 {
+			if p := s.Plans[a.Plans[n-1].Plan]; p != nil {
+				a.Priced, a.PlanCatalog = channels[p.ID], p.Catalog
+			}
+		}
+	}
 }
 
 // calendars gives each account its parent's calendar, equal zones sharing one.

@@ -32,6 +32,7 @@ type engine struct {
 	log       *slog.Logger
 	metrics   *metrics
 	shards    int
+	noPrice   unpriced
 	crash     func(point string) // nil but in crash tests
 
 	mu         sync.Mutex

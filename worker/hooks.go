@@ -207,6 +207,7 @@ type alertData struct {
 	AccountID  string `json:"account_id"`
 	Limit      string `json:"limit"`
 	Share      int    `json:"share"`
+	Channel    string `json:"channel,omitempty"` // limit no_price: the channel that has none
 	Period     string `json:"period"`
 	OccurredAt string `json:"occurred_at"`
 }
@@ -222,7 +223,7 @@ func (h *hooks) alertTask(ctx context.Context, id string, payload []byte) error 
 		return nil
 	}
 	m := &notify.Message{ID: messageID(id), Type: "account." + eventAlert, At: time.UnixMilli(al.At), Data: alertData{
-		AccountID: al.AccountID, Limit: al.Limit, Share: al.Share, Period: al.Period,
+		AccountID: al.AccountID, Limit: al.Limit, Share: al.Share, Channel: al.Channel, Period: al.Period,
 		OccurredAt: time.UnixMilli(al.At).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
 	}}
 	var errs []error

@@ -132,7 +132,7 @@ func (e *engine) uncharged(ctx context.Context, t *task, snap *metering.Snapshot
 	if reply != nil {
 		return e.conclude(ctx, t, snap, s, reply, meta)
 	}
-	return e.refuseAll(ctx, t, s, meta)
+	return e.refuseAll(ctx, t, snap, s, meta)
 }
 
 // conclude takes a slice from its answer to its end.
@@ -148,7 +148,7 @@ func (e *engine) conclude(ctx context.Context, t *task, snap *metering.Snapshot,
 	}
 	outcome := reply.Outcome
 	if reply.State != balance.Marked {
-		reversed, err := e.storeSlice(ctx, t, s, reply, meta)
+		reversed, err := e.storeSlice(ctx, t, snap, s, reply, meta)
 		if err != nil {
 			return err
 		}
@@ -180,9 +180,12 @@ func (e *engine) finish(ctx context.Context, t *task, p int, meta *balance.Meta,
 }
 
 // refuseAll ends a slice of which nothing is charged.
-func (e *engine) refuseAll(ctx context.Context, t *task, s *slice, meta *balance.Meta) error {
+func (e *engine) refuseAll(ctx context.Context, t *task, snap *metering.Snapshot, s *slice, meta *balance.Meta) error {
 	entries := e.entries(t, s.refused)
 	if _, err := e.write(ctx, key(t, s.p, "refused", entries), &ledger.Batch{Quarantine: entries, Waiting: e.waiters(t, s.waiting)}); err != nil {
+		return err
+	}
+	if err := e.alertUnpriced(ctx, t, snap, s); err != nil {
 		return err
 	}
 	return e.finish(ctx, t, s.p, meta, 0, balance.Counts{
@@ -334,10 +337,13 @@ func (s *slice) overflow(groups []int) {
 
 // storeSlice puts the new rows, and with them what was refused, on disk.
 // Records that ClickHouse refuses for good are quarantined, to be reversed.
-func (e *engine) storeSlice(ctx context.Context, t *task, s *slice, reply *balance.Reply, meta *balance.Meta) ([]balance.Reversal, error) {
+func (e *engine) storeSlice(ctx context.Context, t *task, snap *metering.Snapshot, s *slice, reply *balance.Reply, meta *balance.Meta) ([]balance.Reversal, error) {
 	b := &ledger.Batch{Rows: s.rows(reply, meta), Quarantine: e.entries(t, s.refused), Waiting: e.waiters(t, s.waiting)}
 	b, err := e.write(ctx, key(t, s.p, fmt.Sprintf("rows:%d:%d", meta.Epoch, reply.Seq), nil), b)
 	if err != nil {
+		return nil, err
+	}
+	if err := e.alertUnpriced(ctx, t, snap, s); err != nil {
 		return nil, err
 	}
 	if len(b.Refused) == 0 {

@@ -101,7 +101,7 @@ func Rerate(ctx context.Context, d RerateDeps, q RerateRequest) (*Rerated, error
 			return nil, err
 		}
 	}
-	if err := d.Ledger.RatedMessages(ctx, q.Parent, q.Account, month.Name, func(m *ledger.RatedMessage) error { return r.take(ctx, m) }); err != nil {
+	if err := d.Ledger.RatedMessages(ctx, ledger.RatedQuery{Parent: q.Parent, Account: q.Account, Period: month.Name}, func(m *ledger.RatedMessage) error { return r.take(ctx, m) }); err != nil {
 		return nil, err
 	}
 	if err := r.flush(ctx); err != nil {

@@ -23,10 +23,21 @@ type accountsCmd struct {
 type accountsApplyCmd struct {
 	File   string `short:"f" required:"" help:"The accounts file." placeholder:"FILE"`
 	DryRun bool   `help:"Say what would change, and change nothing."`
+	Impact string `help:"With --dry-run: rate the last days anew by the file's plans, channels and limits, such as 30d." placeholder:"30d"`
 }
 
 // Run implements the command.
 func (c *accountsApplyCmd) Run(a *app) error {
+	days := 0
+	if c.Impact != "" {
+		var err error
+		if days, err = impactDays(c.Impact); err != nil {
+			return err
+		}
+		if !c.DryRun {
+			return wrongInput("--impact: only with --dry-run")
+		}
+	}
 	src, err := os.ReadFile(c.File)
 	if err != nil {
 		return wrongInput("read the accounts file: %w", err)
@@ -47,9 +58,28 @@ func (c *accountsApplyCmd) Run(a *app) error {
 	for _, w := range changes.Warnings {
 		_, _ = fmt.Fprintln(a.err, "meterd: warning:", w)
 	}
-	if a.JSON {
-		return a.printJSON(map[string][]string{"created": orEmpty(changes.Created), "updated": orEmpty(changes.Updated), "unchanged": orEmpty(changes.Unchanged)})
+	out := map[string]any{"created": orEmpty(changes.Created), "updated": orEmpty(changes.Updated), "unchanged": orEmpty(changes.Unchanged)}
+	var impact *impactView
+	if days > 0 {
+		i, err := e.admin.Impact(a.ctx, file, days)
+		if err != nil {
+			return err
+		}
+		impact = impactOf(i)
+		out["impact"] = impact
 	}
+	if a.JSON {
+		return a.printJSON(out)
+	}
+	c.show(a, changes)
+	if impact != nil {
+		impact.show(a)
+	}
+	return nil
+}
+
+// show prints the changes for people.
+func (c *accountsApplyCmd) show(a *app, changes *admin.Changes) {
 	word := ""
 	if c.DryRun {
 		word = "would be "
@@ -63,7 +93,6 @@ func (c *accountsApplyCmd) Run(a *app) error {
 		}
 	}
 	_, _ = fmt.Fprintf(a.out, "%d unchanged\n", len(changes.Unchanged))
-	return nil
 }
 
 func orEmpty(s []string) []string {

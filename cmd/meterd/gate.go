@@ -12,6 +12,7 @@ import (
 type gateCmd struct {
 	ID      string `arg:"" help:"The account."`
 	Channel string `required:"" help:"The channel." placeholder:"C"`
+	Priced  bool   `name:"refuse-unpriced" help:"Refuse a channel that the account's price plan has no rule for."`
 	As      string `help:"What that account may see." placeholder:"ID"`
 }
 
@@ -49,7 +50,7 @@ func (c *gateCmd) Run(a *app) error {
 		}
 		hide = aud == metering.AudienceReseller
 	}
-	got := gate.New(balance.New(rdb, a.Partitions), gate.Options{}).Check(a.ctx, c.ID, c.Channel)
+	got := gate.New(balance.New(rdb, a.Partitions), gate.Options{RefuseUnpriced: c.Priced}).Check(a.ctx, c.ID, c.Channel)
 	out := gateAnswer{Allowed: got.Allowed, Code: string(got.Code), Epoch: &got.Epoch}
 	if hide {
 		out.Epoch = nil

@@ -24,14 +24,16 @@ type live struct {
 	Observe string `json:"obs"`
 	// Channels: "*" all, else comma-separated.
 	Channels string `json:"ch"`
-	Closed   string `json:"closed"`
-	Catalog  string `json:"cat"`
+	// Priced are the channels that the plan prices, as Channels.
+	Priced  string `json:"pr"`
+	Closed  string `json:"closed"`
+	Catalog string `json:"cat"`
 }
 
 func liveOf(a *metering.Account) live {
 	l := live{
 		ID: a.ID, Parent: a.ParentID, Mode: string(a.Mode), Source: string(a.Source),
-		Channels: "*", Catalog: strconv.FormatInt(a.Catalog, 10),
+		Channels: "*", Priced: "*", Catalog: strconv.FormatInt(a.Catalog, 10),
 	}
 	if a.MonthlyLimit != nil {
 		l.Limit = strconv.FormatInt(int64(*a.MonthlyLimit), 10)
@@ -46,6 +48,9 @@ func liveOf(a *metering.Account) live {
 	l.Alerts = strings.Join(shares, ",")
 	if n := len(a.Channels); n > 0 && a.Channels[n-1].Channels != nil {
 		l.Channels = strings.Join(a.Channels[n-1].Channels, ",")
+	}
+	if a.Priced != nil {
+		l.Priced = strings.Join(a.Priced, ",")
 	}
 	if a.ClosedAt != nil {
 		l.Closed = "1"
@@ -99,11 +104,11 @@ func (s *Store) PushSnapshot(ctx context.Context, p int, meta *Meta, snap *meter
 			continue
 		}
 		at, a := len(list), snap.Accounts[parent]
-		changed := a.Catalog > since
+		changed := max(a.Catalog, a.PlanCatalog) > since
 		list = append(list, a)
 		for _, id := range snap.Subs[parent] {
 			// What holds for a parent may hold for its sub-accounts too.
-			if sub := snap.Accounts[id]; sub.Catalog > since || a.Catalog > since {
+			if sub := snap.Accounts[id]; max(sub.Catalog, sub.PlanCatalog, a.Catalog) > since {
 				list = append(list, sub)
 				changed = true
 			}
@@ -134,6 +139,7 @@ type State struct {
 	Source              metering.Source
 	Closed              bool
 	Channels            string // "*" all, else comma-separated
+	Priced              string // channels that its plan prices, as Channels
 	// Epoch rises with every change of the account's state.
 	Epoch int64
 	// FlagsUntil: monthly flags end then (ms), for the own and the parent's.
@@ -218,7 +224,7 @@ func stateOf(id string, v map[string]string) *State {
 	n := func(f string) int64 { x, _ := strconv.ParseInt(v[f], 10, 64); return x }
 	st := &State{
 		ID: id, ParentID: v["par"], Held: true, Own: metering.Flags(n("f")), OwnBack: metering.Flags(n("h")),
-		Source: metering.Source(v["src"]), Closed: v["closed"] == "1", Channels: v["ch"], Epoch: n("n"),
+		Source: metering.Source(v["src"]), Closed: v["closed"] == "1", Channels: v["ch"], Priced: v["pr"], Epoch: n("n"),
 		OwnUntil: n("fe"), Balance: metering.Micros(n("bal")), Quiet: v["quiet"] == "1", ClosedThrough: v["thr"],
 		Used: map[string]metering.Micros{},
 	}

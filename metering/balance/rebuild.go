@@ -87,7 +87,7 @@ func (s *Store) Load(ctx context.Context, p int, l *Loaded) error {
 	v := liveOf(l.Account)
 	args := []any{
 		"par", v.Parent, "mode", v.Mode, "src", v.Source, "lim", v.Limit, "ceil", v.Ceil, "alerts", v.Alerts,
-		"obs", v.Observe, "ch", v.Channels, "closed", v.Closed, "cat", v.Catalog,
+		"obs", v.Observe, "ch", v.Channels, "pr", v.Priced, "closed", v.Closed, "cat", v.Catalog,
 		"bal", int64(l.Balance), "f", int(l.Flags), "n", 0, "quiet", quiet, "thr", l.ClosedThrough,
 	}
 	for period, used := range l.Used {

@@ -41,6 +41,9 @@ type Options struct {
 	// FailOpen allows sending while Redis is away and nothing is known of the
 	// account; else it is refused. Default false.
 	FailOpen bool
+	// RefuseUnpriced refuses, as channel_not_enabled, a channel that the account's
+	// price plan has no rule for: its messages would be quarantined. Default false.
+	RefuseUnpriced bool
 	// MaxAge is when a cached entry is read again. Shorter: a tighter bound on
 	// overshoot where published changes are lost, more reads. Default 1 s.
 	MaxAge time.Duration
@@ -134,7 +137,7 @@ func (g *Gate) Check(ctx context.Context, account, channel string) Answer {
 	now := g.opts.Clock.Now()
 	if v, ok := g.cache.Load(account); ok {
 		if e, ok := v.(*entry); ok && !e.gone.Load() && now.Sub(e.read) < g.opts.MaxAge {
-			return answer(e.state, channel, now)
+			return g.answer(e.state, channel, now)
 		}
 	}
 	return g.read(ctx, account, channel, now)
@@ -148,7 +151,7 @@ func (g *Gate) read(ctx context.Context, account, channel string, now time.Time)
 		// What was known last holds while Redis is away.
 		if v, ok := g.cache.Load(account); ok {
 			if e, ok := v.(*entry); ok {
-				a := answer(e.state, channel, now)
+				a := g.answer(e.state, channel, now)
 				a.Stale = true
 				return a
 			}
@@ -161,7 +164,7 @@ func (g *Gate) read(ctx context.Context, account, channel string, now time.Time)
 	if st.Held {
 		g.keep(account, &entry{state: st, read: now})
 	}
-	return answer(st, channel, now)
+	return g.answer(st, channel, now)
 }
 
 // keep bounds the cache: when it is full it starts anew.
@@ -174,7 +177,7 @@ func (g *Gate) keep(account string, e *entry) {
 	}
 }
 
-func answer(st *balance.State, channel string, now time.Time) Answer {
+func (g *Gate) answer(st *balance.State, channel string, now time.Time) Answer {
 	if !st.Held {
 		return Answer{Code: Unknown}
 	}
@@ -182,7 +185,7 @@ func answer(st *balance.State, channel string, now time.Time) Answer {
 	switch {
 	case st.Closed, own|inherited != 0:
 		return Answer{Code: Suspended, Epoch: st.Epoch}
-	case !enabled(st.Channels, channel):
+	case !enabled(st.Channels, channel), g.opts.RefuseUnpriced && !enabled(st.Priced, channel):
 		return Answer{Code: ChannelNotEnabled, Epoch: st.Epoch}
 	}
 	return Answer{Allowed: true, Code: OK, Epoch: st.Epoch}

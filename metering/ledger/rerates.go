@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -39,18 +40,30 @@ type RatedMessage struct {
 	Record metering.Record
 	Was    metering.Standing
 	Purse  metering.Purse
+	Period string // of occurred_at
 }
 
-// RatedMessages calls f for a parent's messages of a month that a plan rated, by
-// account and id. account narrows them down, "": all.
-func (l *Ledger) RatedMessages(ctx context.Context, parent, account, period string, f func(*RatedMessage) error) error {
-	params := map[string]string{"parent": parent, "account": account, "period": period}
+// RatedQuery selects messages that a plan rated.
+type RatedQuery struct {
+	Parent  string
+	Account string    // "": the parent's and all its sub-accounts'
+	Period  string    // "": any month
+	From    time.Time // of occurred_at; zero: any
+}
+
+// RatedMessages calls f for each, by account and id.
+func (l *Ledger) RatedMessages(ctx context.Context, q RatedQuery, f func(*RatedMessage) error) error {
+	from := int64(earliest)
+	if !q.From.IsZero() {
+		from = ceilMilli(q.From)
+	}
+	params := map[string]string{"parent": q.Parent, "account": q.Account, "period": q.Period, "from": strconv.FormatInt(from, 10)}
 	return l.each(ctx, "rerate_rows", params, func(r driver.Rows) error {
 		m := RatedMessage{Record: metering.Record{Kind: metering.KindUsage, HasUnits: true}}
 		x := &m.Record
 		var units, amount, fee, refunded, corrected, correctedFee decimal.Decimal
 		var purse string
-		if err := r.Scan(&x.AccountID, &x.ID, &x.OccurredAt, &x.Channel, &x.Direction, &x.To, &x.From, &x.Country, &x.Network,
+		if err := r.Scan(&x.AccountID, &x.ID, &m.Period, &x.OccurredAt, &x.Channel, &x.Direction, &x.To, &x.From, &x.Country, &x.Network,
 			&x.Category, &units, &x.Unit, &amount, &fee, &purse, &refunded, &corrected, &correctedFee); err != nil {
 			return err
 		}

@@ -1,12 +1,13 @@
--- rerate_rows: a parent's messages of a month that a plan rated, with what corrections and refunds did to each.
--- Params: parent, account ("": any), period. Dedup: FINAL, the newest epoch of an identity.
-SELECT u.account_id, u.id, u.occurred_at, u.channel, toString(u.direction) AS direction_name, u.recipient, u.sender, u.country, u.network,
+-- rerate_rows: a parent's messages that a plan rated, with what corrections and refunds did to each.
+-- Params: parent, account ("": any), period ("": any), from (ms of occurred_at). Dedup: FINAL, the newest epoch of an identity.
+SELECT u.account_id, u.id, u.period, u.occurred_at, u.channel, toString(u.direction) AS direction_name, u.recipient, u.sender, u.country, u.network,
     u.category, u.units, u.unit, u.amount, u.fee, toString(u.purse) AS purse_name,
     r.refunded, c.corrected, c.corrected_fee
 FROM (
     SELECT * FROM {db}.records FINAL
     WHERE parent_id = {parent:String} AND ({account:String} = '' OR account_id = {account:String})
-      AND kind = 'usage' AND period = {period:String} AND plan != ''
+      AND kind = 'usage' AND plan != ''
+      AND ({period:String} = '' OR period = {period:String}) AND occurred_at >= fromUnixTimestamp64Milli({from:Int64})
 ) AS u
 LEFT JOIN (
     SELECT account_id, id, sum(amount) AS refunded FROM {db}.records FINAL

@@ -2,7 +2,7 @@
 -- account starts at 0, silently.
 -- KEYS 1 {pNN}:meta
 -- ARGV 1 epoch  2 raise the partition's catalog number to this (0: leave)
---      3 accounts as JSON: [{id, par, mode, src, lim, ceil, alerts, obs, ch, closed, cat}]
+--      3 accounts as JSON: [{id, par, mode, src, lim, ceil, alerts, obs, ch, pr, closed, cat}]
 --      4 parents, then for each: id and three months (name, start, end)
 -- RETURN {"ok"} | {"clock"} | guard's refusals
 local m, refusal = guard(ARGV[1])
@@ -21,7 +21,7 @@ for _, d in ipairs(list) do
   if not a or a.cat == '' or tonumber(d.cat) >= tonumber(a.cat) then
     if not a or a.cat == '' then fresh[d.id] = true end
     redis.call('HSET', akey(d.id), 'par', d.par, 'mode', d.mode, 'src', d.src, 'lim', d.lim, 'ceil', d.ceil,
-      'alerts', d.alerts, 'obs', d.obs, 'ch', d.ch, 'closed', d.closed, 'cat', d.cat)
+      'alerts', d.alerts, 'obs', d.obs, 'ch', d.ch, 'pr', d.pr, 'closed', d.closed, 'cat', d.cat)
     cache[d.id] = nil
   end
 end

@@ -1,0 +1,65 @@
+package worker
+
+import (
+	"context"
+	"sync"
+
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+)
+
+// limitNoPrice is what an alert is about when a channel has no price.
+const limitNoPrice = "no_price"
+
+// toldMax bounds the alerts that a worker remembers.
+const toldMax = 10_000
+
+// unpriced has an alert sent when records of an account can't be priced, once a
+// month for each account and channel: until the plan is mended nobody pays for
+// them.
+type unpriced struct {
+	mu   sync.Mutex
+	told map[string]bool // an asynq task and a hook's mark say the same, dearer
+}
+
+// alertUnpriced looks for such refusals among a slice's.
+func (e *engine) alertUnpriced(ctx context.Context, t *task, snap *metering.Snapshot, s *slice) error {
+	now := e.clock.Now()
+	for _, r := range s.refused {
+		if r.reason != metering.ReasonNoPrice {
+			continue
+		}
+		rec := &t.recs[r.line]
+		a := snap.Accounts[rec.AccountID]
+		if a == nil {
+			continue
+		}
+		period := a.Calendar.Of(now).Name
+		id := "alert:" + limitNoPrice + ":" + a.ID + ":" + rec.Channel + ":" + period
+		if e.noPrice.known(id) {
+			continue
+		}
+		if err := e.account(ctx, jobs.TypeAlert, id, jobs.Alert{
+			AccountID: a.ID, ParentID: a.ParentID, Limit: limitNoPrice, Channel: rec.Channel, Period: period, At: now.UnixMilli(),
+		}); err != nil {
+			return err
+		}
+		e.noPrice.tell(id)
+	}
+	return nil
+}
+
+func (u *unpriced) known(id string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.told[id]
+}
+
+func (u *unpriced) tell(id string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.told == nil || len(u.told) >= toldMax {
+		u.told = map[string]bool{}
+	}
+	u.told[id] = true
+}
