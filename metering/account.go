@@ -69,8 +69,11 @@ type Account struct {
 	Plans    []PlanFrom     `json:"plans"`    // judged at occurred_at; a sub-account's own or its parent's
 	OwnPlan  string         `json:"own_plan"` // sub-account: its present own plan, empty when it is its parent's
 
-	Hooks   []Hook     `json:"hooks"`
-	Reports []Schedule `json:"reports"`
+	Hooks []Hook `json:"hooks"`
+	// AlertMail are addresses that alerts go to: a parent's of all its accounts,
+	// an enterprise sub-account's of its own budget and limit.
+	AlertMail []string   `json:"alert_mail,omitempty"`
+	Reports   []Schedule `json:"reports"`
 
 	CreatedAt time.Time  `json:"created_at"` // when it was first applied
 	ClosedAt  *time.Time `json:"closed_at"`  // what occurs after is refused

@@ -44,6 +44,7 @@ type hooks struct {
 	*engine
 	sender   hookSender
 	operator []metering.Hook
+	mail     *notify.Mail // nil: there is no server
 }
 
 // fanPage is how many sub-accounts' jobs one script's worth of work holds.
@@ -232,6 +233,7 @@ func (h *hooks) alertTask(ctx context.Context, id string, payload []byte) error 
 			errs = append(errs, h.once(ctx, a, &hook, id, eventAlert, int64(al.Share), m))
 		}
 	}
+	errs = append(errs, h.mailAlert(ctx, a, id, &al))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("alert: %w", err)
 	}

@@ -62,6 +62,8 @@ type Options struct {
 	Alone bool
 	// Hooks are the operator's.
 	Hooks []metering.Hook
+	// Mail sends alerts to addresses. Default nil: it can't.
+	Mail *notify.Mail
 	// Roles are what this worker does; empty: everything. ingest, suspensions,
 	// reports, scheduler.
 	Roles []string
@@ -122,7 +124,7 @@ func New(d Deps, o Options) (*Worker, error) {
 		}),
 		deps: d, opts: o, redis: d.Redis, engine: e, months: map[string]string{}, ready: make(chan struct{}),
 		closer: admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
-		hooks:  &hooks{engine: e, sender: notify.NewWebhook(), operator: o.Hooks},
+		hooks:  &hooks{engine: e, sender: notify.NewWebhook(), operator: o.Hooks, mail: o.Mail},
 	}, nil
 }
 

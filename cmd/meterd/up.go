@@ -13,6 +13,7 @@ import (
 
 	"github.com/meterd/meterd/internal/embedded"
 	"github.com/meterd/meterd/internal/httpd"
+	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/worker"
 )
@@ -25,6 +26,9 @@ type serveFlags struct {
 	CloseGrace      time.Duration `help:"How long after its end a month takes late records, before it is closed for ever. Not less than the dedup window." default:"72h" env:"METERD_CLOSE_GRACE"`
 	BreakerAccounts int           `help:"Hold suspensions back once more accounts than this would be suspended within a minute, until meterd breaker release. 0: never." default:"0" env:"METERD_BREAKER_ACCOUNTS"`
 	BreakerShare    int           `help:"The same as a share of all accounts, in percent. 0: never." default:"0" env:"METERD_BREAKER_SHARE"`
+	SMTP            string        `name:"smtp" help:"Mail server for alerts: smtp://user@host:587 (STARTTLS), smtps://user@host:465 or smtp://host:25?tls=none." env:"METERD_SMTP"`
+	SMTPPasswordEnv string        `name:"smtp-password-env" help:"Environment variable that holds the mail server's password." default:"METERD_SMTP_PASSWORD" env:"METERD_SMTP_PASSWORD_ENV"`
+	MailFrom        string        `help:"Sender of mail." env:"METERD_MAIL_FROM"`
 	ReconcileEvery  time.Duration `help:"Time between two comparisons of projection and ledger." default:"5m" env:"METERD_RECONCILE_EVERY"`
 }
 
@@ -139,13 +143,17 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 	if f.BreakerAccounts < 0 || f.BreakerShare < 0 || f.BreakerShare > 100 {
 		return wrongInput("--breaker-accounts: 0 or more; --breaker-share: from 0 to 100 percent")
 	}
+	mail, err := notify.NewMail(notify.MailOptions{Server: f.SMTP, PasswordEnv: f.SMTPPasswordEnv, From: f.MailFrom})
+	if err != nil {
+		return wrongInput("--smtp, --mail-from: %w", err)
+	}
 	w, err := worker.New(worker.Deps{
 		Redis: e.redis, Store: e.store, Ledger: e.ledger, Snapshots: e.snapshots, Projector: e.projector,
 		Clock: e.clock, Log: e.log, Metrics: reg,
 	}, worker.Options{
 		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, ReconcileEvery: f.ReconcileEvery, CloseGrace: f.CloseGrace,
 		BreakerAccounts: f.BreakerAccounts, BreakerShare: f.BreakerShare,
-		Alone: alone, Roles: roles, Hooks: hooks,
+		Alone: alone, Roles: roles, Hooks: hooks, Mail: mail,
 	})
 	if err != nil {
 		return err

@@ -56,6 +56,7 @@ type fileAccount struct {
 	plan     located[string]
 	channels located[[]string]
 	limit    located[metering.Micros] // credit or monthly
+	mail     located[[]string]        // that alerts go to
 }
 
 type fileParent struct {

@@ -78,6 +78,9 @@ func (p *planner) sub(f *fileSub, parent *metering.Account) {
 	}
 	next.Channels = p.channels(next.Channels, f.channels, []string{})
 	p.inherit(next, parent)
+	if next.Module == metering.Reseller && len(next.AlertMail) > 0 {
+		p.fail(f.mail.at, "a reseller's sub-account gets no alerts; leave it out")
+	}
 	p.put(old, next)
 }
 
@@ -113,7 +116,7 @@ func (p *planner) inherit(sub, parent *metering.Account) {
 
 // base is a new document with what old has of its history.
 func (p *planner) base(old *metering.Account, f *fileAccount) *metering.Account {
-	next := &metering.Account{ID: f.id, Name: f.name, CreatedAt: p.now}
+	next := &metering.Account{ID: f.id, Name: f.name, AlertMail: f.mail.v, CreatedAt: p.now}
 	if old != nil {
 		next.CreatedAt, next.Channels, next.Plans = old.CreatedAt, old.Channels, old.Plans
 	}

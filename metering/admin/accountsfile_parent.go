@@ -15,7 +15,7 @@ import (
 
 func (r *fileReader) parent(n ast.Node, where place) (fileParent, bool) {
 	m, ok := r.mapping(n, where, "id", "name", "module", "timezone", "plan", "channels", "funding",
-		"enforcement", "alerts", "hooks", "reports", "sub_accounts")
+		"enforcement", "alerts", "alert_mail", "hooks", "reports", "sub_accounts")
 	if !ok {
 		return fileParent{}, false
 	}
@@ -85,7 +85,7 @@ func (r *fileReader) parentFunding(m *mapping, p *fileParent) {
 
 func (r *fileReader) sub(n ast.Node, where place, mode metering.Mode) (fileSub, bool) {
 	m, ok := r.mapping(n, where, "id", "name", "module", "timezone", "plan", "channels", "funding",
-		"monthly_limit", "sub_accounts")
+		"monthly_limit", "alert_mail", "sub_accounts")
 	if !ok {
 		return fileSub{}, false
 	}

@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"errors"
+	"net/mail"
 	"regexp"
 	"slices"
 	"strconv"
@@ -246,6 +247,14 @@ func (m *mapping) account() fileAccount {
 	}
 	if a.plan.set && !metering.ValidID(a.plan.v) {
 		m.r.fail(a.plan.at, "not a plan's id; give %s", needID)
+	}
+	addresses, set := m.texts("alert_mail")
+	a.mail = located[[]string]{at: m.place("alert_mail"), set: set}
+	for _, x := range addresses {
+		if _, err := mail.ParseAddress(x.v); err != nil || strings.ContainsAny(x.v, "<>") {
+			m.r.fail(x.at, "not a mail address; give one such as finance@acme.example")
+		}
+		a.mail.v = append(a.mail.v, x.v)
 	}
 	channels, set := m.texts("channels")
 	a.channels = located[[]string]{at: m.place("channels"), set: set}

@@ -1,0 +1,143 @@
+package worker
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/notify"
+	"github.com/meterd/meterd/metering"
+)
+
+// postbox is a real SMTP server that keeps what it gets, by receiver.
+type postbox struct {
+	mu      sync.Mutex
+	refuse  bool
+	letters map[string][]string // receiver → subjects
+	all     []string
+}
+
+// NewSession implements smtp.Backend.
+func (p *postbox) NewSession(*smtp.Conn) (smtp.Session, error) { return &postman{box: p}, nil }
+
+type postman struct {
+	box *postbox
+	to  string
+}
+
+func (s *postman) Mail(string, *smtp.MailOptions) error {
+	s.box.mu.Lock()
+	defer s.box.mu.Unlock()
+	if s.box.refuse {
+		return &smtp.SMTPError{Code: 451, Message: "later"}
+	}
+	return nil
+}
+func (s *postman) Rcpt(to string, _ *smtp.RcptOptions) error { s.to = to; return nil }
+func (s *postman) Reset()                                    {}
+func (s *postman) Logout() error                             { return nil }
+
+func (s *postman) Data(r io.Reader) error {
+	b, err := io.ReadAll(r)
+	s.box.mu.Lock()
+	defer s.box.mu.Unlock()
+	scan := bufio.NewScanner(strings.NewReader(string(b)))
+	for scan.Scan() {
+		if subject, ok := strings.CutPrefix(scan.Text(), "Subject: "); ok {
+			s.box.letters[s.to] = append(s.box.letters[s.to], subject)
+		}
+	}
+	s.box.all = append(s.box.all, string(b))
+	return err
+}
+
+func (p *postbox) of(to string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string{}, p.letters[to]...)
+}
+
+const mailAccounts = `
+plans:
+  - {id: mail-plan, currency: EUR, versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.777"}]}]}
+parents:
+  - id: ent
+    module: enterprise
+    timezone: UTC
+    plan: mail-plan
+    funding: {mode: prepaid}
+    alerts: [50, 80, 100]
+    alert_mail: [boss@ent.example]
+    sub_accounts:
+      - {id: ent-sub, channels: [sms], funding: {source: allocated}, alert_mail: [sub@ent.example]}
+  - id: res
+    module: reseller
+    timezone: UTC
+    plan: mail-plan
+    funding: {mode: postpaid}
+    alert_mail: [boss@res.example]
+    sub_accounts:
+      - {id: res-sub, channels: [sms], monthly_limit: "0.777"}
+`
+
+// TestAlertMail: each share once and in order, also where one task passes
+// several, to those whom DOMAIN.md names; a server that refuses is tried again.
+func TestAlertMail(t *testing.T) {
+	t.Parallel()
+	box := &postbox{letters: map[string][]string{}, refuse: true}
+	srv := smtp.NewServer(box)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
+	t.Cleanup(func() { _ = srv.Close(); <-done })
+	m, err := notify.NewMail(notify.MailOptions{Server: "smtp://" + l.Addr().String() + "?tls=none", From: "meterd@example.com"})
+	require.NoError(t, err)
+
+	h := newHarness(t)
+	h.apply(mailAccounts)
+	h.work(Options{Mail: m})
+	for _, tr := range []metering.Transfer{
+		{Ref: "1", Kind: metering.TransferTopup, AccountID: "ent", Amount: 20_000_000, Actor: "operator"},
+		{Ref: "2", Kind: metering.TransferAllocate, AccountID: "ent-sub", Amount: 1_554_000, Actor: "operator"},
+	} {
+		_, err := h.admin.Transfer(t.Context(), tr)
+		require.NoError(t, err)
+	}
+	var lines []string
+	for i := range 2 {
+		lines = append(lines, message("ent-sub", fmt.Sprint(i), time.Second))
+	}
+	h.batch().task(append(lines, message("res-sub", "r", time.Second))...).wait()
+	h.eventually("a refused letter is noted", func() bool {
+		var n uint64
+		require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(), "SELECT count() FROM deliveries WHERE destination = 'mail' AND outcome = 'failed'").Scan(&n))
+		return n > 0
+	})
+	box.mu.Lock()
+	box.refuse = false
+	box.mu.Unlock()
+	want := []string{"ent-sub: 50 % of the budget used", "ent-sub: 80 % of the budget used", "ent-sub: 100 % of the budget used"}
+	h.eventually("all letters", func() bool {
+		return len(box.of("boss@ent.example")) >= 3 && len(box.of("sub@ent.example")) >= 3 && len(box.of("boss@res.example")) >= 3
+	})
+	assert.ElementsMatch(t, want, box.of("boss@ent.example"))
+	assert.ElementsMatch(t, want, box.of("sub@ent.example"))
+	assert.Len(t, box.of("boss@res.example"), 3)
+	box.mu.Lock()
+	defer box.mu.Unlock()
+	assert.Len(t, box.letters, 3, "nobody else")
+	for _, letter := range box.all {
+		assert.NotContains(t, letter, "0.777")
+		assert.NotContains(t, letter, "1.55")
+	}
+}
