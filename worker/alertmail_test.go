@@ -95,7 +95,7 @@ func TestAlertMail(t *testing.T) {
 	t.Parallel()
 	box := &postbox{letters: map[string][]string{}, refuse: true}
 	srv := smtp.NewServer(box)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(l) }()

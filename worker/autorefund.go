@@ -13,7 +13,8 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 )
 
-// failingMax bounds the messages of one look.
+// failingMax bounds the messages of one look. The next look goes on behind
+// them: those that aren't due yet, or whose message never comes, hold up none.
 const failingMax = 5000
 
 // autoRefunds refunds messages whose latest status is a failing one
@@ -26,7 +27,11 @@ func (w *Worker) autoRefunds(ctx context.Context) error {
 	now := e.clock.Now()
 	due := map[string][][]byte{} // account → refund records
 	var done []ledger.Failing
-	if err := e.ledger.Failings(ctx, failingMax, func(f *ledger.Failing) error {
+	looked := 0
+	var last ledger.MessageKey
+	if err := e.ledger.Failings(ctx, w.failing, failingMax, func(f *ledger.Failing) error {
+		looked++
+		last = ledger.MessageKey{AccountID: f.AccountID, ID: f.MessageID}
 		line, over := refundDue(snap, f, now)
 		if line != nil {
 			due[f.AccountID] = append(due[f.AccountID], line)
@@ -51,7 +56,14 @@ func (w *Worker) autoRefunds(ctx context.Context) error {
 			return err
 		}
 	}
-	return e.ledger.FailingDone(ctx, done)
+	if err := e.ledger.FailingDone(ctx, done); err != nil {
+		return err
+	}
+	if looked < failingMax {
+		last = ledger.MessageKey{}
+	}
+	w.failing = last
+	return nil
 }
 
 // forgetAfter: a status whose message hasn't come by then is left alone.

@@ -115,6 +115,26 @@ func TestColdCopies(t *testing.T) {
 	assert.Zero(t, h.reconcile())
 }
 
+// TestWaitingRefundsOfOneID: two refunds with one id and other content, both
+// before their message: one is applied, the other is quarantined, none is lost.
+func TestWaitingRefundsOfOneID(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	part := line(shop, "refund-m", 0, `,"kind":"refund","refers_to":"m","amount":"0.004","currency":"EUR"`)
+	all := refundLine(shop, "m")
+	assert.Equal(t, balance.Counts{Waiting: 1}, h.batch().task(all).wait())
+	assert.Equal(t, balance.Counts{Waiting: 2}, h.batch().task(part, all).wait(), "a copy waits with its first")
+	assert.Equal(t, balance.Counts{Stored: 1}, h.batch().task(message(shop, "m", time.Hour)).wait())
+	h.eventually("one is refused", func() bool { return len(h.reasons(shop, "m")) > 0 })
+	assert.Equal(t, []metering.Reason{metering.ReasonConflict}, h.reasons(shop, "m"))
+	got := h.rows(shop)
+	assert.Equal(t, int64(1), got.Refunds, "the other is applied")
+	assert.Contains(t, []metering.Micros{0, price - 4000}, got.Net)
+	assert.Equal(t, got.Net, h.used(shop))
+	assert.Zero(t, h.reconcile())
+}
+
 // forget drops the dedup sets, as time does.
 func (h *harness) forget() {
 	h.tb.Helper()

@@ -207,7 +207,7 @@ func (e *engine) waiters(t *task, lines []int) []ledger.Waiting {
 	for _, i := range lines {
 		r := &t.recs[i]
 		out = append(out, ledger.Waiting{
-			AccountID: r.AccountID, RefersTo: r.RefersTo, ID: r.ID, Raw: t.lines[i], Run: t.run,
+			AccountID: r.AccountID, RefersTo: r.RefersTo, ID: fmt.Sprintf("%s %016x", r.ID, r.ContentHash()), Raw: t.lines[i], Run: t.run,
 			Since: now, Version: uint64(now.UnixMicro()),
 		})
 	}

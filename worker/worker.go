@@ -75,16 +75,17 @@ type Options struct {
 
 // Worker serves the queues, relays the outbox and does the chores.
 type Worker struct {
-	deps   Deps
-	opts   Options
-	redis  redis.UniversalClient
-	engine *engine
-	hooks  *hooks
-	report *Reports
-	closer *admin.Closer
-	months map[string]string // parent → month that its states were judged for
-	ready  chan struct{}
-	once   sync.Once
+	deps    Deps
+	opts    Options
+	redis   redis.UniversalClient
+	engine  *engine
+	hooks   *hooks
+	report  *Reports
+	closer  *admin.Closer
+	months  map[string]string // parent → month that its states were judged for
+	failing ledger.MessageKey // last message that was looked at for an automatic refund
+	ready   chan struct{}
+	once    sync.Once
 }
 
 // New returns a worker; Run starts it.

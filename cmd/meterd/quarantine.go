@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -175,8 +177,8 @@ type quarantineReplayCmd struct {
 	ID     string `arg:"" optional:"" help:"Only this entry."`
 }
 
-// Run implements the command: an entry is sent first and marked then, so that
-// it is never lost; sent twice, it is a duplicate.
+// Run implements the command: entries are sent first and marked then, so that
+// none is lost when the command dies; sent twice, an entry is a duplicate.
 func (c *quarantineReplayCmd) Run(a *app) error {
 	e, done, err := a.connect()
 	if err != nil {
@@ -197,26 +199,16 @@ func (c *quarantineReplayCmd) Run(a *app) error {
 		entries = append(entries, *en)
 		return nil
 	})
-	if err != nil {
+	if err == nil {
+		err = resend(a.ctx, client, entries)
+	}
+	if err := errors.Join(err, client.Close()); err != nil {
+		return err // they are open still
+	}
+	// The next version after the one that was read: an entry that the worker
+	// refuses again meanwhile is newer, and stays open.
+	if err := e.ledger.CloseQuarantine(a.ctx, entries, ledger.QuarantineReplayed, "", time.UnixMicro(0)); err != nil {
 		return err
-	}
-	// Marked before they are sent: an entry that is refused again is opened
-	// anew by a newer version. The version is one of the past, so that the
-	// worker's is always newer.
-	if err := e.ledger.CloseQuarantine(a.ctx, entries, ledger.QuarantineReplayed, "", e.clock.Now().Add(-time.Second)); err != nil {
-		return err
-	}
-	for i := range entries {
-		for line := range strings.SplitSeq(string(entries[i].Raw), "\n") {
-			if line = strings.TrimRight(line, "\r"); line != "" {
-				if err := client.Add(a.ctx, []byte(line)); err != nil {
-					return e.reopen(a, entries, err)
-				}
-			}
-		}
-	}
-	if err := client.Close(); err != nil {
-		return e.reopen(a, entries, err)
 	}
 	if a.JSON {
 		return a.printJSON(map[string]int{"replayed": len(entries)})
@@ -225,12 +217,19 @@ func (c *quarantineReplayCmd) Run(a *app) error {
 	return nil
 }
 
-// reopen puts entries back that may not have been sent.
-func (e *engines) reopen(a *app, entries []ledger.Entry, cause error) error {
-	if err := e.ledger.CloseQuarantine(a.ctx, entries, ledger.QuarantineOpen, "", e.clock.Now()); err != nil {
-		return fmt.Errorf("%w; %w", cause, err)
+// resend gives the entries' lines to the queue.
+func resend(ctx context.Context, client *jobs.Client, entries []ledger.Entry) error {
+	for i := range entries {
+		for line := range strings.SplitSeq(string(entries[i].Raw), "\n") {
+			if line = strings.TrimRight(line, "\r"); line == "" {
+				continue
+			}
+			if err := client.Add(ctx, []byte(line)); err != nil {
+				return err
+			}
+		}
 	}
-	return cause
+	return nil
 }
 
 // quarantineDiscardCmd closes an entry for good.

@@ -23,9 +23,11 @@ type Failing struct {
 	version              uint64
 }
 
-// Failings calls f for messages that haven't been dealt with, at most limit.
-func (l *Ledger) Failings(ctx context.Context, limit int, f func(*Failing) error) error {
-	return l.each(ctx, "failing_due", map[string]string{"limit": strconv.Itoa(limit)}, func(r driver.Rows) error {
+// Failings calls f for messages that haven't been dealt with, at most limit, in
+// the order of their keys, beginning after a key.
+func (l *Ledger) Failings(ctx context.Context, after MessageKey, limit int, f func(*Failing) error) error {
+	params := map[string]string{"account": after.AccountID, "message": after.ID, "limit": strconv.Itoa(limit)}
+	return l.each(ctx, "failing_due", params, func(r driver.Rows) error {
 		var x Failing
 		var stored, refunded uint64
 		var amount, fee decimal.Decimal

@@ -146,7 +146,9 @@ func (l *Ledger) CloseQuarantine(ctx context.Context, entries []Entry, state, no
 	return nil
 }
 
-// Waiting is a refund whose message hasn't come.
+// Waiting is a refund whose message hasn't come. ID tells those of one message
+// apart: refunds of other content wait each for itself, for none may take
+// another's place before the message tells which stands.
 type Waiting struct {
 	AccountID string
 	RefersTo  string

@@ -100,6 +100,14 @@ func TestQuarantineEntriesCloseAndResolve(t *testing.T) {
 	counts, err = l.QuarantineCounts(t.Context(), []string{"acme"})
 	require.NoError(t, err)
 	require.Empty(t, counts)
+
+	// A replay marks an entry when the worker may have refused it again: open stands.
+	read := entries(t, l, QuarantineFilter{ID: "conflict"})
+	again := entry("conflict", "m1", m.Hash+1)
+	again.Version = uint64(noon.UnixMicro())
+	require.NoError(t, l.InsertQuarantine(t.Context(), []Entry{again}))
+	require.NoError(t, l.CloseQuarantine(t.Context(), read, QuarantineReplayed, "", time.UnixMicro(0)))
+	require.Equal(t, []Entry{again}, entries(t, l, QuarantineFilter{ID: "conflict"}))
 }
 
 func TestWaitingIsDueOnceItsMessageHasCome(t *testing.T) {
