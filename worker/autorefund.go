@@ -92,3 +92,25 @@ func refundDue(snap *metering.Snapshot, f *ledger.Failing, now time.Time) (line 
 		ID: "auto:" + f.MessageID, Kind: metering.KindRefund, AccountID: f.AccountID, RefersTo: f.MessageID, OccurredAt: at.UTC(),
 	}), true
 }
+
+// deliveredSince is how far back delivered messages are looked for.
+const deliveredSince = 31 * 24 * time.Hour
+
+// findingDelivered is a message that was refunded automatically and then
+// delivered: the refund stands (DOMAIN.md, Usage records).
+const findingDelivered = "delivered_after_refund"
+
+// deliveredRefunds records such messages, once each.
+func (w *Worker) deliveredRefunds(ctx context.Context) error {
+	e := w.engine
+	now := e.clock.Now().UTC()
+	list, err := e.ledger.DeliveredRefunds(ctx, now.Add(-deliveredSince))
+	if err != nil {
+		return err
+	}
+	findings := make([]ledger.Finding, 0, len(list))
+	for _, k := range list {
+		findings = append(findings, ledger.Finding{At: now, Kind: findingDelivered, AccountID: k.AccountID, Field: k.ID})
+	}
+	return e.ledger.InsertFindings(ctx, findings)
+}

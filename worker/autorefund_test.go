@@ -6,14 +6,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
-// TestAutomaticRefundsBehindOrphans: statuses whose message never comes, more
-// than one look takes, hold up no refund that is due.
-func TestAutomaticRefundsBehindOrphans(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	h.apply(`
+// refundingAccounts give a failed message back, but for its fee.
+const refundingAccounts = `
 plans:
   - id: refunding
     currency: EUR
@@ -28,7 +25,14 @@ parents:
     timezone: UTC
     plan: refunding
     funding: {mode: postpaid}
-`)
+`
+
+// TestAutomaticRefundsBehindOrphans: statuses whose message never comes, more
+// than one look takes, hold up no refund that is due.
+func TestAutomaticRefundsBehindOrphans(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(refundingAccounts)
 	h.work(Options{})
 	status := func(id, message string) string {
 		return line("zulu", id, time.Hour, fmt.Sprintf(`,"kind":"status","status":"failed","refers_to":%q`, message))
@@ -46,5 +50,37 @@ parents:
 	h.batch().task(message("zulu", "z", 2*time.Hour), status("sz", "z")).wait()
 	h.eventually("the message is refunded", func() bool { return h.rows("zulu").Refunds == 1 })
 	assert.EqualValues(t, 2000, h.used("zulu"), "all but the fee comes back")
+	assert.Zero(t, h.reconcile())
+}
+
+// TestDeliveredAfterARefund: the refund stands, and a finding says so, once.
+func TestDeliveredAfterARefund(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(refundingAccounts)
+	h.work(Options{})
+	status := func(id, of, status string, ago time.Duration) string {
+		return line("zulu", id, ago, fmt.Sprintf(`,"kind":"status","refers_to":%q,"status":%q`, of, status))
+	}
+	h.batch().task(message("zulu", "m", time.Hour), message("zulu", "n", time.Hour)).wait()
+	h.batch().task(status("s1", "m", "failed", 50*time.Minute), status("s2", "n", "failed", 50*time.Minute)).wait()
+	h.eventually("both are refunded", func() bool { return h.rows("zulu").Refunds == 2 })
+	h.batch().task(status("s3", "m", "delivered", time.Minute)).wait()
+
+	d, _ := connect(t, h.address())
+	w, err := New(d, Options{})
+	require.NoError(t, err)
+	findings := func() []string {
+		var out []string
+		require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(),
+			"SELECT groupArray(account_id || ' ' || field) FROM findings WHERE kind = 'delivered_after_refund'").Scan(&out))
+		return out
+	}
+	for range 2 {
+		require.NoError(t, w.deliveredRefunds(t.Context()))
+	}
+	assert.Equal(t, []string{"zulu m"}, findings())
+	assert.EqualValues(t, 2, h.rows("zulu").Refunds, "refunded for good")
+	assert.EqualValues(t, 4000, h.used("zulu"), "the fees")
 	assert.Zero(t, h.reconcile())
 }

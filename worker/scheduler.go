@@ -43,6 +43,7 @@ func (w *Worker) chores() []chore {
 		{"months", time.Second, w.rollMonths},
 		{"waiting refunds", 2 * time.Second, w.dueRefunds},
 		{"automatic refunds", 2 * time.Second, w.autoRefunds},
+		{"delivered refunds", 5 * time.Minute, w.deliveredRefunds},
 		{"resolved quarantine", 10 * time.Second, func(ctx context.Context) error {
 			_, err := e.ledger.ResolveQuarantine(ctx, e.clock.Now())
 			return err

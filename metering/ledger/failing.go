@@ -54,3 +54,16 @@ func (l *Ledger) FailingDone(ctx context.Context, list []Failing) error {
 	}
 	return l.insertColumns(ctx, "failing", "account_id, message_id, done, version", accounts, messages, done, versions)
 }
+
+// DeliveredRefunds are messages since an instant that were refunded
+// automatically and delivered all the same, and that no finding names yet.
+func (l *Ledger) DeliveredRefunds(ctx context.Context, since time.Time) ([]MessageKey, error) {
+	var out []MessageKey
+	err := l.each(ctx, "delivered_refunds", map[string]string{"from": ms(since)}, func(r driver.Rows) error {
+		var k MessageKey
+		err := r.Scan(&k.AccountID, &k.ID)
+		out = append(out, k)
+		return err
+	})
+	return out, err
+}
