@@ -1,0 +1,117 @@
+package worker
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/gate"
+)
+
+// zones, one for each hour of the day, some with odd minutes.
+var zones = []string{
+	"Pacific/Pago_Pago", "Pacific/Honolulu", "America/Anchorage", "America/Los_Angeles", "America/Denver", "America/Chicago", "America/New_York",
+	"America/Halifax", "America/St_Johns", "America/Sao_Paulo", "Atlantic/South_Georgia", "Atlantic/Azores", "UTC", "Europe/Rome", "Africa/Cairo",
+	"Europe/Istanbul", "Asia/Dubai", "Asia/Karachi", "Asia/Kathmandu", "Asia/Dhaka", "Asia/Bangkok", "Asia/Shanghai", "Asia/Tokyo", "Pacific/Kiritimati",
+}
+
+// manyParents are n parents over the zones, each with a ceiling and a
+// sub-account with a limit, and one with n sub-accounts.
+func manyParents(n int) string {
+	var b strings.Builder
+	b.WriteString(`
+plans:
+  - {id: flat-many, currency: EUR, versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.01"}]}]}
+parents:
+`)
+	for i := range n {
+		fmt.Fprintf(&b, `  - {id: p%d, module: reseller, timezone: %s, plan: flat-many, funding: {mode: postpaid, credit_limit: "1"}, sub_accounts: [{id: p%d-s, channels: [sms], monthly_limit: "1"}]}
+`, i, zones[i%len(zones)], i)
+	}
+	b.WriteString("  - id: big\n    module: reseller\n    timezone: Asia/Kathmandu\n    plan: flat-many\n    funding: {mode: postpaid, credit_limit: \"1\"}\n    sub_accounts:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "      - {id: big-%d, channels: [sms], monthly_limit: \"1\"}\n", i)
+	}
+	return b.String()
+}
+
+// lastMonth puts accounts into the state in which a new month finds them: over
+// their limits in the month that has just ended, suspended until its end.
+func (h *harness) lastMonth() (accounts int) {
+	h.tb.Helper()
+	snap := h.Snapshots.Current()
+	pipe := h.Redis.Pipeline()
+	for id, a := range snap.Accounts {
+		if !strings.HasPrefix(a.Parent(), "p") && a.Parent() != "big" {
+			continue
+		}
+		month := a.Calendar.Of(time.Now())
+		before := a.Calendar.Of(month.Start.Add(-time.Second)).Name
+		flag := metering.FlagMonthly
+		if a.IsParent() {
+			flag = metering.FlagCeiling
+		}
+		pipe.HSet(h.tb.Context(), "{p00}:a:"+id, "f", int(flag), "fp", before, "fe", month.Start.UnixMilli(), "quiet", "0", "u:"+before, 2_000_000)
+		accounts++
+	}
+	_, err := pipe.Exec(h.tb.Context())
+	require.NoError(h.tb, err)
+	return accounts
+}
+
+// TestRollover: 1,000 parents in 24 zones, and one with 1,000 sub-accounts: the
+// gate lets all through the instant that their month begins; one look of the
+// worker lifts every state, tells each once, and a second changes nothing.
+func TestRollover(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	const n = 1000
+	h.apply(manyParents(n))
+	d, _ := connect(t, h.address())
+	w, err := New(d, Options{})
+	require.NoError(t, err)
+	_, err = d.Snapshots.Refresh(t.Context())
+	require.NoError(t, err)
+	accounts := h.lastMonth()
+	require.Equal(t, 3*n+1, accounts)
+
+	g := gate.New(h.Store, gate.Options{})
+	for _, id := range []string{"p0", "p7-s", "big", "big-999"} {
+		assert.True(t, g.Check(t.Context(), id, "sms").Allowed, "%s: the gate needs no job", id)
+	}
+	started := time.Now()
+	require.NoError(t, w.rollMonths(t.Context()))
+	t.Logf("%d parents and %d accounts rolled over in %s", n+1, accounts, time.Since(started).Round(time.Millisecond))
+	told := map[string]int{}
+	facts, err := h.Store.Facts(t.Context(), 0, 10*n)
+	require.NoError(t, err)
+	for _, f := range facts {
+		if f.Fields["k"] == "state" {
+			assert.Equal(t, []string{"0", "period"}, []string{f.Fields["f"], f.Fields["cause"]})
+			told[f.Fields["id"]]++
+		}
+	}
+	assert.Len(t, told, accounts)
+	for id, times := range told {
+		assert.Equal(t, 1, times, id)
+	}
+	d.Metrics = prometheus.NewRegistry()
+	again, err := New(d, Options{})
+	require.NoError(t, err)
+	require.NoError(t, again.rollMonths(t.Context()))
+	facts, err = h.Store.Facts(t.Context(), 0, 10*n)
+	require.NoError(t, err)
+	states := 0
+	for _, f := range facts {
+		if f.Fields["k"] == "state" {
+			states++
+		}
+	}
+	assert.Equal(t, accounts, states, "a second look changes nothing")
+}
