@@ -1,0 +1,100 @@
+package worker
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+)
+
+const movingAccounts = `
+plans:
+  - {id: cheap, currency: EUR, versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.01"}]}]}
+  - {id: dear, currency: EUR, versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.05"}]}]}
+parents:
+  - id: mover
+    module: enterprise
+    timezone: Europe/Rome
+    plan: cheap
+    funding: {mode: prepaid}
+    sub_accounts:
+      - {id: mover-sub, channels: [sms], funding: {source: allocated}}
+`
+
+// balanceOf a purse.
+func (h *harness) balanceOf(id string) metering.Micros {
+	h.tb.Helper()
+	st, err := h.Store.State(h.tb.Context(), id)
+	require.NoError(h.tb, err)
+	return st.Balance
+}
+
+func (h *harness) transfer(ref string, kind metering.TransferKind, account string, amount metering.Micros) {
+	h.tb.Helper()
+	_, err := h.admin.Transfer(h.tb.Context(), metering.Transfer{Ref: ref, Kind: kind, AccountID: account, Amount: amount, Actor: "operator"})
+	require.NoError(h.tb, err)
+}
+
+// TestSourceChanges in mid-month, both ways: the budget is swept, what was
+// charged stays where it was, later refunds follow the money.
+func TestSourceChanges(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(movingAccounts)
+	h.work(Options{})
+	h.transfer("top", metering.TransferTopup, "mover", 1_000_000)
+	h.transfer("all", metering.TransferAllocate, "mover-sub", 500_000)
+	h.batch().task(message("mover-sub", "a", time.Minute), message("mover-sub", "b", time.Minute)).wait()
+	assert.Equal(t, []metering.Micros{500_000, 480_000}, []metering.Micros{h.balanceOf("mover"), h.balanceOf("mover-sub")})
+
+	h.apply(strings.Replace(movingAccounts, "allocated", "shared", 1))
+	assert.Equal(t, []metering.Micros{980_000, 0}, []metering.Micros{h.balanceOf("mover"), h.balanceOf("mover-sub")}, "the budget is swept to the parent")
+	h.batch().task(message("mover-sub", "c", 0)).wait()
+	assert.Equal(t, metering.Micros(970_000), h.balanceOf("mover"))
+	assert.EqualValues(t, 1, h.batch().task(refundLine("mover-sub", "a")).wait().Stored)
+	assert.Equal(t, []metering.Micros{980_000, 0}, []metering.Micros{h.balanceOf("mover"), h.balanceOf("mover-sub")}, "a refund of that budget follows")
+	assert.Zero(t, h.reconcile())
+
+	h.apply(movingAccounts)
+	st, err := h.Store.State(t.Context(), "mover-sub")
+	require.NoError(t, err)
+	assert.Equal(t, metering.FlagBudget, st.Own, "a budget of its own starts at 0")
+	h.transfer("again", metering.TransferAllocate, "mover-sub", 100_000)
+	assert.EqualValues(t, 2, h.batch().task(refundLine("mover-sub", "b"), refundLine("mover-sub", "c")).wait().Stored)
+	assert.Equal(t, []metering.Micros{890_000, 110_000}, []metering.Micros{h.balanceOf("mover"), h.balanceOf("mover-sub")},
+		"each to the purse that its message drew on")
+	assert.Zero(t, h.reconcile())
+	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
+	assert.Equal(t, []metering.Micros{890_000, 110_000}, []metering.Micros{h.balanceOf("mover"), h.balanceOf("mover-sub")})
+	assert.Zero(t, h.reconcile())
+}
+
+// TestPlanAndZoneChanges in mid-month: a message is rated by the plan of its own
+// time, and a zone holds from the next month.
+func TestPlanAndZoneChanges(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(movingAccounts)
+	h.work(Options{})
+	before := time.Now()
+	h.apply(strings.NewReplacer("plan: cheap", "plan: dear", "Europe/Rome", "Asia/Tokyo").Replace(movingAccounts))
+	late := messageAt("mover", "late", before.Add(-time.Second))
+	assert.Equal(t, balance.Counts{Stored: 2}, h.batch().task(late, message("mover", "new", 0)).wait())
+	assert.Equal(t, metering.Micros(60_000), h.used("mover"), "one at the old price, one at the new")
+	_, err := h.Snapshots.Refresh(t.Context())
+	require.NoError(t, err)
+	a := h.Snapshots.Current().Accounts["mover"]
+	now := a.Calendar.Of(time.Now())
+	assert.Equal(t, "Europe/Rome", a.Calendar.Location(now.Start).String())
+	assert.Equal(t, "Asia/Tokyo", a.Calendar.Location(now.End).String())
+	rome, err := metering.NewCalendar([]metering.ZoneFrom{{Zone: "Europe/Rome"}})
+	require.NoError(t, err)
+	assert.Equal(t, rome.Of(time.Now()).Start, now.Start)
+	assert.Equal(t, rome.Of(time.Now()).End, now.End, "months meet without gap or overlap")
+	assert.Zero(t, h.reconcile())
+}
