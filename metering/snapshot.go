@@ -3,6 +3,7 @@ package metering
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Snapshot is what a worker knows of accounts and plans: immutable, numbered.
@@ -13,6 +14,9 @@ type Snapshot struct {
 	Plans    map[string]*Plan
 	Subs     map[string][]string // parent → sub-accounts, sorted
 	Parents  []string            // sorted
+	// RowsFrom: rows that occurred before are gone, so that nothing of that time
+	// can be told from a copy. Zero: all are there.
+	RowsFrom time.Time
 
 	// Faults says which accounts have no Calendar: they are without a parent,
 	// or this machine doesn't know the parent's zone. Such a snapshot must not
@@ -71,6 +75,14 @@ func (s *Snapshot) price(accounts []Account) {
 			}
 		}
 	}
+}
+
+// TooOld refuses a record of a time whose rows are gone; nil: they are there.
+func (s *Snapshot) TooOld(r *Record) *Refusal {
+	if !r.OccurredAt.Before(s.RowsFrom) {
+		return nil
+	}
+	return refuse(ReasonTooOld, "occurred_at: before the oldest rows that are kept, so it can't be told from a copy; book it as a wallet adjustment, or discard it")
 }
 
 // calendars gives each account its parent's calendar, equal zones sharing one.

@@ -13,6 +13,8 @@ var (
 	ErrPeriod = metering.ErrPeriod
 	// ErrFuture: the period hasn't begun.
 	ErrFuture = errors.New("the period hasn't begun yet")
+	// ErrGone: rows of the period are past their retention.
+	ErrGone = errors.New("rows of this period are past their retention; `meterd period list` has what its bill came to")
 	// ErrFormat: not a format.
 	ErrFormat = errors.New("not a format: give some of csv, xlsx, html, json")
 	// ErrFormatUnavailable: a format that meterd knows and can't write yet.

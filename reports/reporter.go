@@ -139,6 +139,9 @@ func (r *Reporter) span(ctx context.Context, parent *metering.Account, name stri
 		return nil, err
 	}
 	s.asOf = r.deps.Clock.Now().UTC().Truncate(time.Millisecond)
+	if s.start.Before(r.deps.Snapshot().RowsFrom) {
+		return nil, fmt.Errorf("%w: %s", ErrGone, name)
+	}
 	if s.start.After(s.asOf) {
 		return nil, fmt.Errorf("%w: %s", ErrFuture, name)
 	}

@@ -97,6 +97,9 @@ func (e *engine) classifyRefunds(ctx context.Context, t *task, snap *metering.Sn
 			continue
 		}
 		c, ref := refund(a, r, &m)
+		if ref == nil {
+			ref = snap.TooOld(r)
+		}
 		if ref != nil {
 			s.refuse(i, ref)
 			continue

@@ -91,6 +91,9 @@ func Rerate(ctx context.Context, d RerateDeps, q RerateRequest) (*Rerated, error
 	if err != nil {
 		return nil, err
 	}
+	if month.Start.Before(d.Snapshot.RowsFrom) {
+		return nil, fmt.Errorf("%w: %s's rows are past their retention", admin.ErrRefused, month.Name)
+	}
 	plan := d.Snapshot.Plans[q.Plan]
 	if plan == nil || plan.Currency != parent.Currency {
 		return nil, ErrUnknownPlan

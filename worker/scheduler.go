@@ -60,6 +60,7 @@ func (w *Worker) chores() []chore {
 		{"reconcile", w.opts.ReconcileEvery, w.reconcile},
 		{"breaker", 2 * time.Second, partitions(w.setBreaker)},
 		{"reports", time.Second, w.report.Due},
+		{"retention", time.Hour, func(ctx context.Context) error { return w.admin.Retain(ctx, w.opts.Retention, e.log) }},
 		{"closing", closeEvery, func(ctx context.Context) error { return w.closer.CloseDue(ctx, w.opts.CloseGrace) }},
 		{"gauges", 10 * time.Second, w.gauges},
 	}

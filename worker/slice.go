@@ -115,6 +115,9 @@ func rate(snap *metering.Snapshot, a *metering.Account, r *metering.Record, now 
 		c.charge, c.amount = charge, charge.Amount
 		c.purse, c.owner = purseOf(a)
 	}
+	if ref := snap.TooOld(r); ref != nil {
+		return c, ref
+	}
 	c.period = a.Calendar.Of(r.OccurredAt).Name
 	return c, nil
 }

@@ -53,6 +53,8 @@ type Options struct {
 	// CloseGrace is how long after its end a month takes late records before it
 	// is closed for ever. Default 72 h; not less than the dedup window.
 	CloseGrace time.Duration
+	// Retention of rows and of phone numbers. Default: for good.
+	Retention admin.Retention
 	// BreakerAccounts and BreakerShare hold suspensions back once more accounts of
 	// a partition, or more percent of them, would be suspended within a minute.
 	// 0: no such bound. The same on all workers.
@@ -82,6 +84,7 @@ type Worker struct {
 	hooks   *hooks
 	report  *Reports
 	closer  *admin.Closer
+	admin   *admin.Service
 	months  map[string]string // parent → month that its states were judged for
 	failing ledger.MessageKey // last message that was looked at for an automatic refund
 	ready   chan struct{}
@@ -124,6 +127,7 @@ func New(d Deps, o Options) (*Worker, error) {
 			Outcome: func(state string) { e.metrics.reports.WithLabelValues(state).Inc() },
 		}),
 		deps: d, opts: o, redis: d.Redis, engine: e, months: map[string]string{}, ready: make(chan struct{}),
+		admin:  admin.NewService(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Projector.Ensure),
 		closer: admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
 		hooks:  &hooks{engine: e, sender: notify.NewWebhook(), operator: o.Hooks, mail: o.Mail},
 	}, nil

@@ -15,6 +15,7 @@ import (
 	"github.com/meterd/meterd/internal/httpd"
 	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/worker"
 )
 
@@ -29,11 +30,18 @@ type serveFlags struct {
 	SMTP            string        `name:"smtp" help:"Mail server for alerts: smtp://user@host:587 (STARTTLS), smtps://user@host:465 or smtp://host:25?tls=none." env:"METERD_SMTP"`
 	SMTPPasswordEnv string        `name:"smtp-password-env" help:"Environment variable that holds the mail server's password." default:"METERD_SMTP_PASSWORD" env:"METERD_SMTP_PASSWORD_ENV"`
 	MailFrom        string        `help:"Sender of mail." env:"METERD_MAIL_FROM"`
+	RetainRows      int           `help:"Days that rows of records are kept, in whole months whose bills are closed; what comes for a time without rows is quarantined as too_old. 0: for good." default:"0" env:"METERD_RETAIN_ROWS"`
+	RetainNumbers   int           `help:"Days that senders and receivers are kept. 0: for good." default:"0" env:"METERD_RETAIN_NUMBERS"`
 	ReconcileEvery  time.Duration `help:"Time between two comparisons of projection and ledger." default:"5m" env:"METERD_RECONCILE_EVERY"`
 }
 
 // upCmd is the embedded system.
 type upCmd struct{ serveFlags }
+
+// retainMin keeps rows while refunds, reports and corrections may need them.
+const retainMin = 62
+
+func days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 
 // stopMax is how long a stop may take.
 const stopMax = 40 * time.Second
@@ -143,6 +151,9 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 	if f.BreakerAccounts < 0 || f.BreakerShare < 0 || f.BreakerShare > 100 {
 		return wrongInput("--breaker-accounts: 0 or more; --breaker-share: from 0 to 100 percent")
 	}
+	if f.RetainRows < 0 || f.RetainNumbers < 0 || f.RetainRows > 0 && f.RetainRows < retainMin {
+		return wrongInput("--retain-rows: 0, or at least %d days; --retain-numbers: 0 or more", retainMin)
+	}
 	mail, err := notify.NewMail(notify.MailOptions{Server: f.SMTP, PasswordEnv: f.SMTPPasswordEnv, From: f.MailFrom})
 	if err != nil {
 		return wrongInput("--smtp, --mail-from: %w", err)
@@ -154,6 +165,7 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, ReconcileEvery: f.ReconcileEvery, CloseGrace: f.CloseGrace,
 		BreakerAccounts: f.BreakerAccounts, BreakerShare: f.BreakerShare,
 		Alone: alone, Roles: roles, Hooks: hooks, Mail: mail,
+		Retention: admin.Retention{Rows: days(f.RetainRows), Numbers: days(f.RetainNumbers)},
 	})
 	if err != nil {
 		return err

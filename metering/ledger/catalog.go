@@ -23,6 +23,7 @@ func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
 	var accounts []*metering.Account
 	var plans []*metering.Plan
 	var newest int64
+	var kept retention
 	err := l.each(ctx, "catalog", nil, func(r driver.Rows) error {
 		var kind, doc string
 		var number uint64
@@ -38,6 +39,10 @@ func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
 			}
 			a.Catalog = int64(number)
 			accounts = append(accounts, a)
+		case retentionKind:
+			if err := json.Unmarshal([]byte(doc), &kept); err != nil {
+				return fmt.Errorf("stored retention: %w", err)
+			}
 		case "plan":
 			p := &metering.Plan{}
 			if err := json.Unmarshal([]byte(doc), p); err != nil {
@@ -51,7 +56,9 @@ func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load accounts and plans: %w", err)
 	}
-	return metering.NewSnapshot(newest, accounts, plans), nil
+	snap := metering.NewSnapshot(newest, accounts, plans)
+	snap.RowsFrom = kept.RowsFrom
+	return snap, nil
 }
 
 // SaveCatalog stores new versions of accounts and plans under a number.

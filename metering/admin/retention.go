@@ -1,0 +1,114 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// Retention says how long rows and phone numbers are kept. Zero: for good.
+type Retention struct {
+	Rows    time.Duration // of records, whole calendar months of UTC
+	Numbers time.Duration // senders, receivers, and bytes of settled quarantine entries
+}
+
+// Retain removes what is past its retention. Rows go only once every bill that
+// they are in is closed, whose closing balances carry the wallets on, and after
+// every charge refuses records of their time as too_old, so that none is charged
+// again. It may be cut off and run again anywhere.
+func (s *Service) Retain(ctx context.Context, r Retention, log *slog.Logger) error {
+	now := s.clock.Now().UTC()
+	if r.Numbers > 0 {
+		if err := s.ledger.ForgetNumbers(ctx, now.Add(-r.Numbers)); err != nil {
+			return err
+		}
+	}
+	if r.Rows <= 0 {
+		return nil
+	}
+	months, err := s.ledger.StoredMonths(ctx, now.Add(-r.Rows))
+	if err != nil || len(months) == 0 {
+		return err
+	}
+	if err := s.ensureAll(ctx); err != nil {
+		return err
+	}
+	for i := range months {
+		m := &months[i]
+		ok, err := s.mayDrop(ctx, m)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return nil // and none after it
+		}
+		if err := s.drop(ctx, m); err != nil {
+			return err
+		}
+		log.InfoContext(ctx, "rows past their retention are gone", slog.Int("month", m.Month))
+	}
+	return nil
+}
+
+// mayDrop tells whether nothing but closed bills needs a month's rows, and their
+// rollups are up to date.
+func (s *Service) mayDrop(ctx context.Context, m *ledger.StoredMonth) (bool, error) {
+	for parent, booked := range m.Booked {
+		base, err := s.ledger.Base(ctx, parent, "")
+		if err != nil || booked > base.Through {
+			return false, err
+		}
+	}
+	due, err := s.ledger.DueHoursBefore(ctx, m.End())
+	return due == 0, err
+}
+
+// drop a month's rows: first every snapshot refuses records of its time; then
+// charges that were made before are awaited; then the rows go.
+func (s *Service) drop(ctx context.Context, m *ledger.StoredMonth) error {
+	if s.snapshots.Current().RowsFrom.Before(m.End()) {
+		if err := s.locked(ctx, func(ctx context.Context) error {
+			number, err := s.ledger.CatalogNumber(ctx)
+			if err != nil {
+				return err
+			}
+			if err := s.ledger.SaveRowsFrom(ctx, number+1, m.End(), s.clock.Now().UTC()); err != nil {
+				return err
+			}
+			_, err = s.snapshots.Refresh(ctx)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	for p := range s.store.Partitions() {
+		meta, err := s.meta(ctx, p)
+		if err != nil {
+			return err
+		}
+		ok, err := s.store.WaitSettled(ctx, p, meta.Seq, settleMax)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("%w: charges are still on their way to the ledger", ErrBusy)
+		}
+	}
+	// A charge of before may have been booked in an open month meanwhile.
+	again, err := s.ledger.StoredMonths(ctx, m.End())
+	if err != nil {
+		return err
+	}
+	for i := range again {
+		if again[i].Month == m.Month {
+			ok, err := s.mayDrop(ctx, &again[i])
+			if err != nil || !ok {
+				return err
+			}
+		}
+	}
+	return s.ledger.DropMonth(ctx, m)
+}

@@ -1,0 +1,101 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// retentionKind of the catalog's one document on rows that are gone.
+const retentionKind = "retention"
+
+// retention is that document.
+type retention struct {
+	RowsFrom time.Time `json:"rows_from"` // rows that occurred before are gone
+}
+
+// SaveRowsFrom stores, under the catalog's next number, that rows before an
+// instant are about to go: every charge from then on refuses what is older.
+func (l *Ledger) SaveRowsFrom(ctx context.Context, number int64, from, now time.Time) error {
+	doc, err := json.Marshal(retention{from})
+	if err != nil {
+		return fmt.Errorf("store the retention: %w", err)
+	}
+	return l.insertColumns(ctx, "catalog", "kind, id, number, parent_id, doc, applied_at",
+		[]string{retentionKind}, []string{"rows"}, []uint64{uint64(number)}, []string{""}, []string{string(doc)}, []time.Time{now})
+}
+
+// StoredMonth is a calendar month of UTC that has rows.
+type StoredMonth struct {
+	Month  int               // 202611
+	Booked map[string]string // parent → newest month that a row of it is booked in
+}
+
+// End is the instant after it.
+func (m *StoredMonth) End() time.Time {
+	return time.Date(m.Month/100, time.Month(m.Month%100)+1, 1, 0, 0, 0, 0, time.UTC)
+}
+
+// StoredMonths that ended by an instant, the oldest first.
+func (l *Ledger) StoredMonths(ctx context.Context, before time.Time) ([]StoredMonth, error) {
+	var out []StoredMonth
+	err := l.each(ctx, "retention_months", map[string]string{"before": ms(before)}, func(r driver.Rows) error {
+		var month uint32
+		var parent, booked string
+		if err := r.Scan(&month, &parent, &booked); err != nil {
+			return err
+		}
+		if n := len(out); n == 0 || out[n-1].Month != int(month) {
+			out = append(out, StoredMonth{Month: int(month), Booked: map[string]string{}})
+		}
+		out[len(out)-1].Booked[parent] = booked
+		return nil
+	})
+	return out, err
+}
+
+// DueHoursBefore counts hours before an instant whose rollup isn't up to date.
+func (l *Ledger) DueHoursBefore(ctx context.Context, before time.Time) (int, error) {
+	var n uint64
+	err := l.each(ctx, "retention_due_hours", map[string]string{"before": ms(before)}, func(r driver.Rows) error { return r.Scan(&n) })
+	return int(n), err
+}
+
+// DropMonth removes a month's rows for good; again is harmless.
+func (l *Ledger) DropMonth(ctx context.Context, m *StoredMonth) error {
+	if err := l.conn.Exec(ctx, l.text(fmt.Sprintf("ALTER TABLE {db}.records DROP PARTITION %d", m.Month))); err != nil {
+		return fmt.Errorf("drop the rows of %d: %w", m.Month, away(err))
+	}
+	return nil
+}
+
+// ForgetNumbers blanks senders and receivers of rows that occurred before an
+// instant, and the bytes of quarantine entries of before that aren't open. It
+// waits until that is done. What identifies a message and its content stays.
+func (l *Ledger) ForgetNumbers(ctx context.Context, before time.Time) error {
+	var rows, entries uint64
+	if err := l.each(ctx, "retention_numbers", map[string]string{"before": ms(before)}, func(r driver.Rows) error {
+		return r.Scan(&rows, &entries)
+	}); err != nil {
+		return err
+	}
+	at := fmt.Sprintf("fromUnixTimestamp64Milli(%d)", before.UnixMilli())
+	for _, x := range []struct {
+		due  uint64
+		text string
+	}{
+		{rows, "ALTER TABLE {db}.records UPDATE recipient = '', sender = '' WHERE occurred_at < " + at + " AND (recipient != '' OR sender != '')"},
+		{entries, "ALTER TABLE {db}.quarantine UPDATE raw = '' WHERE quarantined_at < " + at + " AND state != 'open'"},
+	} {
+		if x.due == 0 {
+			continue
+		}
+		if err := l.conn.Exec(ctx, l.text(x.text)+" SETTINGS mutations_sync = 1"); err != nil {
+			return fmt.Errorf("forget numbers: %w", away(err))
+		}
+	}
+	return nil
+}

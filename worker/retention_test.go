@@ -1,0 +1,131 @@
+package worker
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/admin"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// rollUp brings every hour's rollup up to date.
+func (h *harness) rollUp() {
+	h.tb.Helper()
+	soon := time.Now().Add(time.Minute)
+	for {
+		due, err := h.Ledger.DueHours(h.tb.Context(), time.Time{}, soon)
+		require.NoError(h.tb, err)
+		require.NoError(h.tb, h.Ledger.RollHours(h.tb.Context(), due, soon))
+		if len(due) < ledger.RollMax {
+			return
+		}
+	}
+}
+
+// amounts of an account by month of UTC, with adjustments.
+func (h *harness) amounts(account string) map[string]metering.Micros {
+	h.tb.Helper()
+	by, err := ledger.ParseDimensions("month")
+	require.NoError(h.tb, err)
+	out := map[string]metering.Micros{}
+	require.NoError(h.tb, h.Ledger.Usage(h.tb.Context(), ledger.UsageQuery{Accounts: []string{account}, By: by}, func(u *ledger.UsageLine) error {
+		out[u.Keys[0]] = u.Net() + u.Adjustments
+		return nil
+	}))
+	return out
+}
+
+// TestRetentionOfRows: rows go only with closed bills; wallets, bills and usage
+// stay exact, copies of what is gone are refused, not charged.
+func TestRetentionOfRows(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(movingAccounts)
+	h.work(Options{})
+	h.transfer("top", metering.TransferTopup, "mover", 1_000_000)
+	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	old, next := h.monthsAgo("mover", 4), h.monthsAgo("mover", 3)
+	var lines []string
+	for i := range 10 {
+		lines = append(lines, messageAt("mover", fmt.Sprint("o", i), old.Start.Add(time.Duration(i+3)*time.Hour)))
+		lines = append(lines, messageAt("mover", fmt.Sprint("n", i), next.Start.Add(time.Duration(i+3)*time.Hour)))
+	}
+	h.batch().task(lines...).wait()
+	keep := admin.Retention{Rows: time.Since(next.Start.Add(48 * time.Hour))} // all of old's UTC month is past it
+	require.NoError(t, h.admin.Retain(t.Context(), keep, h.Log))
+	assert.EqualValues(t, 20, h.rows("mover").Usage, "nothing is closed: nothing goes")
+	closed := h.closing("mover", old)
+	require.NoError(t, h.admin.Retain(t.Context(), keep, h.Log))
+	assert.EqualValues(t, 20, h.rows("mover").Usage, "rollups aren't up to date: nothing goes")
+	h.rollUp()
+	amounts := h.amounts("mover")
+
+	for range 2 { // again is harmless
+		require.NoError(t, h.admin.Retain(t.Context(), keep, h.Log))
+		assert.EqualValues(t, 10, h.rows("mover").Usage)
+	}
+	assert.Equal(t, metering.Micros(800_000), h.balanceOf("mover"))
+	assert.Zero(t, h.reconcile())
+	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
+	assert.Equal(t, metering.Micros(800_000), h.balanceOf("mover"), "closing balances carry the wallet")
+	assert.Zero(t, h.reconcile())
+	assert.Equal(t, amounts, h.amounts("mover"), "usage stays, by its rollups")
+	list, err := h.Ledger.Closings(t.Context(), "mover")
+	require.NoError(t, err)
+	assert.Equal(t, *closed, list[0])
+
+	copies := []string{lines[0], lines[2], messageAt("mover", "new", old.Start.Add(5*time.Hour)), messageAt("mover", "n1", next.Start.Add(4*time.Hour))}
+	assert.Equal(t, balance.Counts{Quarantined: 3, Duplicates: 1}, h.batch().task(copies...).wait())
+	assert.Equal(t, []metering.Reason{metering.ReasonTooOld}, h.reasons("mover", "o0"))
+	assert.Equal(t, metering.Micros(800_000), h.balanceOf("mover"))
+	_, err = h.Snapshots.Refresh(t.Context())
+	require.NoError(t, err)
+	snap := h.Snapshots.Current()
+	assert.False(t, snap.RowsFrom.IsZero())
+	assert.Zero(t, h.reconcile())
+}
+
+// TestRetentionKeepsOpenBills: a late record of an old month is in an open bill,
+// so its row, and with it the month's, stays.
+func TestRetentionKeepsOpenBills(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	old, next := h.monthsAgo("globex", 4), h.monthsAgo("globex", 3)
+	h.batch().task(messageAt(shop, "a", old.Start.Add(10*time.Hour))).wait()
+	h.closing("globex", old)
+	h.batch().task(messageAt(shop, "late", old.Start.Add(30*time.Hour))).wait()
+	h.rollUp()
+	require.NoError(t, h.admin.Retain(t.Context(), admin.Retention{Rows: time.Since(next.Start.Add(48 * time.Hour))}, h.Log))
+	h.charged(shop, 2)
+	assert.Zero(t, h.reconcile())
+}
+
+// TestRetentionOfNumbers blanks them and nothing else: a copy is still a copy.
+func TestRetentionOfNumbers(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	to := `,"to":"+393331234567","from":"+393337654321"`
+	old, young := line(shop, "old", 100*24*time.Hour, to), line(shop, "young", time.Hour, to)
+	h.batch().task(old, young).wait()
+	require.NoError(t, h.admin.Retain(t.Context(), admin.Retention{Numbers: 90 * 24 * time.Hour}, h.Log))
+	numbers := func() (out []string) {
+		require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(),
+			"SELECT arraySort(groupArray(concat(id, ' ', recipient, ' ', sender, ' ', country))) FROM records FINAL").Scan(&out))
+		return out
+	}
+	want := []string{"old   IT", "young +393331234567 +393337654321 IT"}
+	assert.Equal(t, want, numbers())
+	require.NoError(t, h.admin.Retain(t.Context(), admin.Retention{Numbers: 90 * 24 * time.Hour}, h.Log))
+	assert.Equal(t, want, numbers())
+	assert.Equal(t, balance.Counts{Duplicates: 2}, h.batch().task(old, young).wait())
+	assert.Zero(t, h.reconcile())
+}
