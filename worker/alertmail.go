@@ -20,7 +20,12 @@ import (
 func (h *hooks) mailAlert(ctx context.Context, a *metering.Account, id string, al *jobs.Alert) error {
 	var errs []error
 	parent := h.snapshots.Current().Accounts[a.Parent()]
+	before := h.lowerAlerts(a, al, id)
 	for _, to := range h.alertReaders(a, al) {
+		if err := h.inOrder(ctx, a, before, "mailto:"+to); err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		errs = append(errs, h.letter(ctx, a, id, to, alertLetter(a, al, parent != nil && parent.Observe)))
 	}
 	return errors.Join(errs...)

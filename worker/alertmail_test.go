@@ -130,8 +130,8 @@ func TestAlertMail(t *testing.T) {
 	h.eventually("all letters", func() bool {
 		return len(box.of("boss@ent.example")) >= 3 && len(box.of("sub@ent.example")) >= 3 && len(box.of("boss@res.example")) >= 3
 	})
-	assert.ElementsMatch(t, want, box.of("boss@ent.example"))
-	assert.ElementsMatch(t, want, box.of("sub@ent.example"))
+	assert.Equal(t, want, box.of("boss@ent.example"), "in order")
+	assert.Equal(t, want, box.of("sub@ent.example"), "in order")
 	assert.Len(t, box.of("boss@res.example"), 3)
 	box.mu.Lock()
 	defer box.mu.Unlock()

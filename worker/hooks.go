@@ -200,6 +200,44 @@ func (h *hooks) once(ctx context.Context, a *metering.Account, hook *metering.Ho
 	return h.store.SetHookApplied(ctx, p, key, 1, "")
 }
 
+// lowerAlerts are the tasks of the lower shares of the same limit and mark.
+func (h *hooks) lowerAlerts(a *metering.Account, al *jobs.Alert, id string) (out []string) {
+	p := h.snapshots.Current().Accounts[a.Parent()]
+	prefix, ok := strings.CutSuffix(id, ":"+strconv.Itoa(al.Share))
+	if p == nil || !ok || al.Share == 0 {
+		return nil
+	}
+	for _, share := range p.Alerts {
+		if share < al.Share {
+			out = append(out, prefix+":"+strconv.Itoa(share))
+		}
+	}
+	return out
+}
+
+// inOrder puts an alert back while one of a lower share is still on its way to
+// the same receiver: alerts come in the order of their shares.
+func (h *hooks) inOrder(ctx context.Context, a *metering.Account, before []string, to string) error {
+	p := h.store.PartitionOf(a.Parent())
+	for _, id := range before {
+		known, _, err := h.store.HookApplied(ctx, p, id+":"+to)
+		if err != nil {
+			return err
+		}
+		if known != 0 {
+			continue
+		}
+		pending, err := h.store.Redis().Exists(ctx, "asynq:{"+jobs.QueueSuspensions+"}:t:"+id).Result()
+		if err != nil {
+			return fmt.Errorf("look for a task: %w", err)
+		}
+		if pending > 0 {
+			return errLater
+		}
+	}
+	return nil
+}
+
 // messageID of what a task tells: the same on every retry.
 func messageID(task string) string { return "msg_" + strings.ReplaceAll(task, ":", "_") }
 
@@ -228,13 +266,23 @@ func (h *hooks) alertTask(ctx context.Context, id string, payload []byte) error 
 		OccurredAt: time.UnixMilli(al.At).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
 	}}
 	var errs []error
+	before := h.lowerAlerts(a, &al, id)
 	for _, hook := range h.hooksOf(a) {
-		if len(hook.Events) == 0 || slices.Contains(hook.Events, eventAlert) {
-			errs = append(errs, h.once(ctx, a, &hook, id, eventAlert, int64(al.Share), m))
+		if len(hook.Events) > 0 && !slices.Contains(hook.Events, eventAlert) {
+			continue
 		}
+		if err := h.inOrder(ctx, a, before, hook.URL); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, h.once(ctx, a, &hook, id, eventAlert, int64(al.Share), m))
 	}
 	errs = append(errs, h.mailAlert(ctx, a, id, &al))
-	if err := errors.Join(errs...); err != nil {
+	err := errors.Join(errs...)
+	if errors.Is(err, errLater) {
+		return errLater // the others keep their marks
+	}
+	if err != nil {
 		return fmt.Errorf("alert: %w", err)
 	}
 	return nil
