@@ -78,7 +78,7 @@ func ThirdLines(w *Workload, o *Oracle, refunds []*Usage, n int) []string {
 			u = refunds[w.rnd.IntN(len(refunds))]
 		case p < 40:
 			c := *refunds[w.rnd.IntN(len(refunds))]
-			if o.content[Key(c.AccountID, "refund", c.RefersTo)] == "" {
+			if o.Content[Key(c.AccountID, "refund", c.RefersTo)] == "" {
 				continue // refused the first time: this one would be applied
 			}
 			c.ID, c.Amount = w.id("r"), ""

@@ -87,7 +87,7 @@ type Oracle struct {
 	now    time.Time
 
 	Rows    map[string]*Kept // account, kind and identity
-	content map[string]string
+	Content map[string]string
 	Refused map[string]string // raw line → reason
 	Use     map[string]*Figures
 	Used    map[string]map[string]int64 // account → month
@@ -100,7 +100,7 @@ func NewOracle(tb testing.TB, b *Book, now time.Time) *Oracle {
 	tb.Helper()
 	o := &Oracle{
 		Book: b, Zones: map[string]*time.Location{}, Closed: map[string]time.Time{}, now: now,
-		Rows: map[string]*Kept{}, content: map[string]string{}, Refused: map[string]string{},
+		Rows: map[string]*Kept{}, Content: map[string]string{}, Refused: map[string]string{},
 		Use: map[string]*Figures{}, Used: map[string]map[string]int64{}, Balance: map[string]int64{},
 	}
 	for i := range b.Accounts {
@@ -175,9 +175,9 @@ func (o *Oracle) again(u *Usage, id, line string) (Outcome, bool) {
 	}
 	content := c.Line()
 	k := Key(u.AccountID, or(u.Kind, "usage"), id)
-	had, ok := o.content[k]
+	had, ok := o.Content[k]
 	if !ok {
-		o.content[k] = content
+		o.Content[k] = content
 		return 0, false
 	}
 	if had == content {

@@ -1,0 +1,4 @@
+// Command faults ...
+package main
+
+func main() {}
