@@ -120,6 +120,23 @@ func (p *Process) WaitReady(tb testing.TB) string {
 	return ""
 }
 
+// PID is its process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// WaitKilled waits until it has ended by itself, by a signal.
+func (p *Process) WaitKilled(tb testing.TB) {
+	tb.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(readyMax):
+		tb.Fatalf("meterd lives on\n%s", p.log)
+	}
+	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok || !status.Signaled() {
+		tb.Fatalf("meterd ended otherwise: %v\n%s", p.err, p.log)
+	}
+}
+
 // Kill ends the whole process group at once, as a power cut would.
 func (p *Process) Kill() {
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)

@@ -26,7 +26,7 @@ func FirstLines(w *Workload, o *Oracle, n int) []string {
 			lines = append(lines, line)
 			o.refuse(line, o.Refused[line])
 		default:
-			u := w.message()
+			u := w.Message()
 			lines = append(lines, u.Line())
 			if o.Take(u) == Stored {
 				w.sent = append(w.sent, u)
@@ -72,7 +72,7 @@ func SecondLines(w *Workload, o *Oracle, n int) (lines []string, refunds []*Usag
 func ThirdLines(w *Workload, o *Oracle, refunds []*Usage, n int) []string {
 	lines := make([]string, 0, n)
 	for len(lines) < n {
-		u := w.message()
+		u := w.Message()
 		switch p := w.rnd.IntN(100); {
 		case p < 20:
 			u = refunds[w.rnd.IntN(len(refunds))]

@@ -73,8 +73,8 @@ var numbers = map[string]struct {
 	rest  int
 }{"IT": {"+39347", 7}, "US": {"+1212555", 4}, "CA": {"+1416555", 4}, "IN": {"+9198", 8}, "NP": {"+97798", 8}, "DE": {"+4915", 9}}
 
-// message is a usage record that some plan prices.
-func (w *Workload) message() *Usage {
+// Message is a usage record that some plan prices.
+func (w *Workload) Message() *Usage {
 	var a *Account
 	for a == nil || a.ID == "rom-closed" && w.chance(80) {
 		a = &w.book.Accounts[w.rnd.IntN(len(w.book.Accounts))]
@@ -134,7 +134,7 @@ func (w *Workload) destination(u *Usage) {
 // wrong is a record that is refused, whatever comes before it (of rom-closed:
 // where that is closed).
 func (w *Workload) wrong() *Usage {
-	u := w.message()
+	u := w.Message()
 	u.Amount, u.Currency = "", ""
 	switch w.rnd.IntN(7) {
 	case 0:
@@ -158,7 +158,7 @@ func (w *Workload) wrong() *Usage {
 
 // malformed is a line that is no record.
 func (w *Workload) malformed() string {
-	u := w.message()
+	u := w.Message()
 	line := u.Line()
 	switch w.rnd.IntN(7) {
 	case 0:
