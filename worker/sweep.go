@@ -25,12 +25,12 @@ func (e *engine) requeue(ctx context.Context, rdb redis.UniversalClient, queues 
 	script := redis.NewScript(requeueSource)
 	for _, q := range queues {
 		prefix := "asynq:{" + q + "}:"
-		before := ""
+		over := "" // how long leases must have been over, seconds
 		if !all {
 			// A lease is 30 s and renewed well before; asynq itself waits longer.
-			before = fmt.Sprint(e.clock.Now().Add(-2 * time.Second).Unix())
+			over = "2"
 		}
-		n, err := script.Run(ctx, rdb, []string{prefix + "active", prefix + "lease", prefix + "pending"}, prefix+"t:", before).Int()
+		n, err := script.Run(ctx, rdb, []string{prefix + "active", prefix + "lease", prefix + "pending"}, prefix+"t:", over).Int()
 		if err != nil {
 			return fmt.Errorf("take tasks back in queue %s: %w", q, err)
 		}

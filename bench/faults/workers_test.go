@@ -61,16 +61,16 @@ func TestPaused(t *testing.T) {
 	for range pick(1, 3) {
 		held := r.holding(paused)
 		stopOther := r.worker(r.direct(), nil)
-		r.eventually("its tasks are another's", 2*time.Minute, func() (bool, string) {
-			left := 0
+		r.eventually("another has done its tasks", 2*time.Minute, func() (bool, string) {
+			left := int64(0)
 			for q, ids := range held {
 				for _, id := range ids {
-					if lease, err := r.sys.redis.ZScore(t.Context(), q+"lease", id).Result(); err == nil && int64(lease) <= time.Now().Unix() {
-						left++
-					}
+					n, err := r.sys.redis.Exists(t.Context(), q+"t:"+id).Result()
+					require.NoError(t, err)
+					left += n
 				}
 			}
-			return left == 0, fmt.Sprint(left, " leases are over and nobody's")
+			return left == 0, fmt.Sprint(left, " are left")
 		})
 		require.NoError(t, syscall.Kill(paused.PID(), syscall.SIGCONT))
 		r.result.Tried++
@@ -121,24 +121,10 @@ func TestTwoSchedulers(t *testing.T) {
 	}
 	r.result.Tried = 3
 	lines := r.lines(pick(1500, 8000))
-	var early, late []string
-	for i := range 40 { // the oracle takes them in the order in which they make sense
-		m := r.work.Message()
-		late = append(late, m.Line())
-		r.oracle.Take(m)
-		if i%2 == 0 {
-			u := r.work.Refund(m)
-			early = append(early, u.Line())
-			r.oracle.Take(u)
-		}
-	}
+	early, late := r.refundsFirst(40)
 	r.send(early, 0).wait()
 	sent := r.send(lines, 10*time.Millisecond)
-	r.eventually("the refunds wait", 30*time.Second, func() (bool, string) {
-		var n uint64
-		err := r.engines.ClickHouse(t).QueryRow(t.Context(), "SELECT count() FROM waiting FINAL").Scan(&n)
-		return err == nil && n == uint64(len(early)), fmt.Sprint(n)
-	})
+	r.waiting(len(early))
 	r.send(late, 0).wait()
 	sent.wait()
 	r.ended()
@@ -148,12 +134,37 @@ func TestTwoSchedulers(t *testing.T) {
 	assert.Zero(t, twice, "changes of state under one epoch")
 }
 
+// refundsFirst are refunds, and the messages that they refer to.
+func (r *rig) refundsFirst(n int) (refunds, messages []string) {
+	for range n { // the oracle takes them in the order in which they make sense
+		m := r.work.Message()
+		messages = append(messages, m.Line())
+		r.oracle.Take(m)
+		u := r.work.Refund(m)
+		refunds = append(refunds, u.Line())
+		r.oracle.Take(u)
+	}
+	return refunds, messages
+}
+
+// waiting waits until so many refunds wait for their message, or have.
+func (r *rig) waiting(n int) {
+	r.t.Helper()
+	conn := r.engines.ClickHouse(r.t)
+	r.eventually("the refunds wait", 30*time.Second, func() (bool, string) {
+		var got uint64
+		err := conn.QueryRow(r.t.Context(), "SELECT count() FROM waiting FINAL").Scan(&got)
+		return err == nil && got == uint64(n), fmt.Sprint(got)
+	})
+}
+
 // TestClocksApart: the clocks of two workers are five minutes apart, one right
 // and one ahead, then both wrong.
 func TestClocksApart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 42, "clocks five minutes apart")
 	r.before(300)
+	held := 0
 	for _, off := range [][2]time.Duration{{0, 5 * time.Minute}, {-150 * time.Second, 150 * time.Second}} {
 		var stops []func()
 		for _, d := range off {
@@ -162,7 +173,11 @@ func TestClocksApart(t *testing.T) {
 			stops = append(stops, r.worker(a, nil))
 		}
 		r.result.Tried++
-		r.send(r.lines(pick(900, 4000)), 20*time.Millisecond).wait()
+		early, late := r.refundsFirst(20)
+		r.send(early, 0).wait()
+		held += len(early)
+		r.waiting(held)
+		r.send(append(late, r.lines(pick(900, 4000))...), 20*time.Millisecond).wait()
 		r.ended()
 		r.drain()
 		for _, stop := range stops {
