@@ -247,6 +247,7 @@ func TestAckLost(t *testing.T) {
 	r.worker(r.proxied(), func(s *system, _ *worker.Options) { s.redis.AddHook(l) })
 	r.send(r.lines(pick(1200, 6000)), 10*time.Millisecond).wait()
 	r.ended()
+	r.drain()
 	assert.LessOrEqual(t, l.left.Load(), int64(0), "acks that were to be lost")
 	r.result.Tried = int(l.lost.Load())
 	r.settle()
