@@ -31,16 +31,44 @@ func (e *engine) unreadable(ctx context.Context, id string, payload []byte, caus
 	if _, err := e.write(ctx, id+":unreadable", &ledger.Batch{Quarantine: []ledger.Entry{en}}); err != nil {
 		return err
 	}
-	meta, err := e.meta(ctx, 0)
-	if err != nil {
-		return err
-	}
 	n := int64(1)
 	if lines, err := e.codec.Decode(payload); err == nil && len(lines) > 0 {
 		n = int64(len(lines))
 	}
-	t := &task{id: id, run: jobs.RunOf(id)}
-	return e.finish(ctx, t, 0, meta, 0, balance.Counts{Quarantined: n})
+	return e.abandon(ctx, &task{id: id, run: jobs.RunOf(id)}, balance.Counts{Quarantined: n})
+}
+
+// abandon ends a task that is quarantined whole. An answer that it holds is
+// given up: what it charged is healed by reconcile, and is charged again when
+// the entry is replayed. Rows that are in the ledger stay there.
+func (e *engine) abandon(ctx context.Context, t *task, counts balance.Counts) error {
+	for p := range e.store.Partitions() {
+		meta, err := e.meta(ctx, p)
+		if err != nil {
+			return err
+		}
+		reply, err := e.store.Peek(ctx, p, t.id)
+		if err != nil {
+			return err
+		}
+		if reply == nil && p > 0 {
+			continue
+		}
+		seq := int64(0)
+		if reply != nil {
+			seq = reply.Seq
+			if reply.State == balance.Held {
+				if err := e.giveUpOne(ctx, p, meta, balance.OpenAnswer{Task: t.id, Seq: seq}, 0); err != nil {
+					return err
+				}
+			}
+		}
+		if err := e.finish(ctx, t, p, meta, seq, counts); err != nil {
+			return err
+		}
+		counts = balance.Counts{}
+	}
+	return nil
 }
 
 // guarded runs a handler and turns a panic into an error; the third of one task
