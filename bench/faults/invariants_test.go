@@ -227,5 +227,3 @@ func (r *rig) keep() {
 	_, err = f.WriteString(strings.TrimSpace(string(b)) + "\n")
 	require.NoError(r.t, errors.Join(err, f.Close()))
 }
-
-

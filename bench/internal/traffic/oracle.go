@@ -37,7 +37,7 @@ type Usage struct {
 	Tags       map[string]string `json:"tags,omitempty"`
 
 	At      time.Time `json:"-"`
-	derived string // the country that the number tells
+	derived string    // the country that the number tells
 }
 
 // Line is the record as it is sent.

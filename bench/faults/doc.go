@@ -1,4 +1,0 @@
-// Command faults ...
-package main
-
-func main() {}
