@@ -84,10 +84,37 @@ func (e *engine) guarded(h func(ctx context.Context, id string, payload []byte) 
 					err = e.unreadable(ctx, id, t.Payload(), err)
 				}
 			}
+			if err != nil {
+				err = errors.Join(err, e.restore(ctx, id, t))
+			}
 		}()
 		return h(ctx, id, t.Payload())
 	}
 }
+
+// restore puts a task back that goes to its queue again, but that Redis has
+// lost meanwhile: asynq would drop it, and an answer that it holds would stay
+// open until it is given up. Where the task is still there nothing changes.
+func (e *engine) restore(ctx context.Context, id string, t *asynq.Task) error {
+	queue, ok := asynq.GetQueueName(ctx)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreMax) // a lost lease has ended ctx
+	defer cancel()
+	_, err := e.queue.EnqueueContext(ctx, asynq.NewTask(t.Type(), t.Payload()), append(jobs.Options(id, queue), asynq.ProcessIn(time.Second))...)
+	switch {
+	case errors.Is(err, asynq.ErrTaskIDConflict):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look whether the task is still there: %w", err)
+	}
+	e.log.WarnContext(ctx, "a task that redis has lost was put back", slogTask(id))
+	return nil
+}
+
+// restoreMax bounds it while Redis is away.
+const restoreMax = 5 * time.Second
 
 // ingestTask is the handler of usage:ingest.
 func (e *engine) ingestTask(ctx context.Context, id string, payload []byte) error {
@@ -107,7 +134,7 @@ func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 	if errors.Is(err, errLater) || errors.Is(err, balance.ErrEpoch) || errors.Is(err, balance.ErrGone) || errors.Is(err, balance.ErrOpen) {
 		return 250 * time.Millisecond
 	}
-	if _, ok := err.(*panicError); ok { //nolint:errorlint // ours, never wrapped
+	if isFailure(err) {
 		return time.Duration(n+1) * time.Second
 	}
 	return min(time.Second<<min(n, 5), 30*time.Second)

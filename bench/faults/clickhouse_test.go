@@ -13,14 +13,14 @@ import (
 // TestClickHouseAway: connections are refused for a while, twice.
 func TestClickHouseAway(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 10, "ClickHouse away for "+pick("8 s", "3 min"))
+	r := newRig(t, 10, "ClickHouse away for "+pick("8 s", "2 min"))
 	r.before(400)
 	r.worker(r.proxied(), nil)
 	sent := r.send(r.lines(pick(1200, 6000)), 50*time.Millisecond)
 	for range pick(1, 2) {
 		r.result.Tried++
 		r.back.cut()
-		<-time.After(pick(8*time.Second, 3*time.Minute))
+		<-time.After(pick(8*time.Second, 2*time.Minute))
 		r.back.mend()
 		r.ended()
 	}

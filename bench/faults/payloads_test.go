@@ -133,7 +133,7 @@ func TestPayloads(t *testing.T) {
 	}
 	codec, err := jobs.NewCodec()
 	require.NoError(t, err)
-	lines := r.lines(pick(15_000, 200_000))
+	lines := r.lines(pick(15_000, 100_000))
 	r.result.Records += len(lines)
 	r.result.Tried++
 	r.enqueue(codec.Compress([]byte(strings.Join(lines, "\n"))))
@@ -156,7 +156,7 @@ func TestTooMuch(t *testing.T) {
 	r.back.toxic("latency", "downstream", `{"latency":100}`)
 	r.worker(r.proxied(), func(_ *system, o *worker.Options) { o.Concurrency = 1 })
 	const senders, most = 8, 5
-	lines := r.lines(pick(1600, 20_000))
+	lines := r.lines(pick(800, 2000))
 	r.result.Records += len(lines)
 	var waited, refused, longest atomic.Int64
 	var wg sync.WaitGroup

@@ -63,7 +63,7 @@ func TestRedisRestarted(t *testing.T) {
 // TestRedisAway: connections to Redis are refused, then cut at random.
 func TestRedisAway(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 22, "Redis out of reach for "+pick("4 s", "2 min"))
+	r := newRig(t, 22, "Redis out of reach for "+pick("4 s", "1 min"))
 	r.before(400)
 	r.worker(r.proxied(), nil)
 	sent := r.send(r.lines(pick(1200, 6000)), 30*time.Millisecond)
@@ -71,7 +71,7 @@ func TestRedisAway(t *testing.T) {
 		r.result.Tried++
 		<-time.After(300 * time.Millisecond)
 		r.front.cut()
-		<-time.After(pick(4*time.Second, 2*time.Minute))
+		<-time.After(pick(4*time.Second, time.Minute))
 		r.front.mend()
 		r.ended()
 	}

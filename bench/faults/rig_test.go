@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -315,7 +316,8 @@ func (r *rig) drain() {
 				return false, err.Error()
 			}
 			if n := info.Pending + info.Active + info.Scheduled + info.Retry + info.Archived; n > 0 {
-				return false, q + " holds " + strconv.Itoa(n)
+				return false, fmt.Sprintf("%s: %d pending, %d active, %d scheduled, %d in retry, %d archived; open answers: %s",
+					q, info.Pending, info.Active, info.Scheduled, info.Retry, info.Archived, r.open())
 			}
 		}
 		open, err := r.sys.Store.OpenAnswers(ctx, 0, 0)
@@ -330,6 +332,20 @@ func (r *rig) drain() {
 		err = r.engines.ClickHouse(r.t).QueryRow(ctx, "SELECT count() FROM waiting FINAL WHERE state != 'done'").Scan(&waiting)
 		return err == nil && waiting == 0, "refunds wait"
 	})
+}
+
+// open are the tasks that hold answers, and whether they are still there.
+func (r *rig) open() string {
+	list, err := r.sys.Store.OpenAnswers(r.t.Context(), 0, 0)
+	if err != nil {
+		return err.Error()
+	}
+	var out []string
+	for _, a := range list {
+		keys, err := r.sys.redis.Keys(r.t.Context(), "asynq:*:t:"+a.Task).Result()
+		out = append(out, fmt.Sprint(a.Seq, keys, err))
+	}
+	return strings.Join(out, ", ")
 }
 
 // eventually polls until ok says so; its text tells what is missing.
