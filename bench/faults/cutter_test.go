@@ -1,7 +1,9 @@
 package main_test
 
 import (
+	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -37,7 +39,7 @@ func newCutter(t *testing.T, upstream string) *cutter {
 			return
 		}
 		body, err := io.ReadAll(resp.Body)
-		if err = resp.Body.Close(); err != nil {
+		if err = errors.Join(err, resp.Body.Close()); err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}
@@ -51,9 +53,7 @@ func newCutter(t *testing.T, upstream string) *cutter {
 			}
 			return
 		}
-		for name, values := range resp.Header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), resp.Header)
 		w.WriteHeader(resp.StatusCode)
 		_, _ = w.Write(body)
 	}))

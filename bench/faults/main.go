@@ -47,13 +47,13 @@ func run(args []string, stderr io.Writer) int {
 
 // row of the table, as a test writes it.
 type row struct {
-	Order   int
-	Fault   string
-	Tried   int
-	Records int
-	Lost    int
-	Twice   int
-	Seconds string
+	Order   int    `json:"order"`
+	Fault   string `json:"fault"`
+	Tried   int    `json:"tried"`
+	Records int    `json:"records"`
+	Lost    int    `json:"lost"`
+	Twice   int    `json:"twice"`
+	Seconds string `json:"seconds"`
 }
 
 // suite runs the tests and writes the page, if every one of them holds.

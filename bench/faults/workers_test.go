@@ -151,7 +151,7 @@ func (r *rig) refundsFirst(n int) (refunds, messages []string) {
 func (r *rig) waiting(n int) {
 	r.t.Helper()
 	conn := r.engines.ClickHouse(r.t)
-	r.eventually("the refunds wait", 30*time.Second, func() (bool, string) {
+	r.eventually("the refunds wait", 2*time.Minute, func() (bool, string) {
 		var got uint64
 		err := conn.QueryRow(r.t.Context(), "SELECT count() FROM waiting FINAL").Scan(&got)
 		return err == nil && got == uint64(n), fmt.Sprint(got)
