@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,18 +23,18 @@ const panicsMax = 3
 // unreadable quarantines a payload whole and finishes its task.
 func (e *engine) unreadable(ctx context.Context, id string, payload []byte, cause error) error {
 	now := e.clock.Now().UTC()
+	raw, n := payload, int64(1)
+	if lines, err := e.codec.Decode(payload); err == nil && len(lines) > 0 {
+		raw, n = bytes.Join(lines, []byte{'\n'}), int64(len(lines)) // as a replay sends them again
+	}
 	en := ledger.Entry{
-		ID: ledger.EntryID("", "", payload), Reason: metering.ReasonMalformed, Raw: payload,
+		ID: ledger.EntryID("", "", raw), Reason: metering.ReasonMalformed, Raw: raw,
 		Detail: "the task's payload can't be processed; see `meterd quarantine show`, correct it and enqueue it again", QuarantinedAt: now,
 		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()),
 	}
 	e.log.ErrorContext(ctx, "task quarantined whole", slog.String("task", id), slog.Any("error", cause))
 	if _, err := e.write(ctx, id+":unreadable", &ledger.Batch{Quarantine: []ledger.Entry{en}}); err != nil {
 		return err
-	}
-	n := int64(1)
-	if lines, err := e.codec.Decode(payload); err == nil && len(lines) > 0 {
-		n = int64(len(lines))
 	}
 	return e.abandon(ctx, &task{id: id, run: jobs.RunOf(id)}, balance.Counts{Quarantined: n})
 }

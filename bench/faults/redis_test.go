@@ -87,7 +87,7 @@ func TestRedisEmptied(t *testing.T) {
 	r.heals = true
 	r.before(400)
 	r.worker(r.proxied(), nil)
-	lines := r.lines(pick(1200, 6000))
+	lines := r.lines(pick(1200, 3000))
 	sent := r.send(lines, 30*time.Millisecond)
 	for range pick(2, 6) {
 		r.result.Tried++
@@ -108,7 +108,7 @@ func TestRedisCutByASecond(t *testing.T) {
 	r.heals = true
 	r.before(400)
 	r.worker(r.proxied(), nil)
-	lines := r.lines(pick(1600, 6000))
+	lines := r.lines(pick(1600, 3000))
 	sent := r.send(lines, 30*time.Millisecond)
 	for range pick(2, 6) {
 		<-time.After(300 * time.Millisecond)

@@ -298,12 +298,12 @@ func (s *sending) wait() {
 func (r *rig) ended() { r.over = time.Now() }
 
 // drainMax bounds the wait until the queues are empty.
-const drainMax = 2 * time.Minute
+func drainMax() time.Duration { return pick(2*time.Minute, 8*time.Minute) }
 
 // drain waits until no task is left, no answer is open and the outbox is empty.
 func (r *rig) drain() {
 	r.t.Helper()
-	r.eventually("the queues drain", drainMax, func() (bool, string) {
+	r.eventually("the queues drain", drainMax(), func() (bool, string) {
 		ctx := r.t.Context()
 		if left := r.tasks(); left != "" {
 			return false, left + "; open answers: " + r.open()
