@@ -14,7 +14,7 @@ ldflags := -s -w -X main.version=$(version)
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint bench check
+.PHONY: help setup build run test lint bench faults check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,5 +43,9 @@ $(golangci):
 
 bench: setup ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
+
+faults: ## Run the fault suite in its long form and write docs/reliability.md
+	@deploy/setup.sh --tests
+	go run ./bench/faults -out docs/reliability.md
 
 check: lint test ## What continuous integration runs

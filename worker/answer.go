@@ -24,9 +24,19 @@ type refusal struct {
 	detail string
 }
 
-var errAnswer = errors.New("an answer's rated columns are damaged")
+var (
+	errAnswer = errors.New("an answer's rated columns are damaged")
+	// errNewer puts the task back until a worker of that version takes it.
+	errNewer = errors.New("an answer was written by a newer version of meterd: finish the upgrade of the workers")
+)
 
-// encodeDecisions packs them: a string table, then varints.
+// answerVersion of the rated columns, after a byte of zero. Those of the first
+// version have neither: they begin with the number of names, which isn't zero.
+// testdata/answer-*.hex holds one of each version, for workers of two versions
+// work side by side during an upgrade.
+const answerVersion = 2
+
+// encodeDecisions packs them: the version, a string table, then varints.
 func encodeDecisions(list []decision, refused []refusal) []byte {
 	table := map[string]uint64{}
 	var names []string
@@ -63,7 +73,7 @@ func encodeDecisions(list []decision, refused []refusal) []byte {
 		u(ref(string(r.reason)))
 		u(ref(r.detail))
 	}
-	out := binary.AppendUvarint(nil, uint64(len(names)))
+	out := binary.AppendUvarint([]byte{0, answerVersion}, uint64(len(names)))
 	for _, n := range names {
 		out = binary.AppendUvarint(out, uint64(len(n)))
 		out = append(out, n...)
@@ -106,8 +116,14 @@ func (p *unpacker) bytes(n uint64) string {
 	return s
 }
 
-// decodeDecisions is the inverse of encodeDecisions.
+// decodeDecisions is the inverse of encodeDecisions, of every version.
 func decodeDecisions(b []byte) ([]decision, []refusal, error) {
+	if len(b) > 1 && b[0] == 0 {
+		if b[1] > answerVersion {
+			return nil, nil, errNewer
+		}
+		b = b[2:]
+	}
 	p := &unpacker{b: b}
 	names := make([]string, 0, 16)
 	for n := p.u(); n > 0 && !p.bad; n-- {

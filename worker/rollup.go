@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -24,7 +23,6 @@ const (
 // due stands in the ledger, and rolling an hour twice is harmless.
 type rollup struct {
 	ledger *ledger.Ledger
-	clock  clock.Clock
 	log    *slog.Logger
 
 	since time.Time // marks before it have been dealt with
@@ -32,8 +30,8 @@ type rollup struct {
 }
 
 // newRollup returns a roller. It needs no catalog: rollups know no zones.
-func newRollup(l *ledger.Ledger, _ func() *metering.Snapshot, clk clock.Clock, log *slog.Logger) *rollup {
-	return &rollup{ledger: l, clock: clk, log: log}
+func newRollup(l *ledger.Ledger, _ func() *metering.Snapshot, log *slog.Logger) *rollup {
+	return &rollup{ledger: l, log: log}
 }
 
 // Run rolls what is due until ctx ends. While ClickHouse is away it goes on
@@ -56,7 +54,10 @@ func (r *rollup) Run(ctx context.Context) error {
 
 // pass rolls all that is due now.
 func (r *rollup) pass(ctx context.Context) error {
-	now := r.clock.Now()
+	now, err := r.ledger.Now(ctx) // which dates the marks
+	if err != nil {
+		return err
+	}
 	since := r.since
 	if now.Sub(r.all) >= rollAllEvery {
 		since = time.Time{}

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,8 +23,12 @@ const panicsMax = 3
 // unreadable quarantines a payload whole and finishes its task.
 func (e *engine) unreadable(ctx context.Context, id string, payload []byte, cause error) error {
 	now := e.clock.Now().UTC()
+	raw, n := payload, int64(1)
+	if lines, err := e.codec.Decode(payload); err == nil && len(lines) > 0 {
+		raw, n = bytes.Join(lines, []byte{'\n'}), int64(len(lines)) // as a replay sends them again
+	}
 	en := ledger.Entry{
-		ID: ledger.EntryID("", "", payload), Reason: metering.ReasonMalformed, Raw: payload,
+		ID: ledger.EntryID("", "", raw), Reason: metering.ReasonMalformed, Raw: raw,
 		Detail: "the task's payload can't be processed; see `meterd quarantine show`, correct it and enqueue it again", QuarantinedAt: now,
 		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()),
 	}
@@ -31,16 +36,40 @@ func (e *engine) unreadable(ctx context.Context, id string, payload []byte, caus
 	if _, err := e.write(ctx, id+":unreadable", &ledger.Batch{Quarantine: []ledger.Entry{en}}); err != nil {
 		return err
 	}
-	meta, err := e.meta(ctx, 0)
-	if err != nil {
-		return err
+	return e.abandon(ctx, &task{id: id, run: jobs.RunOf(id)}, balance.Counts{Quarantined: n})
+}
+
+// abandon ends a task that is quarantined whole. An answer that it holds is
+// given up: what it charged is healed by reconcile, and is charged again when
+// the entry is replayed. Rows that are in the ledger stay there.
+func (e *engine) abandon(ctx context.Context, t *task, counts balance.Counts) error {
+	for p := range e.store.Partitions() {
+		meta, err := e.meta(ctx, p)
+		if err != nil {
+			return err
+		}
+		reply, err := e.store.Peek(ctx, p, t.id)
+		if err != nil {
+			return err
+		}
+		if reply == nil && p > 0 {
+			continue
+		}
+		seq := int64(0)
+		if reply != nil {
+			seq = reply.Seq
+			if reply.State == balance.Held {
+				if err := e.giveUpOne(ctx, p, meta, balance.OpenAnswer{Task: t.id, Seq: seq}, 0); err != nil {
+					return err
+				}
+			}
+		}
+		if err := e.finish(ctx, t, p, meta, seq, counts); err != nil {
+			return err
+		}
+		counts = balance.Counts{}
 	}
-	n := int64(1)
-	if lines, err := e.codec.Decode(payload); err == nil && len(lines) > 0 {
-		n = int64(len(lines))
-	}
-	t := &task{id: id, run: jobs.RunOf(id)}
-	return e.finish(ctx, t, 0, meta, 0, balance.Counts{Quarantined: n})
+	return nil
 }
 
 // guarded runs a handler and turns a panic into an error; the third of one task
@@ -56,10 +85,37 @@ func (e *engine) guarded(h func(ctx context.Context, id string, payload []byte) 
 					err = e.unreadable(ctx, id, t.Payload(), err)
 				}
 			}
+			if err != nil {
+				err = errors.Join(err, e.restore(ctx, id, t))
+			}
 		}()
 		return h(ctx, id, t.Payload())
 	}
 }
+
+// restore puts a task back that goes to its queue again, but that Redis has
+// lost meanwhile: asynq would drop it, and an answer that it holds would stay
+// open until it is given up. Where the task is still there nothing changes.
+func (e *engine) restore(ctx context.Context, id string, t *asynq.Task) error {
+	queue, ok := asynq.GetQueueName(ctx)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreMax) // a lost lease has ended ctx
+	defer cancel()
+	_, err := e.queue.EnqueueContext(ctx, asynq.NewTask(t.Type(), t.Payload()), append(jobs.Options(id, queue), asynq.ProcessIn(time.Second))...)
+	switch {
+	case errors.Is(err, asynq.ErrTaskIDConflict):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look whether the task is still there: %w", err)
+	}
+	e.log.WarnContext(ctx, "a task that redis has lost was put back", slogTask(id))
+	return nil
+}
+
+// restoreMax bounds it while Redis is away.
+const restoreMax = 5 * time.Second
 
 // ingestTask is the handler of usage:ingest.
 func (e *engine) ingestTask(ctx context.Context, id string, payload []byte) error {
@@ -79,7 +135,7 @@ func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 	if errors.Is(err, errLater) || errors.Is(err, balance.ErrEpoch) || errors.Is(err, balance.ErrGone) || errors.Is(err, balance.ErrOpen) {
 		return 250 * time.Millisecond
 	}
-	if _, ok := err.(*panicError); ok { //nolint:errorlint // ours, never wrapped
+	if isFailure(err) {
 		return time.Duration(n+1) * time.Second
 	}
 	return min(time.Second<<min(n, 5), 30*time.Second)

@@ -25,12 +25,12 @@ func (e *engine) requeue(ctx context.Context, rdb redis.UniversalClient, queues 
 	script := redis.NewScript(requeueSource)
 	for _, q := range queues {
 		prefix := "asynq:{" + q + "}:"
-		before := ""
+		over := "" // how long leases must have been over, seconds
 		if !all {
 			// A lease is 30 s and renewed well before; asynq itself waits longer.
-			before = fmt.Sprint(e.clock.Now().Add(-2 * time.Second).Unix())
+			over = "2"
 		}
-		n, err := script.Run(ctx, rdb, []string{prefix + "active", prefix + "lease", prefix + "pending"}, prefix+"t:", before).Int()
+		n, err := script.Run(ctx, rdb, []string{prefix + "active", prefix + "lease", prefix + "pending"}, prefix+"t:", over).Int()
 		if err != nil {
 			return fmt.Errorf("take tasks back in queue %s: %w", q, err)
 		}
@@ -99,20 +99,22 @@ func (e *engine) giveUp(ctx context.Context, rdb redis.UniversalClient, p int) e
 		if has {
 			continue
 		}
-		switch err := e.store.GiveUp(ctx, p, meta, a, giveUpAfter); {
-		case errors.Is(err, balance.ErrGone):
-		case err != nil:
-			return e.stale(p, err)
-		default:
-			e.log.WarnContext(ctx, "an answer without a task was given up", slogTask(a.Task))
-			if err := e.ledger.InsertFindings(ctx, []ledger.Finding{{
-				At: e.clock.Now().UTC(), Kind: "answer_without_task", Field: a.Task, Healed: false,
-			}}); err != nil {
-				return err
-			}
+		if err := e.giveUpOne(ctx, p, meta, a, giveUpAfter); err != nil && !errors.Is(err, balance.ErrGone) {
+			return err
 		}
 	}
 	return nil
+}
+
+// giveUpOne gives an answer up that is at least so old, and keeps a finding.
+func (e *engine) giveUpOne(ctx context.Context, p int, meta *balance.Meta, a balance.OpenAnswer, age time.Duration) error {
+	if err := e.store.GiveUp(ctx, p, meta, a, age); err != nil {
+		return e.stale(p, err)
+	}
+	e.log.WarnContext(ctx, "an answer without a task was given up", slogTask(a.Task))
+	return e.ledger.InsertFindings(ctx, []ledger.Finding{{
+		At: e.clock.Now().UTC(), Kind: "answer_without_task", Field: a.Task, Healed: false,
+	}})
 }
 
 func (e *engine) hasTask(ctx context.Context, rdb redis.UniversalClient, task string) (bool, error) {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/bench/internal/traffic"
 )
 
 // usageLine is a line of `meterd usage --json`.
@@ -49,54 +51,54 @@ type entryLine struct {
 }
 
 // compareUsage wants every count and sum by account, channel and local day.
-func compareUsage(tb testing.TB, c cli, o *oracle) {
+func compareUsage(tb testing.TB, c cli, o *traffic.Oracle) {
 	tb.Helper()
 	seen := map[string]bool{}
-	for _, p := range o.book.accounts {
-		if p.parent != "" {
+	for _, p := range o.Book.Accounts {
+		if p.Parent != "" {
 			continue
 		}
-		for _, l := range list[usageLine](tb, c, "usage", "--parent", p.id, "--by", "account,channel,day") {
-			k := key(l.Account, l.Channel, l.Day)
+		for _, l := range list[usageLine](tb, c, "usage", "--parent", p.ID, "--by", "account,channel,day") {
+			k := traffic.Key(l.Account, l.Channel, l.Day)
 			seen[k] = true
-			want := o.use[k]
+			want := o.Use[k]
 			if want == nil {
 				tb.Errorf("usage of %s isn't known to the oracle: %+v", k, l)
 				continue
 			}
-			same := l.Records == want.records && rat(l.Units).Cmp(want.units) == 0 && rat(l.Billed).Cmp(want.billed) == 0 &&
-				micros(rat(l.Amount)) == want.amount && micros(rat(l.Refunds)) == want.refunds && micros(rat(l.Net)) == want.amount-want.refunds &&
-				l.Currency == o.currency(o.book.account(l.Account))
+			same := l.Records == want.Records && traffic.Rat(l.Units).Cmp(want.Units) == 0 && traffic.Rat(l.Billed).Cmp(want.Billed) == 0 &&
+				traffic.Micros(traffic.Rat(l.Amount)) == want.Amount && traffic.Micros(traffic.Rat(l.Refunds)) == want.Refunds && traffic.Micros(traffic.Rat(l.Net)) == want.Amount-want.Refunds &&
+				l.Currency == o.Currency(o.Book.Account(l.Account))
 			if !same {
-				tb.Errorf("usage of %s is %+v, want records %d units %s billed %s amount %s refunds %s", k, l, want.records,
-					want.units.FloatString(6), want.billed.FloatString(6), decimals(want.amount), decimals(want.refunds))
+				tb.Errorf("usage of %s is %+v, want records %d units %s billed %s amount %s refunds %s", k, l, want.Records,
+					want.Units.FloatString(6), want.Billed.FloatString(6), traffic.Decimals(want.Amount), traffic.Decimals(want.Refunds))
 			}
 		}
 	}
-	for k := range o.use {
+	for k := range o.Use {
 		if !seen[k] {
-			tb.Errorf("usage of %s is missing: want %+v", k, o.use[k])
+			tb.Errorf("usage of %s is missing: want %+v", k, o.Use[k])
 		}
 	}
 }
 
 // compareStatuses wants messages by account and latest status.
-func compareStatuses(tb testing.TB, c cli, o *oracle) {
+func compareStatuses(tb testing.TB, c cli, o *traffic.Oracle) {
 	tb.Helper()
 	want := map[string]int64{}
-	for k, row := range o.rows {
+	for k, row := range o.Rows {
 		if strings.Contains(k, "|usage|") {
-			want[key(row.u.AccountID, row.status)]++
+			want[traffic.Key(row.U.AccountID, row.Status)]++
 		}
 	}
 	got := map[string]int64{}
-	for _, p := range o.book.accounts {
-		if p.parent != "" {
+	for _, p := range o.Book.Accounts {
+		if p.Parent != "" {
 			continue
 		}
-		for _, l := range list[usageLine](tb, c, "usage", "--parent", p.id, "--by", "account,status") {
+		for _, l := range list[usageLine](tb, c, "usage", "--parent", p.ID, "--by", "account,status") {
 			if l.Records > 0 {
-				got[key(l.Account, l.Status)] += l.Records
+				got[traffic.Key(l.Account, l.Status)] += l.Records
 			}
 		}
 	}
@@ -104,21 +106,21 @@ func compareStatuses(tb testing.TB, c cli, o *oracle) {
 }
 
 // compareAccounts wants every balance, every month's use and every state.
-func compareAccounts(tb testing.TB, c cli, o *oracle) {
+func compareAccounts(tb testing.TB, c cli, o *traffic.Oracle) {
 	tb.Helper()
 	lines := list[accountLine](tb, c, "accounts", "list")
-	require.Len(tb, lines, len(o.book.accounts))
+	require.Len(tb, lines, len(o.Book.Accounts))
 	for _, l := range lines {
-		a := o.book.account(l.ID)
-		assert.Equal(tb, decimals(o.used[l.ID][l.Period]), decimals(micros(rat(l.Used))), "used of %s in %s", l.ID, l.Period)
-		state, reasons := o.state(l.ID, l.Period)
+		a := o.Book.Account(l.ID)
+		assert.Equal(tb, traffic.Decimals(o.Used[l.ID][l.Period]), traffic.Decimals(traffic.Micros(traffic.Rat(l.Used))), "used of %s in %s", l.ID, l.Period)
+		state, reasons := o.State(l.ID, l.Period)
 		assert.Equal(tb, state, l.State, "state of %s", l.ID)
 		assert.Equal(tb, reasons, l.Reasons, "reasons of %s", l.ID)
 		switch {
-		case a.parent == "" && a.mode == "prepaid":
-			assert.Equal(tb, decimals(o.balance[l.ID]), decimals(micros(rat(l.Balance))), "wallet of %s", l.ID)
-		case a.source == "allocated":
-			assert.Equal(tb, decimals(o.balance[l.ID]), decimals(micros(rat(l.Budget))), "budget of %s", l.ID)
+		case a.Parent == "" && a.Mode == "prepaid":
+			assert.Equal(tb, traffic.Decimals(o.Balance[l.ID]), traffic.Decimals(traffic.Micros(traffic.Rat(l.Balance))), "wallet of %s", l.ID)
+		case a.Source == "allocated":
+			assert.Equal(tb, traffic.Decimals(o.Balance[l.ID]), traffic.Decimals(traffic.Micros(traffic.Rat(l.Budget))), "budget of %s", l.ID)
 		default:
 			assert.Empty(tb, l.Balance+l.Budget, "%s has no purse", l.ID)
 		}
@@ -126,7 +128,7 @@ func compareAccounts(tb testing.TB, c cli, o *oracle) {
 }
 
 // compareQuarantine wants every refused line, once, with its reason.
-func compareQuarantine(tb testing.TB, c cli, o *oracle) {
+func compareQuarantine(tb testing.TB, c cli, o *traffic.Oracle) {
 	tb.Helper()
 	got := map[string]string{}
 	for _, e := range list[entryLine](tb, c, "quarantine", "list") {
@@ -135,7 +137,7 @@ func compareQuarantine(tb testing.TB, c cli, o *oracle) {
 		}
 		got[e.Raw] = e.Reason
 	}
-	for raw, reason := range o.refused {
+	for raw, reason := range o.Refused {
 		if got[raw] != reason {
 			tb.Errorf("quarantined as %q, want %q: %s", got[raw], reason, raw)
 		}
@@ -156,12 +158,12 @@ func reconciled(tb testing.TB, c cli, accounts int) {
 }
 
 // everything that a reader is told, as text, to be compared with itself later.
-func everything(tb testing.TB, c cli, b *book) string {
+func everything(tb testing.TB, c cli, b *traffic.Book) string {
 	tb.Helper()
 	var out strings.Builder
-	for _, p := range b.accounts {
-		if p.parent == "" {
-			lines := strings.Split(c.run(tb, "usage", "--parent", p.id, "--by", "account,channel,day", "--json"), "\n")
+	for _, p := range b.Accounts {
+		if p.Parent == "" {
+			lines := strings.Split(c.run(tb, "usage", "--parent", p.ID, "--by", "account,channel,day", "--json"), "\n")
 			slices.Sort(lines)
 			out.WriteString(strings.Join(lines, "\n"))
 		}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/bench/internal/traffic"
 )
 
 // The crash test: so many kills, and so many lines sent between two of them.
@@ -27,15 +29,15 @@ const (
 func TestCrashSafe(t *testing.T) {
 	t.Parallel()
 	now := minute()
-	b := fourParents(now)
+	b := traffic.FourParents(now)
 	s := up(t, nil, "--reconcile-every", "1s")
-	s.cli().run(t, "accounts", "apply", "-f", b.file(t))
-	o := newOracle(t, b, now)
+	s.cli().run(t, "accounts", "apply", "-f", b.File(t))
+	o := traffic.NewOracle(t, b, now)
 	fund(t, s.cli(), o)
-	w := newWorkload(b, now, 3)
+	w := traffic.NewWorkload(b, now, 3)
 	parts := crashParts(w, o)
-	total := o.totals
-	want := totals{Records: total[stored], Refused: int64(len(o.refused))}
+	total := o.Totals
+	want := totals{Records: total[traffic.Stored], Refused: int64(len(o.Refused))}
 
 	rnd := rand.New(rand.NewPCG(1, 2))
 	next := 0
@@ -76,29 +78,29 @@ func TestCrashSafe(t *testing.T) {
 	compareUsage(t, s.cli(), o)
 	compareAccounts(t, s.cli(), o)
 	compareQuarantine(t, s.cli(), o)
-	reconciled(t, s.cli(), len(b.accounts))
+	reconciled(t, s.cli(), len(b.Accounts))
 	assert.Zero(t, metric(t, s.info(t).HTTP, "meterd_projection_drift_total"))
 	assert.Equal(t, "0", s.query(t, "SELECT count() FROM meterd.findings WHERE kind = 'projection_drift'"), "drifts ever found")
 	assert.Equal(t, "0", s.query(t, "SELECT count() - uniqExact(account_id, kind, id) FROM meterd.records FINAL"), "rows beyond one for each identity")
-	s.stop(t)
+	s.Stop(t)
 }
 
 // crashParts are twenty parts and more: messages, with copies of earlier ones
 // and refunds of them, refused and malformed lines.
-func crashParts(w *workload, o *oracle) [][]string {
+func crashParts(w *traffic.Workload, o *traffic.Oracle) [][]string {
 	parts := make([][]string, 0, crashes)
 	refunded := map[string]bool{}
 	for range crashes {
-		lines := firstLines(w, o, crashPart-100)
+		lines := traffic.FirstLines(w, o, crashPart-100)
 		for len(lines) < crashPart {
-			m := w.older()
+			m := w.Older()
 			if refunded[m.ID] {
 				continue
 			}
 			refunded[m.ID] = true
-			u := w.refund(m)
-			lines = append(lines, u.line())
-			o.take(u)
+			u := w.Refund(m)
+			lines = append(lines, u.Line())
+			o.Take(u)
 		}
 		parts = append(parts, lines)
 	}

@@ -15,6 +15,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/bench/internal/traffic"
 )
 
 // hookSecret signs the hooks' messages.
@@ -79,18 +81,20 @@ func (r *receiver) last(account string) string {
 }
 
 // limits is the book of the enforcement test.
-func limits(hook string) *book {
+func limits(hook string) *traffic.Book {
 	sms := []string{"sms"}
-	return &book{
-		plans: []plan{{"flat", "EUR", []version{{time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), []rule{{channel: "sms", unit: "segment", price: "1"}}}}}},
-		accounts: []account{
-			{id: "pre", module: "enterprise", zone: "Europe/Rome", plan: "flat", mode: "prepaid", hook: hook},
-			{id: "pre-own", parent: "pre", source: "allocated", channels: sms},
-			{id: "pre-all", parent: "pre", source: "shared", channels: sms},
-			{id: "pre-capped", parent: "pre", source: "shared", monthly: "3", channels: sms},
-			{id: "post", module: "enterprise", zone: "Asia/Kathmandu", plan: "flat", mode: "postpaid", credit: "5", hook: hook},
-			{id: "post-a", parent: "post", channels: sms},
-			{id: "post-b", parent: "post", channels: sms},
+	return &traffic.Book{
+		Plans: []traffic.Plan{{ID: "flat", Currency: "EUR", Versions: []traffic.Version{{
+			From: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), Rules: []traffic.Rule{{Channel: "sms", Unit: "segment", Price: "1"}},
+		}}}},
+		Accounts: []traffic.Account{
+			{ID: "pre", Module: "enterprise", Zone: "Europe/Rome", Plan: "flat", Mode: "prepaid", Hook: hook},
+			{ID: "pre-own", Parent: "pre", Source: "allocated", Channels: sms},
+			{ID: "pre-all", Parent: "pre", Source: "shared", Channels: sms},
+			{ID: "pre-capped", Parent: "pre", Source: "shared", Monthly: "3", Channels: sms},
+			{ID: "post", Module: "enterprise", Zone: "Asia/Kathmandu", Plan: "flat", Mode: "postpaid", Credit: "5", Hook: hook},
+			{ID: "post-a", Parent: "post", Channels: sms},
+			{ID: "post-b", Parent: "post", Channels: sms},
 		},
 	}
 }
@@ -100,7 +104,7 @@ type enforcement struct {
 	t    *testing.T
 	c    cli
 	hook *receiver
-	book *book
+	book *traffic.Book
 	next int
 }
 
@@ -110,8 +114,8 @@ func (e *enforcement) send(account string, n int) {
 	var lines []string
 	for range n {
 		e.next++
-		u := usage{ID: "e" + string(rune('a'+e.next%26)) + time.Now().Format("150405.000000000"), AccountID: account, Channel: "sms", OccurredAt: time.Now().UTC().Format(time.RFC3339Nano)}
-		lines = append(lines, u.line())
+		u := traffic.Usage{ID: "e" + string(rune('a'+e.next%26)) + time.Now().Format("150405.000000000"), AccountID: account, Channel: "sms", OccurredAt: time.Now().UTC().Format(time.RFC3339Nano)}
+		lines = append(lines, u.Line())
 	}
 	got := enqueue(e.t, e.c, lines)
 	require.Equal(e.t, int64(n), got.Stored, "%+v", got)
@@ -133,13 +137,13 @@ func (e *enforcement) are(want map[string]string) {
 		return len(got) == len(want) || time.Since(started) > 10*time.Second
 	})
 	require.Equal(e.t, want, got)
-	for _, a := range e.book.accounts {
+	for _, a := range e.book.Accounts {
 		g := one[struct {
 			Allowed bool
 			Code    string
-		}](e.t, e.c, "gate", a.id, "--channel", "sms")
-		_, suspended := want[a.id]
-		assert.Equal(e.t, !suspended, g.Allowed, "gate of %s", a.id)
+		}](e.t, e.c, "gate", a.ID, "--channel", "sms")
+		_, suspended := want[a.ID]
+		assert.Equal(e.t, !suspended, g.Allowed, "gate of %s", a.ID)
 	}
 }
 
@@ -156,7 +160,7 @@ func TestEnforced(t *testing.T) {
 	e.book = limits(e.hook.URL)
 	s := up(t, []string{"HOOK_SECRET=" + hookSecret})
 	e.c = s.cli()
-	e.c.run(t, "accounts", "apply", "-f", e.book.file(t))
+	e.c.run(t, "accounts", "apply", "-f", e.book.File(t))
 	wallet := func(verb, account, amount, ref string) { e.c.run(t, "wallet", verb, account, amount, "--ref", ref) }
 
 	// Suspended from birth, and nobody is told.
@@ -189,8 +193,8 @@ func TestEnforced(t *testing.T) {
 	wallet("topup", "pre", "10", "t2")
 	e.are(map[string]string{"pre-capped": "monthly_limit"})
 	e.told("pre-all", "active")
-	e.book.account("pre-capped").monthly = "100"
-	e.c.run(t, "accounts", "apply", "-f", e.book.file(t))
+	e.book.Account("pre-capped").Monthly = "100"
+	e.c.run(t, "accounts", "apply", "-f", e.book.File(t))
 	e.are(map[string]string{})
 	e.told("pre-capped", "active")
 
@@ -200,8 +204,8 @@ func TestEnforced(t *testing.T) {
 	for _, id := range []string{"post", "post-a", "post-b"} {
 		e.told(id, "suspended credit_ceiling")
 	}
-	e.book.account("post").credit = "50"
-	e.c.run(t, "accounts", "apply", "-f", e.book.file(t))
+	e.book.Account("post").Credit = "50"
+	e.c.run(t, "accounts", "apply", "-f", e.book.File(t))
 	e.are(map[string]string{})
 	e.told("post-b", "active")
 
@@ -216,7 +220,7 @@ func TestEnforced(t *testing.T) {
 		assert.Greater(t, m.Epoch, epochs[m.AccountID], "epochs of %s rise", m.AccountID)
 		epochs[m.AccountID] = m.Epoch
 	}
-	s.stop(t)
+	s.Stop(t)
 }
 
 // manual: who imposed it lifts it.
@@ -256,7 +260,7 @@ func TestGateWithinASecond(t *testing.T) {
 	b := limits("")
 	s := up(t, nil)
 	c := s.cli()
-	c.run(t, "accounts", "apply", "-f", b.file(t))
+	c.run(t, "accounts", "apply", "-f", b.File(t))
 	c.run(t, "wallet", "topup", "pre", "5", "--ref", "t")
 	e := &enforcement{t: t, c: c, book: b}
 	e.send("pre-all", 5) // returns when they are stored

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/bench/internal/traffic"
 )
 
 // The size of the exact workload, in lines.
@@ -17,7 +19,7 @@ const (
 )
 
 // fund moves money by the commands and tells the oracle.
-func fund(tb testing.TB, c cli, o *oracle) {
+func fund(tb testing.TB, c cli, o *traffic.Oracle) {
 	tb.Helper()
 	for i, m := range []struct{ verb, account, amount string }{
 		{"topup", "rom", "2000"},
@@ -33,110 +35,18 @@ func fund(tb testing.TB, c cli, o *oracle) {
 			again := one[struct{ Applied bool }](tb, c, args...)
 			assert.False(tb, again.Applied)
 		}
-		v := micros(rat(m.amount))
-		switch a := o.book.account(m.account); m.verb {
+		v := traffic.Micros(traffic.Rat(m.amount))
+		switch a := o.Book.Account(m.account); m.verb {
 		case "topup":
-			o.balance[a.id] += v
+			o.Balance[a.ID] += v
 		case "allocate":
-			o.balance[a.id] += v
-			o.balance[a.parent] -= v
+			o.Balance[a.ID] += v
+			o.Balance[a.Parent] -= v
 		case "reclaim":
-			o.balance[a.id] -= v
-			o.balance[a.parent] += v
+			o.Balance[a.ID] -= v
+			o.Balance[a.Parent] += v
 		}
 	}
-}
-
-// firstLines are messages with copies and refused records among them.
-func firstLines(w *workload, o *oracle, n int) []string {
-	lines := make([]string, 0, n)
-	var refused []string
-	for len(lines) < n {
-		switch p := w.rnd.IntN(1000); {
-		case p < 35 && len(w.sent) > 0:
-			u := w.older()
-			lines = append(lines, u.line())
-			o.take(u)
-		case p < 65:
-			u := w.wrong()
-			lines = append(lines, u.line())
-			if o.take(u) == quarantined { // an account that a test didn't close isn't closed
-				refused = append(refused, u.line())
-			}
-		case p < 80:
-			line := w.malformed()
-			lines = append(lines, line)
-			o.raw(line)
-			refused = append(refused, line)
-		case p < 85 && len(refused) > 0:
-			line := refused[w.rnd.IntN(len(refused))]
-			lines = append(lines, line)
-			o.refuse(line, o.refused[line])
-		default:
-			u := w.message()
-			lines = append(lines, u.line())
-			if o.take(u) == stored {
-				w.sent = append(w.sent, u)
-			}
-		}
-	}
-	return lines
-}
-
-// secondLines refer to messages that are stored. No two of them depend on one
-// another.
-func secondLines(w *workload, o *oracle, n int) (lines []string, refunds []*usage) {
-	refunded := map[string]bool{}
-	for len(lines) < n {
-		var u *usage
-		switch p := w.rnd.IntN(100); {
-		case p < 30:
-			u = w.restamped()
-		case p < 45:
-			u = w.conflict()
-		case p < 75:
-			u = w.status()
-		default:
-			m := w.older()
-			if refunded[m.ID] {
-				continue
-			}
-			refunded[m.ID] = true
-			u = w.refund(m)
-			if w.chance(30) {
-				u.Amount = w.pick("0.000001", "0.01", "999999")
-			}
-			refunds = append(refunds, u)
-		}
-		lines = append(lines, u.line())
-		o.take(u)
-	}
-	return lines, refunds
-}
-
-// thirdLines are copies of refunds, second refunds of a message, refunds
-// without a message, and messages.
-func thirdLines(w *workload, o *oracle, refunds []*usage, n int) []string {
-	lines := make([]string, 0, n)
-	for len(lines) < n {
-		u := w.message()
-		switch p := w.rnd.IntN(100); {
-		case p < 20:
-			u = refunds[w.rnd.IntN(len(refunds))]
-		case p < 40:
-			c := *refunds[w.rnd.IntN(len(refunds))]
-			if o.content[key(c.AccountID, "refund", c.RefersTo)] == "" {
-				continue // refused the first time: this one would be applied
-			}
-			c.ID, c.Amount = w.id("r"), ""
-			u = &c
-		case p < 50:
-			u = w.refund(&usage{ID: w.id("never"), AccountID: u.AccountID, at: u.at})
-		}
-		lines = append(lines, u.line())
-		o.take(u)
-	}
-	return lines
 }
 
 // TestExact meters 100,000 records and wants every figure to the last
@@ -144,21 +54,21 @@ func thirdLines(w *workload, o *oracle, refunds []*usage, n int) []string {
 func TestExact(t *testing.T) {
 	t.Parallel()
 	now := minute()
-	b := fourParents(now)
+	b := traffic.FourParents(now)
 	s := up(t, nil)
 	c := s.cli()
-	c.run(t, "accounts", "apply", "-f", b.file(t))
-	o := newOracle(t, b, now)
+	c.run(t, "accounts", "apply", "-f", b.File(t))
+	o := traffic.NewOracle(t, b, now)
 	fund(t, c, o)
 	c.run(t, "accounts", "close", "rom-closed")
-	o.closed["rom-closed"] = now.Add(2 * time.Minute) // between now and what occurs after
+	o.Closed["rom-closed"] = now.Add(2 * time.Minute) // between now and what occurs after
 
-	w := newWorkload(b, now, 20260725)
-	first := firstLines(w, o, exactFirst)
+	w := traffic.NewWorkload(b, now, 20260725)
+	first := traffic.FirstLines(w, o, exactFirst)
 	sendAll(t, c, o, first)
-	second, refunds := secondLines(w, o, exactSecond)
+	second, refunds := traffic.SecondLines(w, o, exactSecond)
 	sendAll(t, c, o, second)
-	third := thirdLines(w, o, refunds, exactThird)
+	third := traffic.ThirdLines(w, o, refunds, exactThird)
 	sendAll(t, c, o, third)
 	require.Equal(t, 100_000, len(first)+len(second)+len(third))
 
@@ -167,7 +77,7 @@ func TestExact(t *testing.T) {
 	compareAccounts(t, c, o)
 	compareQuarantine(t, c, o)
 	compareRecords(t, c, o, w)
-	reconciled(t, c, len(b.accounts))
+	reconciled(t, c, len(b.Accounts))
 
 	before := everything(t, c, b)
 	for i, lines := range [][]string{first, second, third} {
@@ -178,19 +88,19 @@ func TestExact(t *testing.T) {
 	if after := everything(t, c, b); after != before {
 		t.Errorf("enqueued twice, something changed: %s", firstDifference(before, after))
 	}
-	reconciled(t, c, len(b.accounts))
+	reconciled(t, c, len(b.Accounts))
 }
 
 // sendAll enqueues lines that the oracle has taken and compares the outcomes.
-func sendAll(tb testing.TB, c cli, o *oracle, lines []string) {
+func sendAll(tb testing.TB, c cli, o *traffic.Oracle, lines []string) {
 	tb.Helper()
 	got := enqueue(tb, c, lines)
 	want := counts{
 		Read: int64(len(lines)), Enqueued: int64(len(lines)),
-		Stored: o.totals[stored], Duplicates: o.totals[duplicate], Quarantined: o.totals[quarantined], Waiting: o.totals[waiting],
+		Stored: o.Totals[traffic.Stored], Duplicates: o.Totals[traffic.Duplicate], Quarantined: o.Totals[traffic.Quarantined], Waiting: o.Totals[traffic.Waiting],
 	}
 	assert.Equal(tb, want, got)
-	o.totals = [4]int64{}
+	o.Totals = [4]int64{}
 }
 
 // recordDoc is what `meterd record show` tells of a message.
@@ -209,17 +119,17 @@ type recordDoc struct {
 }
 
 // compareRecords works some single charges out again.
-func compareRecords(tb testing.TB, c cli, o *oracle, w *workload) {
+func compareRecords(tb testing.TB, c cli, o *traffic.Oracle, w *traffic.Workload) {
 	tb.Helper()
 	for range 12 {
-		u := w.older()
-		k := o.rows[key(u.AccountID, "usage", u.ID)]
+		u := w.Older()
+		k := o.Rows[traffic.Key(u.AccountID, "usage", u.ID)]
 		got := one[recordDoc](tb, c, "record", "show", u.AccountID, u.ID).Charge
-		month := u.at.In(o.zones[u.AccountID]).Format("2006-01")
-		assert.Equal(tb, decimals(k.amount), decimals(micros(rat(got.Amount))), u.line())
-		assert.Equal(tb, decimals(k.fee), decimals(micros(rat(got.Fee))), u.line())
-		assert.Equal(tb, [2]int{k.version, k.rule}, [2]int{got.PlanVersion, got.Rule}, u.line())
-		assert.Equal(tb, [2]string{month, month}, [2]string{got.Period, got.Booked}, u.line())
+		month := u.At.In(o.Zones[u.AccountID]).Format("2006-01")
+		assert.Equal(tb, traffic.Decimals(k.Amount), traffic.Decimals(traffic.Micros(traffic.Rat(got.Amount))), u.Line())
+		assert.Equal(tb, traffic.Decimals(k.Fee), traffic.Decimals(traffic.Micros(traffic.Rat(got.Fee))), u.Line())
+		assert.Equal(tb, [2]int{k.Version, k.Rule}, [2]int{got.PlanVersion, got.Rule}, u.Line())
+		assert.Equal(tb, [2]string{month, month}, [2]string{got.Period, got.Booked}, u.Line())
 	}
 }
 

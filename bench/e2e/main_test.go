@@ -1,12 +1,11 @@
 package e2e_test
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
+
+	"github.com/meterd/meterd/bench/internal/proc"
 )
 
 // binary is the meterd that the tests run, built once for the process.
@@ -23,12 +22,8 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	binary = filepath.Join(dir, "meterd")
-	build := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-o", binary, "github.com/meterd/meterd/cmd/meterd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build meterd:", err)
+	if binary, err = proc.Build(dir, "e2e"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()

@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/bench/internal/proc"
+	"github.com/meterd/meterd/bench/internal/traffic"
 	"github.com/meterd/meterd/internal/embedded"
 )
 
@@ -48,10 +50,10 @@ func (s *servers) cli() cli {
 	return c
 }
 
-func (s *servers) worker(tb testing.TB) (*process, string) {
+func (s *servers) worker(tb testing.TB) (*proc.Process, string) {
 	tb.Helper()
 	p := launch(tb, s.env, "worker")
-	return p, strings.TrimPrefix(p.waitReady(tb), "ready ")
+	return p, strings.TrimPrefix(p.WaitReady(tb), "ready ")
 }
 
 // TestRealServers runs workers against servers that are there already: the
@@ -59,44 +61,44 @@ func (s *servers) worker(tb testing.TB) (*process, string) {
 func TestRealServers(t *testing.T) {
 	t.Parallel()
 	now := minute()
-	b := fourParents(now)
+	b := traffic.FourParents(now)
 	s := startServers(t)
 	c := s.cli()
 	first, firstURL := s.worker(t)
-	c.run(t, "accounts", "apply", "-f", b.file(t))
-	o := newOracle(t, b, now)
+	c.run(t, "accounts", "apply", "-f", b.File(t))
+	o := traffic.NewOracle(t, b, now)
 	fund(t, c, o)
-	w := newWorkload(b, now, 11)
-	sendAll(t, c, o, firstLines(w, o, 3_000))
+	w := traffic.NewWorkload(b, now, 11)
+	sendAll(t, c, o, traffic.FirstLines(w, o, 3_000))
 
 	// Two at once share the work.
 	second, secondURL := s.worker(t)
-	sendAll(t, c, o, firstLines(w, o, 6_000))
+	sendAll(t, c, o, traffic.FirstLines(w, o, 6_000))
 	done := func(url string) int64 { return metric(t, url, "meterd_records_total") }
 	eventually(t, "both workers have done some", 20*time.Second, func() bool {
 		if done(firstURL) > 3_000 && done(secondURL) > 0 {
 			return true
 		}
-		sendAll(t, c, o, firstLines(w, o, 500))
+		sendAll(t, c, o, traffic.FirstLines(w, o, 500))
 		return false
 	})
-	lines, refunds := secondLines(w, o, 2_000)
+	lines, refunds := traffic.SecondLines(w, o, 2_000)
 	sendAll(t, c, o, lines)
-	sendAll(t, c, o, thirdLines(w, o, refunds, 300))
+	sendAll(t, c, o, traffic.ThirdLines(w, o, refunds, 300))
 
 	// Stopped in the middle of the work; what is left waits for the next one.
-	late := firstLines(w, o, 4_000)
+	late := traffic.FirstLines(w, o, 4_000)
 	c.run(t, "enqueue", write(t, late), "--batch", "100")
-	first.stop(t)
-	second.stop(t)
+	first.Stop(t)
+	second.Stop(t)
 	s.worker(t)
 	again := enqueue(t, c, late)
 	assert.Zero(t, again.Waiting)
-	o.totals = [4]int64{}
+	o.Totals = [4]int64{}
 
 	compareUsage(t, c, o)
 	compareStatuses(t, c, o)
 	compareAccounts(t, c, o)
 	compareQuarantine(t, c, o)
-	reconciled(t, c, len(b.accounts))
+	reconciled(t, c, len(b.Accounts))
 }

@@ -6,139 +6,29 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/meterd/meterd/bench/internal/proc"
 	"github.com/meterd/meterd/internal/embedded"
 )
 
-// readyMax is how long a start may take on a busy machine.
-const readyMax = 30 * time.Second
-
-// process is a meterd that runs in the foreground: up or worker.
-type process struct {
-	cmd   *exec.Cmd
-	log   *logBuffer
-	ready chan string // the line that says ready
-	ended chan struct{}
-	err   error
-}
-
-// logBuffer keeps what a process writes.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// launch starts meterd in a process group of its own and doesn't wait.
-func launch(tb testing.TB, env []string, args ...string) *process {
+// launch starts the binary under test.
+func launch(tb testing.TB, env []string, args ...string) *proc.Process {
 	tb.Helper()
-	p := &process{log: &logBuffer{}, ready: make(chan string, 1), ended: make(chan struct{})}
-	p.cmd = exec.Command(binary, args...) //nolint:noctx // the binary under test; the test ends it
-	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p.cmd.Stderr = p.log
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	started := make(chan error, 1)
-	go p.follow(started, out)
-	if err := <-started; err != nil {
-		tb.Fatalf("start meterd %s: %v", strings.Join(args, " "), err)
-	}
-	tb.Cleanup(func() {
-		p.kill()
-		if tb.Failed() {
-			tb.Logf("log of meterd %s:\n%s", args[0], p.log)
-		}
-	})
-	return p
-}
-
-// follow starts the process and reads what it says until it ends. Its thread
-// stays: the signal that ends an orphan comes when the thread ends.
-func (p *process) follow(started chan<- error, out io.Reader) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err := p.cmd.Start()
-	started <- err
-	if err != nil {
-		return
-	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if strings.HasPrefix(lines.Text(), "ready") {
-			p.ready <- lines.Text()
-		}
-		_, _ = fmt.Fprintln(p.log, lines.Text())
-	}
-	p.err = p.cmd.Wait()
-	close(p.ended)
-}
-
-// waitReady returns the line that said so.
-func (p *process) waitReady(tb testing.TB) string {
-	tb.Helper()
-	select {
-	case line := <-p.ready:
-		return line
-	case <-p.ended:
-		tb.Fatalf("meterd ended before it was ready: %v\n%s", p.err, p.log)
-	case <-time.After(readyMax):
-		tb.Fatalf("meterd isn't ready after %s\n%s", readyMax, p.log)
-	}
-	return ""
-}
-
-// kill ends the whole process group at once, as a power cut would.
-func (p *process) kill() {
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	<-p.ended
-}
-
-// stop ends it with SIGTERM and wants a clean exit.
-func (p *process) stop(tb testing.TB) {
-	tb.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		tb.Fatalf("stop meterd: %v", err)
-	}
-	select {
-	case <-p.ended:
-	case <-time.After(45 * time.Second):
-		tb.Fatalf("meterd didn't stop\n%s", p.log)
-	}
-	if p.err != nil {
-		tb.Fatalf("meterd stopped with %v\n%s", p.err, p.log)
-	}
+	return proc.Launch(tb, binary, env, args...)
 }
 
 // system is an embedded system on a data folder.
 type system struct {
-	*process
+	*proc.Process
 
 	dir  string
 	env  []string
@@ -155,8 +45,8 @@ func up(tb testing.TB, env []string, args ...string) *system {
 
 func (s *system) start(tb testing.TB) {
 	tb.Helper()
-	s.process = launch(tb, s.env, append(s.args, "--data", s.dir)...)
-	s.waitReady(tb)
+	s.Process = launch(tb, s.env, append(s.args, "--data", s.dir)...)
+	s.WaitReady(tb)
 }
 
 // killAll ends meterd and its redis-server, which has a process group of its
@@ -169,7 +59,7 @@ func (s *system) killAll(redisFirst bool) {
 	if redis > 1 && redisFirst {
 		_ = syscall.Kill(redis, syscall.SIGKILL)
 	}
-	s.kill()
+	s.Kill()
 	if redis > 1 && !redisFirst {
 		_ = syscall.Kill(redis, syscall.SIGKILL)
 	}

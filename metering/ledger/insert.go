@@ -84,6 +84,18 @@ func forGood(err error) bool {
 	return false
 }
 
+// markNow notes the local hours of rows that have just been stored.
+func (l *Ledger) markNow(ctx context.Context, rows []*Row) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	now, err := l.Now(ctx)
+	if err != nil {
+		return err
+	}
+	return l.markHours(ctx, rows, now)
+}
+
 // markHours notes the local hours whose rollup is due.
 func (l *Ledger) markHours(ctx context.Context, rows []*Row, now time.Time) error {
 	type key struct {

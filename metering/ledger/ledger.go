@@ -120,6 +120,16 @@ func (l *Ledger) Ping(ctx context.Context) error {
 	return nil
 }
 
+// Now is ClickHouse's time. Marks and rolls of hours are compared with one
+// another, so they are dated by it: the clocks of workers differ.
+func (l *Ledger) Now(ctx context.Context) (time.Time, error) {
+	var now time.Time
+	if err := l.conn.QueryRow(ctx, "SELECT now64(3, 'UTC')").Scan(&now); err != nil {
+		return now, fmt.Errorf("ask clickhouse for the time: %w", away(err))
+	}
+	return now, nil
+}
+
 // text is a statement with its database. {db} stands for it in every query.
 func (l *Ledger) text(q string) string { return strings.ReplaceAll(q, "{db}", l.database) }
 

@@ -27,8 +27,9 @@ const (
 	// rollQuiet is how long an hour must have had no mark, and be over. It keeps
 	// the upkeep low: an hour that receives rows is read from them anyway.
 	rollQuiet = 30 * time.Second
-	// rollSlack is how far the clocks of two workers may be apart: a mark that
-	// came up to this long before a roll began is taken to have come after it.
+	// rollSlack is how far the clocks of two nodes of ClickHouse may be apart: a
+	// mark that came up to this long before a roll began is taken to have come
+	// after it.
 	rollSlack = 10 * time.Second
 	// markDelay is how long a mark may be on its way into the ledger: an
 	// insert's bound, twice over.

@@ -223,7 +223,7 @@ func (w *Writer) store(ctx context.Context, group []*request) error {
 	}
 	refused, err := w.ledger.insertRows(ctx, rows, w.opts.Clock.Now())
 	if err == nil {
-		err = w.ledger.markHours(ctx, rows, w.opts.Clock.Now())
+		err = w.ledger.markNow(ctx, rows)
 	}
 	side.Wait()
 	for _, i := range refused {

@@ -1,4 +1,4 @@
-package e2e_test
+package traffic
 
 import (
 	"fmt"
@@ -9,32 +9,33 @@ import (
 	"time"
 )
 
-// workload makes seeded lines. Everything in it that may be decided in any
+// Workload makes seeded lines. Everything in it that may be decided in any
 // order gives the same figures in any.
-type workload struct {
+type Workload struct {
 	rnd  *rand.Rand
 	now  time.Time
-	book *book
+	book *Book
 	next int
-	sent []*usage // usage records that are charged
+	sent []*Usage // Usage records that are charged
 }
 
-func newWorkload(b *book, now time.Time, seed uint64) *workload {
-	return &workload{rnd: rand.New(rand.NewPCG(seed, 7)), now: now, book: b}
+// NewWorkload returns one that makes the same lines for the same seed.
+func NewWorkload(b *Book, now time.Time, seed uint64) *Workload {
+	return &Workload{rnd: rand.New(rand.NewPCG(seed, 7)), now: now, book: b}
 }
 
-func (w *workload) pick(list ...string) string { return list[w.rnd.IntN(len(list))] }
+func (w *Workload) pick(list ...string) string { return list[w.rnd.IntN(len(list))] }
 
-func (w *workload) chance(percent int) bool { return w.rnd.IntN(100) < percent }
+func (w *Workload) chance(percent int) bool { return w.rnd.IntN(100) < percent }
 
-func (w *workload) id(prefix string) string {
+func (w *Workload) id(prefix string) string {
 	w.next++
 	return prefix + "-" + strconv.Itoa(w.next)
 }
 
 // instant is a time of the past: of the last hours, of the last months, or at
 // the edge of a month or of a day in the zone.
-func (w *workload) instant(zone string) time.Time {
+func (w *Workload) instant(zone string) time.Time {
 	loc, err := time.LoadLocation(zone)
 	if err != nil {
 		panic(err)
@@ -59,10 +60,10 @@ func (w *workload) instant(zone string) time.Time {
 }
 
 // stamp writes an instant with some offset.
-func (w *workload) stamp(u *usage, t time.Time) {
+func (w *Workload) stamp(u *Usage, t time.Time) {
 	t = t.Truncate(time.Millisecond)
 	zones := []int{0, 3600, -5 * 3600, 5*3600 + 1800, 5*3600 + 2700}
-	u.at = t
+	u.At = t
 	u.OccurredAt = t.In(time.FixedZone("", zones[w.rnd.IntN(len(zones))])).Format("2006-01-02T15:04:05.999Z07:00")
 }
 
@@ -72,21 +73,21 @@ var numbers = map[string]struct {
 	rest  int
 }{"IT": {"+39347", 7}, "US": {"+1212555", 4}, "CA": {"+1416555", 4}, "IN": {"+9198", 8}, "NP": {"+97798", 8}, "DE": {"+4915", 9}}
 
-// message is a usage record that some plan prices.
-func (w *workload) message() *usage {
-	var a *account
-	for a == nil || a.id == "rom-closed" && w.chance(80) {
-		a = &w.book.accounts[w.rnd.IntN(len(w.book.accounts))]
+// Message is a usage record that some plan prices.
+func (w *Workload) Message() *Usage {
+	var a *Account
+	for a == nil || a.ID == "rom-closed" && w.chance(80) {
+		a = &w.book.Accounts[w.rnd.IntN(len(w.book.Accounts))]
 	}
-	u := &usage{ID: w.id("m"), AccountID: a.id}
+	u := &Usage{ID: w.id("m"), AccountID: a.ID}
 	channels := map[string][]string{
 		"eur": {"sms", "sms", "sms", "voice", "email", "whatsapp"}, "usd": {"sms", "sms", "voice", "email"},
 		"inr": {"sms", "voice", "whatsapp"}, "npr": {"sms", "voice", "whatsapp"},
-	}[w.book.parentOf(a).plan]
-	for u.Channel == "" || len(a.channels) > 0 && !slices.Contains(a.channels, u.Channel) {
+	}[w.book.ParentOf(a).Plan]
+	for u.Channel == "" || len(a.Channels) > 0 && !slices.Contains(a.Channels, u.Channel) {
 		u.Channel = w.pick(channels...)
 	}
-	w.stamp(u, w.instant(w.book.parentOf(a).zone))
+	w.stamp(u, w.instant(w.book.ParentOf(a).Zone))
 	u.Status = w.pick("accepted", "queued", "sent")
 	w.destination(u)
 	switch u.Channel {
@@ -104,12 +105,12 @@ func (w *workload) message() *usage {
 	}
 	if w.chance(4) {
 		u.Amount = w.pick("0", "0.1234565", "0.1234575", "1.5", "0.000001")
-		u.Currency = w.book.plan(w.book.parentOf(a).plan).currency
+		u.Currency = w.book.plan(w.book.ParentOf(a).Plan).Currency
 	}
 	return u
 }
 
-func (w *workload) destination(u *usage) {
+func (w *Workload) destination(u *Usage) {
 	country := w.pick("IT", "IT", "US", "CA", "IN", "NP", "DE")
 	digits := fmt.Sprintf("%09d", w.rnd.IntN(1_000_000_000))
 	number := numbers[country].start + digits[:numbers[country].rest]
@@ -132,8 +133,8 @@ func (w *workload) destination(u *usage) {
 
 // wrong is a record that is refused, whatever comes before it (of rom-closed:
 // where that is closed).
-func (w *workload) wrong() *usage {
-	u := w.message()
+func (w *Workload) wrong() *Usage {
+	u := w.Message()
 	u.Amount, u.Currency = "", ""
 	switch w.rnd.IntN(7) {
 	case 0:
@@ -156,9 +157,9 @@ func (w *workload) wrong() *usage {
 }
 
 // malformed is a line that is no record.
-func (w *workload) malformed() string {
-	u := w.message()
-	line := u.line()
+func (w *Workload) malformed() string {
+	u := w.Message()
+	line := u.Line()
 	switch w.rnd.IntN(7) {
 	case 0:
 		return line[:len(line)-1-w.rnd.IntN(20)]
@@ -171,26 +172,26 @@ func (w *workload) malformed() string {
 	case 4:
 		return "not json " + u.ID
 	case 5:
-		return strings.Replace(line, u.OccurredAt, u.at.Format("2006-01-02T15:04:05"), 1)
+		return strings.Replace(line, u.OccurredAt, u.At.Format("2006-01-02T15:04:05"), 1)
 	}
 	return strings.Replace(line, `"channel":"`, `"tags":[1],"channel":"`, 1)
 }
 
-// older is a message that was sent.
-func (w *workload) older() *usage { return w.sent[w.rnd.IntN(len(w.sent))] }
+// Older is a message that was sent.
+func (w *Workload) Older() *Usage { return w.sent[w.rnd.IntN(len(w.sent))] }
 
 // restamped is a copy of a message at another time and with another status.
-func (w *workload) restamped() *usage {
-	c := *w.older()
+func (w *Workload) restamped() *Usage {
+	c := *w.Older()
 	if w.chance(60) {
-		w.stamp(&c, c.at.Add(-time.Duration(w.rnd.Int64N(int64(35*24*time.Hour)))))
+		w.stamp(&c, c.At.Add(-time.Duration(w.rnd.Int64N(int64(35*24*time.Hour)))))
 	}
 	return &c
 }
 
 // conflict is a copy of a message with other content.
-func (w *workload) conflict() *usage {
-	c := *w.older()
+func (w *Workload) conflict() *Usage {
+	c := *w.Older()
 	switch w.rnd.IntN(3) {
 	case 0:
 		c.Category = "other"
@@ -203,24 +204,24 @@ func (w *workload) conflict() *usage {
 }
 
 // status of a message, later than it.
-func (w *workload) status() *usage {
-	m := w.older()
-	u := &usage{
+func (w *Workload) status() *Usage {
+	m := w.Older()
+	u := &Usage{
 		Kind: "status", ID: w.id("s"), AccountID: m.AccountID, RefersTo: m.ID,
 		Status: w.pick("sent", "delivered", "undelivered", "failed", "read"),
 	}
 	if u.Status == "failed" {
 		u.ErrorCode = "30003"
 	}
-	at := m.at.Add(time.Duration(w.rnd.IntN(50)) * time.Second)
+	at := m.At.Add(time.Duration(w.rnd.IntN(50)) * time.Second)
 	w.stamp(u, at)
 	return u
 }
 
-// refund of a message, later than it.
-func (w *workload) refund(m *usage) *usage {
-	u := &usage{Kind: "refund", ID: w.id("r"), AccountID: m.AccountID, RefersTo: m.ID}
-	at := m.at.Add(time.Duration(w.rnd.Int64N(int64(48 * time.Hour))))
+// Refund of a message, later than it.
+func (w *Workload) Refund(m *Usage) *Usage {
+	u := &Usage{Kind: "refund", ID: w.id("r"), AccountID: m.AccountID, RefersTo: m.ID}
+	at := m.At.Add(time.Duration(w.rnd.Int64N(int64(48 * time.Hour))))
 	if at.After(w.now.Add(-time.Second)) {
 		at = w.now.Add(-time.Second)
 	}
