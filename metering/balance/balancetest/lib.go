@@ -32,6 +32,9 @@ const (
 // rangeMax is how far a sum may go.
 const rangeMax = 9_200_000_000_000_000_000
 
+// script is one, written in Go.
+type script func(*call) ([]any, error)
+
 // eval finds the script by the name in its header and runs it.
 func (r *Redis) eval(name string, args []string) (any, error) {
 	if name == "eval" {
@@ -41,11 +44,14 @@ func (r *Redis) eval(name string, args []string) (any, error) {
 		if at < 0 || from < 0 {
 			return nil, fmt.Errorf("balancetest: a script without a header")
 		}
-		r.scripts[digest(source)] = source[from+len("-- ") : at]
+		header := source[from+len("-- ") : at]
 		args[0] = digest(source)
+		if r.scripts[args[0]] = scripts()[header]; r.scripts[args[0]] == nil {
+			return nil, fmt.Errorf("balancetest: no script %q", header)
+		}
 	}
-	script, ok := r.scripts[args[0]]
-	if !ok {
+	run := r.scripts[args[0]]
+	if run == nil {
 		return nil, scriptError("NOSCRIPT No matching script. Please use EVAL.")
 	}
 	n, err := strconv.Atoi(args[1])
@@ -54,15 +60,11 @@ func (r *Redis) eval(name string, args []string) (any, error) {
 	}
 	c := &call{r: r, keys: args[2 : 2+n], argv: args[2+n:], now: r.now().UnixMilli()}
 	c.tag = strings.TrimSuffix(c.keys[0], ":meta")
-	run := scripts()[script]
-	if run == nil {
-		return nil, fmt.Errorf("balancetest: no script %q", script)
-	}
 	return run(c)
 }
 
-func scripts() map[string]func(*call) ([]any, error) {
-	return map[string]func(*call) ([]any, error){
+func scripts() map[string]script {
+	return map[string]script{
 		"adopt": adopt, "charge": charge, "close": closeMonth, "confirm": confirm, "finish": finish, "giveup": giveUp,
 		"heal": heal, "install": install, "manual": manual, "push": push, "read": readAll, "roll": roll, "settle": settle,
 		"transfer": transfer,

@@ -25,7 +25,7 @@ type Redis struct {
 	keys    map[string]any // hash, members, zset, *stream or string
 	expires map[string]time.Time
 	replid  int
-	scripts map[string]string // by their digest: the name in the header
+	scripts map[string]script // by their digest
 }
 
 // Rule is one that Without takes out.
@@ -66,7 +66,16 @@ type entry struct {
 
 // New returns an empty server that lives by a clock.
 func New(now func() time.Time) *Redis {
-	return &Redis{now: now, keys: map[string]any{}, expires: map[string]time.Time{}, replid: 1, scripts: map[string]string{}}
+	return &Redis{now: now, keys: map[string]any{}, expires: map[string]time.Time{}, replid: 1, scripts: map[string]script{}}
+}
+
+// Fork is a server of its own with the same content, that lives by a clock.
+func (r *Redis) Fork(now func() time.Time) *Redis {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &Redis{
+		Without: r.Without, now: now, keys: clone(r.keys), expires: maps.Clone(r.expires), replid: r.replid, scripts: maps.Clone(r.scripts),
+	}
 }
 
 // Client returns a client of the server. It never dials. hooks see every
