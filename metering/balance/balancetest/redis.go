@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // Redis is a server of memory. It may be used by several goroutines.
@@ -81,9 +82,14 @@ func (r *Redis) Fork(now func() time.Time) *Redis {
 // Client returns a client of the server. It never dials. hooks see every
 // command before the server does.
 func (r *Redis) Client(hooks ...redis.Hook) *redis.Client {
-	c := redis.NewClient(&redis.Options{Addr: "memory", Dialer: func(context.Context, string, string) (net.Conn, error) {
-		return nil, fmt.Errorf("balancetest: %w", net.ErrClosed)
-	}})
+	c := redis.NewClient(&redis.Options{
+		Addr: "127.0.0.1:1",
+		Dialer: func(context.Context, string, string) (net.Conn, error) {
+			return nil, fmt.Errorf("balancetest: %w", net.ErrClosed)
+		},
+		// They start goroutines that never end by themselves.
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
 	for _, h := range hooks {
 		c.AddHook(h)
 	}

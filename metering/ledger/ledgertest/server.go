@@ -133,6 +133,9 @@ func (s *Server) Block(table, columns string, data []any) (*Block, error) {
 	return b, nil
 }
 
+// Table that it is for.
+func (b *Block) Table() string { return b.table }
+
 // Parts is their number.
 func (b *Block) Parts() int { return len(b.parts) }
 
