@@ -40,7 +40,7 @@ func (e *engine) unreadable(ctx context.Context, id string, payload []byte, caus
 		n = int64(len(lines))
 	}
 	t := &task{id: id, run: jobs.RunOf(id)}
-	return e.finish(ctx, t, 0, meta, 0, balance.Counts{Quarantined: n})
+	return e.finish(ctx, t, 0, meta, &balance.Finished{Counts: balance.Counts{Quarantined: n}})
 }
 
 // guarded runs a handler and turns a panic into an error; the third of one task

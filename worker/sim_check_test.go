@@ -235,10 +235,11 @@ func (w *world) checkLines() {
 	for _, q := range w.server.Rows("quarantine") {
 		quarantined[text(q, "id")] = text(q, "reason")
 	}
-	waits := map[string]bool{}
+	waits := map[uint64]bool{} // by content, which has the identity in it
 	for _, r := range w.server.Rows("waiting") {
-		if text(r, "state") == "waiting" {
-			waits[text(r, "raw")] = true
+		var rec metering.Record
+		if text(r, "state") == "waiting" && metering.DecodeRecord([]byte(text(r, "raw")), &rec) == nil {
+			waits[rec.ContentHash()] = true
 		}
 	}
 	contents := map[metering.Identity]map[uint64]bool{}
@@ -261,11 +262,11 @@ func (w *world) checkLines() {
 		stands := len(row) > 0 && row[0]["content_hash"] == s.rec.ContentHash()
 		switch {
 		case w.vanished[s.task]:
-		case !stands && reason == "" && !waits[string(s.raw)]:
+		case !stands && reason == "" && !waits[s.rec.ContentHash()]:
 			w.bad("%v of %s is neither in the ledger nor in quarantine", id, s.task)
 		case stands && strings.HasPrefix(id.ID, poisoned):
 			w.bad("%v was refused and stands", id)
-		case stands && waits[string(s.raw)]:
+		case stands && waits[s.rec.ContentHash()]:
 			w.bad("%v stands and waits", id)
 		case !stands && reason == string(metering.ReasonConflict) && len(row) == 0:
 			w.bad("%v is a conflict with nothing", id)

@@ -518,18 +518,18 @@ func (w *world) vanishTask() bool {
 
 // calm lets everything come to its end, without new faults.
 func (w *world) calm() {
-	w.plan.chores = 0
+	w.plan.chores, w.plan.acksLost = 0, 0
 	for _, p := range w.procs {
 		p.paused = false
 	}
-	idle := time.Millisecond
-	for range 6000 {
+	idle, next := time.Millisecond, 0
+	until := w.now().Add(time.Hour)
+	for w.now().Before(until) && len(w.errs) == 0 {
 		w.sleep(time.Duration(1 + w.rng.IntN(100_000)))
 		if len(w.alive()) == 0 {
 			w.begin(fmt.Sprintf("w%d", len(w.procs)))
 			synctest.Wait()
 		}
-		w.plan.acksLost = 0
 		if len(w.moves) > 0 && len(w.working()) > 0 {
 			t := w.moves[0]
 			w.moves = w.moves[1:]
@@ -543,6 +543,12 @@ func (w *world) calm() {
 		if w.plan.tasks == 0 && len(w.queue) == 0 && !w.busy() {
 			return
 		}
+		// What a worker's scheduler asks again and again.
+		if procs := w.working(); len(procs) > 0 && procs[0].chores == 0 && w.rng.IntN(8) == 0 {
+			w.runChore(procs[0], []string{"ensure", "relay", "give up"}[next%3])
+			next++
+			continue
+		}
 		w.sleep(idle + time.Duration(w.rng.IntN(1000)))
 		idle = min(2*idle, 5*time.Second)
 	}
@@ -550,7 +556,7 @@ func (w *world) calm() {
 	for _, t := range w.tasks() {
 		left = append(left, fmt.Sprintf("%s (%d tries)", t.id, t.tries))
 	}
-	w.errs = append(w.errs, fmt.Sprintf("it doesn't come to an end: queue %v, %d calls", left, len(w.parked)))
+	w.bad("it doesn't come to an end: queue %v, %d calls", left, len(w.parked))
 }
 
 // busy: something that was begun hasn't ended.
@@ -584,9 +590,17 @@ func (w *world) play() {
 		}
 		w.step(true)
 		if w.plan.window && w.plan.tasks == 0 && len(w.parked) == 0 && w.rng.IntN(20) == 0 {
-			w.note("a day passes")
+			// ... until shortly before a new generation of the dedup sets.
 			w.plan.window, w.aged = false, true
-			w.sleep(26*time.Hour + time.Duration(w.rng.IntN(1000)))
+			const generation = 25 * time.Hour
+			now := w.now().Add(w.skew)
+			next := now.Truncate(0).Add(25 * time.Hour)
+			if w.rng.IntN(2) == 0 {
+				past := time.Duration(next.UnixMilli()) * time.Millisecond % generation
+				next = next.Add(generation - past - time.Duration(w.rng.IntN(400))*time.Millisecond)
+			}
+			w.note("a day passes")
+			w.sleep(next.Sub(now))
 		}
 	}
 	if len(w.errs) == 0 {

@@ -48,6 +48,8 @@ type modelTask struct {
 	booked  []string
 	items   []Item
 	fresh   int64
+	handed  bool // its duplicates went to a judge task
+	judged  bool // ... that has counted them
 }
 
 type modelFact struct {
@@ -74,6 +76,7 @@ type model struct {
 	names   []string
 	refs    map[string]modelRef
 	facts   []modelFact
+	counts  Counts // of the run
 }
 
 type modelRef struct {
@@ -222,6 +225,9 @@ func (m *model) agree(r tb) {
 	openn, err := m.rdb.HGet(ctx, keyMeta(0), "openn").Int64()
 	require.NoError(r, err)
 	require.Equal(r, m.open, openn, "records of open answers")
+	counts, err := m.RunCounts(ctx, "run")
+	require.NoError(r, err)
+	require.Equal(r, m.counts, counts, "run")
 	facts, err := m.Facts(ctx, 0, 10_000)
 	require.NoError(r, err)
 	states := []modelFact{}
@@ -345,10 +351,10 @@ func (m *model) apply(r *rapid.T, task string, call *Call, known func(*Item) boo
 		return false
 	}
 	require.NoError(r, err)
-	if m.genseq < 0 {
-		m.genseq = m.seq
-	}
 	m.seq++
+	if m.genseq < 0 {
+		m.genseq = m.seq // the first of its generation
+	}
 	mt := &modelTask{state: Held, seq: m.seq, items: call.Items}
 	outcome := []byte(strings.Repeat(".", call.Lines))
 	touched := map[string]bool{}
@@ -513,15 +519,34 @@ func (m *model) pick(r *rapid.T, state ReplyState) (string, *modelTask) {
 // finish ends a task; one whose answer is open isn't finished.
 func (m *model) finish(r *rapid.T) {
 	if task, mt := m.pick(r, Held); mt != nil {
-		require.ErrorIs(r, m.Finish(m.t.Context(), 0, m.meta, task, mt.seq, "", Counts{}), ErrOpen)
+		require.ErrorIs(r, m.Finish(m.t.Context(), 0, m.meta, task, &Finished{Seq: mt.seq}), ErrOpen)
 	}
 	task, mt := m.pick(r, Marked)
 	if mt == nil {
 		return
 	}
-	require.ErrorIs(r, m.Finish(m.t.Context(), 0, m.meta, task, mt.seq+1, "", Counts{}), ErrGone)
-	require.NoError(r, m.Finish(m.t.Context(), 0, m.meta, task, mt.seq, "run", Counts{Stored: 1}))
+	require.ErrorIs(r, m.Finish(m.t.Context(), 0, m.meta, task, &Finished{Seq: mt.seq + 1}), ErrGone)
+	f := &Finished{
+		Seq: mt.seq, Run: "run", Counts: Counts{Stored: 1}, Judged: Counts{Duplicates: 2, Quarantined: 3},
+		HandedOver: rapid.Bool().Draw(r, "handed over"),
+	}
+	if parent := rapid.SampledFrom(m.names).Draw(r, "parent"); parent != task && rapid.Bool().Draw(r, "judge task") {
+		f.Parent = parent
+	}
+	require.NoError(r, m.Finish(m.t.Context(), 0, m.meta, task, f))
 	mt.state = Done
+	if pt := m.tasks[f.Parent]; pt != nil {
+		if pt.state == Done && !pt.handed {
+			return // it has counted them itself
+		}
+		pt.judged = pt.judged || pt.state == Marked
+	}
+	mt.handed = f.HandedOver
+	m.counts.Stored++
+	if !f.HandedOver && !mt.judged {
+		m.counts.Duplicates += 2
+		m.counts.Quarantined += 3
+	}
 }
 
 // giveUp ends an answer without a task: its charge stands.
@@ -709,7 +734,7 @@ func (m *model) stranger(r *rapid.T) {
 	_, move := m.Transfer(ctx, 0, &other, &Move{Ref: "stranger", To: "pre", Amount: 1, Months: m.months(m.month)})
 	_, manual := m.SetManual(ctx, 0, &other, &ManualChange{Account: "pre", Flag: metering.FlagManualOperator, Set: true, Months: m.months(m.month)})
 	for i, err := range []error{
-		charge, settle, move, manual, m.Finish(ctx, 0, &other, "task0", 1, "", Counts{}),
+		charge, settle, move, manual, m.Finish(ctx, 0, &other, "task0", &Finished{Seq: 1}),
 		m.Roll(ctx, 0, &other, m.months(m.month), m.order), m.GiveUp(ctx, 0, &other, OpenAnswer{Task: "task0", Seq: 1}, 0),
 		m.Heal(ctx, 0, other.Epoch, m.corr, m.months(m.month), nil), m.Confirm(ctx, 0, other.Epoch, "ref1"),
 	} {

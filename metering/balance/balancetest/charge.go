@@ -170,7 +170,7 @@ func (s *slice) forced() []any {
 	}
 	upTo := integer(s.arg(5))
 	if s.r.Without != RuleForced && integer(s.meta["forced"]) > upTo ||
-		s.r.Without != RuleInSet && (integer(s.meta["genseq"]) > upTo || str(s.gen) != s.meta["gen"]) {
+		s.r.Without != RuleInSet && integer(s.meta["genseq"]) > upTo {
 		return []any{"again!"}
 	}
 	return nil
@@ -249,7 +249,7 @@ func (s *slice) sums() []any {
 func (s *slice) change() ([]any, error) {
 	force := s.arg(4) == "force"
 	if str(s.gen) != s.meta["gen"] {
-		s.meta["gen"], s.meta["genseq"] = str(s.gen), s.meta["seq"]
+		s.meta["gen"], s.meta["genseq"] = str(s.gen), str(integer(s.meta["seq"])+1)
 	}
 	edge := s.now - integer(s.meta["window"])
 	for _, r := range s.runs {

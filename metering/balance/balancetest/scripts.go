@@ -72,21 +72,39 @@ func finish(c *call) ([]any, error) {
 	case t["k"] == "m" && t["s"] != c.arg(8) && c.r.Without != RuleHolds:
 		return []any{"gone"}, nil
 	}
-	c.r.keys[c.keys[1]] = hash{"k": "d"}
+	void := false
+	if len(c.keys) > 2 {
+		switch p := read[hash](c.r, c.keys[2]); p["k"] {
+		case "d":
+			void = p["h"] == ""
+		case "m":
+			p["j"] = "1"
+		}
+	}
+	done := hash{"k": "d"}
+	if c.arg(11) == "1" && !void {
+		done["h"] = "1"
+	}
+	c.r.keys[c.keys[1]] = done
 	c.r.expires[c.keys[1]] = c.r.now().Add(24 * time.Hour)
-	if c.arg(3) != "" {
-		key := c.tag + ":run:" + c.arg(3)
-		for i, name := range []string{"stored", "duplicates", "quarantined", "waiting"} {
-			if c.arg(4+i) == "0" {
-				continue
-			}
-			if _, err := c.r.incr(key, name, c.arg(4+i)); err != nil {
-				return nil, err
-			}
+	if c.arg(3) == "" || void {
+		return []any{"ok"}, nil
+	}
+	counts := [][2]string{{"stored", c.arg(4)}, {"duplicates", c.arg(5)}, {"quarantined", c.arg(6)}, {"waiting", c.arg(7)}}
+	if c.arg(11) != "1" && t["j"] == "" {
+		counts = append(counts, [2]string{"duplicates", c.arg(9)}, [2]string{"quarantined", c.arg(10)})
+	}
+	key := c.tag + ":run:" + c.arg(3)
+	for _, n := range counts {
+		if n[1] == "0" {
+			continue
 		}
-		if _, ok := c.r.keys[key]; ok {
-			c.r.expires[key] = c.r.now().Add(7 * 24 * time.Hour)
+		if _, err := c.r.incr(key, n[0], n[1]); err != nil {
+			return nil, err
 		}
+	}
+	if _, ok := c.r.keys[key]; ok {
+		c.r.expires[key] = c.r.now().Add(7 * 24 * time.Hour)
 	}
 	return []any{"ok"}, nil
 }
