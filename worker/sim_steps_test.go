@@ -68,11 +68,32 @@ func drawPlan(seed uint64, without string) plan {
 	if some(1, 3) {
 		p.loss = []string{"restarted", "replaced", "emptied", "failover", "failover with its queue"}[rng.IntN(5)]
 	}
-	if some(1, 12) {
+	if some(1, 8) {
 		p.vanish = 1
 	}
+	if some(1, 4) {
+		p.ids, p.lines = 1, 1 // all meet
+	}
+	p.focus()
 	p.bind()
 	return p
+}
+
+// focus makes likely what a missing rule needs to be noticed.
+func (p *plan) focus() {
+	if p.without == "" {
+		return
+	}
+	p.tasks, p.crashes, p.breaks, p.copies = 4, max(p.crashes, 1), max(p.breaks, 1), max(p.copies, 1)
+	switch p.without {
+	case string(balancetest.RuleForced), string(balancetest.RuleInSet), string(balancetest.RuleHolds):
+		p.ids, p.lines, p.vanish, p.loss, p.chores = 1, 1, 1, "", 4
+		p.window = p.without == string(balancetest.RuleInSet)
+	case string(balancetest.RuleReplid), withoutAdopt:
+		p.ids, p.loss, p.other, p.window = 1, "failover", true, false
+	case withoutJudgeEpoch:
+		p.ids, p.loss, p.other = 1, "emptied", true
+	}
 }
 
 // bind makes the plan one that can be.
@@ -505,7 +526,7 @@ func (w *world) vanishTask() bool {
 		return false
 	}
 	for _, t := range w.tasks() {
-		if t.state == pending && t.typ == jobs.TypeIngest && t.tries > 0 && w.spend(&w.plan.vanish, 1) {
+		if t.typ == jobs.TypeIngest && t.tries > 0 && w.spend(&w.plan.vanish, 1) {
 			w.note("%s vanishes", t.id)
 			delete(w.queue, t.id)
 			w.vanished[t.id] = true

@@ -61,7 +61,7 @@ func TestSimulation(t *testing.T) {
 	t.Parallel()
 	o := newOrigin(t, time.Date(2026, 11, 15, 12, 0, 0, 0, time.UTC))
 	if seed := number(t, "METERD_SIM_SEED", 0); seed > 0 {
-		fail(t, o, drawPlan(seed, ""))
+		fail(t, o, drawPlan(seed, os.Getenv("WITHOUT")))
 		return
 	}
 	schedules := number(t, "METERD_SIM_SCHEDULES", 10_000)

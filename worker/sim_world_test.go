@@ -270,6 +270,10 @@ func (g redisGate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 				cmd.SetErr(errDead)
 				return errDead
 			}
+			if c, ok := cmd.(*redis.ZSliceCmd); ok && g.p.w.plan.without == withoutWait {
+				c.SetVal(nil)
+				return nil
+			}
 			return next(ctx, cmd)
 		}
 		v := g.p.park(ctx, toRedis, call(args), nil)

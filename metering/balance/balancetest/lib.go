@@ -145,7 +145,7 @@ func neg(s string) string {
 }
 
 func (c *call) fact(kind string, a *account, more ...string) {
-	c.r.xadd(c.tag+":outbox", append([]string{"k", kind, "id", a.id, "par", a.hash["par"], "at", str(c.now)}, more...)...)
+	c.r.xadd(c.tag+":outbox", append([]string{"k", kind, "e", c.meta["epoch"], "id", a.id, "par", a.hash["par"], "at", str(c.now)}, more...)...)
 }
 
 // shares emits one alert for each share that was passed.

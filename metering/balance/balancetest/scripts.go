@@ -452,7 +452,7 @@ func (c *call) move(from, to *account, amount, month, end string) ([]any, error)
 			}
 		}
 	}
-	c.r.xadd(c.tag+":outbox", "k", "transfer", "row", c.arg(10), "seq", seq, "booked", month, "at", str(c.now), "amount", amount)
+	c.r.xadd(c.tag+":outbox", "k", "transfer", "e", c.meta["epoch"], "row", c.arg(10), "seq", seq, "booked", month, "at", str(c.now), "amount", amount)
 	for _, a := range []*account{from, to} {
 		if a != nil {
 			c.evaluate(a, month, end, why{cause: "transfer"})

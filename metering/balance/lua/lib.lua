@@ -15,6 +15,7 @@ local function akey(id) return TAG .. ':a:' .. id end
 local function int(x) return string.format('%.0f', x) end
 
 local META = {'epoch', 'seq', 'catalog', 'floor', 'replid', 'gen', 'genseq', 'forced', 'window', 'openn', 'corr'}
+local M -- the partition's meta, once guard has read it
 
 -- guard: the partition's meta, or nil and the refusal that the script returns.
 -- epoch: the caller's, nil where any will do.
@@ -26,6 +27,7 @@ local function guard(epoch)
   local id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
   if id ~= m.replid then return nil, {'replid', id} end
   if epoch and m.epoch ~= epoch then return nil, {'epoch', m.epoch} end
+  M = m
   return m
 end
 
@@ -80,8 +82,9 @@ local function usage(a, period)
   return redis.call('HGET', akey(a.id), 'u:' .. period) or '0'
 end
 
+-- fact: who relays it may have seen another epoch since, so it names its own.
 local function fact(kind, a, ...)
-  redis.call('XADD', TAG .. ':outbox', '*', 'k', kind, 'id', a.id, 'par', a.par, 'at', int(NOW), ...)
+  redis.call('XADD', TAG .. ':outbox', '*', 'k', kind, 'e', M.epoch, 'id', a.id, 'par', a.par, 'at', int(NOW), ...)
 end
 
 -- shares: emits one alert for each of the parent's shares that was passed,
