@@ -15,7 +15,9 @@ func TestSimHist(t *testing.T) {
 	started := time.Now()
 	steps := 0
 	for seed := number(t, "FROM", 1); seed <= n; seed++ {
+		st := time.Now()
 		w := simulate(t, o, drawPlan(seed, os.Getenv("WITHOUT")))
+		if d := time.Since(st); d > 300*time.Millisecond { fmt.Println("slow", seed, d, w.steps) }
 		steps += w.steps
 		seen := map[string]bool{}
 		for _, e := range w.errs {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sort"
+	"strings"
 	"testing/synctest"
 	"time"
 
@@ -75,6 +76,10 @@ func drawPlan(seed uint64, without string) plan {
 		p.ids, p.lines = 1, 1 // all meet
 	}
 	p.focus()
+	p.without = strings.TrimPrefix(p.without, "=")
+	if p.without != without {
+		p.without = ""
+	}
 	p.bind()
 	return p
 }
@@ -85,10 +90,10 @@ func (p *plan) focus() {
 		return
 	}
 	p.tasks, p.crashes, p.breaks, p.copies = 4, max(p.crashes, 1), max(p.breaks, 1), max(p.copies, 1)
-	switch p.without {
+	switch strings.TrimPrefix(p.without, "=") {
 	case string(balancetest.RuleForced), string(balancetest.RuleInSet), string(balancetest.RuleHolds):
 		p.ids, p.lines, p.vanish, p.loss, p.chores = 1, 1, 1, "", 4
-		p.window = p.without == string(balancetest.RuleInSet)
+		p.window = strings.HasSuffix(p.without, string(balancetest.RuleInSet))
 	case string(balancetest.RuleReplid), withoutAdopt:
 		p.ids, p.loss, p.other, p.window = 1, "failover", true, false
 	case withoutJudgeEpoch:
@@ -544,7 +549,7 @@ func (w *world) calm() {
 		p.paused = false
 	}
 	idle, next := time.Millisecond, 0
-	until := w.now().Add(time.Hour)
+	until, orphans := w.now().Add(time.Hour), w.now().Add(10*time.Second)
 	for w.now().Before(until) && len(w.errs) == 0 {
 		w.sleep(time.Duration(1 + w.rng.IntN(100_000)))
 		if len(w.alive()) == 0 {
@@ -556,6 +561,10 @@ func (w *world) calm() {
 			w.moves = w.moves[1:]
 			w.transfer(w.working()[0], t)
 			continue
+		}
+		if (w.lost || len(w.vanished) > 0) && w.now().After(orphans) && len(w.parked) == 0 {
+			w.sleep(giveUpAfter) // for answers that no task will settle
+			orphans = until
 		}
 		if w.step(false) {
 			idle = time.Millisecond
