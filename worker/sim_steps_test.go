@@ -46,6 +46,7 @@ const (
 	withoutJudgeEpoch = "judge epoch"      // a judge task of another epoch starts over
 	withoutQuarantine = "quarantine first" // quarantined before the charge is reversed
 	withoutAdopt      = "adopt"            // only what can't have lost a write is adopted
+	withoutFactEpoch  = "fact epoch"       // a fact of the outbox carries its own epoch
 	withoutWait       = "wait"             // whoever looks into the ledger waits for older answers
 )
 
@@ -54,7 +55,7 @@ func drawPlan(seed uint64, without string) plan {
 	some := func(n, of int) bool { return rng.IntN(of) < n }
 	upTo := func(n int) int { return rng.IntN(n + 1) }
 	p := plan{
-		seed: seed, without: without, tasks: 2 + upTo(3), lines: 1 + upTo(2), ids: 1 + upTo(3), steps: 60 + upTo(160), durable: some(1, 2),
+		seed: seed, without: without, tasks: 2 + upTo(3), lines: 1 + upTo(2), ids: 1 + upTo(3), steps: 50 + upTo(140), durable: some(1, 2),
 		cold: some(1, 2), restamp: some(1, 4), poison: some(1, 5), refunds: some(1, 3), other: some(1, 2), window: some(1, 6),
 	}
 	if some(3, 4) {
@@ -96,6 +97,13 @@ func (p *plan) focus() {
 		p.window = strings.HasSuffix(p.without, string(balancetest.RuleInSet))
 	case string(balancetest.RuleReplid), withoutAdopt:
 		p.ids, p.loss, p.other, p.window = 1, "failover", true, false
+	case withoutFactEpoch:
+		p.tasks, p.transfers, p.chores, p.loss, p.vanish = 1, 2, 12, "replaced", 0
+	case string(balancetest.RuleCounts):
+		p.ids, p.lines, p.loss, p.vanish, p.window, p.crashes, p.breaks = 1, 1, "", 0, false, 2, 3
+	case string(balancetest.RuleGeneration):
+		p.ids, p.lines, p.vanish, p.window, p.loss, p.cold, p.restamp = 1, 1, 0, true, "", false, false
+		p.poison, p.other = true, false
 	case withoutJudgeEpoch:
 		p.ids, p.loss, p.other = 1, "emptied", true
 	}
@@ -143,7 +151,10 @@ func (w *world) settleLate() {
 	list := w.late
 	w.late = nil
 	w.mu.Unlock()
-	sort.SliceStable(list, func(i, j int) bool { return list[i].until.Before(list[j].until) })
+	sort.SliceStable(list, func(i, j int) bool {
+		a, b := list[i], list[j]
+		return a.until.Before(b.until) || a.until.Equal(b.until) && a.key < b.key
+	})
 	for _, l := range list {
 		if w.now().Before(l.until) {
 			w.late = append(w.late, l)
@@ -168,7 +179,9 @@ func (w *world) landLate(l lateInsert) {
 // letThrough lets a parked call go on; perhaps it fails.
 func (w *world) letThrough(s *step, faults bool) {
 	w.steps++
+	w.mu.Lock()
 	w.parked = slices.DeleteFunc(w.parked, func(x *step) bool { return x == s })
+	w.mu.Unlock()
 	broken := faults && w.spend(&w.plan.breaks, 15)
 	v := proceeds
 	switch {
@@ -189,7 +202,6 @@ func (w *world) letThrough(s *step, faults bool) {
 	}
 	w.note("%s: %s", s.key, []string{"", "FAILS", "UNHEARD", "DIES"}[v])
 	s.reply <- v
-	synctest.Wait()
 }
 
 // breakInsert: the worker sees an error; the rows may stand, in part, or later.
@@ -222,6 +234,20 @@ func (w *world) open() []*step {
 	return out
 }
 
+// wrong tells whether something is.
+func (w *world) wrong() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.errs) > 0
+}
+
+// calls that wait to be let through.
+func (w *world) calls() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.parked)
+}
+
 // working processes.
 func (w *world) working() []*process {
 	var out []*process
@@ -252,7 +278,6 @@ func (w *world) take() bool {
 		return false
 	}
 	w.deliver(p, t)
-	synctest.Wait()
 	return true
 }
 
@@ -326,6 +351,9 @@ func (w *world) chore() bool {
 		return false
 	}
 	names := []string{"ensure", "relay", "give up", "reconcile", "waiting refunds", "automatic refunds", "months", "snapshot"}
+	if w.plan.without == withoutFactEpoch {
+		names = []string{"relay", "ensure"}
+	}
 	w.runChore(p, one(w, names))
 	return true
 }
@@ -355,7 +383,6 @@ func (w *world) runChore(p *process, name string) {
 		},
 	}[name]
 	p.run(name, f, over)
-	synctest.Wait()
 }
 
 // fault lets something go wrong.
@@ -370,7 +397,6 @@ func (w *world) fault() bool {
 	case 1:
 		if len(w.alive()) < 2 {
 			w.begin(fmt.Sprintf("w%d", len(w.procs)))
-			synctest.Wait()
 			return true
 		}
 	case 2:
@@ -423,7 +449,6 @@ func (w *world) copyTask(procs []*process) bool {
 		if t.state == active && !t.holders[p] {
 			w.note("a copy of %s", t.id)
 			w.deliver(p, t)
-			synctest.Wait()
 			return true
 		}
 	}
@@ -517,11 +542,11 @@ func (w *world) stepClock(procs []*process) {
 	d := time.Duration(w.rng.Int64N(int64(5*time.Minute))) - 150*time.Second
 	if len(procs) > 0 && w.rng.IntN(2) == 0 {
 		p := one(w, procs)
-		p.skew += d
+		p.skew.Add(int64(d))
 		w.note("%s's clock steps by %s", p.name, d)
 		return
 	}
-	w.skew += d
+	w.skew.Add(int64(d))
 	w.note("Redis's clock steps by %s", d)
 }
 
@@ -550,11 +575,10 @@ func (w *world) calm() {
 	}
 	idle, next := time.Millisecond, 0
 	until, orphans := w.now().Add(time.Hour), w.now().Add(10*time.Second)
-	for w.now().Before(until) && len(w.errs) == 0 {
+	for w.now().Before(until) && !w.wrong() {
 		w.sleep(time.Duration(1 + w.rng.IntN(100_000)))
 		if len(w.alive()) == 0 {
 			w.begin(fmt.Sprintf("w%d", len(w.procs)))
-			synctest.Wait()
 		}
 		if len(w.moves) > 0 && len(w.working()) > 0 {
 			t := w.moves[0]
@@ -562,7 +586,7 @@ func (w *world) calm() {
 			w.transfer(w.working()[0], t)
 			continue
 		}
-		if (w.lost || len(w.vanished) > 0) && w.now().After(orphans) && len(w.parked) == 0 {
+		if (w.lost || len(w.vanished) > 0) && w.now().After(orphans) && w.calls() == 0 {
 			w.sleep(giveUpAfter) // for answers that no task will settle
 			orphans = until
 		}
@@ -586,7 +610,7 @@ func (w *world) calm() {
 	for _, t := range w.tasks() {
 		left = append(left, fmt.Sprintf("%s (%d tries)", t.id, t.tries))
 	}
-	w.bad("it doesn't come to an end: queue %v, %d calls", left, len(w.parked))
+	w.bad("it doesn't come to an end: queue %v, %d calls", left, w.calls())
 }
 
 // busy: something that was begun hasn't ended.
@@ -611,19 +635,18 @@ func (w *world) play() {
 	w.redis.Without = balancetest.Rule(w.plan.without)
 	for i := range 2 {
 		w.begin(fmt.Sprintf("w%d", i))
-		synctest.Wait()
 	}
 	for range w.plan.steps {
 		w.tick()
-		if len(w.errs) > 0 {
+		if w.wrong() {
 			break
 		}
 		w.step(true)
-		if w.plan.window && w.plan.tasks == 0 && len(w.parked) == 0 && w.rng.IntN(20) == 0 {
+		if w.plan.window && w.plan.tasks == 0 && w.calls() == 0 && w.rng.IntN(20) == 0 {
 			// ... until shortly before a new generation of the dedup sets.
 			w.plan.window, w.aged = false, true
 			const generation = 25 * time.Hour
-			now := w.now().Add(w.skew)
+			now := w.redisNow()
 			next := now.Truncate(0).Add(25 * time.Hour)
 			if w.rng.IntN(2) == 0 {
 				past := time.Duration(next.UnixMilli()) * time.Millisecond % generation
@@ -633,11 +656,11 @@ func (w *world) play() {
 			w.sleep(next.Sub(now))
 		}
 	}
-	if len(w.errs) == 0 {
+	if !w.wrong() {
 		w.note("calm")
 		w.calm()
 	}
-	if len(w.errs) == 0 {
+	if !w.wrong() {
 		w.finale()
 	}
 	w.end()

@@ -28,7 +28,7 @@ func simulate(t *testing.T, o *origin, p plan) *world {
 	}
 	synctest.Test(t, func(*testing.T) {
 		w.start = time.Now()
-		w.redis = o.redis.Fork(func() time.Time { return w.now().Add(w.skew) })
+		w.redis = o.redis.Fork(w.redisNow)
 		w.play()
 	})
 	return w
@@ -59,12 +59,12 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 // METERD_SIM_SCHEDULES=n runs so many (make soak).
 func TestSimulation(t *testing.T) {
 	t.Parallel()
-	o := newOrigin(t, time.Date(2026, 11, 15, 12, 0, 0, 0, time.UTC))
+	o := newOrigin(t, simBase)
 	if seed := number(t, "METERD_SIM_SEED", 0); seed > 0 {
-		fail(t, o, drawPlan(seed, os.Getenv("WITHOUT")))
+		fail(t, o, drawPlan(seed, ""))
 		return
 	}
-	schedules := number(t, "METERD_SIM_SCHEDULES", 10_000)
+	schedules := number(t, "METERD_SIM_SCHEDULES", simSchedules)
 	var next, steps atomic.Uint64
 	started := time.Now()
 	for shard := range runtime.GOMAXPROCS(0) {
@@ -86,4 +86,53 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-var _ = balancetest.RuleAnswer
+// TestSeedReplays: the same seed gives the same schedule, step by step.
+func TestSeedReplays(t *testing.T) {
+	t.Parallel()
+	o := newOrigin(t, simBase)
+	for seed := range uint64(150) {
+		p := drawPlan(seed+1, "")
+		p.tracing = true
+		first, second := simulate(t, o, p), simulate(t, o, p)
+		require.Equal(t, first.trace, second.trace, "seed %d", seed+1)
+		require.NotEmpty(t, first.trace)
+	}
+}
+
+// TestSimulationFindsWhatIsMissing takes a rule of the protocol out and wants
+// the simulation to notice within so many schedules.
+func TestSimulationFindsWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	o := newOrigin(t, simBase)
+	for rule, schedules := range map[string]uint64{
+		string(balancetest.RuleAnswer):  50,
+		string(balancetest.RuleDone):    100,
+		string(balancetest.RuleColdSet): 200,
+		string(balancetest.RuleReverse): 50,
+		string(balancetest.RuleForced):  4000,
+		string(balancetest.RuleFloor):   4000,
+		string(balancetest.RuleReplid):  4000,
+		string(balancetest.RuleCorr):    4000,
+		withoutQuarantine:               200,
+		// What the simulation found when it was made.
+		string(balancetest.RuleCounts):     4000,
+		string(balancetest.RuleGeneration): 4000,
+		withoutFactEpoch:                   4000,
+		withoutWait:                        200,
+		withoutAdopt:                       4000,
+	} {
+		t.Run(rule, func(t *testing.T) {
+			t.Parallel()
+			for seed := range schedules {
+				if w := simulate(t, o, drawPlan(seed+1, rule)); len(w.errs) > 0 {
+					t.Logf("noticed by seed %d: %s", seed+1, w.errs[0])
+					return
+				}
+			}
+			t.Errorf("%d schedules didn't notice that %q is missing", schedules, rule)
+		})
+	}
+}
+
+// simBase is when schedules begin, where nothing particular happens.
+var simBase = time.Date(2026, 11, 15, 12, 0, 0, 0, time.UTC)

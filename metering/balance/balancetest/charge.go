@@ -169,6 +169,9 @@ func (s *slice) forced() []any {
 		s.items[i].dup = false
 	}
 	upTo := integer(s.arg(5))
+	if s.r.Without == RuleGeneration && str(s.gen) != s.meta["gen"] {
+		return []any{"again!"}
+	}
 	if s.r.Without != RuleForced && integer(s.meta["forced"]) > upTo ||
 		s.r.Without != RuleInSet && integer(s.meta["genseq"]) > upTo {
 		return []any{"again!"}

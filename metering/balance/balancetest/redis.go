@@ -47,6 +47,9 @@ const (
 	RuleFloor   Rule = "floor"    // what is older than a rebuild is cold
 	RuleClosed  Rule = "closed"   // a closed month takes no more records
 	RuleReverse Rule = "reversal" // a record that was refused for good is taken back
+
+	RuleCounts     Rule = "counts"     // duplicates are counted by the task or by its judge task
+	RuleGeneration Rule = "generation" // a forced charge may be the first of a dedup generation
 )
 
 type (

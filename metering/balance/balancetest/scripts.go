@@ -73,7 +73,7 @@ func finish(c *call) ([]any, error) {
 		return []any{"gone"}, nil
 	}
 	void := false
-	if len(c.keys) > 2 {
+	if len(c.keys) > 2 && c.r.Without != RuleCounts {
 		switch p := read[hash](c.r, c.keys[2]); p["k"] {
 		case "d":
 			void = p["h"] == ""
