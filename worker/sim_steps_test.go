@@ -98,7 +98,7 @@ func (p *plan) focus() {
 	case string(balancetest.RuleReplid), withoutAdopt:
 		p.ids, p.loss, p.other, p.window = 1, "failover", true, false
 	case withoutFactEpoch:
-		p.tasks, p.transfers, p.chores, p.loss, p.vanish = 1, 2, 12, "replaced", 0
+		p.tasks, p.transfers, p.chores, p.pauses, p.loss, p.vanish = 1, 2, 12, 0, "replaced", 0
 	case string(balancetest.RuleCounts):
 		p.ids, p.lines, p.loss, p.vanish, p.window, p.crashes, p.breaks = 1, 1, "", 0, false, 2, 3
 	case string(balancetest.RuleGeneration):
@@ -481,7 +481,7 @@ func (w *world) pause(procs []*process) bool {
 
 // lose is what happens to Redis.
 func (w *world) lose() bool {
-	if w.plan.tasks > 0 || w.plan.loss == "" {
+	if w.plan.tasks > 0 || w.plan.loss == "" || w.plan.without == withoutFactEpoch && !w.pauseRelay() {
 		return false
 	}
 	lost := func(why string) {
@@ -513,6 +513,18 @@ func (w *world) lose() bool {
 		lost(w.plan.loss)
 	}
 	return true
+}
+
+// pauseRelay pauses a process that is about to write what it read of the outbox.
+func (w *world) pauseRelay() bool {
+	for _, s := range w.open() {
+		if (strings.Contains(s.key, "/relay set") || strings.Contains(s.key, "/relay states")) && len(w.working()) > 1 {
+			w.note("%s is paused", s.proc.name)
+			s.proc.paused = true
+			return true
+		}
+	}
+	return false
 }
 
 func (w *world) copyQueue() map[string]simTask {
