@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -93,7 +92,7 @@ func newOrigin(t *testing.T, base time.Time) *origin {
 	_, err = o.codec.Decode(o.codec.Compress([]byte(simAccounts)))
 	require.NoError(t, err)
 	s, l := balance.New(o.redis.Client(), 1), ledger.Over(o.server)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	snapshots := admin.NewSnapshots(l, s, now)
 	projector := reconcile.New(s, l, now, log, reconcile.Options{Durable: true, Buckets: 4})
 	file, err := admin.ParseAccountsFile("accounts.yaml", []byte(simAccounts))
@@ -403,7 +402,7 @@ func (w *world) begin(name string) *process {
 	p.ctx, p.stop = context.WithCancel(context.WithValue(context.Background(), ownerKey{}, "main"))
 	p.client = w.redis.Client(redisGate{p})
 	s, l, c := balance.New(p.client, 1), ledger.Over(serverGate{p}), simClock{p}
-	log := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 4}))
+	log := slog.New(slog.DiscardHandler)
 	snapshots := admin.NewSnapshots(l, s, c)
 	projector := reconcile.New(s, l, c, log, reconcile.Options{Durable: w.plan.durable, Buckets: 4})
 	p.engine = &engine{

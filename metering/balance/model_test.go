@@ -761,12 +761,12 @@ func TestMemoryAgreesWithRedis(t *testing.T) {
 	checkModel(t, rdb, func(r tb) {
 		r.Helper()
 		require.Empty(r, m.errs)
-		require.Equal(r, comparable(dump(t, r, rdb)), comparable(m.memory.Dump()))
+		require.Equal(r, alike(dump(t, r, rdb)), alike(m.memory.Dump()))
 	})
 }
 
-// comparable leaves out instants and ids of their own, and empty keys.
-func comparable(content map[string]any) map[string]any {
+// alike leaves out instants and ids of their own, and empty keys.
+func alike(content map[string]any) map[string]any {
 	out := map[string]any{}
 	for k, v := range content {
 		switch v := v.(type) {

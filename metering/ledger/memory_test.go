@@ -201,11 +201,11 @@ func (p *pair) resolve() {
 // ClickHouse and to the ledger of memory that the simulation uses.
 func TestMemoryAgreesWithClickHouse(t *testing.T) {
 	t.Parallel()
-	real, memory := open(t), ledgertest.New()
+	clickhouse, memory := open(t), ledgertest.New()
 	fake := Over(memory)
 	accounts := []*metering.Account{{ID: "a", Mode: metering.Prepaid, Zones: []metering.ZoneFrom{{Zone: "Europe/Rome"}}}}
 	for rounds := range 30 {
-		p := &pair{t: t, rng: rand.New(rand.NewPCG(uint64(rounds), 0)), both: [2]*Ledger{real, fake}, memory: memory, salt: fmt.Sprint(rounds), serial: 1000 * rounds}
+		p := &pair{t: t, rng: rand.New(rand.NewPCG(uint64(rounds), 0)), both: [2]*Ledger{clickhouse, fake}, memory: memory, salt: fmt.Sprint(rounds), serial: 1000 * rounds}
 		accounts[0].Name = p.salt
 		p.each(func(l *Ledger) error { return l.SaveCatalog(t.Context(), int64(rounds+1), accounts, nil, noon) })
 		same(p, "number", func(l *Ledger) (int64, error) { return l.CatalogNumber(t.Context()) })

@@ -1,7 +1,6 @@
 package balancetest
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"math/big"
@@ -148,28 +147,32 @@ func (c *call) fact(kind string, a *account, more ...string) {
 	c.r.xadd(c.tag+":outbox", append([]string{"k", kind, "e", c.meta["epoch"], "id", a.id, "par", a.hash["par"], "at", str(c.now)}, more...)...)
 }
 
+// limit of an account, of which shares are told.
+type limit struct {
+	kind, field, mark string
+	used, whole       int64
+}
+
 // shares emits one alert for each share that was passed.
-func (c *call) shares(a *account, alerts, kind, field, mark string, used, whole int64, period string) {
-	if alerts == "" || whole <= 0 {
+func (c *call) shares(a *account, alerts, period string, l limit) {
+	if alerts == "" || l.whole <= 0 {
 		return
 	}
 	from := 0
-	if rest, ok := strings.CutPrefix(a.hash[field], mark+":"); ok {
+	if rest, ok := strings.CutPrefix(a.hash[l.field], l.mark+":"); ok {
 		from, _ = strconv.Atoi(rest)
 	}
 	top := from
+	used := new(big.Int).Mul(big.NewInt(l.used), big.NewInt(100))
 	for s := range strings.SplitSeq(alerts, ",") {
 		share, _ := strconv.Atoi(s)
-		passed := cmp.Compare(0, new(big.Int).Sub(
-			new(big.Int).Mul(big.NewInt(whole), big.NewInt(int64(share))),
-			new(big.Int).Mul(big.NewInt(used), big.NewInt(100))).Sign()) >= 0
-		if share > from && passed {
-			c.fact("alert", a, "limit", kind, "share", s, "mark", mark, "per", period)
+		if share > from && used.Cmp(new(big.Int).Mul(big.NewInt(l.whole), big.NewInt(int64(share)))) >= 0 {
+			c.fact("alert", a, "limit", l.kind, "share", s, "mark", l.mark, "per", period)
 			top = share
 		}
 	}
 	if top > from {
-		a.hash[field] = mark + ":" + strconv.Itoa(top)
+		a.hash[l.field] = l.mark + ":" + strconv.Itoa(top)
 	}
 }
 
@@ -181,14 +184,14 @@ func (c *call) alert(a, p *account, used, period string) {
 			if own {
 				kind = "wallet"
 			}
-			c.shares(a, alerts, kind, "as", a.hash["tn"], a.number("base")-a.number("bal"), a.number("base"), period)
+			c.shares(a, alerts, period, limit{kind, "as", a.hash["tn"], a.number("base") - a.number("bal"), a.number("base")})
 		}
 	}
 	if own && a.hash["ceil"] != "" {
-		c.shares(a, alerts, "credit", "ac", period, integer(used), a.number("ceil"), period)
+		c.shares(a, alerts, period, limit{"credit", "ac", period, integer(used), a.number("ceil")})
 	}
 	if a.hash["lim"] != "" {
-		c.shares(a, alerts, "monthly_limit", "am", period, integer(used), a.number("lim"), period)
+		c.shares(a, alerts, period, limit{"monthly_limit", "am", period, integer(used), a.number("lim")})
 	}
 }
 

@@ -224,8 +224,15 @@ func push(c *call) ([]any, error) {
 		fresh[d.ID] = fresh[d.ID] || h["cat"] == ""
 		h = made[hash](c.r, c.akey(d.ID))
 		for _, f := range [][2]string{
-			{"par", d.Parent}, {"mode", d.Mode}, {"src", d.Source}, {"lim", d.Limit}, {"ceil", d.Ceil}, {"alerts", d.Alerts},
-			{"ch", d.Channels}, {"closed", d.Closed}, {"cat", d.Catalog},
+			{"par", d.Parent},
+			{"mode", d.Mode},
+			{"src", d.Source},
+			{"lim", d.Limit},
+			{"ceil", d.Ceil},
+			{"alerts", d.Alerts},
+			{"ch", d.Channels},
+			{"closed", d.Closed},
+			{"cat", d.Catalog},
 		} {
 			h[f[0]] = f[1]
 		}
