@@ -14,7 +14,7 @@ ldflags := -s -w -X main.version=$(version)
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint bench faults check
+.PHONY: help setup build run test soak lint bench faults check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ run: setup build ## Start the embedded system, meter the examples, write reports
 test: ## Set up what is missing and run every test against the real engines
 	@deploy/setup.sh --tests
 	CGO_ENABLED=1 go test -race -p 2 -timeout 9m ./...
+	go test ./worker -run 'TestSimulation$$'
+
+SCHEDULES ?= 1000000
+soak: ## Run SCHEDULES schedules of the simulated protocol (default a million)
+	METERD_SIM_SCHEDULES=$(SCHEDULES) go test ./worker -run 'TestSimulation$$' -v -timeout 0
 
 lint: $(golangci) ## Check style and the rules of .golangci.yml
 	$(golangci) run ./...

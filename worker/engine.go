@@ -26,7 +26,7 @@ type engine struct {
 	writer    *ledger.Writer
 	snapshots *admin.Snapshots
 	projector *reconcile.Projector
-	queue     *asynq.Client
+	queue     enqueuer
 	codec     *jobs.Codec
 	clock     clock.Clock
 	log       *slog.Logger
@@ -39,6 +39,11 @@ type engine struct {
 	metas      map[int]*balance.Meta
 	writes     map[string]*writing // no more than open answers
 	background sync.WaitGroup      // of the writes
+}
+
+// enqueuer adds a task: an *asynq.Client, or the queue of the simulation.
+type enqueuer interface {
+	EnqueueContext(ctx context.Context, t *asynq.Task, opts ...asynq.Option) (*asynq.TaskInfo, error)
 }
 
 // meta of a partition, as last seen; the scripts refuse one that is over.

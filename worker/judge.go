@@ -19,32 +19,38 @@ const judgePatience = 500 * time.Millisecond
 // judgeDelay is when that task runs first.
 const judgeDelay = 200 * time.Millisecond
 
+// judgeSuffix makes a task's id that of its judge task.
+const judgeSuffix = "~j"
+
 // conflictDetail says how to mend a conflict.
 const conflictDetail = "the id stands in the ledger with other content; send it under a new id if it is another message"
 
 // judge says of each duplicate whether its content is the stored one's
-// (ARCHITECTURE.md, step 6). What can't be judged now goes to a judge task.
-func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Meta, seq int64, outcome string) (balance.Counts, error) {
-	counts := tally(outcome)
-	open, conflicts := s.compare(t, outcome, &counts)
+// (ARCHITECTURE.md, step 6). If one can't be judged now, all go to a judge task:
+// so a later attempt of this task hands over the same ones, or none.
+func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Meta, seq int64, outcome string) (*balance.Finished, error) {
+	f := &balance.Finished{Seq: seq, Counts: tally(outcome)}
+	open, conflicts := s.compare(t, outcome, &f.Counts)
+	f.Counts.Quarantined += int64(len(conflicts))
 	if len(open) > 0 {
-		left, more, err := e.judgeStored(ctx, t, s.p, seq, open, &counts)
+		left, more, err := e.judgeStored(ctx, t, s.p, seq, open, &f.Judged)
 		if err != nil {
-			return counts, err
+			return nil, err
 		}
-		conflicts = append(conflicts, more...)
-		if len(left) > 0 {
-			payload, err := e.codec.EncodeHead(jobs.Judge{Epoch: meta.Epoch, Seq: seq, Corrections: t.corrections != nil}, pick(t.lines, left))
+		if f.HandedOver = len(left) > 0; f.HandedOver {
+			payload, err := e.codec.EncodeHead(jobs.Judge{Epoch: meta.Epoch, Seq: seq, Corrections: t.corrections != nil}, pick(t.lines, open))
 			if err != nil {
-				return counts, fmt.Errorf("hand over %d duplicates: %w", len(left), err)
+				return nil, fmt.Errorf("hand over %d duplicates: %w", len(open), err)
 			}
-			if err := e.enqueue(ctx, jobs.TypeJudge, t.id+"~j", payload, judgeDelay); err != nil {
-				return counts, err
+			if err := e.enqueue(ctx, jobs.TypeJudge, t.id+judgeSuffix, payload, judgeDelay); err != nil {
+				return nil, err
 			}
+			f.Judged, more = balance.Counts{}, nil
 		}
+		f.Judged.Quarantined = int64(len(more))
+		conflicts = append(conflicts, more...)
 	}
-	counts.Quarantined += int64(len(conflicts))
-	return counts, e.quarantineConflicts(ctx, t, s.p, conflicts)
+	return f, e.quarantineConflicts(ctx, t, s.p, conflicts)
 }
 
 func (e *engine) quarantineConflicts(ctx context.Context, t *task, p int, lines []int) error {
@@ -197,7 +203,7 @@ func (e *engine) judgeAnew(ctx context.Context, t *task, snap *metering.Snapshot
 	if err := e.quarantineConflicts(ctx, t, p, conflicts); err != nil {
 		return err
 	}
-	return e.finish(ctx, t, p, meta, 0, counts)
+	return e.finish(ctx, t, p, meta, &balance.Finished{Counts: counts})
 }
 
 // force charges identities that stand in their set but have no row: a hash

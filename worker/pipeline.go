@@ -162,19 +162,24 @@ func (e *engine) conclude(ctx context.Context, t *task, snap *metering.Snapshot,
 		}
 		e.at("settled")
 	}
-	counts, err := e.judge(ctx, t, s, meta, reply.Seq, outcome)
+	finished, err := e.judge(ctx, t, s, meta, reply.Seq, outcome)
 	if err != nil {
 		return err
 	}
 	e.at("judged")
-	return e.finish(ctx, t, s.p, meta, reply.Seq, counts)
+	return e.finish(ctx, t, s.p, meta, finished)
 }
 
-func (e *engine) finish(ctx context.Context, t *task, p int, meta *balance.Meta, seq int64, counts balance.Counts) error {
-	if err := e.store.Finish(ctx, p, meta, t.id, seq, t.run, counts); err != nil {
+func (e *engine) finish(ctx context.Context, t *task, p int, meta *balance.Meta, f *balance.Finished) error {
+	f.Run = t.run
+	if parent, ok := strings.CutSuffix(t.id, judgeSuffix); ok {
+		f.Parent = parent
+	}
+	if err := e.store.Finish(ctx, p, meta, t.id, f); err != nil {
 		return e.stale(p, err)
 	}
-	e.metrics.count(counts)
+	e.metrics.count(f.Counts)
+	e.metrics.count(f.Judged)
 	e.at("finished")
 	return nil
 }
@@ -188,9 +193,9 @@ func (e *engine) refuseAll(ctx context.Context, t *task, snap *metering.Snapshot
 	if err := e.alertUnpriced(ctx, t, snap, s); err != nil {
 		return err
 	}
-	return e.finish(ctx, t, s.p, meta, 0, balance.Counts{
+	return e.finish(ctx, t, s.p, meta, &balance.Finished{Counts: balance.Counts{
 		Quarantined: int64(len(s.refused)), Waiting: int64(len(s.waiting)), Duplicates: int64(len(s.copies)),
-	})
+	}})
 }
 
 func (e *engine) entries(t *task, list []refusal) []ledger.Entry {

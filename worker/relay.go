@@ -61,15 +61,11 @@ func (e *engine) relayOnce(ctx context.Context, p int, token string) (int, error
 	if err != nil || !ok {
 		return 0, err
 	}
-	meta, err := e.meta(ctx, p)
-	if err != nil {
-		return 0, err
-	}
-	if err := e.record(ctx, p, meta, facts); err != nil {
+	if err := e.record(ctx, p, facts); err != nil {
 		return 0, err
 	}
 	for i := range facts {
-		if err := e.job(ctx, meta, &facts[i]); err != nil {
+		if err := e.job(ctx, &facts[i]); err != nil {
 			return 0, err
 		}
 	}
@@ -77,7 +73,7 @@ func (e *engine) relayOnce(ctx context.Context, p int, token string) (int, error
 }
 
 // record makes the facts rows of the ledger.
-func (e *engine) record(ctx context.Context, p int, meta *balance.Meta, facts []balance.Fact) error {
+func (e *engine) record(ctx context.Context, p int, facts []balance.Fact) error {
 	var states []ledger.StateRow
 	var transfers []ledger.TransferRow
 	var opened []ledger.Breaker
@@ -86,13 +82,13 @@ func (e *engine) record(ctx context.Context, p int, meta *balance.Meta, facts []
 		switch f["k"] {
 		case "state":
 			states = append(states, ledger.StateRow{
-				AccountID: f["id"], ParentID: parentOf(f), Epoch: epochOf(meta, f), Flags: metering.Flags(integer(f["f"])), HeldBack: metering.Flags(integer(f["h"])),
+				AccountID: f["id"], ParentID: parentOf(f), Epoch: epochOf(f), Flags: metering.Flags(integer(f["f"])), HeldBack: metering.Flags(integer(f["h"])),
 				Cause: f["cause"], Period: f["per"], Actor: f["actor"], Note: f["note"], At: time.UnixMilli(integer(f["at"])).UTC(),
 			})
 		case "breaker":
 			opened = append(opened, ledger.Breaker{Partition: p, Open: true, AccountID: f["id"], At: time.UnixMilli(integer(f["at"])).UTC()})
 		case "transfer":
-			row := ledger.TransferRow{Booked: f["booked"], At: time.UnixMilli(integer(f["at"])).UTC(), Epoch: meta.Epoch, Seq: integer(f["seq"])}
+			row := ledger.TransferRow{Booked: f["booked"], At: time.UnixMilli(integer(f["at"])).UTC(), Epoch: integer(f["e"]), Seq: integer(f["seq"])}
 			if err := json.Unmarshal([]byte(f["row"]), &row.Transfer); err != nil {
 				return fmt.Errorf("outbox %s: %w", facts[i].ID, err)
 			}
@@ -114,7 +110,7 @@ func (e *engine) record(ctx context.Context, p int, meta *balance.Meta, facts []
 		return err
 	}
 	for _, t := range transfers {
-		if err := e.store.Confirm(ctx, p, meta.Epoch, t.Transfer.Ref); err != nil {
+		if err := e.store.Confirm(ctx, p, t.Epoch, t.Transfer.Ref); err != nil {
 			return e.stale(p, err)
 		}
 	}
@@ -128,8 +124,10 @@ func parentOf(f map[string]string) string {
 	return f["par"]
 }
 
-func epochOf(meta *balance.Meta, f map[string]string) int64 {
-	return balance.AccountEpoch(meta.Epoch, integer(f["n"]), integer(f["pn"]))
+// epochOf the account that a fact is about: of the fact's own projection, which
+// may be over by now.
+func epochOf(f map[string]string) int64 {
+	return balance.AccountEpoch(integer(f["e"]), integer(f["n"]), integer(f["pn"]))
 }
 
 func integer(s string) int64 {
@@ -138,7 +136,7 @@ func integer(s string) int64 {
 }
 
 // job enqueues what a fact asks for, under an id of the fact's own.
-func (e *engine) job(ctx context.Context, meta *balance.Meta, fact *balance.Fact) error {
+func (e *engine) job(ctx context.Context, fact *balance.Fact) error {
 	f := fact.Fields
 	switch f["k"] {
 	case "state":
@@ -146,12 +144,12 @@ func (e *engine) job(ctx context.Context, meta *balance.Meta, fact *balance.Fact
 			return nil // what is held back changed; the state didn't
 		}
 		change := jobs.StateChange{
-			AccountID: f["id"], ParentID: f["par"], Epoch: epochOf(meta, f),
+			AccountID: f["id"], ParentID: f["par"], Epoch: epochOf(f),
 			Flags: uint16(integer(f["f"])), Was: uint16(integer(f["was"])), At: integer(f["at"]),
 		}
 		return e.stateJob(ctx, change)
 	case "breaker":
-		return e.account(ctx, jobs.TypeBreaker, "breaker:"+strconv.FormatInt(meta.Epoch, 10)+":"+fact.ID, jobs.Breaker{
+		return e.account(ctx, jobs.TypeBreaker, "breaker:"+f["e"]+":"+fact.ID, jobs.Breaker{
 			AccountID: f["id"], ParentID: parentOf(f), Most: integer(f["most"]), At: integer(f["at"]),
 		})
 	case "alert":
@@ -159,7 +157,7 @@ func (e *engine) job(ctx context.Context, meta *balance.Meta, fact *balance.Fact
 		a := jobs.Alert{
 			AccountID: f["id"], ParentID: f["par"], Limit: f["limit"], Share: share, Mark: f["mark"], Period: f["per"], At: integer(f["at"]),
 		}
-		id := strings.Join([]string{"alert", strconv.FormatInt(meta.Epoch, 10), a.AccountID, a.Limit, a.Mark, f["share"]}, ":")
+		id := strings.Join([]string{"alert", f["e"], a.AccountID, a.Limit, a.Mark, f["share"]}, ":")
 		return e.account(ctx, jobs.TypeAlert, id, a)
 	}
 	return nil

@@ -64,7 +64,7 @@ func (e *engine) abandon(ctx context.Context, t *task, counts balance.Counts) er
 				}
 			}
 		}
-		if err := e.finish(ctx, t, p, meta, seq, counts); err != nil {
+		if err := e.finish(ctx, t, p, meta, &balance.Finished{Seq: seq, Counts: counts}); err != nil {
 			return err
 		}
 		counts = balance.Counts{}

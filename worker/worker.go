@@ -113,9 +113,10 @@ func New(d Deps, o Options) (*Worker, error) {
 		return nil, err
 	}
 	o.Writer.Clock = d.Clock
+	queue := asynq.NewClientFromRedisClient(d.Redis)
 	e := &engine{
 		store: d.Store, ledger: d.Ledger, writer: ledger.NewWriter(d.Ledger, o.Writer), snapshots: d.Snapshots, projector: d.Projector,
-		queue: asynq.NewClientFromRedisClient(d.Redis), codec: codec, clock: d.Clock, log: d.Log, metrics: newMetrics(d.Metrics),
+		queue: queue, codec: codec, clock: d.Clock, log: d.Log, metrics: newMetrics(d.Metrics),
 		shards: o.Shards, crash: o.Crash, metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
 	}
 	reporter := reports.NewReporter(reports.Deps{
@@ -123,7 +124,7 @@ func New(d Deps, o Options) (*Worker, error) {
 	})
 	return &Worker{
 		report: NewReports(ReportsDeps{
-			Ledger: d.Ledger, Snapshot: d.Snapshots.Current, Reporter: reporter, Queue: e.queue, Clock: d.Clock, Log: d.Log,
+			Ledger: d.Ledger, Snapshot: d.Snapshots.Current, Reporter: reporter, Queue: queue, Clock: d.Clock, Log: d.Log,
 			Outcome: func(state string) { e.metrics.reports.WithLabelValues(state).Inc() },
 		}),
 		deps: d, opts: o, redis: d.Redis, engine: e, months: map[string]string{}, ready: make(chan struct{}),

@@ -143,7 +143,9 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 func TestNoQueryOrScriptIsUnused(t *testing.T) {
 	var code strings.Builder
 	walk(t, "../..", ".go", func(path string, text []byte) {
-		if !strings.HasSuffix(path, "_test.go") {
+		// The engines of memory name every script and query, but call none.
+		memory := strings.Contains(path, "/balancetest/") || strings.Contains(path, "/ledgertest/")
+		if !strings.HasSuffix(path, "_test.go") && !memory {
 			code.Write(text)
 		}
 	})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/meterd/meterd/internal/clock"
@@ -21,12 +20,12 @@ type Snapshots struct {
 	store   *balance.Store
 	clock   clock.Clock
 	current atomic.Pointer[metering.Snapshot]
-	mu      sync.Mutex // one refresh at a time
+	turn    chan struct{} // capacity 1: one refresh at a time
 }
 
 // NewSnapshots starts with an empty snapshot, number 0: Refresh it.
 func NewSnapshots(l *ledger.Ledger, s *balance.Store, c clock.Clock) *Snapshots {
-	h := &Snapshots{ledger: l, store: s, clock: c}
+	h := &Snapshots{ledger: l, store: s, clock: c, turn: make(chan struct{}, 1)}
 	h.current.Store(metering.NewSnapshot(0, nil, nil))
 	return h
 }
@@ -38,8 +37,12 @@ func (h *Snapshots) Current() *metering.Snapshot { return h.current.Load() }
 // hand, pushes what is new to every partition that has a projection, and only
 // then takes it into use. It tells whether there was a newer one.
 func (h *Snapshots) Refresh(ctx context.Context) (bool, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	select {
+	case h.turn <- struct{}{}:
+		defer func() { <-h.turn }()
+	case <-ctx.Done():
+		return false, fmt.Errorf("wait for a refresh of accounts: %w", ctx.Err())
+	}
 	number, err := h.ledger.CatalogNumber(ctx)
 	if err != nil {
 		return false, err

@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/internal/testengine"
 	"github.com/meterd/meterd/metering"
 )
 
@@ -15,166 +14,180 @@ import (
 // changes, whether within a group, over the groups of a parent, or in Go.
 func TestChargeRefusesOverflow(t *testing.T) {
 	t.Parallel()
-	m := newModel(t, fresh(t, t, testengine.StartRedis(t).Redis(t)))
-	m.push(t, m.order, false)
-	const large = metering.MicrosMax
-	try := func(name string, items []Item) {
+	onBoth(t, func(t *testing.T, b backend) {
 		t.Helper()
-		for i := range items {
-			items[i].Line, items[i].Parent, items[i].Period = i, m.parentOf(m.account[items[i].Account]).id, m.now()
+		m := newModel(t, fresh(t, t, b.rdb))
+		m.push(t, m.order, false)
+		const large = metering.MicrosMax
+		try := func(name string, items []Item) {
+			t.Helper()
+			for i := range items {
+				items[i].Line, items[i].Parent, items[i].Period = i, m.parentOf(m.account[items[i].Account]).id, m.now()
+			}
+			_, err := m.Charge(t.Context(), 0, m.catalog, m.newCall(name, items))
+			var over *OverflowError
+			require.ErrorAs(t, err, &over, name)
+			assert.NotEmpty(t, over.Groups, name)
+			m.agree(t)
 		}
-		_, err := m.Charge(t.Context(), 0, m.catalog, m.newCall(name, items))
-		var over *OverflowError
-		require.ErrorAs(t, err, &over, name)
-		assert.NotEmpty(t, over.Groups, name)
-		m.agree(t)
-	}
-	many := func(account string, n int) []Item {
-		items := make([]Item, n)
-		for i := range items {
-			items[i] = m.item(account+time.Duration(i).String(), account, large, false)
+		many := func(account string, n int) []Item {
+			items := make([]Item, n)
+			for i := range items {
+				items[i] = m.item(account+time.Duration(i).String(), account, large, false)
+			}
+			return items
 		}
-		return items
-	}
-	try("within the range of 64 bits, not of the projection", many("post", 10)[:10])
-	try("a wrapped sum in Go", many("post", 25))
-	try("two groups of one parent", append(many("post-sub", 5), many("post", 5)...))
+		try("within the range of 64 bits, not of the projection", many("post", 10)[:10])
+		try("a wrapped sum in Go", many("post", 25))
+		try("two groups of one parent", append(many("post-sub", 5), many("post", 5)...))
+	})
 }
 
 // TestRestartedRedisIsRefused until it is adopted, and by nobody who names
 // another epoch.
 func TestRestartedRedisIsRefused(t *testing.T) {
 	t.Parallel()
-	engines := testengine.StartRedis(t)
-	m := newModel(t, fresh(t, t, engines.Redis(t)))
-	m.push(t, m.order, false)
-	items := []Item{m.item("a", "post", 5, false)}
-	items[0].Parent, items[0].Period = "post", m.now()
-	first, err := m.Charge(t.Context(), 0, 1, m.newCall("one", items))
-	require.NoError(t, err)
-	require.Equal(t, "n", first.Outcome)
+	onBoth(t, func(t *testing.T, b backend) {
+		t.Helper()
+		m := newModel(t, fresh(t, t, b.rdb))
+		m.push(t, m.order, false)
+		items := []Item{m.item("a", "post", 5, false)}
+		items[0].Parent, items[0].Period = "post", m.now()
+		first, err := m.Charge(t.Context(), 0, 1, m.newCall("one", items))
+		require.NoError(t, err)
+		require.Equal(t, "n", first.Outcome)
 
-	engines.RestartRedis(t)
-	_, err = m.Charge(t.Context(), 0, 1, m.newCall("two", items))
-	require.ErrorIs(t, err, ErrReplid)
-	_, err = m.Read(t.Context(), 0, m.order)
-	require.ErrorIs(t, err, ErrReplid)
-	id, err := m.Replid(t.Context(), 0)
-	require.NoError(t, err)
-	stranger := *m.meta
-	stranger.Epoch++
-	require.ErrorIs(t, m.Adopt(t.Context(), 0, &stranger, id), ErrMoved)
-	require.ErrorIs(t, m.Adopt(t.Context(), 0, m.meta, "0123"), ErrMoved)
-	require.NoError(t, m.Adopt(t.Context(), 0, m.meta, id))
+		b.restart(t)
+		_, err = m.Charge(t.Context(), 0, 1, m.newCall("two", items))
+		require.ErrorIs(t, err, ErrReplid)
+		_, err = m.Read(t.Context(), 0, m.order)
+		require.ErrorIs(t, err, ErrReplid)
+		id, err := m.Replid(t.Context(), 0)
+		require.NoError(t, err)
+		stranger := *m.meta
+		stranger.Epoch++
+		require.ErrorIs(t, m.Adopt(t.Context(), 0, &stranger, id), ErrMoved)
+		require.ErrorIs(t, m.Adopt(t.Context(), 0, m.meta, "0123"), ErrMoved)
+		require.NoError(t, m.Adopt(t.Context(), 0, m.meta, id))
 
-	again, err := m.Charge(t.Context(), 0, 1, m.newCall("one", items))
-	require.NoError(t, err)
-	assert.Equal(t, Held, again.State, "the answer outlives the restart")
-	other, err := m.Charge(t.Context(), 0, 1, m.newCall("two", items))
-	require.NoError(t, err)
-	assert.Equal(t, "d", other.Outcome, "so does the dedup set")
+		again, err := m.Charge(t.Context(), 0, 1, m.newCall("one", items))
+		require.NoError(t, err)
+		assert.Equal(t, Held, again.State, "the answer outlives the restart")
+		other, err := m.Charge(t.Context(), 0, 1, m.newCall("two", items))
+		require.NoError(t, err)
+		assert.Equal(t, "d", other.Outcome, "so does the dedup set")
+	})
 }
 
 // TestEmptyPartitionRefuses every call.
 func TestEmptyPartitionRefuses(t *testing.T) {
 	t.Parallel()
-	m := newModel(t, fresh(t, t, testengine.StartRedis(t).Redis(t)))
-	require.NoError(t, m.Clear(t.Context(), 0))
-	_, err := m.Meta(t.Context(), 0)
-	require.ErrorIs(t, err, ErrEmpty)
-	items := []Item{m.item("a", "post", 1, false)}
-	items[0].Parent, items[0].Period = "post", m.now()
-	_, err = m.Charge(t.Context(), 0, 1, m.newCall("one", items))
-	require.ErrorIs(t, err, ErrEmpty)
+	onBoth(t, func(t *testing.T, b backend) {
+		t.Helper()
+		m := newModel(t, fresh(t, t, b.rdb))
+		require.NoError(t, m.Clear(t.Context(), 0))
+		_, err := m.Meta(t.Context(), 0)
+		require.ErrorIs(t, err, ErrEmpty)
+		items := []Item{m.item("a", "post", 1, false)}
+		items[0].Parent, items[0].Period = "post", m.now()
+		_, err = m.Charge(t.Context(), 0, 1, m.newCall("one", items))
+		require.ErrorIs(t, err, ErrEmpty)
+	})
 }
 
 // TestNewMonthLiftsMonthlyFlags: the ceiling of a parent and the own limit of a
 // sub-account end with their month; a wallet's state doesn't.
 func TestNewMonthLiftsMonthlyFlags(t *testing.T) {
 	t.Parallel()
-	m := newModel(t, fresh(t, t, testengine.StartRedis(t).Redis(t)))
-	m.push(t, m.order, false)
-	items := []Item{m.item("a", "post-sub", 1200, false), m.item("b", "pre-all", 600, false)}
-	items[0].Parent, items[1].Parent, items[1].Purse, items[1].Line = "post", "pre", "pre", 1
-	items[0].Period, items[1].Period = m.now(), m.now()
-	_, err := m.Charge(t.Context(), 0, 1, m.newCall("one", items))
-	require.NoError(t, err)
-	flags := func() map[string]metering.Flags {
-		got, err := m.Read(t.Context(), 0, m.order)
+	onBoth(t, func(t *testing.T, b backend) {
+		t.Helper()
+		m := newModel(t, fresh(t, t, b.rdb))
+		m.push(t, m.order, false)
+		items := []Item{m.item("a", "post-sub", 1200, false), m.item("b", "pre-all", 600, false)}
+		items[0].Parent, items[1].Parent, items[1].Purse, items[1].Line = "post", "pre", "pre", 1
+		items[0].Period, items[1].Period = m.now(), m.now()
+		_, err := m.Charge(t.Context(), 0, 1, m.newCall("one", items))
 		require.NoError(t, err)
-		out := map[string]metering.Flags{}
-		for id, st := range got.States {
-			out[id] = st.Own
+		flags := func() map[string]metering.Flags {
+			got, err := m.Read(t.Context(), 0, m.order)
+			require.NoError(t, err)
+			out := map[string]metering.Flags{}
+			for id, st := range got.States {
+				out[id] = st.Own
+			}
+			return out
 		}
-		return out
-	}
-	assert.Equal(t, map[string]metering.Flags{
-		"pre": metering.FlagWallet, "pre-own": metering.FlagBudget, "pre-all": metering.FlagMonthly,
-		"post": metering.FlagCeiling, "post-sub": metering.FlagMonthly,
-	}, flags())
+		assert.Equal(t, map[string]metering.Flags{
+			"pre": metering.FlagWallet, "pre-own": metering.FlagBudget, "pre-all": metering.FlagMonthly,
+			"post": metering.FlagCeiling, "post-sub": metering.FlagMonthly,
+		}, flags())
 
-	// The gate doesn't honour a monthly flag once its month is over, even
-	// before anyone has judged it anew.
-	st, err := m.State(t.Context(), "post-sub")
-	require.NoError(t, err)
-	next := m.months(m.month)[1].End.UnixMilli()
-	own, inherited := st.Flags(next - 1)
-	assert.Equal(t, metering.FlagMonthly|metering.FlagCeiling, own|inherited)
-	own, inherited = st.Flags(next)
-	assert.Zero(t, own|inherited)
+		// The gate doesn't honour a monthly flag once its month is over, even
+		// before anyone has judged it anew.
+		st, err := m.State(t.Context(), "post-sub")
+		require.NoError(t, err)
+		next := m.months(m.month)[1].End.UnixMilli()
+		own, inherited := st.Flags(next - 1)
+		assert.Equal(t, metering.FlagMonthly|metering.FlagCeiling, own|inherited)
+		own, inherited = st.Flags(next)
+		assert.Zero(t, own|inherited)
 
-	m.month++
-	require.NoError(t, m.Roll(t.Context(), 0, m.meta, m.months(m.month), m.order))
-	assert.Equal(t, map[string]metering.Flags{
-		"pre": metering.FlagWallet, "pre-own": metering.FlagBudget, "pre-all": 0, "post": 0, "post-sub": 0,
-	}, flags())
+		m.month++
+		require.NoError(t, m.Roll(t.Context(), 0, m.meta, m.months(m.month), m.order))
+		assert.Equal(t, map[string]metering.Flags{
+			"pre": metering.FlagWallet, "pre-own": metering.FlagBudget, "pre-all": 0, "post": 0, "post-sub": 0,
+		}, flags())
+	})
 }
 
 // TestAlertsOnce: each share of a limit is told once for each period, and of a
 // purse once for each top-up.
 func TestAlertsOnce(t *testing.T) {
 	t.Parallel()
-	m := newModel(t, fresh(t, t, testengine.StartRedis(t).Redis(t)))
-	ctx := t.Context()
-	m.push(t, m.order, false)
-	require.NoError(t, m.rdb.HSet(ctx, keyAccount(0, "pre"), "alerts", "50,80,100").Err())
-	topup := func(ref string, amount metering.Micros) {
+	onBoth(t, func(t *testing.T, b backend) {
 		t.Helper()
-		_, err := m.Transfer(ctx, 0, m.meta, &Move{Ref: ref, Hash: 1, Amount: amount, To: "pre", Fresh: true, Row: []byte("{}"), Months: m.months(m.month)})
-		require.NoError(t, err)
-	}
-	spend := func(id string, amount metering.Micros) {
-		t.Helper()
-		it := m.item(id, "pre", amount, false)
-		it.Parent, it.Purse, it.Period = "pre", "pre", m.now()
-		_, err := m.Charge(ctx, 0, 1, m.newCall(id, []Item{it}))
-		require.NoError(t, err)
-	}
-	told := func() []string {
-		facts, err := m.Facts(ctx, 0, 1000)
-		require.NoError(t, err)
-		var out []string
-		for _, f := range facts {
-			if f.Fields["k"] == "alert" {
-				out = append(out, f.Fields["limit"]+" "+f.Fields["share"])
+		m := newModel(t, fresh(t, t, b.rdb))
+		ctx := t.Context()
+		m.push(t, m.order, false)
+		require.NoError(t, m.rdb.HSet(ctx, keyAccount(0, "pre"), "alerts", "50,80,100").Err())
+		topup := func(ref string, amount metering.Micros) {
+			t.Helper()
+			_, err := m.Transfer(ctx, 0, m.meta, &Move{Ref: ref, Hash: 1, Amount: amount, To: "pre", Fresh: true, Row: []byte("{}"), Months: m.months(m.month)})
+			require.NoError(t, err)
+		}
+		spend := func(id string, amount metering.Micros) {
+			t.Helper()
+			it := m.item(id, "pre", amount, false)
+			it.Parent, it.Purse, it.Period = "pre", "pre", m.now()
+			_, err := m.Charge(ctx, 0, 1, m.newCall(id, []Item{it}))
+			require.NoError(t, err)
+		}
+		told := func() []string {
+			facts, err := m.Facts(ctx, 0, 1000)
+			require.NoError(t, err)
+			var out []string
+			for _, f := range facts {
+				if f.Fields["k"] == "alert" {
+					out = append(out, f.Fields["limit"]+" "+f.Fields["share"])
+				}
 			}
+			if len(facts) > 0 {
+				require.NoError(t, m.Relayed(ctx, 0, facts))
+			}
+			return out
 		}
-		if len(facts) > 0 {
-			require.NoError(t, m.Relayed(ctx, 0, facts))
-		}
-		return out
-	}
-	topup("r1", 100)
-	spend("a", 49)
-	assert.Empty(t, told())
-	spend("b", 2)
-	assert.Equal(t, []string{"wallet 50"}, told())
-	spend("c", 5)
-	assert.Empty(t, told())
-	spend("d", 60)
-	assert.Equal(t, []string{"wallet 80", "wallet 100"}, told())
-	topup("r2", 216) // 200 are left
-	assert.Empty(t, told())
-	spend("e", 100)
-	assert.Equal(t, []string{"wallet 50"}, told())
+		topup("r1", 100)
+		spend("a", 49)
+		assert.Empty(t, told())
+		spend("b", 2)
+		assert.Equal(t, []string{"wallet 50"}, told())
+		spend("c", 5)
+		assert.Empty(t, told())
+		spend("d", 60)
+		assert.Equal(t, []string{"wallet 80", "wallet 100"}, told())
+		topup("r2", 216) // 200 are left
+		assert.Empty(t, told())
+		spend("e", 100)
+		assert.Equal(t, []string{"wallet 50"}, told())
+	})
 }

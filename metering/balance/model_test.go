@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -47,6 +48,8 @@ type modelTask struct {
 	booked  []string
 	items   []Item
 	fresh   int64
+	handed  bool // its duplicates went to a judge task
+	judged  bool // ... that has counted them
 }
 
 type modelFact struct {
@@ -73,6 +76,7 @@ type model struct {
 	names   []string
 	refs    map[string]modelRef
 	facts   []modelFact
+	counts  Counts // of the run
 }
 
 type modelRef struct {
@@ -221,6 +225,9 @@ func (m *model) agree(r tb) {
 	openn, err := m.rdb.HGet(ctx, keyMeta(0), "openn").Int64()
 	require.NoError(r, err)
 	require.Equal(r, m.open, openn, "records of open answers")
+	counts, err := m.RunCounts(ctx, "run")
+	require.NoError(r, err)
+	require.Equal(r, m.counts, counts, "run")
 	facts, err := m.Facts(ctx, 0, 10_000)
 	require.NoError(r, err)
 	states := []modelFact{}
@@ -344,10 +351,10 @@ func (m *model) apply(r *rapid.T, task string, call *Call, known func(*Item) boo
 		return false
 	}
 	require.NoError(r, err)
-	if m.genseq < 0 {
-		m.genseq = m.seq
-	}
 	m.seq++
+	if m.genseq < 0 {
+		m.genseq = m.seq // the first of its generation
+	}
 	mt := &modelTask{state: Held, seq: m.seq, items: call.Items}
 	outcome := []byte(strings.Repeat(".", call.Lines))
 	touched := map[string]bool{}
@@ -512,15 +519,34 @@ func (m *model) pick(r *rapid.T, state ReplyState) (string, *modelTask) {
 // finish ends a task; one whose answer is open isn't finished.
 func (m *model) finish(r *rapid.T) {
 	if task, mt := m.pick(r, Held); mt != nil {
-		require.ErrorIs(r, m.Finish(m.t.Context(), 0, m.meta, task, mt.seq, "", Counts{}), ErrOpen)
+		require.ErrorIs(r, m.Finish(m.t.Context(), 0, m.meta, task, &Finished{Seq: mt.seq}), ErrOpen)
 	}
 	task, mt := m.pick(r, Marked)
 	if mt == nil {
 		return
 	}
-	require.ErrorIs(r, m.Finish(m.t.Context(), 0, m.meta, task, mt.seq+1, "", Counts{}), ErrGone)
-	require.NoError(r, m.Finish(m.t.Context(), 0, m.meta, task, mt.seq, "run", Counts{Stored: 1}))
+	require.ErrorIs(r, m.Finish(m.t.Context(), 0, m.meta, task, &Finished{Seq: mt.seq + 1}), ErrGone)
+	f := &Finished{
+		Seq: mt.seq, Run: "run", Counts: Counts{Stored: 1}, Judged: Counts{Duplicates: 2, Quarantined: 3},
+		HandedOver: rapid.Bool().Draw(r, "handed over"),
+	}
+	if parent := rapid.SampledFrom(m.names).Draw(r, "parent"); parent != task && rapid.Bool().Draw(r, "judge task") {
+		f.Parent = parent
+	}
+	require.NoError(r, m.Finish(m.t.Context(), 0, m.meta, task, f))
 	mt.state = Done
+	if pt := m.tasks[f.Parent]; pt != nil {
+		if pt.state == Done && !pt.handed {
+			return // it has counted them itself
+		}
+		pt.judged = pt.judged || pt.state == Marked
+	}
+	mt.handed = f.HandedOver
+	m.counts.Stored++
+	if !f.HandedOver && !mt.judged {
+		m.counts.Duplicates += 2
+		m.counts.Quarantined += 3
+	}
 }
 
 // giveUp ends an answer without a task: its charge stands.
@@ -708,7 +734,7 @@ func (m *model) stranger(r *rapid.T) {
 	_, move := m.Transfer(ctx, 0, &other, &Move{Ref: "stranger", To: "pre", Amount: 1, Months: m.months(m.month)})
 	_, manual := m.SetManual(ctx, 0, &other, &ManualChange{Account: "pre", Flag: metering.FlagManualOperator, Set: true, Months: m.months(m.month)})
 	for i, err := range []error{
-		charge, settle, move, manual, m.Finish(ctx, 0, &other, "task0", 1, "", Counts{}),
+		charge, settle, move, manual, m.Finish(ctx, 0, &other, "task0", &Finished{Seq: 1}),
 		m.Roll(ctx, 0, &other, m.months(m.month), m.order), m.GiveUp(ctx, 0, &other, OpenAnswer{Task: "task0", Seq: 1}, 0),
 		m.Heal(ctx, 0, other.Epoch, m.corr, m.months(m.month), nil), m.Confirm(ctx, 0, other.Epoch, "ref1"),
 	} {
@@ -716,11 +742,73 @@ func (m *model) stranger(r *rapid.T) {
 	}
 }
 
-// TestScriptsAgreeWithModel runs random operations against a real Redis and a
-// model in Go.
+// TestScriptsAgreeWithModel runs random operations against a real Redis, and
+// one of memory, and a model in Go.
 func TestScriptsAgreeWithModel(t *testing.T) {
 	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		t.Helper()
+		checkModel(t, b.rdb, func(tb) {})
+	})
+}
+
+// TestMemoryAgreesWithRedis gives the same random operations to a real Redis
+// and to one of memory: they hold the same, key by key.
+func TestMemoryAgreesWithRedis(t *testing.T) {
+	t.Parallel()
 	rdb := testengine.StartRedis(t).Redis(t)
+	m := newMirror(rdb)
+	checkModel(t, rdb, func(r tb) {
+		r.Helper()
+		require.Empty(r, m.errs)
+		require.Equal(r, alike(dump(t, r, rdb)), alike(m.memory.Dump()))
+	})
+}
+
+// alike leaves out instants and ids of their own, and empty keys.
+func alike(content map[string]any) map[string]any {
+	out := map[string]any{}
+	for k, v := range content {
+		switch v := v.(type) {
+		case map[string]string:
+			m := maps.Clone(v)
+			for _, f := range []string{"at", "born", "replid"} {
+				delete(m, f)
+			}
+			out[k] = m
+			if len(m) == 0 {
+				delete(out, k)
+			}
+		case []string:
+			out[k] = slices.Sorted(slices.Values(v))
+		case []redis.Z:
+			m := map[string]string{}
+			for _, z := range v {
+				m[str(z.Member)] = strconv.FormatInt(int64(z.Score), 10)
+			}
+			out[k] = m
+		case []map[string]string:
+			list := []map[string]string{}
+			for _, f := range v {
+				f = maps.Clone(f)
+				delete(f, "at")
+				list = append(list, f)
+			}
+			out[k] = list
+			if len(list) == 0 {
+				delete(out, k)
+			}
+		default:
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// checkModel runs random operations on a Redis and on the model; look is
+// called after each.
+func checkModel(t *testing.T, rdb *redis.Client, look func(r tb)) {
+	t.Helper()
 	rapid.Check(t, func(r *rapid.T) {
 		m := newModel(t, fresh(t, r, rdb))
 		m.push(r, m.order, false)
@@ -729,6 +817,7 @@ func TestScriptsAgreeWithModel(t *testing.T) {
 			return func(r *rapid.T) {
 				f(r)
 				m.agree(r)
+				look(r)
 			}
 		}
 		r.Repeat(map[string]func(*rapid.T){

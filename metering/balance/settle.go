@@ -52,15 +52,31 @@ type Counts struct {
 // Sum of the outcomes.
 func (c Counts) Sum() int64 { return c.Stored + c.Duplicates + c.Quarantined + c.Waiting }
 
-// Finish marks the task done and counts its outcome for the run. seq is the
-// marker's, 0 where nothing was charged.
-func (s *Store) Finish(ctx context.Context, p int, meta *Meta, task string, seq int64, run string, c Counts) error {
-	marker := ""
-	if seq > 0 {
-		marker = strconv.FormatInt(seq, 10)
+// Finished is what a task came to.
+type Finished struct {
+	Seq        int64  // the marker's, 0 where nothing was charged
+	Run        string // "": nobody waits
+	Counts     Counts // of what it decided itself
+	Judged     Counts // of the duplicates that it judged
+	HandedOver bool   // all of them went to its judge task
+	Parent     string // of a judge task: whose duplicates it judges
+}
+
+// Finish marks the task done and counts its outcome for the run.
+func (s *Store) Finish(ctx context.Context, p int, meta *Meta, task string, f *Finished) error {
+	marker, handed := "", ""
+	if f.Seq > 0 {
+		marker = strconv.FormatInt(f.Seq, 10)
 	}
-	_, err := s.run(ctx, "finish", []string{keyMeta(p), keyTask(p, task)},
-		meta.Epoch, task, run, c.Stored, c.Duplicates, c.Quarantined, c.Waiting, marker)
+	if f.HandedOver {
+		handed = "1"
+	}
+	keys := []string{keyMeta(p), keyTask(p, task)}
+	if f.Parent != "" {
+		keys = append(keys, keyTask(p, f.Parent))
+	}
+	_, err := s.run(ctx, "finish", keys, meta.Epoch, task, f.Run, f.Counts.Stored, f.Counts.Duplicates, f.Counts.Quarantined,
+		f.Counts.Waiting, marker, f.Judged.Duplicates, f.Judged.Quarantined, handed)
 	return err
 }
 
@@ -95,9 +111,9 @@ func (s *Store) LowestOpen(ctx context.Context, p int) (int64, error) {
 
 // WaitSettled waits until no answer with a seq ≤ upTo is open, at most for
 // patience. It tells whether that came about. Many may wait at once: they share
-// their looks at Redis.
+// their looks at Redis. Who has waited long looks more seldom.
 func (s *Store) WaitSettled(ctx context.Context, p int, upTo int64, patience time.Duration) (bool, error) {
-	const step = 3 * time.Millisecond
+	step := 3 * time.Millisecond
 	timer := time.NewTimer(step)
 	defer timer.Stop()
 	for waited := time.Duration(0); ; waited += step {
@@ -111,6 +127,7 @@ func (s *Store) WaitSettled(ctx context.Context, p int, upTo int64, patience tim
 		if waited >= patience {
 			return false, nil
 		}
+		step = max(step, waited/16)
 		timer.Reset(step)
 		select {
 		case <-timer.C:

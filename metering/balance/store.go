@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,15 +26,19 @@ type Store struct {
 
 // New returns a Store over n partitions (0: 1).
 func New(rdb redis.UniversalClient, n int) *Store {
-	s := &Store{rdb: rdb, partitions: max(n, 1), scripts: map[string]*redis.Script{}, looks: make([]look, max(n, 1))}
-	lib := source("lib")
+	return &Store{rdb: rdb, partitions: max(n, 1), scripts: scripts(), looks: make([]look, max(n, 1))}
+}
+
+// scripts are put together once: their digests take longer than all else here.
+var scripts = sync.OnceValue(func() map[string]*redis.Script { //nolint:gochecknoglobals // never written after
+	out, lib := map[string]*redis.Script{}, source("lib")
 	for _, name := range []string{
 		"adopt", "breaker", "charge", "close", "confirm", "finish", "giveup", "heal", "install", "manual", "push", "read", "release", "roll", "settle", "transfer",
 	} {
-		s.scripts[name] = redis.NewScript(lib + source(name))
+		out[name] = redis.NewScript(lib + source(name))
 	}
-	return s
-}
+	return out
+})
 
 func source(name string) string {
 	b, err := sources.ReadFile("lua/" + name + ".lua")

@@ -8,6 +8,11 @@ import (
 
 // insertColumns sends one insert of whole columns.
 func (l *Ledger) insertColumns(ctx context.Context, table, columns string, data ...any) error {
+	return l.server.Insert(ctx, table, columns, data)
+}
+
+// Insert implements Server.
+func (l remote) Insert(ctx context.Context, table, columns string, data []any) error {
 	batch, err := l.conn.PrepareBatch(ctx, l.text("INSERT INTO {db}."+table+" ("+columns+")"))
 	if err != nil {
 		return fmt.Errorf("insert into %s: %w", table, away(err))

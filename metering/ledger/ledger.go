@@ -35,6 +35,7 @@ type Options struct {
 // Ledger is a connection pool to one database.
 type Ledger struct {
 	conn     driver.Conn
+	server   Server
 	database string
 	// lookups bounds the lookups of identities, which come in hundreds at once:
 	// they wait here, not for a connection, and leave some for the inserts.
@@ -103,7 +104,23 @@ func Open(o Options) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open clickhouse: %w", err)
 	}
-	return &Ledger{conn: conn, database: o.Database, lookups: make(chan struct{}, max(conns/2, 1))}, nil
+	l := &Ledger{conn: conn, database: o.Database, lookups: make(chan struct{}, max(conns/2, 1))}
+	l.server = remote{l}
+	return l, nil
+}
+
+// Server answers named queries and takes inserts of whole columns: ClickHouse,
+// or tables of memory in the simulation of the protocol (ledgertest).
+type Server interface {
+	// Query calls scan for each row. text is the query's, for who needs it.
+	Query(ctx context.Context, name, text string, params map[string]string, scan func(driver.Rows) error) error
+	Insert(ctx context.Context, table, columns string, data []any) error
+}
+
+// Over returns a Ledger over a server that isn't ClickHouse. It can't migrate
+// and rolls no hours.
+func Over(s Server) *Ledger {
+	return &Ledger{server: s, database: "memory", lookups: make(chan struct{}, 8)}
 }
 
 // Close ends the pool.
@@ -140,7 +157,15 @@ func (l *Ledger) each(ctx context.Context, name string, params map[string]string
 }
 
 // eachText is each for the text of a query that was put together.
-func (l *Ledger) eachText(ctx context.Context, name, text string, params map[string]string, scan func(driver.Rows) error) (err error) {
+func (l *Ledger) eachText(ctx context.Context, name, text string, params map[string]string, scan func(driver.Rows) error) error {
+	return l.server.Query(ctx, name, text, params, scan)
+}
+
+// remote is ClickHouse.
+type remote struct{ *Ledger }
+
+// Query implements Server.
+func (l remote) Query(ctx context.Context, name, text string, params map[string]string, scan func(driver.Rows) error) (err error) {
 	ctx = clickhouse.Context(ctx, clickhouse.WithParameters(escapeStrings(text, params)))
 	rows, err := l.conn.Query(ctx, l.text(text))
 	if err != nil {

@@ -56,6 +56,13 @@ func New(s *balance.Store, l *ledger.Ledger, c clock.Clock, log *slog.Logger, o 
 // leaseTime is how long a rebuild may be silent before another takes it over.
 const leaseTime = 30 * time.Second
 
+// leaseLook is when a process that waits for another's rebuild looks again: soon
+// at first, then more seldom.
+const (
+	leaseLook    = 50 * time.Millisecond
+	leaseLookMax = 800 * time.Millisecond
+)
+
 // floorAfter: for six minutes after a rebuild an insert of the epoch before may
 // still land, so all older records are cold (ARCHITECTURE.md, Identity).
 const floorAfter = 6 * time.Minute
@@ -110,7 +117,7 @@ func (r *Projector) renew(ctx context.Context, p int, meta *balance.Meta, replid
 func (r *Projector) Rebuild(ctx context.Context, p int, reason string) error {
 	token := uuid.NewString()
 	// One lease for all partitions: epochs rise over the whole installation.
-	for {
+	for wait := leaseLook; ; wait = min(2*wait, leaseLookMax) {
 		ok, err := r.store.Lease(ctx, p, "rebuild", token, leaseTime)
 		if err != nil {
 			return err
@@ -119,7 +126,7 @@ func (r *Projector) Rebuild(ctx context.Context, p int, reason string) error {
 			break
 		}
 		select {
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -61,7 +61,8 @@ for i = 1, ngrp do
   at = at + 5
 end
 
--- dedup: by arrival generation, this one and the one before
+-- dedup: by arrival generation, this one and the one before. genseq is the
+-- first seq of a generation: who judged before it can't know what has left
 local gen = math.max(math.floor(NOW / 1000 / tonumber(ARGV[17])), tonumber(m.gen))
 local runs, dup, ndup, total, first = {}, {}, 0, 0, at
 for r = 1, nrun do
@@ -84,7 +85,7 @@ end
 local found = 0
 if mode == 'force' then
   if ndup < total then return {'restart'} end
-  if tonumber(m.forced) > S or tonumber(m.genseq) > S or gen ~= tonumber(m.gen) then return {'again!'} end
+  if tonumber(m.forced) > S or tonumber(m.genseq) > S then return {'again!'} end
   dup, ndup = {}, 0
 else
   local edge = math.max(NOW - tonumber(m.window), tonumber(m.floor))
@@ -139,7 +140,7 @@ end
 if #over > 1 then return over end
 
 -- all checks passed: change everything
-if gen ~= tonumber(m.gen) then redis.call('HSET', KEYS[1], 'gen', int(gen), 'genseq', m.seq) end
+if gen ~= tonumber(m.gen) then redis.call('HSET', KEYS[1], 'gen', int(gen), 'genseq', int(tonumber(m.seq) + 1)) end
 for _, run in ipairs(runs) do
   if mode ~= 'force' and run.dups < run.n then redis.call('SADD', run.key, unpack(ARGV, run.from, run.from + run.n - 1)) end
 end

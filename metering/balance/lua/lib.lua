@@ -84,8 +84,9 @@ local function usage(a, period)
   return redis.call('HGET', akey(a.id), 'u:' .. period) or '0'
 end
 
+-- fact: who relays it may have seen another epoch since, so it names its own.
 local function fact(kind, a, ...)
-  redis.call('XADD', TAG .. ':outbox', '*', 'k', kind, 'id', a.id, 'par', a.par, 'at', int(NOW), ...)
+  redis.call('XADD', TAG .. ':outbox', '*', 'k', kind, 'e', M.epoch, 'id', a.id, 'par', a.par, 'at', int(NOW), ...)
 end
 
 -- shares: emits one alert for each of the parent's shares that was passed,

@@ -42,7 +42,7 @@ if to then
     set(to, 'as', '')
   end
 end
-redis.call('XADD', TAG .. ':outbox', '*', 'k', 'transfer', 'row', ARGV[10], 'seq', seq, 'booked', period, 'at', int(NOW), 'amount', amount)
+redis.call('XADD', TAG .. ':outbox', '*', 'k', 'transfer', 'e', m.epoch, 'row', ARGV[10], 'seq', seq, 'booked', period, 'at', int(NOW), 'amount', amount)
 if from then evaluate(from, period, finish, 'transfer') end
 if to then evaluate(to, period, finish, 'transfer') end
 return {'ok', seq, period, int(NOW), amount, from and from.bal or '', to and to.bal or '', m.epoch}

@@ -1,0 +1,333 @@
+package balancetest
+
+import (
+	"encoding/binary"
+	"math"
+	"strings"
+)
+
+// slice is a charge call, laid out as charge.lua's header says.
+type slice struct {
+	*call
+
+	accounts []*account
+	parents  []parent
+	groups   []*group
+	runs     []run
+	items    []item
+	at       int // ARGV read so far
+	gen      int64
+	fresh    int
+}
+
+type parent struct {
+	*account
+
+	month, finish string
+}
+
+type group struct {
+	a, purse *account
+	p        *parent
+	period   string
+	sum      string
+	less     []string
+	some     bool
+}
+
+type run struct {
+	key, before string
+	items       []item
+}
+
+type item struct {
+	line, group int
+	amount      string
+	occurred    int64
+	member      string
+	dup         bool
+	inSet       bool
+}
+
+func charge(c *call) ([]any, error) {
+	if refusal := c.guard(c.arg(1)); refusal != nil {
+		return refusal, nil
+	}
+	if held := c.held(); held != nil {
+		return held, nil
+	}
+	switch {
+	case integer(c.arg(2)) < integer(c.meta["catalog"]):
+		return []any{"catalog", c.meta["catalog"]}, nil
+	case integer(c.meta["openn"]) > 5_000_000:
+		return []any{"full"}, nil
+	case c.arg(4) == "found" && c.now-integer(c.arg(6)) > 60_000:
+		return []any{"stale"}, nil
+	}
+	s := &slice{call: c}
+	for _, step := range []func() []any{s.known, s.dedup, s.sums} {
+		if refusal := step(); refusal != nil {
+			return refusal, nil
+		}
+	}
+	return s.change()
+}
+
+// held is the answer that the task has already.
+func (c *call) held() []any {
+	t := read[hash](c.r, c.keys[1])
+	switch {
+	case t["k"] == "o" && c.r.Without != RuleAnswer:
+		return []any{"open", t["s"], t["o"], t["g"], t["r"]}
+	case t["k"] == "d" && c.r.Without != RuleDone:
+		return []any{"done"}
+	case t["k"] == "m" && c.arg(4) != "force" && c.r.Without != RuleMarker:
+		return []any{"mark", t["s"], t["o"]}
+	}
+	return nil
+}
+
+// known reads accounts, parents and groups.
+func (s *slice) known() []any {
+	s.at = 18
+	missing := []any{"accounts"}
+	for range s.num(7) {
+		s.at++
+		a := s.account(s.arg(s.at))
+		if a == nil {
+			missing = append(missing, s.arg(s.at))
+		}
+		s.accounts = append(s.accounts, a)
+	}
+	if len(missing) > 1 {
+		return missing
+	}
+	for range s.num(8) {
+		month, finish := s.current(s.at + 2)
+		if month == "" {
+			return []any{"clock"}
+		}
+		s.parents = append(s.parents, parent{s.accounts[s.num(s.at+1)-1], month, finish})
+		s.at += 10
+	}
+	for range s.num(9) {
+		g := &group{a: s.accounts[s.num(s.at+1)-1], p: &s.parents[s.num(s.at+2)-1], period: s.arg(s.at + 4), sum: s.arg(s.at + 5)}
+		if n := s.num(s.at + 3); n > 0 {
+			g.purse = s.accounts[n-1]
+		}
+		if thr := g.p.hash["thr"]; thr != "" && g.period <= thr && s.r.Without != RuleClosed {
+			g.period = g.p.month
+		}
+		s.groups = append(s.groups, g)
+		s.at += 5
+	}
+	return nil
+}
+
+// dedup tells new from known.
+func (s *slice) dedup() []any {
+	s.gen = max(s.now/1000/integer(s.arg(17)), integer(s.meta["gen"]))
+	packed := s.arg(12)
+	for range s.num(10) {
+		r := run{
+			key:    s.tag + ":d:" + str(s.gen) + ":" + s.arg(s.at+1),
+			before: s.tag + ":d:" + str(s.gen-1) + ":" + s.arg(s.at+1),
+		}
+		n := s.num(s.at + 2)
+		for i := range n {
+			it := unpack(packed[24*(len(s.items)+i):])
+			it.member = s.arg(s.at + 3 + i)
+			it.inSet = s.has(r.key, it.member) || s.has(r.before, it.member)
+			it.dup = it.inSet
+			r.items = append(r.items, it)
+		}
+		s.items = append(s.items, r.items...)
+		s.runs = append(s.runs, r)
+		s.at += 2 + n
+	}
+	if s.arg(4) == "force" {
+		return s.forced()
+	}
+	return s.cold()
+}
+
+func unpack(b string) item {
+	raw := []byte(b[:24])
+	return item{
+		line: int(binary.LittleEndian.Uint32(raw)), group: int(binary.LittleEndian.Uint32(raw[4:])),
+		amount:   str(int64(math.Float64frombits(binary.LittleEndian.Uint64(raw[8:])))),
+		occurred: int64(math.Float64frombits(binary.LittleEndian.Uint64(raw[16:]))),
+	}
+}
+
+// forced: all are charged although they stand in their sets.
+func (s *slice) forced() []any {
+	for i := range s.items {
+		if !s.items[i].inSet && s.r.Without != RuleInSet {
+			return []any{"restart"}
+		}
+		s.items[i].dup = false
+	}
+	upTo := integer(s.arg(5))
+	if s.r.Without == RuleGeneration && str(s.gen) != s.meta["gen"] {
+		return []any{"again!"}
+	}
+	if s.r.Without != RuleForced && integer(s.meta["forced"]) > upTo ||
+		s.r.Without != RuleInSet && integer(s.meta["genseq"]) > upTo {
+		return []any{"again!"}
+	}
+	return nil
+}
+
+// cold identities are asked for, or known by now.
+func (s *slice) cold() []any {
+	edge := s.now - integer(s.meta["window"])
+	if s.r.Without != RuleFloor {
+		edge = max(edge, integer(s.meta["floor"]))
+	}
+	ask := []any{"cold", str(s.now)}
+	for i := range s.items {
+		it := &s.items[i]
+		old := it.occurred < edge
+		if old && s.r.Without == RuleColdSet {
+			it.dup = false
+		}
+		if it.dup || !old {
+			continue
+		}
+		answer := byte('-')
+		if s.arg(4) == "found" {
+			answer = s.arg(14)[i]
+		}
+		switch answer {
+		case '-':
+			ask = append(ask, int64(i+1))
+		case '1':
+			it.dup = true
+		}
+	}
+	if len(ask) > 2 {
+		return ask
+	}
+	return nil
+}
+
+// sums: what each group adds, and whether it would overflow.
+func (s *slice) sums() []any {
+	for pair := range strings.SplitSeq(s.arg(15), ",") {
+		if i, v, ok := strings.Cut(pair, "="); ok {
+			s.items[integer(i)-1].amount = v
+		}
+	}
+	for i := range s.items {
+		it := &s.items[i]
+		g := s.groups[it.group]
+		if it.dup {
+			g.less = append(g.less, it.amount)
+			continue
+		}
+		g.some = true
+		s.fresh++
+	}
+	over, far := []any{"overflow"}, reach{}
+	for i, g := range s.groups {
+		o := far.over(g.a.id+" "+g.period, g.a.used(g.period), g.sum)
+		if g.a.id != g.p.id {
+			o = far.over(g.p.id+" "+g.period, g.p.used(g.period), g.sum) || o
+		}
+		if g.purse != nil {
+			o = far.over(g.purse.id, orZero(g.purse.hash["bal"]), g.sum) || o
+		}
+		if o {
+			over = append(over, int64(i+1))
+		}
+	}
+	if len(over) > 1 {
+		return over
+	}
+	return nil
+}
+
+// change does everything at once.
+func (s *slice) change() ([]any, error) {
+	force := s.arg(4) == "force"
+	if str(s.gen) != s.meta["gen"] {
+		s.meta["gen"], s.meta["genseq"] = str(s.gen), str(integer(s.meta["seq"])+1)
+	}
+	edge := s.now - integer(s.meta["window"])
+	for _, r := range s.runs {
+		for _, it := range r.items {
+			if force || s.r.Without == RuleColdSet && it.occurred < max(edge, integer(s.meta["floor"])) {
+				continue
+			}
+			made[members](s.r, r.key)[it.member] = struct{}{}
+		}
+	}
+	touched := map[string]*parent{}
+	booked := make([]string, len(s.groups))
+	for i, g := range s.groups {
+		booked[i] = g.period
+		if !g.some {
+			continue
+		}
+		for _, v := range append([]string{neg(g.sum)}, g.less...) {
+			if err := s.add(g, neg(v)); err != nil {
+				return nil, err
+			}
+		}
+		touched[g.a.id], touched[g.p.id] = g.p, g.p
+		if g.purse != nil {
+			touched[g.purse.id] = g.p
+		}
+	}
+	seq := s.take(s.arg(3))
+	outcome := s.outcome()
+	s.r.keys[s.keys[1]] = hash{
+		"k": "o", "s": seq, "o": outcome, "g": strings.Join(booked, ","), "r": s.arg(13), "c": str(int64(s.fresh)), "at": str(s.now),
+	}
+	s.meta["openn"] = str(integer(s.meta["openn"]) + int64(s.fresh))
+	if force {
+		s.meta["forced"] = seq
+	}
+	for _, a := range s.accounts {
+		if p := touched[a.id]; p != nil {
+			s.evaluate(a, p.month, p.finish, why{cause: "usage"})
+		}
+	}
+	return []any{"ok", seq, outcome, strings.Join(booked, ","), str(s.now)}, nil
+}
+
+// add books a sum of a group.
+func (s *slice) add(g *group, sum string) error {
+	if sum == "0" {
+		return nil
+	}
+	if _, err := s.incr(g.a.id, "u:"+g.period, sum); err != nil {
+		return err
+	}
+	if g.a.id != g.p.id {
+		if _, err := s.incr(g.p.id, "u:"+g.period, sum); err != nil {
+			return err
+		}
+	}
+	if g.purse != nil {
+		if _, err := s.incr(g.purse.id, "bal", neg(sum)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *slice) outcome() string {
+	line := []byte(s.arg(18))
+	if len(line) == 0 {
+		line = []byte(strings.Repeat(".", s.num(11)))
+	}
+	for _, it := range s.items {
+		line[it.line] = 'n'
+		if it.dup {
+			line[it.line] = 'd'
+		}
+	}
+	return string(line)
+}

@@ -1,0 +1,321 @@
+package balancetest
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// call is one run of a script. What it does follows lua/lib.lua.
+type call struct {
+	r    *Redis
+	tag  string
+	keys []string
+	argv []string
+	now  int64 // ms
+	meta hash
+}
+
+// flags of states, as in lib.lua.
+const (
+	flagBudget  = 1
+	flagWallet  = 2
+	flagCeiling = 4
+	flagMonthly = 8
+	flagManual  = 48
+)
+
+// rangeMax is how far a sum may go.
+const rangeMax = 9_200_000_000_000_000_000
+
+// script is one, written in Go.
+type script func(*call) ([]any, error)
+
+// eval finds the script by the name in its header and runs it.
+func (r *Redis) eval(name string, args []string) (any, error) {
+	if name == "eval" {
+		source := args[0]
+		at := strings.LastIndex(source, ".lua: ")
+		from := strings.LastIndex(source[:max(at, 0)], "-- ")
+		if at < 0 || from < 0 {
+			return nil, fmt.Errorf("balancetest: a script without a header")
+		}
+		header := source[from+len("-- ") : at]
+		args[0] = digest(source)
+		if r.scripts[args[0]] = scripts()[header]; r.scripts[args[0]] == nil {
+			return nil, fmt.Errorf("balancetest: no script %q", header)
+		}
+	}
+	run := r.scripts[args[0]]
+	if run == nil {
+		return nil, scriptError("NOSCRIPT No matching script. Please use EVAL.")
+	}
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return nil, fmt.Errorf("number of keys: %w", err)
+	}
+	c := &call{r: r, keys: args[2 : 2+n], argv: args[2+n:], now: r.now().UnixMilli()}
+	c.tag = strings.TrimSuffix(c.keys[0], ":meta")
+	return run(c)
+}
+
+func scripts() map[string]script {
+	return map[string]script{
+		"adopt": adopt, "charge": charge, "close": closeMonth, "confirm": confirm, "finish": finish, "giveup": giveUp,
+		"heal": heal, "install": install, "manual": manual, "push": push, "read": readAll, "roll": roll, "settle": settle,
+		"transfer": transfer,
+	}
+}
+
+// scriptError is an error that Redis itself answers.
+type scriptError string
+
+// Error implements error.
+func (e scriptError) Error() string { return string(e) }
+
+// RedisError implements redis.Error.
+func (scriptError) RedisError() {}
+
+// arg is ARGV[i], from 1.
+func (c *call) arg(i int) string { return c.argv[i-1] }
+
+// num is ARGV[i] as a number.
+func (c *call) num(i int) int { return int(integer(c.argv[i-1])) }
+
+func integer(s string) int64 {
+	n, _ := strconv.ParseInt(s, 10, 64)
+	return n
+}
+
+func str(n int64) string { return strconv.FormatInt(n, 10) }
+
+// guard is the refusal, if any, of a caller.
+func (c *call) guard(epoch string) []any {
+	c.meta = read[hash](c.r, c.keys[0])
+	switch {
+	case c.meta["epoch"] == "":
+		return []any{"empty"}
+	case c.meta["replid"] != c.r.id() && c.r.Without != RuleReplid:
+		return []any{"replid", c.r.id()}
+	case epoch != "" && epoch != c.meta["epoch"] && c.r.Without != RuleEpoch:
+		return []any{"epoch", c.meta["epoch"]}
+	}
+	return nil
+}
+
+// account is what the partition holds of one; its fields are read as they are.
+type account struct {
+	hash
+
+	id     string
+	manual *int64
+}
+
+func (c *call) akey(id string) string { return c.tag + ":a:" + id }
+
+// account returns nil if the partition doesn't hold it.
+func (c *call) account(id string) *account {
+	h := read[hash](c.r, c.akey(id))
+	if _, ok := h["par"]; !ok {
+		return nil
+	}
+	return &account{hash: h, id: id}
+}
+
+func (a *account) number(field string) int64 { return integer(a.hash[field]) }
+
+func (a *account) used(period string) string { return orZero(a.hash["u:"+period]) }
+
+func (c *call) incr(id, field, delta string) (string, error) {
+	return c.r.incr(c.akey(id), field, delta)
+}
+
+func neg(s string) string {
+	switch {
+	case s == "0":
+		return s
+	case strings.HasPrefix(s, "-"):
+		return s[1:]
+	}
+	return "-" + s
+}
+
+func (c *call) fact(kind string, a *account, more ...string) {
+	c.r.xadd(c.tag+":outbox", append([]string{"k", kind, "e", c.meta["epoch"], "id", a.id, "par", a.hash["par"], "at", str(c.now)}, more...)...)
+}
+
+// limit of an account, of which shares are told.
+type limit struct {
+	kind, field, mark string
+	used, whole       int64
+}
+
+// shares emits one alert for each share that was passed.
+func (c *call) shares(a *account, alerts, period string, l limit) {
+	if alerts == "" || l.whole <= 0 {
+		return
+	}
+	from := 0
+	if rest, ok := strings.CutPrefix(a.hash[l.field], l.mark+":"); ok {
+		from, _ = strconv.Atoi(rest)
+	}
+	top := from
+	used := new(big.Int).Mul(big.NewInt(l.used), big.NewInt(100))
+	for s := range strings.SplitSeq(alerts, ",") {
+		share, _ := strconv.Atoi(s)
+		if share > from && used.Cmp(new(big.Int).Mul(big.NewInt(l.whole), big.NewInt(int64(share)))) >= 0 {
+			c.fact("alert", a, "limit", l.kind, "share", s, "mark", l.mark, "per", period)
+			top = share
+		}
+	}
+	if top > from {
+		a.hash[l.field] = l.mark + ":" + strconv.Itoa(top)
+	}
+}
+
+func (c *call) alert(a, p *account, used, period string) {
+	alerts, own := p.hash["alerts"], a.hash["par"] == ""
+	if own && a.hash["mode"] == "prepaid" || a.hash["src"] == "allocated" {
+		if a.hash["base"] != "" {
+			kind := "budget"
+			if own {
+				kind = "wallet"
+			}
+			c.shares(a, alerts, period, limit{kind, "as", a.hash["tn"], a.number("base") - a.number("bal"), a.number("base")})
+		}
+	}
+	if own && a.hash["ceil"] != "" {
+		c.shares(a, alerts, period, limit{"credit", "ac", period, integer(used), a.number("ceil")})
+	}
+	if a.hash["lim"] != "" {
+		c.shares(a, alerts, period, limit{"monthly_limit", "am", period, integer(used), a.number("lim")})
+	}
+}
+
+// own flags of an account that its sums call for, beside those set by hand.
+func (a *account) flags(used string) int64 {
+	broke := a.number("bal") <= 0
+	reached := func(limit string) bool { return limit != "" && integer(used) >= integer(limit) }
+	var f int64
+	switch {
+	case a.hash["par"] != "":
+		if a.hash["src"] == "allocated" && broke {
+			f |= flagBudget
+		}
+		if reached(a.hash["lim"]) {
+			f |= flagMonthly
+		}
+	case a.hash["mode"] == "prepaid":
+		if broke {
+			f |= flagWallet
+		}
+	case reached(a.hash["ceil"]):
+		f |= flagCeiling
+	}
+	return f
+}
+
+// why a state is judged, for its fact.
+type why struct {
+	cause, actor, note string
+	born               bool
+}
+
+// evaluate is the state function.
+func (c *call) evaluate(a *account, period, finish string, w why) int64 {
+	p := a
+	if a.hash["par"] != "" {
+		p = c.account(a.hash["par"])
+	}
+	was := a.number("f")
+	f := was & flagManual
+	if a.manual != nil {
+		f = *a.manual
+	}
+	used := a.used(period)
+	f |= a.flags(used)
+	if !w.born {
+		c.alert(a, p, used, period)
+	}
+	changed := f != was
+	if changed || a.hash["fp"] != period {
+		a.hash["f"], a.hash["fp"], a.hash["fe"] = str(f), period, finish
+	}
+	if w.born {
+		quiet := "0"
+		if f != 0 {
+			quiet = "1"
+		}
+		a.hash["quiet"] = quiet
+		return f
+	}
+	spoke := a.hash["quiet"] == "1" || a.hash["quiet"] == "2"
+	if spoke {
+		a.hash["quiet"] = "0"
+	}
+	if changed || spoke && f != 0 {
+		a.hash["n"] = str(a.number("n") + 1)
+		pn := "0"
+		if a.hash["par"] != "" {
+			pn = orZero(p.hash["n"])
+		}
+		c.fact("state", a, "f", str(f), "was", str(was), "n", a.hash["n"], "pn", pn, "per", period,
+			"cause", w.cause, "actor", w.actor, "note", w.note)
+	}
+	return f
+}
+
+// current is the month out of the nine arguments from i that holds now.
+func (c *call) current(i int) (name, finish string) {
+	for k := i; k <= i+6; k += 3 {
+		if c.now >= integer(c.arg(k+1)) && c.now < integer(c.arg(k+2)) {
+			return c.arg(k), c.arg(k + 2)
+		}
+	}
+	return "", ""
+}
+
+// take is the next seq, with an answer open under it.
+func (c *call) take(task string) string {
+	seq := integer(c.meta["seq"]) + 1
+	c.meta["seq"] = str(seq)
+	made[zset](c.r, c.tag+":open")[task] = seq
+	return str(seq)
+}
+
+// reach adds up how far fields may go, without overflow.
+type reach map[string]uint64
+
+func (r reach) over(key, have, sum string) bool {
+	if _, ok := r[key]; !ok {
+		r[key] = abs(have)
+	}
+	if add := abs(sum); r[key] > math.MaxUint64-add {
+		r[key] = math.MaxUint64
+	} else {
+		r[key] += add
+	}
+	return r[key] > rangeMax
+}
+
+func abs(s string) uint64 {
+	n, _ := strconv.ParseUint(strings.TrimPrefix(s, "-"), 10, 64)
+	return n
+}
+
+func (c *call) has(set, member string) bool {
+	_, ok := read[members](c.r, set)[member]
+	return ok
+}
+
+func sorted[V any](m map[string]V) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,386 @@
+package ledgertest
+
+import (
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/shopspring/decimal"
+)
+
+// query answers one of sql/queries.
+type query func(s *Server, params map[string]string) [][]any
+
+func queries() map[string]query {
+	return map[string]query{
+		"catalog": catalog, "catalog_number": catalogNumber, "closings": closings, "epoch_max": epochMax, "failing_due": failingDue,
+		"lookup": lookup, "messages": messages, "quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved,
+		"seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers,
+		"transfer_by_ref": transferByRef, "transfer_refs": transferRefs, "waiting_due": waitingDue,
+	}
+}
+
+func (r Row) pick(columns ...string) []any {
+	out := make([]any, len(columns))
+	for i, c := range columns {
+		out[i] = r[c]
+	}
+	return out
+}
+
+// array reads an Array(String) parameter.
+func array(text string) []string {
+	var out []string
+	var b strings.Builder
+	in := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case !in && c == '\'':
+			in = true
+		case in && c == '\'':
+			in = false
+			out = append(out, b.String())
+			b.Reset()
+		case in && c == '\\':
+			i++
+			escaped := text[i]
+			if n := strings.IndexByte("nt0", escaped); n >= 0 {
+				escaped = "\n\t\x00"[n]
+			}
+			b.WriteByte(escaped)
+		case in:
+			b.WriteByte(c)
+		}
+	}
+	return out
+}
+
+func integer(params map[string]string, name string) uint64 {
+	n, _ := strconv.ParseUint(params[name], 10, 64)
+	return n
+}
+
+// newest is argMax by epoch, over the rows that match, by key. As in
+// ClickHouse, it sees all rows, whatever partition they are in.
+func (s *Server) newest(key func(Row) string) []Row {
+	index := map[string]int{}
+	var out []Row
+	for _, r := range s.tables["records"] {
+		k := key(r)
+		if k == "" {
+			continue
+		}
+		i, ok := index[k]
+		switch {
+		case !ok:
+			index[k] = len(out)
+			out = append(out, r)
+		case r.num("epoch") >= out[i].num("epoch"):
+			out[i] = r
+		}
+	}
+	return out
+}
+
+func lookup(s *Server, params map[string]string) [][]any {
+	accounts, kinds, ids := array(params["accounts"]), array(params["kinds"]), array(params["ids"])
+	wanted := map[string]bool{}
+	for i := range accounts {
+		wanted[accounts[i]+"\x00"+kinds[i]+"\x00"+ids[i]] = true
+	}
+	var out [][]any
+	for _, r := range s.newest(func(r Row) string {
+		if k := r.str("account_id") + "\x00" + r.str("kind") + "\x00" + r.str("id"); wanted[k] {
+			return k
+		}
+		return ""
+	}) {
+		out = append(out, r.pick("account_id", "kind", "id", "content_hash"))
+	}
+	return out
+}
+
+func messages(s *Server, params map[string]string) [][]any {
+	accounts, ids := array(params["accounts"]), array(params["ids"])
+	wanted := map[string]bool{}
+	for i := range accounts {
+		wanted[accounts[i]+"\x00"+ids[i]] = true
+	}
+	var out [][]any
+	for _, r := range s.newest(func(r Row) string {
+		if k := r.str("account_id") + "\x00" + r.str("id"); r.str("kind") == "usage" && wanted[k] {
+			return k
+		}
+		return ""
+	}) {
+		out = append(out, r.pick("account_id", "id", "amount", "fee", "purse", "currency", "channel", "direction", "country", "network",
+			"category", "plan", "plan_version", "rule"))
+	}
+	return out
+}
+
+// upTo: rows of older epochs, and of this one up to a seq.
+func upTo(r Row, params map[string]string) bool {
+	epoch := integer(params, "epoch")
+	return r.str("parent_id") == params["parent"] &&
+		(r.num("epoch") < epoch || r.num("epoch") == epoch && r.num("seq") <= integer(params, "seq"))
+}
+
+// group adds up decimals by key.
+type group struct {
+	keys []string
+	sums map[string]decimal.Decimal
+}
+
+func (g *group) add(key string, d decimal.Decimal) {
+	if g.sums == nil {
+		g.sums = map[string]decimal.Decimal{}
+	}
+	if _, ok := g.sums[key]; !ok {
+		g.keys = append(g.keys, key)
+	}
+	g.sums[key] = g.sums[key].Add(d)
+}
+
+func (g *group) rows() [][]any {
+	var out [][]any
+	for _, k := range g.keys {
+		var row []any
+		for part := range strings.SplitSeq(k, "\x00") {
+			row = append(row, part)
+		}
+		out = append(out, append(row, g.sums[k]))
+	}
+	return out
+}
+
+func sums(s *Server, params map[string]string) [][]any {
+	var g group
+	for _, r := range s.final("records") {
+		if !upTo(r, params) || r.str("kind") == "status" {
+			continue
+		}
+		amount := r.dec("amount")
+		if r.str("kind") == "refund" {
+			amount = amount.Neg()
+		}
+		g.add(r.str("account_id")+"\x00"+r.str("purse")+"\x00"+r.str("booked"), amount)
+	}
+	return g.rows()
+}
+
+func sumsTransfers(s *Server, params map[string]string) [][]any {
+	var g group
+	for _, r := range s.final("transfers") {
+		if upTo(r, params) && r.str("account_id") != "" {
+			g.add(r.str("account_id"), r.dec("amount"))
+		}
+	}
+	return g.rows()
+}
+
+func maxOf(rows []Row, column string, where func(Row) bool) uint64 {
+	var n uint64
+	for _, r := range rows {
+		if where == nil || where(r) {
+			n = max(n, r.num(column))
+		}
+	}
+	return n
+}
+
+func seqMax(s *Server, params map[string]string) [][]any {
+	of := func(r Row) bool { return r.num("epoch") == integer(params, "epoch") }
+	return [][]any{{max(maxOf(s.tables["records"], "seq", of), maxOf(s.tables["transfers"], "seq", of))}}
+}
+
+func epochMax(s *Server, _ map[string]string) [][]any {
+	return [][]any{{maxOf(s.tables["epochs"], "epoch", nil)}}
+}
+
+func catalogNumber(s *Server, _ map[string]string) [][]any {
+	return [][]any{{maxOf(s.tables["catalog"], "number", nil)}}
+}
+
+func catalog(s *Server, _ map[string]string) [][]any {
+	newest := map[string]Row{}
+	for _, r := range s.tables["catalog"] {
+		k := r.str("kind") + "\x00" + r.str("id")
+		if old, ok := newest[k]; !ok || r.num("number") >= old.num("number") {
+			newest[k] = r
+		}
+	}
+	var keys []string
+	for k := range newest {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	var out [][]any
+	for _, k := range keys {
+		out = append(out, newest[k].pick("kind", "doc", "number"))
+	}
+	return out
+}
+
+func closings(s *Server, params map[string]string) [][]any {
+	rows := s.final("closings")
+	sort.SliceStable(rows, func(i, j int) bool {
+		return rows[i].str("parent_id")+"\x00"+rows[i].str("period") < rows[j].str("parent_id")+"\x00"+rows[j].str("period")
+	})
+	var out [][]any
+	for _, r := range rows {
+		if params["parent"] == "" || r.str("parent_id") == params["parent"] {
+			out = append(out, r.pick("parent_id", "period", "state", "records", "amount", "refunds", "adjustments", "digest", "as_of"))
+		}
+	}
+	return out
+}
+
+func statesLatest(s *Server, params map[string]string) [][]any {
+	newest := map[string]Row{}
+	for _, r := range s.tables["states"] {
+		id := r.str("account_id")
+		if old, ok := newest[id]; r.str("parent_id") == params["parent"] && (!ok || r.num("epoch") >= old.num("epoch")) {
+			newest[id] = r
+		}
+	}
+	var out [][]any
+	for _, r := range newest {
+		out = append(out, r.pick("account_id", "flags", "epoch"))
+	}
+	return out
+}
+
+func transferByRef(s *Server, params map[string]string) [][]any {
+	for _, r := range s.tables["transfers"] {
+		if r.str("ref") == params["ref"] {
+			return [][]any{r.pick("parent_id", "content_hash")}
+		}
+	}
+	return nil
+}
+
+func transferRefs(s *Server, params map[string]string) [][]any {
+	newest := map[string]Row{}
+	var refs []string
+	for _, r := range s.final("transfers") {
+		if r.str("parent_id") != params["parent"] {
+			continue
+		}
+		if _, ok := newest[r.str("ref")]; !ok {
+			refs = append(refs, r.str("ref"))
+		}
+		newest[r.str("ref")] = r
+	}
+	var out [][]any
+	for _, ref := range refs {
+		r := newest[ref]
+		out = append(out, []any{ref, r["content_hash"], r["booked"], r["transferred_at"], r.dec("amount").Abs(), r["epoch"], r["seq"]})
+	}
+	return out
+}
+
+func quarantineOpen(s *Server, params map[string]string) [][]any {
+	accounts := array(params["accounts"])
+	rows := s.final("quarantine")
+	sort.SliceStable(rows, func(i, j int) bool {
+		a, b := rows[i].time("quarantined_at"), rows[j].time("quarantined_at")
+		return a.Before(b) || a.Equal(b) && rows[i].str("id") < rows[j].str("id")
+	})
+	var out [][]any
+	for _, r := range rows {
+		fits := func(param, column string) bool { return params[param] == "" || params[param] == r.str(column) }
+		if fits("state", "state") && fits("reason", "reason") && fits("id", "id") && fits("record", "record_id") &&
+			(len(accounts) == 0 || slices.Contains(accounts, r.str("account_id"))) && uint64(len(out)) < integer(params, "limit") {
+			out = append(out, r.pick("id", "reason", "account_id", "kind", "record_id", "content_hash", "detail", "raw",
+				"quarantined_at", "state", "note", "version"))
+		}
+	}
+	return out
+}
+
+func quarantineResolved(s *Server, _ map[string]string) [][]any {
+	var out [][]any
+	for _, q := range s.final("quarantine") {
+		if q.str("state") != "open" || q.str("record_id") == "" || q.str("kind") == "" {
+			continue
+		}
+		for _, r := range s.tables["records"] {
+			if r.str("account_id") == q.str("account_id") && r.str("kind") == q.str("kind") && r.str("id") == q.str("record_id") &&
+				r.num("content_hash") == q.num("content_hash") {
+				out = append(out, q.pick("id"))
+				break
+			}
+		}
+	}
+	return out
+}
+
+func waitingDue(s *Server, params map[string]string) [][]any {
+	before, _ := strconv.ParseInt(params["before"], 10, 64)
+	rows := s.final("waiting")
+	sort.SliceStable(rows, func(i, j int) bool { return rows[i].time("since").Before(rows[j].time("since")) })
+	var out [][]any
+	for _, w := range rows {
+		var come uint64
+		for _, r := range s.tables["records"] {
+			if r.str("kind") == "usage" && r.str("account_id") == w.str("account_id") && r.str("id") == w.str("refers_to") {
+				come = 1
+			}
+		}
+		if w.str("state") == "waiting" && (come == 1 || w.time("since").Before(time.UnixMilli(before))) {
+			out = append(out, append(w.pick("account_id", "refers_to", "id", "raw", "run", "since"), come))
+		}
+	}
+	return out
+}
+
+// failingDue: messages that haven't been dealt with, with their latest status.
+func failingDue(s *Server, params map[string]string) [][]any {
+	ranks := []string{"accepted", "queued", "sent", "undelivered", "failed", "delivered", "read"}
+	records := s.newest(func(r Row) string {
+		return r.str("account_id") + "\x00" + r.str("kind") + "\x00" + r.str("id") + "\x00" + r.str("refers_to")
+	})
+	var out [][]any
+	for _, f := range s.final("failing") {
+		if f["done"] == true || uint64(len(out)) >= integer(params, "limit") {
+			continue
+		}
+		var stored, refunded uint64
+		message, latest := Row{}, Row{"occurred_at": time.UnixMilli(0).UTC()}
+		id := func(r Row) string {
+			if r.str("kind") == "usage" {
+				return ""
+			}
+			return r.str("id")
+		}
+		for _, r := range records {
+			about := r.str("id")
+			if r.str("kind") == "status" {
+				about = r.str("refers_to")
+			}
+			if r.str("account_id") != f.str("account_id") || about != f.str("message_id") || r.str("kind") == "adjustment" {
+				continue
+			}
+			switch r.str("kind") {
+			case "usage":
+				stored, message = stored+1, r
+			case "refund":
+				refunded++
+				continue
+			}
+			a, b := r.time("occurred_at"), latest.time("occurred_at")
+			ra, rb := slices.Index(ranks, r.str("status")), slices.Index(ranks, latest.str("status"))
+			if r.str("status") != "" && (a.After(b) || a.Equal(b) && (ra > rb || ra == rb && id(r) > id(latest))) {
+				latest = r
+			}
+		}
+		out = append(out, []any{
+			f["account_id"], f["message_id"], f["version"], stored, refunded, message.dec("amount"), message.dec("fee"),
+			message.str("plan"), message.num("plan_version"), latest.str("status"), latest.time("occurred_at"),
+		})
+	}
+	return out
+}

@@ -1,0 +1,228 @@
+package ledger
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger/ledgertest"
+)
+
+// pair is a real ledger and one of memory, which get the same.
+type pair struct {
+	t      *testing.T
+	rng    *rand.Rand
+	both   [2]*Ledger
+	memory *ledgertest.Server
+	salt   string // a round's own accounts
+	serial int
+}
+
+func (p *pair) each(f func(l *Ledger) error) {
+	p.t.Helper()
+	for _, l := range p.both {
+		require.NoError(p.t, f(l))
+	}
+}
+
+// same wants the same answer of both.
+func same[T any](p *pair, what string, f func(l *Ledger) (T, error)) {
+	p.t.Helper()
+	var got [2]T
+	for i, l := range p.both {
+		var err error
+		got[i], err = f(l)
+		require.NoError(p.t, err, what)
+	}
+	require.Equal(p.t, got[0], got[1], what)
+}
+
+func (p *pair) pick(n int) int { return p.rng.IntN(n) }
+
+func (p *pair) account(n int) string { return fmt.Sprintf("acc%d'\\-%s", n, p.salt) }
+
+func (p *pair) parent() string { return "parent-" + p.salt }
+
+// row of a small set of identities. What decides is a function of identity and
+// epoch: of rows that tie, ClickHouse may show any.
+func (p *pair) row() Row {
+	id, epoch, kind := p.pick(4), p.pick(3)+1, p.pick(4)
+	at := noon.AddDate(0, -((id + epoch) % 2), 0)
+	var r Row
+	switch kind {
+	case 0:
+		r = status(fmt.Sprintf("s%d", id), fmt.Sprintf("m%d", id), []string{"failed", "delivered", "undelivered"}[epoch-1], at.Add(time.Duration(id)*time.Minute))
+	case 1:
+		r = refund(fmt.Sprintf("m%d", id), metering.Micros(1000*epoch+id), at)
+	default:
+		r = sent(fmt.Sprintf("m%d", id), at)
+		r.Record.Status = []string{"failed", "sent", ""}[epoch-1]
+		r.Charge.Amount = metering.Micros(7000*epoch + id)
+	}
+	r.Record.AccountID, r.ParentID = p.account(id%2), p.parent()
+	r.Epoch, r.Seq, r.Hash = int64(epoch), int64(10*id+epoch), uint64(100*id+epoch)
+	r.Purse = []metering.Purse{metering.PurseCredit, metering.PurseWallet, metering.PurseBudget}[epoch-1]
+	r.Booked = []string{"2026-10", "2026-11"}[id%2]
+	return r
+}
+
+func (p *pair) now() time.Time {
+	p.serial++
+	return noon.Add(time.Duration(p.serial) * time.Second)
+}
+
+func (p *pair) records() {
+	rows := make([]*Row, p.pick(5)+1)
+	for i := range rows {
+		r := p.row()
+		rows[i] = &r
+	}
+	now := p.now()
+	p.each(func(l *Ledger) error {
+		_, err := l.insertRows(p.t.Context(), rows, now)
+		return err
+	})
+}
+
+func (p *pair) entries() {
+	now := p.now()
+	id := p.pick(4)
+	e := Entry{
+		ID: EntryID(p.account(id), "usage", fmt.Append(nil, p.salt, id)), Reason: metering.ReasonConflict, AccountID: p.account(id % 2), Kind: "usage",
+		RecordID: fmt.Sprintf("m%d", id), ContentHash: uint64(100*id + 2), Raw: []byte("raw'\\\n"), QuarantinedAt: now,
+		State: []string{QuarantineOpen, QuarantineReplayed}[p.pick(2)], Version: uint64(now.UnixMicro()),
+	}
+	p.each(func(l *Ledger) error { return l.InsertQuarantine(p.t.Context(), []Entry{e}) })
+}
+
+func (p *pair) waiting() {
+	now := p.now()
+	id := p.pick(4)
+	w := Waiting{
+		AccountID: p.account(id % 2), RefersTo: fmt.Sprintf("m%d", id), ID: "r", Raw: []byte("{}"), Since: now,
+		Done: p.pick(3) == 0, Version: uint64(now.UnixMicro()),
+	}
+	p.each(func(l *Ledger) error { return l.InsertWaiting(p.t.Context(), []Waiting{w}) })
+}
+
+func (p *pair) transfers() {
+	n, epoch := p.pick(3), p.pick(3)+1
+	row := TransferRow{Booked: "2026-11", At: noon, Epoch: int64(epoch), Seq: int64(10*n + epoch), Transfer: metering.Transfer{
+		Ref: fmt.Sprintf("ref%d-%s", n, p.salt), Kind: metering.TransferAllocate, ParentID: p.parent(), AccountID: p.account(n % 2),
+		Amount: metering.Micros(100 * (n + 1)), Currency: "EUR", Actor: "operator",
+	}}
+	p.each(func(l *Ledger) error { return l.InsertTransfers(p.t.Context(), []TransferRow{row}) })
+}
+
+func (p *pair) states() {
+	n, epoch := p.pick(2), p.pick(5)
+	row := StateRow{AccountID: p.account(n), ParentID: p.parent(), Epoch: int64(epoch), Flags: metering.Flags(epoch * 3), At: noon}
+	p.each(func(l *Ledger) error { return l.InsertStates(p.t.Context(), []StateRow{row}) })
+}
+
+func (p *pair) epochs() {
+	n := p.pick(9)
+	p.each(func(l *Ledger) error { return l.InsertEpoch(p.t.Context(), 0, int64(n), "test", noon) })
+}
+
+func (p *pair) merge() {
+	p.memory.Merge([]string{"records", "quarantine", "waiting", "transfers", "failing"}[p.pick(5)])
+}
+
+// agree asks both everything that the protocol asks.
+func (p *pair) agree() {
+	ctx := p.t.Context()
+	var ids []metering.Identity
+	var keys []MessageKey
+	for n := range 4 {
+		a := p.account(n % 2)
+		keys = append(keys, MessageKey{a, fmt.Sprintf("m%d", n)})
+		ids = append(ids, metering.Identity{AccountID: a, Kind: "usage", ID: fmt.Sprintf("m%d", n)},
+			metering.Identity{AccountID: a, Kind: "refund", ID: fmt.Sprintf("m%d", n)}, metering.Identity{AccountID: a, Kind: "status", ID: fmt.Sprintf("s%d", n)})
+	}
+	same(p, "lookup", func(l *Ledger) (map[metering.Identity]uint64, error) { return l.Lookup(ctx, ids) })
+	same(p, "messages", func(l *Ledger) (map[MessageKey]Message, error) { return l.Messages(ctx, keys) })
+	epoch, seq := int64(p.pick(5)), int64(p.pick(40))
+	same(p, "sums", func(l *Ledger) (*Sums, error) { return l.Sums(ctx, p.parent(), epoch, seq) })
+	same(p, "seq", func(l *Ledger) (int64, error) { return l.MaxSeq(ctx, epoch) })
+	same(p, "epoch", func(l *Ledger) (int64, error) { return l.MaxEpoch(ctx) })
+	same(p, "flags", func(l *Ledger) (map[string]StateRow, error) { return l.LatestFlags(ctx, p.parent()) })
+	same(p, "refs", func(l *Ledger) (map[string]Ref, error) {
+		out := map[string]Ref{}
+		return out, l.Refs(ctx, p.parent(), func(x *Ref) error { out[x.Ref] = *x; return nil })
+	})
+	same(p, "reference", func(l *Ledger) (string, error) {
+		parent, hash, ok, err := l.TransferByRef(ctx, "ref1-"+p.salt)
+		return fmt.Sprint(parent, hash, ok), err
+	})
+	same(p, "quarantine", func(l *Ledger) ([]Entry, error) {
+		var out []Entry
+		err := l.Quarantined(ctx, QuarantineFilter{Accounts: []string{p.account(0), p.account(1)}}, func(e *Entry) error { out = append(out, *e); return nil })
+		return out, err
+	})
+	same(p, "waiting", func(l *Ledger) ([]string, error) {
+		var out []string
+		err := l.DueWaiting(ctx, noon.Add(3*time.Second), func(w *Waiting, come bool) error {
+			if slices.Contains([]string{p.account(0), p.account(1)}, w.AccountID) {
+				out = append(out, fmt.Sprint(w.AccountID, w.RefersTo, w.Since, come))
+			}
+			return nil
+		})
+		sort.Strings(out)
+		return out, err
+	})
+	same(p, "failing", func(l *Ledger) (map[string]bool, error) {
+		out := map[string]bool{}
+		return out, l.Failings(ctx, 100_000, func(f *Failing) error {
+			x := *f
+			x.version = 0 // the view's own clock
+			if slices.Contains([]string{p.account(0), p.account(1)}, f.AccountID) {
+				out[fmt.Sprintf("%+v", x)] = true
+			}
+			return nil
+		})
+	})
+}
+
+// resolve closes entries on both.
+func (p *pair) resolve() {
+	now := p.now()
+	same(p, "resolved", func(l *Ledger) (int, error) { return l.ResolveQuarantine(p.t.Context(), now) })
+}
+
+// TestMemoryAgreesWithClickHouse gives the same random inserts to a real
+// ClickHouse and to the ledger of memory that the simulation uses.
+func TestMemoryAgreesWithClickHouse(t *testing.T) {
+	t.Parallel()
+	clickhouse, memory := open(t), ledgertest.New()
+	fake := Over(memory)
+	accounts := []*metering.Account{{ID: "a", Mode: metering.Prepaid, Zones: []metering.ZoneFrom{{Zone: "Europe/Rome"}}}}
+	for rounds := range 30 {
+		p := &pair{t: t, rng: rand.New(rand.NewPCG(uint64(rounds), 0)), both: [2]*Ledger{clickhouse, fake}, memory: memory, salt: fmt.Sprint(rounds), serial: 1000 * rounds}
+		accounts[0].Name = p.salt
+		p.each(func(l *Ledger) error { return l.SaveCatalog(t.Context(), int64(rounds+1), accounts, nil, noon) })
+		same(p, "number", func(l *Ledger) (int64, error) { return l.CatalogNumber(t.Context()) })
+		same(p, "snapshot", func(l *Ledger) (metering.Account, error) {
+			s, err := l.Snapshot(t.Context())
+			a := *s.Accounts["a"]
+			a.Calendar = nil
+			return a, err
+		})
+		ops := map[string]func(){
+			"records": p.records, "entries": p.entries, "waiting": p.waiting, "transfers": p.transfers, "states": p.states,
+			"epochs": p.epochs, "merge": p.merge, "resolve": p.resolve,
+		}
+		names := slices.Sorted(maps.Keys(ops))
+		for range 12 {
+			ops[names[p.pick(len(names))]]()
+		}
+		p.agree()
+	}
+}

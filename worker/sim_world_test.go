@@ -1,0 +1,564 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/admin"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/balance/balancetest"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/ledger/ledgertest"
+	"github.com/meterd/meterd/metering/reconcile"
+)
+
+// The simulation runs the real engine, writer, projector and reconciler of
+// several processes in one bubble of virtual time. Every command to Redis and
+// every statement to ClickHouse parks before it is run; a scheduler, by its
+// seed, picks which goes on, which fails, and what else happens meanwhile.
+
+const simAccounts = `
+plans:
+  - id: flat
+    currency: EUR
+    versions:
+      - effective_from: 2020-01-01T00:00:00Z
+        refund_on: [failed]
+        refund_after: 10m
+        rules: [{channel: sms, unit: segment, price: "0.01", fee: "0.001"}]
+parents:
+  - id: acme
+    module: enterprise
+    timezone: UTC
+    plan: flat
+    funding: {mode: prepaid}
+    sub_accounts:
+      - {id: acme-own, channels: [sms], funding: {source: allocated}}
+      - {id: acme-shared, channels: [sms], funding: {source: shared, monthly_limit: "0.05"}}
+  - id: globex
+    module: reseller
+    timezone: UTC
+    plan: flat
+    funding: {mode: postpaid, credit_limit: "0.08"}
+    sub_accounts:
+      - {id: globex-shop, channels: [sms]}
+`
+
+// What goes wrong on the way to an engine.
+var (
+	errDead  = errors.New("the process is dead")
+	errBroke = errors.New("the connection broke")
+)
+
+// origin is what every schedule begins with: accounts applied, epoch 1.
+type origin struct {
+	redis   *balancetest.Redis
+	server  *ledgertest.Server
+	codec   *jobs.Codec
+	metrics *metrics
+	base    time.Time
+}
+
+func newOrigin(t *testing.T, base time.Time) *origin {
+	t.Helper()
+	o := &origin{server: ledgertest.New(), base: base, metrics: newMetrics(prometheus.NewRegistry())}
+	now := clock.NewFake(base)
+	o.redis = balancetest.New(now.Now)
+	var err error
+	o.codec, err = jobs.NewCodec()
+	require.NoError(t, err)
+	// The codec makes its channels on first use: not in a schedule's bubble.
+	_, err = o.codec.Decode(o.codec.Compress([]byte(simAccounts)))
+	require.NoError(t, err)
+	s, l := balance.New(o.redis.Client(), 1), ledger.Over(o.server)
+	log := slog.New(slog.DiscardHandler)
+	snapshots := admin.NewSnapshots(l, s, now)
+	projector := reconcile.New(s, l, now, log, reconcile.Options{Durable: true, Buckets: 4})
+	file, err := admin.ParseAccountsFile("accounts.yaml", []byte(simAccounts))
+	require.NoError(t, err)
+	service := admin.NewService(l, s, snapshots, now, projector.Ensure)
+	_, err = service.Apply(t.Context(), file, false)
+	require.NoError(t, err)
+	_, err = service.Transfer(t.Context(), metering.Transfer{Ref: "first", Kind: metering.TransferTopup, AccountID: "acme", Amount: 60_000, Actor: "operator"})
+	require.NoError(t, err)
+	_, err = service.Transfer(t.Context(), metering.Transfer{Ref: "second", Kind: metering.TransferAllocate, AccountID: "acme-own", Amount: 25_000, Actor: "operator"})
+	require.NoError(t, err)
+	meta, err := s.Meta(t.Context(), 0)
+	require.NoError(t, err)
+	learn(t.Context(), s, meta, snapshots.Months(snapshots.Current().Accounts["acme"]))
+	return o
+}
+
+// learn has Redis know the scripts, so that the first schedule needs no more
+// commands than its replay. All of them are refused.
+func learn(ctx context.Context, s *balance.Store, m *balance.Meta, months balance.Months) {
+	other := *m
+	other.Epoch++
+	_, _ = s.Charge(ctx, 0, 1, balance.NewCall("t", 0, nil, nil, &other))
+	_, _ = s.Settle(ctx, 0, &other, "t", 1, nil, nil)
+	_ = s.Finish(ctx, 0, &other, "t", &balance.Finished{})
+	_ = s.GiveUp(ctx, 0, &other, balance.OpenAnswer{Task: "t"}, 0)
+	_ = s.Heal(ctx, 0, other.Epoch, 0, months, nil)
+	_ = s.Roll(ctx, 0, &other, months, []string{"acme"})
+	_, _ = s.Close(ctx, 0, &other, "acme", "2026-10")
+	_ = s.Adopt(ctx, 0, &other, "x")
+	_, _ = s.Read(ctx, 0, nil)
+}
+
+// world is one schedule.
+type world struct {
+	*origin
+
+	plan   plan
+	rng    *rand.Rand
+	start  time.Time
+	redis  *balancetest.Redis
+	server *ledgertest.Server
+	skew   atomic.Int64 // of Redis's clock, ns
+
+	mu     sync.Mutex
+	parked []*step
+	ended  []ending
+	queue  map[string]*simTask
+	late   []lateInsert
+	live   int // goroutines that the schedule began
+	trace  []string
+	errs   []string
+
+	procs    []*process
+	acked    []*simTask
+	lines    []sentLine
+	promised []metering.Transfer // whose success was reported
+	excused  string              // why the projection may differ, until it is healed
+	moves    []metering.Transfer // to be tried again
+	steps    int
+	drifted  int
+	sent     []string
+	vanished map[string]bool
+	lost     bool // Redis lost something, or a new epoch began
+	aged     bool // a day has passed
+
+	backup      *balancetest.Content
+	backupQueue map[string]simTask
+}
+
+// process is a worker, or a command, that may die.
+type process struct {
+	w        *world
+	name     string
+	ctx      context.Context //nolint:containedctx // ends with the process
+	stop     context.CancelFunc
+	dead     bool
+	paused   bool
+	ready    bool
+	chores   int
+	attempts int
+	skew     atomic.Int64 // of its clock, ns
+	client   *redis.Client
+	engine   *engine
+	worker   *Worker
+	service  *admin.Service
+}
+
+func (w *world) now() time.Time { return w.base.Add(time.Since(w.start)) }
+
+// redisNow is Redis's clock.
+func (w *world) redisNow() time.Time { return w.now().Add(time.Duration(w.skew.Load())) }
+
+// simClock is a process's.
+type simClock struct{ p *process }
+
+func (c simClock) Now() time.Time { return c.p.w.now().Add(time.Duration(c.p.skew.Load())) }
+
+// kinds of steps.
+type stepKind int
+
+const (
+	toRedis stepKind = iota
+	toQueue
+	toQuery
+	toInsert
+)
+
+// step is a call that waits to be let through.
+type step struct {
+	proc  *process
+	kind  stepKind
+	key   string // owner and call: the same in every run of a seed
+	block *ledgertest.Block
+	reply chan verdict
+}
+
+// verdict on a step.
+type verdict int
+
+const (
+	proceeds verdict = iota
+	fails            // it never arrived
+	unheard          // done, but the answer was lost
+	dies             // with its process
+)
+
+// lateInsert is one whose worker saw an error, or is gone.
+type lateInsert struct {
+	block *ledgertest.Block
+	until time.Time
+	key   string
+}
+
+type ownerKey struct{}
+
+func owner(ctx context.Context) string {
+	s, _ := ctx.Value(ownerKey{}).(string)
+	return s
+}
+
+// park waits until the scheduler decides.
+func (p *process) park(ctx context.Context, kind stepKind, what string, block *ledgertest.Block) verdict {
+	w := p.w
+	w.mu.Lock()
+	if p.dead {
+		w.mu.Unlock()
+		return dies
+	}
+	s := &step{proc: p, kind: kind, key: p.name + "/" + owner(ctx) + " " + what, block: block, reply: make(chan verdict, 1)}
+	w.parked = append(w.parked, s)
+	w.mu.Unlock()
+	select {
+	case v := <-s.reply:
+		return v
+	case <-ctx.Done():
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.parked = slices.DeleteFunc(w.parked, func(x *step) bool { return x == s })
+		if block != nil {
+			w.late = append(w.late, lateInsert{block, w.now().Add(time.Minute), s.key})
+		}
+		return fails
+	}
+}
+
+func (v verdict) err() error {
+	switch v {
+	case fails, unheard:
+		return errBroke
+	case dies:
+		return errDead
+	case proceeds:
+	}
+	return nil
+}
+
+// redisGate stands before the Redis of memory.
+type redisGate struct{ p *process }
+
+func (redisGate) DialHook(redis.DialHook) redis.DialHook {
+	return func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }
+}
+
+func (redisGate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (g redisGate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		args := cmd.Args()
+		if name := cmd.Name(); name == "zrange" {
+			// A look at the oldest open answer changes nothing; what follows parks.
+			if g.p.dead {
+				cmd.SetErr(errDead)
+				return errDead
+			}
+			if c, ok := cmd.(*redis.ZSliceCmd); ok && g.p.w.plan.without == withoutWait {
+				c.SetVal(nil)
+				return nil
+			}
+			return next(ctx, cmd)
+		}
+		v := g.p.park(ctx, toRedis, call(args), nil)
+		if v != fails && v != dies {
+			if err := g.run(ctx, cmd, next); err != nil || v == proceeds {
+				return err
+			}
+		}
+		cmd.SetErr(v.err())
+		return v.err()
+	}
+}
+
+// call names a command by what is the same in every run of a seed: tokens and
+// the order of maps aren't.
+func call(args []any) string {
+	var b strings.Builder
+	for i, a := range args[:min(len(args), 5)] {
+		s, _ := a.(string)
+		script := i > 0 && strings.HasPrefix(fmt.Sprint(args[0]), "eval")
+		switch {
+		case script && i == 1:
+			b.WriteString(" " + s[:min(len(s), 8)])
+		case i < 2, script && i > 2:
+			b.WriteString(" " + s)
+		}
+	}
+	return b.String()[1:]
+}
+
+// run runs a command: the queue's keys are the world's own.
+func (g redisGate) run(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+	args := cmd.Args()
+	key, _ := args[min(len(args)-1, 1)].(string)
+	if cmd.Name() == "evalsha" && len(args) > 3 {
+		if k, _ := args[3].(string); strings.HasPrefix(k, "asynq:") {
+			task, _ := args[len(args)-1].(string)
+			if c, ok := cmd.(*redis.Cmd); ok {
+				c.SetVal(g.p.w.promote(task, k))
+			}
+			return nil
+		}
+	}
+	c, ok := cmd.(*redis.IntCmd)
+	if !ok || !strings.HasPrefix(key, "asynq:") {
+		return next(ctx, cmd)
+	}
+	switch cmd.Name() {
+	case "llen":
+		c.SetVal(g.p.w.waiting(key))
+	case "exists":
+		c.SetVal(g.p.w.exists(key))
+	}
+	return nil
+}
+
+// serverGate stands before the ClickHouse of memory.
+type serverGate struct{ p *process }
+
+func (g serverGate) Query(ctx context.Context, name, text string, params map[string]string, scan func(driver.Rows) error) error {
+	if v := g.p.park(ctx, toQuery, name+params["parent"]+params["ref"], nil); v != proceeds {
+		return fmt.Errorf("query %s: %w: %w", name, ledger.ErrAway, v.err())
+	}
+	return g.p.w.server.Query(ctx, name, text, params, scan)
+}
+
+// Insert lands, or not, by the scheduler's hand.
+func (g serverGate) Insert(ctx context.Context, table, columns string, data []any) error {
+	if g.p.w.plan.without == withoutFactEpoch && table == "transfers" && owner(ctx) == "relay" {
+		g.p.w.presentEpoch(data)
+	}
+	b, err := g.p.w.server.Block(table, columns, data)
+	v := g.p.park(ctx, toInsert, table+" "+fmt.Sprint(first(data)), b)
+	if v != proceeds {
+		return fmt.Errorf("insert into %s: %w: %w", table, ledger.ErrAway, v.err())
+	}
+	return err
+}
+
+// presentEpoch puts Redis's present epoch into rows of transfers.
+func (w *world) presentEpoch(data []any) {
+	meta, _ := w.redis.Dump()["{p00}:meta"].(map[string]string)
+	epochs, _ := data[len(data)-2].([]uint32)
+	for i := range epochs {
+		if n := integer(meta["epoch"]); n > 0 {
+			epochs[i] = uint32(n)
+		}
+	}
+}
+
+func first(data []any) any {
+	for _, c := range data {
+		if s, ok := c.([]string); ok && len(s) > 0 {
+			return s
+		}
+	}
+	return ""
+}
+
+// begin starts a process.
+func (w *world) begin(name string) *process {
+	p := &process{w: w, name: name}
+	if w.plan.skew > 0 {
+		p.skew.Store(w.rng.Int64N(int64(w.plan.skew)) - int64(w.plan.skew)/2)
+	}
+	p.ctx, p.stop = context.WithCancel(context.WithValue(context.Background(), ownerKey{}, "main"))
+	p.client = w.redis.Client(redisGate{p})
+	s, l, c := balance.New(p.client, 1), ledger.Over(serverGate{p}), simClock{p}
+	log := slog.New(slog.DiscardHandler)
+	snapshots := admin.NewSnapshots(l, s, c)
+	projector := reconcile.New(s, l, c, log, reconcile.Options{Durable: w.plan.durable, Buckets: 4})
+	p.engine = &engine{
+		store: s, ledger: l, writer: ledger.NewWriter(l, ledger.WriterOptions{Clock: c}), snapshots: snapshots, projector: projector,
+		queue: simQueue{p}, codec: w.codec, clock: c, log: log, metrics: w.metrics, shards: 1,
+		metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
+	}
+	p.worker = &Worker{
+		deps: Deps{Redis: p.client, Store: s, Ledger: l, Snapshots: snapshots, Projector: projector, Clock: c, Log: log},
+		opts: Options{WaitMax: 24 * time.Hour}, redis: p.client, engine: p.engine, months: map[string]string{},
+	}
+	p.service = admin.NewService(l, s, snapshots, c, projector.Ensure)
+	w.procs = append(w.procs, p)
+	writing := context.WithValue(p.ctx, ownerKey{}, "writer")
+	w.spawn(func() { _ = p.engine.writer.Run(writing) })
+	p.run("start", func(ctx context.Context) error {
+		if _, err := p.engine.renew(ctx, 0); err != nil {
+			return err
+		}
+		_, err := snapshots.Refresh(ctx)
+		return err
+	}, func(err error) {
+		p.ready = err == nil
+		if err != nil && !p.dead {
+			w.kill(p) // whoever runs it starts it again
+		}
+	})
+	return p
+}
+
+// spawn runs f in a goroutine that the schedule waits for.
+func (w *world) spawn(f func()) {
+	w.mu.Lock()
+	w.live++
+	w.mu.Unlock()
+	go func() {
+		defer func() {
+			v := recover()
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.live--
+			if v != nil {
+				w.errs = append(w.errs, fmt.Sprintf("panic: %v", v))
+			}
+		}()
+		f()
+	}()
+}
+
+// ending is the result of something that ran; then acts on it, in the scheduler.
+type ending struct {
+	proc *process
+	name string
+	err  error
+	then func(err error)
+}
+
+// run runs f for a process; then is called by the scheduler with its result.
+func (p *process) run(name string, f func(ctx context.Context) error, then func(err error)) {
+	ctx := context.WithValue(p.ctx, ownerKey{}, name)
+	p.w.spawn(func() {
+		err := f(ctx)
+		p.w.mu.Lock()
+		defer p.w.mu.Unlock()
+		p.w.ended = append(p.w.ended, ending{p, name, err, then})
+	})
+}
+
+// reap acts on what has ended, in an order of its own.
+func (w *world) reap() {
+	w.mu.Lock()
+	list := w.ended
+	w.ended = nil
+	w.mu.Unlock()
+	sort.SliceStable(list, func(i, j int) bool {
+		return list[i].proc.name+list[i].name < list[j].proc.name+list[j].name
+	})
+	for _, e := range list {
+		w.note("%s/%s ends: %v", e.proc.name, e.name, e.err)
+		e.then(e.err)
+	}
+}
+
+// kill ends a process: what it has on its way never comes back to it.
+func (w *world) kill(p *process) {
+	w.note("%s dies", p.name)
+	w.mu.Lock()
+	p.dead = true
+	var mine []*step
+	w.parked = slices.DeleteFunc(w.parked, func(s *step) bool {
+		if s.proc == p {
+			mine = append(mine, s)
+		}
+		return s.proc == p
+	})
+	w.mu.Unlock()
+	sort.SliceStable(mine, func(i, j int) bool { return mine[i].key < mine[j].key })
+	for _, s := range mine {
+		switch {
+		case s.block != nil:
+			w.hand(s)
+		case s.kind == toRedis || s.kind == toQueue:
+			// A command may have been on its way: it is run, unheard, or not.
+			if w.rng.IntN(2) == 0 {
+				s.reply <- unheard
+				synctest.Wait()
+				continue
+			}
+		case s.kind == toQuery:
+		}
+		s.reply <- dies
+		synctest.Wait()
+	}
+	p.stop()
+	for _, t := range w.tasks() {
+		if t.holders[p] {
+			delete(t.holders, p)
+			t.state, t.after = pending, w.now().Add(time.Duration(w.rng.IntN(3000))*time.Millisecond)
+		}
+	}
+}
+
+// hand gives an insert that nobody waits for to the late ones.
+func (w *world) hand(s *step) {
+	w.late = append(w.late, lateInsert{s.block, w.now().Add(5 * time.Minute), s.key})
+}
+
+func (w *world) note(format string, args ...any) {
+	if w.plan.tracing {
+		w.trace = append(w.trace, fmt.Sprintf("%s  ", w.now().Format("02 15:04:05.000000"))+fmt.Sprintf(format, args...))
+	}
+}
+
+// simQueue is asynq's client.
+type simQueue struct{ p *process }
+
+func (q simQueue) EnqueueContext(ctx context.Context, t *asynq.Task, opts ...asynq.Option) (*asynq.TaskInfo, error) {
+	id, after := "", time.Duration(0)
+	for _, o := range opts {
+		switch v := o.Value().(type) {
+		case string:
+			if o.Type() == asynq.TaskIDOpt {
+				id = v
+			}
+		case time.Duration:
+			if o.Type() == asynq.ProcessInOpt {
+				after = v
+			}
+		}
+	}
+	v := q.p.park(ctx, toQueue, "enqueue "+id, nil)
+	if v == fails || v == dies {
+		return nil, v.err()
+	}
+	if !q.p.w.enqueue(id, t.Type(), t.Payload(), after) && v == proceeds {
+		return nil, asynq.ErrTaskIDConflict
+	}
+	return nil, v.err()
+}
