@@ -56,7 +56,8 @@ func (h *harness) crowdFlags(n int) (suspended, held int) {
 	return suspended, held
 }
 
-func one(from, to int, id string) []string {
+// oneEach is a message of each of the crowd.
+func oneEach(from, to int, id string) []string {
 	var lines []string
 	for i := from; i < to; i++ {
 		lines = append(lines, message(fmt.Sprint("crowd-", i), id, time.Second))
@@ -76,7 +77,7 @@ func TestBreaker(t *testing.T) {
 		v, err := h.Redis.HGet(t.Context(), "{p00}:meta", "brkmax").Result()
 		return err == nil && v == fmt.Sprint(most)
 	})
-	h.batch().task(one(0, 10, "a")...).wait()
+	h.batch().task(oneEach(0, 10, "a")...).wait()
 	suspended, held := h.crowdFlags(n)
 	// A minute may have ended between two of them: then up to so many again.
 	require.GreaterOrEqual(t, suspended, most)
@@ -108,7 +109,7 @@ func TestBreaker(t *testing.T) {
 	b, err = h.admin.Breaker(t.Context())
 	require.NoError(t, err)
 	assert.False(t, b.Open)
-	h.batch().task(one(10, 12, "b")...).wait()
+	h.batch().task(oneEach(10, 12, "b")...).wait()
 	suspended, held = h.crowdFlags(n)
 	assert.Equal(t, []int{12, 0}, []int{suspended, held})
 	assert.Zero(t, h.reconcile())
@@ -121,7 +122,7 @@ func TestObserve(t *testing.T) {
 	h := newHarness(t)
 	h.apply(crowd(3, "observe"))
 	h.work(Options{})
-	h.batch().task(one(0, 2, "a")...).wait()
+	h.batch().task(oneEach(0, 2, "a")...).wait()
 	suspended, held := h.crowdFlags(3)
 	assert.Equal(t, []int{0, 2}, []int{suspended, held})
 	h.eventually("what is held back is recorded", func() bool {

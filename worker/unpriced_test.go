@@ -86,7 +86,7 @@ func TestBreakerTellsTheOperator(t *testing.T) { //nolint:paralleltest // it set
 		v, err := h.Redis.HGet(t.Context(), "{p00}:meta", "brkmax").Result()
 		return err == nil && v == "1"
 	})
-	h.batch().task(one(0, 4, "a")...).wait()
+	h.batch().task(oneEach(0, 4, "a")...).wait()
 	h.eventually("the operator is told", func() bool { return len(in.of("operator.breaker")) > 0 })
 	assert.Equal(t, "crowd", in.of("operator.breaker")[0]["parent_id"])
 }

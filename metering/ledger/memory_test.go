@@ -150,7 +150,7 @@ func (p *pair) agree() {
 	same(p, "lookup", func(l *Ledger) (map[metering.Identity]uint64, error) { return l.Lookup(ctx, ids) })
 	same(p, "messages", func(l *Ledger) (map[MessageKey]Message, error) { return l.Messages(ctx, keys) })
 	epoch, seq := int64(p.pick(5)), int64(p.pick(40))
-	same(p, "sums", func(l *Ledger) (*Sums, error) { return l.Sums(ctx, p.parent(), epoch, seq) })
+	same(p, "sums", func(l *Ledger) (*Sums, error) { return l.Sums(ctx, p.parent(), &Base{}, epoch, seq) })
 	same(p, "seq", func(l *Ledger) (int64, error) { return l.MaxSeq(ctx, epoch) })
 	same(p, "epoch", func(l *Ledger) (int64, error) { return l.MaxEpoch(ctx) })
 	same(p, "flags", func(l *Ledger) (map[string]StateRow, error) { return l.LatestFlags(ctx, p.parent()) })
@@ -180,7 +180,7 @@ func (p *pair) agree() {
 	})
 	same(p, "failing", func(l *Ledger) (map[string]bool, error) {
 		out := map[string]bool{}
-		return out, l.Failings(ctx, 100_000, func(f *Failing) error {
+		return out, l.Failings(ctx, MessageKey{}, 100_000, func(f *Failing) error {
 			x := *f
 			x.version = 0 // the view's own clock
 			if slices.Contains([]string{p.account(0), p.account(1)}, f.AccountID) {

@@ -26,6 +26,7 @@ const (
 	flagCeiling = 4
 	flagMonthly = 8
 	flagManual  = 48
+	automatic   = 15
 )
 
 // rangeMax is how far a sum may go.
@@ -64,8 +65,8 @@ func (r *Redis) eval(name string, args []string) (any, error) {
 
 func scripts() map[string]script {
 	return map[string]script{
-		"adopt": adopt, "charge": charge, "close": closeMonth, "confirm": confirm, "finish": finish, "giveup": giveUp,
-		"heal": heal, "install": install, "manual": manual, "push": push, "read": readAll, "roll": roll, "settle": settle,
+		"adopt": adopt, "breaker": breaker, "charge": charge, "close": closeMonth, "confirm": confirm, "finish": finish, "giveup": giveUp,
+		"heal": heal, "install": install, "manual": manual, "push": push, "read": readAll, "release": release, "roll": roll, "settle": settle,
 		"transfer": transfer,
 	}
 }
@@ -240,7 +241,12 @@ func (c *call) evaluate(a *account, period, finish string, w why) int64 {
 	if !w.born {
 		c.alert(a, p, used, period)
 	}
+	f, held := c.effect(a, p, f, was, w)
 	changed := f != was
+	back := held != a.number("h")
+	if back {
+		a.hash["h"] = str(held)
+	}
 	if changed || a.hash["fp"] != period {
 		a.hash["f"], a.hash["fp"], a.hash["fe"] = str(f), period, finish
 	}
@@ -256,16 +262,53 @@ func (c *call) evaluate(a *account, period, finish string, w why) int64 {
 	if spoke {
 		a.hash["quiet"] = "0"
 	}
-	if changed || spoke && f != 0 {
+	if changed || back || spoke && f != 0 {
 		a.hash["n"] = str(a.number("n") + 1)
 		pn := "0"
 		if a.hash["par"] != "" {
 			pn = orZero(p.hash["n"])
 		}
-		c.fact("state", a, "f", str(f), "was", str(was), "n", a.hash["n"], "pn", pn, "per", period,
+		only := ""
+		if back && !changed {
+			only = "held"
+		}
+		c.fact("state", a, "f", str(f), "h", str(held), "was", str(was), "only", only, "n", a.hash["n"], "pn", pn, "per", period,
 			"cause", w.cause, "actor", w.actor, "note", w.note)
 	}
 	return f
+}
+
+// breaks counts an account that is about to be suspended, and tells whether the
+// breaker holds that back.
+func (c *call) breaks(a *account) bool {
+	most := integer(c.meta["brkmax"])
+	if most <= 0 {
+		return false
+	}
+	n, minute := int64(1), str(c.now/60_000)
+	if c.meta["brkmin"] == minute {
+		n += integer(c.meta["brkn"])
+	}
+	c.meta["brkmin"], c.meta["brkn"] = minute, str(n)
+	if n <= most {
+		return false
+	}
+	c.meta["brk"] = str(c.now)
+	c.fact("breaker", a, "most", str(most))
+	return true
+}
+
+// effect splits the flags that hold into those in effect and those held back.
+func (c *call) effect(a, p *account, f, was int64, w why) (effect, held int64) {
+	auto := f & automatic
+	back := p.hash["obs"] == "1"
+	if !back && auto != 0 && was&automatic == 0 && !w.born && w.cause != "released" {
+		back = c.meta["brk"] != "" || a.hash["quiet"] != "2" && c.breaks(a)
+	}
+	if back {
+		return f & flagManual, auto
+	}
+	return f, 0
 }
 
 // current is the month out of the nine arguments from i that holds now.

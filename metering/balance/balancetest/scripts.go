@@ -33,7 +33,7 @@ func install(c *call) ([]any, error) {
 	}
 	c.r.keys[c.keys[0]] = hash{
 		"epoch": c.arg(2), "seq": "0", "catalog": c.arg(3), "floor": floor, "replid": c.r.id(), "gen": "0", "genseq": "0",
-		"forced": "0", "window": c.arg(4), "buckets": c.arg(5), "key": c.arg(6), "openn": "0", "corr": "0", "born": str(c.now),
+		"forced": "0", "window": c.arg(4), "buckets": c.arg(5), "key": c.arg(6), "openn": "0", "corr": "0", "brk": c.arg(8), "born": str(c.now),
 	}
 	return []any{"ok"}, nil
 }
@@ -192,6 +192,8 @@ type pushed struct {
 	Limit    string `json:"lim"`
 	Ceil     string `json:"ceil"`
 	Alerts   string `json:"alerts"`
+	Observe  string `json:"obs"`
+	Priced   string `json:"pr"`
 	Channels string `json:"ch"`
 	Closed   string `json:"closed"`
 	Catalog  string `json:"cat"`
@@ -230,6 +232,8 @@ func push(c *call) ([]any, error) {
 			{"lim", d.Limit},
 			{"ceil", d.Ceil},
 			{"alerts", d.Alerts},
+			{"obs", d.Observe},
+			{"pr", d.Priced},
 			{"ch", d.Channels},
 			{"closed", d.Closed},
 			{"cat", d.Catalog},
@@ -247,6 +251,34 @@ func push(c *call) ([]any, error) {
 	}
 	if integer(c.arg(2)) > integer(c.meta["catalog"]) {
 		c.meta["catalog"] = c.arg(2)
+	}
+	return []any{"ok"}, nil
+}
+
+func breaker(c *call) ([]any, error) {
+	if refusal := c.guard(c.arg(1)); refusal != nil {
+		return refusal, nil
+	}
+	c.meta["brkmax"] = c.arg(2)
+	return []any{"ok"}, nil
+}
+
+func release(c *call) ([]any, error) {
+	if refusal := c.guard(c.arg(1)); refusal != nil {
+		return refusal, nil
+	}
+	if c.arg(2) == "1" {
+		c.meta["brk"], c.meta["brkn"] = "", "0"
+		return []any{"ok"}, nil
+	}
+	month, end := c.current(3)
+	if month == "" {
+		return []any{"clock"}, nil
+	}
+	for _, id := range c.argv[11:] {
+		if a := c.account(id); a != nil && a.number("h") != 0 {
+			c.evaluate(a, month, end, why{cause: "released"})
+		}
 	}
 	return []any{"ok"}, nil
 }

@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -15,7 +16,7 @@ type query func(s *Server, params map[string]string) [][]any
 
 func queries() map[string]query {
 	return map[string]query{
-		"catalog": catalog, "catalog_number": catalogNumber, "closings": closings, "epoch_max": epochMax, "failing_due": failingDue,
+		"breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closings": closings, "epoch_max": epochMax, "failing_due": failingDue,
 		"lookup": lookup, "messages": messages, "quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved,
 		"seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers,
 		"transfer_by_ref": transferByRef, "transfer_refs": transferRefs, "waiting_due": waitingDue,
@@ -27,6 +28,13 @@ func (r Row) pick(columns ...string) []any {
 	for i, c := range columns {
 		out[i] = r[c]
 	}
+	return out
+}
+
+// with is the row with another value in a column.
+func (r Row) with(column string, v any) Row {
+	out := maps.Clone(r)
+	out[column] = v
 	return out
 }
 
@@ -108,6 +116,12 @@ func messages(s *Server, params map[string]string) [][]any {
 	for i := range accounts {
 		wanted[accounts[i]+"\x00"+ids[i]] = true
 	}
+	amounts, fees := map[string]decimal.Decimal{}, map[string]decimal.Decimal{}
+	for _, r := range s.final("records") {
+		if k := r.str("account_id") + "\x00" + r.str("refers_to"); r.str("kind") == "adjustment" && wanted[k] {
+			amounts[k], fees[k] = amounts[k].Add(r.dec("amount")), fees[k].Add(r.dec("fee"))
+		}
+	}
 	var out [][]any
 	for _, r := range s.newest(func(r Row) string {
 		if k := r.str("account_id") + "\x00" + r.str("id"); r.str("kind") == "usage" && wanted[k] {
@@ -115,6 +129,8 @@ func messages(s *Server, params map[string]string) [][]any {
 		}
 		return ""
 	}) {
+		k := r.str("account_id") + "\x00" + r.str("id")
+		r = r.with("amount", r.dec("amount").Add(amounts[k])).with("fee", r.dec("fee").Add(fees[k]))
 		out = append(out, r.pick("account_id", "id", "amount", "fee", "purse", "currency", "channel", "direction", "country", "network",
 			"category", "plan", "plan_version", "rule"))
 	}
@@ -124,7 +140,7 @@ func messages(s *Server, params map[string]string) [][]any {
 // upTo: rows of older epochs, and of this one up to a seq.
 func upTo(r Row, params map[string]string) bool {
 	epoch := integer(params, "epoch")
-	return r.str("parent_id") == params["parent"] &&
+	return r.str("parent_id") == params["parent"] && r.str("booked") > params["after"] &&
 		(r.num("epoch") < epoch || r.num("epoch") == epoch && r.num("seq") <= integer(params, "seq"))
 }
 
@@ -232,10 +248,24 @@ func closings(s *Server, params map[string]string) [][]any {
 	var out [][]any
 	for _, r := range rows {
 		if params["parent"] == "" || r.str("parent_id") == params["parent"] {
-			out = append(out, r.pick("parent_id", "period", "state", "records", "amount", "refunds", "adjustments", "digest", "as_of"))
+			out = append(out, r.pick("parent_id", "period", "state", "records", "amount", "refunds", "adjustments", "digest", "as_of",
+				"starts_at", "ends_at", "lines", "catalog", "epoch", "seq", "balances", "frozen"))
 		}
 	}
 	return out
+}
+
+func breaker(s *Server, params map[string]string) [][]any {
+	var last Row
+	for _, r := range s.tables["breakers"] {
+		if r.num("partition") == integer(params, "partition") && (last == nil || r.time("changed_at").After(last.time("changed_at"))) {
+			last = r
+		}
+	}
+	if last == nil {
+		return nil
+	}
+	return [][]any{last.pick("open", "account_id", "actor", "note", "changed_at")}
 }
 
 func statesLatest(s *Server, params map[string]string) [][]any {
@@ -344,8 +374,11 @@ func failingDue(s *Server, params map[string]string) [][]any {
 		return r.str("account_id") + "\x00" + r.str("kind") + "\x00" + r.str("id") + "\x00" + r.str("refers_to")
 	})
 	var out [][]any
-	for _, f := range s.final("failing") {
-		if f["done"] == true || uint64(len(out)) >= integer(params, "limit") {
+	key := func(r Row) string { return r.str("account_id") + "\x00" + r.str("message_id") }
+	due := s.final("failing")
+	sort.SliceStable(due, func(i, j int) bool { return key(due[i]) < key(due[j]) })
+	for _, f := range due {
+		if f["done"] == true || key(f) <= params["account"]+"\x00"+params["message"] || uint64(len(out)) >= integer(params, "limit") {
 			continue
 		}
 		var stored, refunded uint64

@@ -61,6 +61,7 @@ func layouts() map[string]layout {
 		"deliveries":  {key: []string{"account_id", "event", "epoch", "destination"}, version: "delivered_at"},
 		"epochs":      {key: []string{"partition", "epoch"}},
 		"findings":    {},
+		"breakers":    {key: []string{"partition", "changed_at"}},
 		"closings":    {key: []string{"parent_id", "period"}, version: "version"},
 		"failing":     {key: []string{"account_id", "message_id"}, version: "version"},
 	}
