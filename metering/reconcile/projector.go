@@ -111,6 +111,14 @@ func (r *Projector) renew(ctx context.Context, p int, meta *balance.Meta, replid
 			return nil
 		}
 	}
+	// Another may have adopted or rebuilt it since meta was read.
+	now, err := r.store.Meta(ctx, p)
+	if errors.Is(err, balance.ErrEmpty) || err == nil && now.Replid != meta.Replid {
+		return nil // look again
+	}
+	if err != nil {
+		return err
+	}
 	return r.Rebuild(ctx, p, "redis restarted or failed over")
 }
 
