@@ -141,7 +141,7 @@ func (w *world) checkOpen() {
 		w.bad("answers are open at the end: %v", open())
 		return
 	}
-	w.sleep(11 * time.Minute)
+	w.sleep(2 * giveUpAfter) // Redis's clock may have stepped back
 	w.alone("give up")
 	if left := open(); len(left) > 0 {
 		w.bad("answers are open after they were given up: %v", left)
@@ -226,8 +226,13 @@ func (w *world) checkLines() {
 		}
 	}
 	quarantined := map[string]string{} // entry → reason
+	contents := map[metering.Identity]map[uint64]bool{}
+	refused := map[uint64]bool{} // contents: of restamped copies one may stand for all
 	for _, q := range w.server.Rows("quarantine") {
 		quarantined[text(q, "id")] = text(q, "reason")
+		if hash, _ := q["content_hash"].(uint64); hash != 0 {
+			refused[hash] = true
+		}
 	}
 	waits := map[uint64]bool{} // by content, which has the identity in it
 	for _, r := range w.server.Rows("waiting") {
@@ -236,7 +241,6 @@ func (w *world) checkLines() {
 			waits[rec.ContentHash()] = true
 		}
 	}
-	contents := map[metering.Identity]map[uint64]bool{}
 	for i := range w.lines {
 		s := &w.lines[i]
 		if s.bad {
@@ -255,8 +259,8 @@ func (w *world) checkLines() {
 		row := rows[id]
 		stands := len(row) > 0 && row[0]["content_hash"] == s.rec.ContentHash()
 		switch {
-		case w.vanished[s.task]:
-		case !stands && reason == "" && !waits[s.rec.ContentHash()]:
+		case w.vanished[s.task], w.unpromised[s.task]:
+		case !stands && reason == "" && !refused[s.rec.ContentHash()] && !waits[s.rec.ContentHash()]:
 			w.bad("%v of %s is neither in the ledger nor in quarantine", id, s.task)
 		case stands && strings.HasPrefix(id.ID, poisoned):
 			w.bad("%v was refused and stands", id)

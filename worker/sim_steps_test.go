@@ -539,6 +539,10 @@ func (w *world) copyQueue() map[string]simTask {
 func (w *world) restoreQueue() {
 	for id := range w.queue {
 		if _, ok := w.backupQueue[id]; !ok {
+			// The attempt that made it may live on: the queue is as durable as
+			// its Redis, and no more is promised of its task's lines.
+			parent, _, _ := strings.Cut(id, "~")
+			w.unpromised[parent] = true
 			delete(w.queue, id)
 		}
 	}
@@ -599,7 +603,7 @@ func (w *world) calm() {
 			continue
 		}
 		if (w.lost || len(w.vanished) > 0) && w.now().After(orphans) && w.calls() == 0 {
-			w.sleep(giveUpAfter) // for answers that no task will settle
+			w.sleep(2 * giveUpAfter) // for answers that no task will settle
 			orphans = until
 		}
 		if w.step(false) {

@@ -21,7 +21,7 @@ import (
 // simulate runs one schedule and returns what was wrong, and its trace.
 func simulate(t *testing.T, o *origin, p plan) *world {
 	t.Helper()
-	w := &world{origin: o, plan: p, rng: rand.New(rand.NewPCG(p.seed, 0)), queue: map[string]*simTask{}, vanished: map[string]bool{}}
+	w := &world{origin: o, plan: p, rng: rand.New(rand.NewPCG(p.seed, 0)), queue: map[string]*simTask{}, vanished: map[string]bool{}, unpromised: map[string]bool{}}
 	w.server = o.server.Fork()
 	w.server.Refuse = func(table string, r ledgertest.Row) bool {
 		return table == "records" && strings.HasPrefix(text(r, "id"), poisoned)

@@ -156,8 +156,10 @@ type world struct {
 	drifted  int
 	sent     []string
 	vanished map[string]bool
-	lost     bool // Redis lost something, or a new epoch began
-	aged     bool // a day has passed
+	// unpromised: tasks whose follow-ups were lost with the queue.
+	unpromised map[string]bool
+	lost       bool // Redis lost something, or a new epoch began
+	aged       bool // a day has passed
 
 	backup      *balancetest.Content
 	backupQueue map[string]simTask

@@ -71,6 +71,12 @@ const floorAfter = 6 * time.Minute
 // stands, adopted after a restart, or rebuilt.
 func (r *Projector) Ensure(ctx context.Context, p int) (*balance.Meta, error) {
 	for {
+		// First the id, then meta: once Redis is known to have restarted, nobody
+		// charges until it is adopted, so that meta's seq is the last one.
+		replid, err := r.store.Replid(ctx, p)
+		if err != nil {
+			return nil, err
+		}
 		meta, err := r.store.Meta(ctx, p)
 		if err != nil && !errors.Is(err, balance.ErrEmpty) {
 			return nil, err
@@ -80,10 +86,6 @@ func (r *Projector) Ensure(ctx context.Context, p int) (*balance.Meta, error) {
 				return nil, err
 			}
 			continue
-		}
-		replid, err := r.store.Replid(ctx, p)
-		if err != nil {
-			return nil, err
 		}
 		if replid == meta.Replid {
 			return meta, nil
@@ -108,6 +110,14 @@ func (r *Projector) renew(ctx context.Context, p int, meta *balance.Meta, replid
 			}
 			return nil
 		}
+	}
+	// Another may have adopted or rebuilt it since meta was read.
+	now, err := r.store.Meta(ctx, p)
+	if errors.Is(err, balance.ErrEmpty) || err == nil && now.Replid != meta.Replid {
+		return nil // look again
+	}
+	if err != nil {
+		return err
 	}
 	return r.Rebuild(ctx, p, "redis restarted or failed over")
 }
