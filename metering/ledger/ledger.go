@@ -141,10 +141,8 @@ func (l *Ledger) Ping(ctx context.Context) error {
 // another, so they are dated by it: the clocks of workers differ.
 func (l *Ledger) Now(ctx context.Context) (time.Time, error) {
 	var now time.Time
-	if err := l.conn.QueryRow(ctx, "SELECT now64(3, 'UTC')").Scan(&now); err != nil {
-		return now, fmt.Errorf("ask clickhouse for the time: %w", away(err))
-	}
-	return now, nil
+	err := l.each(ctx, "now", nil, func(r driver.Rows) error { return r.Scan(&now) })
+	return now, err
 }
 
 // text is a statement with its database. {db} stands for it in every query.

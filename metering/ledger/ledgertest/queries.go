@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/shopspring/decimal"
+
+	"github.com/meterd/meterd/internal/clock"
 )
 
 // query answers one of sql/queries.
@@ -17,7 +19,7 @@ type query func(s *Server, params map[string]string) [][]any
 func queries() map[string]query {
 	return map[string]query{
 		"breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closings": closings, "epoch_max": epochMax, "failing_due": failingDue,
-		"lookup": lookup, "messages": messages, "quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved,
+		"lookup": lookup, "messages": messages, "now": now, "quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved,
 		"seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers,
 		"transfer_by_ref": transferByRef, "transfer_refs": transferRefs, "waiting_due": waitingDue,
 	}
@@ -266,6 +268,10 @@ func breaker(s *Server, params map[string]string) [][]any {
 		return nil
 	}
 	return [][]any{last.pick("open", "account_id", "actor", "note", "changed_at")}
+}
+
+func now(*Server, map[string]string) [][]any {
+	return [][]any{{clock.System().Now().UTC().Truncate(time.Millisecond)}}
 }
 
 func statesLatest(s *Server, params map[string]string) [][]any {

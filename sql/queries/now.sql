@@ -1,0 +1,2 @@
+-- now: ClickHouse's time. Result: now. Dedup: none.
+SELECT now64(3, 'UTC')
