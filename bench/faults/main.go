@@ -150,6 +150,7 @@ not written.
 Seconds to recover: from the end of the fault until no task is left, no answer is
 open and every fact has been told, with the work that had piled up. Where
 records are sent during the whole test that includes what came after the fault.
+Several faults are tried side by side on one machine, so these are upper bounds.
 A worker that holds tasks and dies or sleeps keeps them until their leases end,
 some 30 seconds; a lost word that a task is done costs the same.
 
