@@ -595,6 +595,7 @@ func (w *world) calm() {
 		w.sleep(time.Duration(1 + w.rng.IntN(100_000)))
 		if len(w.alive()) == 0 {
 			w.begin(fmt.Sprintf("w%d", len(w.procs)))
+			continue
 		}
 		if len(w.moves) > 0 && len(w.working()) > 0 {
 			t := w.moves[0]
@@ -657,7 +658,6 @@ func (w *world) play() {
 		if w.wrong() {
 			break
 		}
-		w.step(true)
 		if w.plan.window && w.plan.tasks == 0 && w.calls() == 0 && w.rng.IntN(20) == 0 {
 			// ... until shortly before a new generation of the dedup sets.
 			w.plan.window, w.aged = false, true
@@ -671,6 +671,7 @@ func (w *world) play() {
 			w.note("a day passes")
 			w.sleep(next.Sub(now))
 		}
+		w.step(true) // what it lets through runs beside us until the next tick
 	}
 	if !w.wrong() {
 		w.note("calm")
