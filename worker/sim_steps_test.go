@@ -285,6 +285,9 @@ func (w *world) take() bool {
 func (w *world) step(faults bool) bool {
 	open := w.open()
 	n := w.rng.IntN(100)
+	if faults && w.plan.without != "" && w.plan.loss == "failover" && n%20 == 0 && w.lose() {
+		return true // it takes two: a replica lags, and takes over
+	}
 	switch {
 	case n < 60 && len(open) > 0:
 	case n < 80 && w.take():
