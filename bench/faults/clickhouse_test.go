@@ -14,9 +14,9 @@ import (
 func TestClickHouseAway(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 10, "ClickHouse away for "+pick("8 s", "2 min"))
-	r.before(400)
+	r.before(pick(120, 400))
 	r.worker(r.proxied(), nil)
-	sent := r.send(r.lines(pick(1200, 6000)), 50*time.Millisecond)
+	sent := r.send(r.lines(pick(400, 6000)), 50*time.Millisecond)
 	for range pick(1, 2) {
 		r.result.Tried++
 		r.back.cut()
@@ -32,12 +32,12 @@ func TestClickHouseAway(t *testing.T) {
 func TestClickHouseSlow(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 11, "ClickHouse slow: 1.5 s an answer, 20 KB/s")
-	r.before(400)
+	r.before(pick(120, 400))
 	r.worker(r.proxied(), nil)
 	r.result.Tried = 1
 	r.back.toxic("latency", "downstream", `{"latency":1500,"jitter":500}`)
 	r.back.toxic("bandwidth", "upstream", `{"rate":20}`)
-	sent := r.send(r.lines(pick(800, 4000)), 50*time.Millisecond)
+	sent := r.send(r.lines(pick(300, 4000)), 50*time.Millisecond)
 	<-time.After(pick(8*time.Second, time.Minute))
 	r.back.clean()
 	r.ended()
@@ -49,9 +49,9 @@ func TestClickHouseSlow(t *testing.T) {
 func TestClickHouseSilent(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 12, "ClickHouse silent: connections stand, no byte passes, for "+pick("7 s", "1 min"))
-	r.before(400)
+	r.before(pick(120, 400))
 	r.worker(r.proxied(), nil)
-	sent := r.send(r.lines(pick(800, 4000)), 50*time.Millisecond)
+	sent := r.send(r.lines(pick(300, 4000)), 50*time.Millisecond)
 	r.result.Tried = 1
 	r.back.toxic("timeout", "downstream", `{"timeout":0}`)
 	<-time.After(pick(7*time.Second, time.Minute))
@@ -68,19 +68,18 @@ func TestClickHouseSilent(t *testing.T) {
 func TestClickHouseCutAfterCommit(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 13, "ClickHouse cut in mid-answer after it has committed")
-	r.before(400)
-	conn := r.engines.ClickHouse(t)
-	require.NoError(t, conn.Exec(t.Context(), "SYSTEM STOP MERGES "+r.engines.Database+".records"))
+	r.before(pick(120, 400))
+	require.NoError(t, r.ch.Exec(t.Context(), "SYSTEM STOP MERGES "+r.engines.Database+".records"))
 	copies := func() (n int64) {
-		require.NoError(t, conn.QueryRow(t.Context(), "SELECT count() - uniqExact(account_id, kind, id) FROM records").Scan(&n))
+		require.NoError(t, r.ch.QueryRow(t.Context(), "SELECT count() - uniqExact(account_id, kind, id) FROM records").Scan(&n))
 		return n
 	}
 	c := newCutter(t, r.engines.ClickHouseURL)
 	a := r.proxied()
 	a.ClickHouse = strings.Replace(c.URL, "://", "://"+r.engines.ClickHouseUser+"@", 1)
 	r.worker(a, nil)
-	c.armed.Store(pick[int64](8, 60))
-	sent := r.send(r.lines(pick(1200, 6000)), 30*time.Millisecond)
+	c.armed.Store(pick[int64](4, 60))
+	sent := r.send(r.lines(pick(400, 6000)), 30*time.Millisecond)
 	sent.wait()
 	r.ended()
 	r.eventually("every cut came about", time.Minute, func() (bool, string) { return c.armed.Load() < 0, fmt.Sprint(c.cuts.Load()) })
@@ -94,20 +93,19 @@ func TestClickHouseCutAfterCommit(t *testing.T) {
 func TestClickHouseDiskFull(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 14, "ClickHouse's disk full")
-	r.before(400)
-	conn := r.engines.ClickHouse(t)
+	r.before(pick(120, 400))
 	tables := []string{"records", "quarantine", "dirty_hours", "states", "waiting"}
 	room := func(bytes string) {
 		for _, table := range tables {
-			require.NoError(t, conn.Exec(t.Context(), "ALTER TABLE "+table+" MODIFY SETTING min_free_disk_bytes_to_perform_insert = "+bytes))
+			require.NoError(t, r.ch.Exec(t.Context(), "ALTER TABLE "+table+" MODIFY SETTING min_free_disk_bytes_to_perform_insert = "+bytes))
 		}
 	}
 	r.worker(r.proxied(), nil)
-	sent := r.send(r.lines(pick(1200, 6000)), 50*time.Millisecond)
+	sent := r.send(r.lines(pick(400, 6000)), 50*time.Millisecond)
 	for range pick(2, 4) {
 		r.result.Tried++
 		room("1000000000000000000")
-		require.ErrorContains(t, conn.Exec(t.Context(), "INSERT INTO dirty_hours (account_id, hour, marked_at) VALUES ('x', now(), now())"), "space",
+		require.ErrorContains(t, r.ch.Exec(t.Context(), "INSERT INTO dirty_hours (account_id, hour, marked_at) VALUES ('x', now(), now())"), "space",
 			"this ClickHouse doesn't know the setting by which the test fills its disk")
 		<-time.After(pick(3*time.Second, 30*time.Second))
 		room("0")

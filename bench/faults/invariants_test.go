@@ -60,7 +60,7 @@ func (r *rig) reconcile() int {
 // out anew from the record and the version of the plan that the row names.
 func (r *rig) records() {
 	r.t.Helper()
-	rows, err := r.engines.ClickHouse(r.t).Query(r.t.Context(), `SELECT account_id, toString(kind), id, amount, fee, plan_version, rule FROM records FINAL`)
+	rows, err := r.ch.Query(r.t.Context(), `SELECT account_id, toString(kind), id, amount, fee, plan_version, rule FROM records FINAL`)
 	require.NoError(r.t, err)
 	defer func() { assert.NoError(r.t, rows.Close()) }()
 	seen := map[string]int{}
@@ -134,7 +134,7 @@ func (r *rig) quarantine() {
 func (r *rig) money() {
 	r.t.Helper()
 	var sum decimal.Decimal
-	require.NoError(r.t, r.engines.ClickHouse(r.t).QueryRow(r.t.Context(), "SELECT sum(amount) FROM transfers FINAL").Scan(&sum))
+	require.NoError(r.t, r.ch.QueryRow(r.t.Context(), "SELECT sum(amount) FROM transfers FINAL").Scan(&sum))
 	assert.True(r.t, sum.IsZero(), "transfers sum to %s", sum)
 	for i := range r.book.Accounts {
 		a := &r.book.Accounts[i]

@@ -41,11 +41,11 @@ func (r *rig) refuse(payload []byte) {
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 50, "poison tasks")
-	r.before(200)
+	r.before(pick(120, 400))
 	r.worker(r.proxied(), nil)
-	sent := r.send(r.lines(pick(600, 4000)), 5*time.Millisecond)
+	sent := r.send(r.lines(pick(300, 4000)), 5*time.Millisecond)
 	rnd := rand.New(rand.NewPCG(1, 1))
-	for i := range pick(20, 200) {
+	for i := range pick(12, 200) {
 		b := make([]byte, 1+rnd.IntN(500))
 		for j := range b {
 			b[j] = byte(rnd.IntN(256))
@@ -69,7 +69,7 @@ func TestPoison(t *testing.T) {
 func TestPanics(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 51, "handler panics")
-	r.before(200)
+	r.before(pick(120, 400))
 	var at atomic.Value // point
 	var left atomic.Int64
 	at.Store("")
@@ -83,7 +83,7 @@ func TestPanics(t *testing.T) {
 	for _, point := range points {
 		left.Store(2)
 		at.Store(point)
-		r.send(r.lines(pick(200, 1000)), 0).wait()
+		r.send(r.lines(pick(100, 1000)), 0).wait()
 		r.drain()
 		assert.LessOrEqual(t, left.Load(), int64(0), "panics at %s", point)
 		r.result.Tried += 2
@@ -125,7 +125,7 @@ func (r *rig) plain(n int, told bool) []string {
 func TestPayloads(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 52, "payloads of 0 B to 64 MiB")
-	r.before(200)
+	r.before(pick(120, 400))
 	r.worker(r.proxied(), nil)
 	rnd := rand.NewChaCha8([32]byte{1})
 	for _, size := range []int{0, 1, 255, 256, 64 << 10, 1 << 20, 16 << 20, 64 << 20} {
@@ -136,7 +136,7 @@ func TestPayloads(t *testing.T) {
 	}
 	codec, err := jobs.NewCodec()
 	require.NoError(t, err)
-	lines := r.lines(pick(15_000, 100_000))
+	lines := r.lines(pick(4_000, 100_000))
 	r.result.Records += len(lines)
 	r.result.Tried++
 	r.enqueue(codec.Compress([]byte(strings.Join(lines, "\n"))))
@@ -155,11 +155,11 @@ func TestPayloads(t *testing.T) {
 func TestTooMuch(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 53, "ten times the load it can bear")
-	r.before(200)
-	r.back.toxic("latency", "downstream", `{"latency":100}`)
+	r.before(pick(120, 400))
+	r.back.toxic("latency", "downstream", `{"latency":150}`)
 	r.worker(r.proxied(), func(_ *system, o *worker.Options) { o.Concurrency = 1 })
-	const senders, most = 8, 5
-	lines := r.lines(pick(800, 2000))
+	const senders, most = 8, 3
+	lines := r.lines(pick(500, 2000))
 	r.result.Records += len(lines)
 	var waited, refused, longest atomic.Int64
 	var wg sync.WaitGroup
@@ -174,7 +174,7 @@ func TestTooMuch(t *testing.T) {
 				for !r.offer(c, lines[n:min(n+20, len(lines))]) {
 					refused.Add(1) // the caller is told, keeps its records and sends them again
 				}
-				if time.Since(began) > time.Second {
+				if time.Since(began) > 500*time.Millisecond {
 					waited.Add(1)
 				}
 			}

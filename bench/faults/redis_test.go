@@ -35,12 +35,12 @@ func TestRedisRestarted(t *testing.T) {
 		t.Run(strconv.FormatBool(c.durable), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 20+i, c.name)
-			r.before(400)
+			r.before(pick(120, 400))
 			a := r.proxied()
 			a.Durable = c.durable
 			r.worker(a, nil)
-			sent := r.send(r.lines(pick(1200, 8000)), 30*time.Millisecond)
-			for range pick(3, 10) {
+			sent := r.send(r.lines(pick(400, 8000)), pick(60*time.Millisecond, 30*time.Millisecond))
+			for range pick(2, 10) {
 				r.result.Tried++
 				<-time.After(600 * time.Millisecond)
 				r.killRedis()
@@ -64,9 +64,9 @@ func TestRedisRestarted(t *testing.T) {
 func TestRedisAway(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 22, "Redis out of reach for "+pick("4 s", "1 min"))
-	r.before(400)
+	r.before(pick(120, 400))
 	r.worker(r.proxied(), nil)
-	sent := r.send(r.lines(pick(1200, 6000)), 30*time.Millisecond)
+	sent := r.send(r.lines(pick(400, 6000)), pick(60*time.Millisecond, 30*time.Millisecond))
 	for range pick(1, 2) {
 		r.result.Tried++
 		<-time.After(300 * time.Millisecond)
@@ -85,10 +85,10 @@ func TestRedisEmptied(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 23, "Redis emptied while records come in; they are sent again")
 	r.heals = true
-	r.before(400)
+	r.before(pick(120, 400))
 	r.worker(r.proxied(), nil)
-	lines := r.lines(pick(1200, 3000))
-	sent := r.send(lines, 30*time.Millisecond)
+	lines := r.lines(pick(400, 3000))
+	sent := r.send(lines, pick(60*time.Millisecond, 30*time.Millisecond))
 	for range pick(2, 6) {
 		r.result.Tried++
 		<-time.After(400 * time.Millisecond)
@@ -106,10 +106,10 @@ func TestRedisCutByASecond(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 24, "Redis's append-only file cut by its last second; the records are sent again")
 	r.heals = true
-	r.before(400)
+	r.before(pick(120, 400))
 	r.worker(r.proxied(), nil)
-	lines := r.lines(pick(1600, 3000))
-	sent := r.send(lines, 30*time.Millisecond)
+	lines := r.lines(pick(600, 3000))
+	sent := r.send(lines, pick(60*time.Millisecond, 30*time.Millisecond))
 	for range pick(2, 6) {
 		<-time.After(300 * time.Millisecond)
 		files, err := filepath.Glob(filepath.Join(r.redisDir, "appendonlydir", "*.incr.aof"))
@@ -138,10 +138,10 @@ func TestRedisCutByASecond(t *testing.T) {
 func TestRedisOutOfMemory(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 25, "Redis out of memory (noeviction)")
-	r.before(400)
+	r.before(pick(120, 400))
 	r.worker(r.proxied(), nil)
-	sent := r.send(r.lines(pick(1200, 6000)), 30*time.Millisecond)
-	for range pick(3, 10) {
+	sent := r.send(r.lines(pick(400, 6000)), pick(60*time.Millisecond, 30*time.Millisecond))
+	for range pick(2, 10) {
 		r.result.Tried++
 		<-time.After(300 * time.Millisecond)
 		require.NoError(t, r.sys.redis.ConfigSet(t.Context(), "maxmemory", "1mb").Err())
@@ -163,11 +163,11 @@ func TestRedisOutOfMemory(t *testing.T) {
 func TestRedisDiskFull(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 26, "Redis's disk full")
-	r.before(400)
+	r.before(pick(120, 400))
 	a := r.proxied()
 	a.Durable = true
 	r.worker(a, nil)
-	sent := r.send(r.lines(pick(1200, 6000)), 30*time.Millisecond)
+	sent := r.send(r.lines(pick(400, 6000)), pick(60*time.Millisecond, 30*time.Millisecond))
 	for range pick(2, 6) {
 		<-time.After(300 * time.Millisecond)
 		files, err := filepath.Glob(filepath.Join(r.redisDir, "appendonlydir", "*.incr.aof"))

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -45,6 +46,7 @@ type rig struct {
 	redis    *embedded.Redis
 	redisDir string
 	engines  *testengine.Engines // ClickHouse
+	ch       driver.Conn         // on the test's database
 	front    *proxy              // before Redis
 	back     *proxy              // before ClickHouse
 	sys      *system             // past the proxies
@@ -70,6 +72,7 @@ type result struct {
 func newRig(t *testing.T, order int, fault string) *rig {
 	t.Helper()
 	r := &rig{t: t, result: result{Order: order, Fault: fault}, redisDir: t.TempDir(), engines: testengine.StartClickHouse(t)}
+	r.ch = r.engines.ClickHouse(t)
 	r.startRedis(embedded.RedisOptions{})
 	t.Cleanup(r.stopRedis)
 	r.front = newProxy(t, "redis", r.redis.Addr())
@@ -193,6 +196,7 @@ func (r *rig) worker(a address, change func(*system, *worker.Options)) (stop fun
 	select {
 	case <-w.Ready():
 	case err := <-ended:
+		ended <- nil // for stop
 		r.t.Fatalf("the worker ended: %v", err)
 	case <-time.After(60 * time.Second):
 		r.t.Fatal("the worker isn't ready")
@@ -240,7 +244,7 @@ type sending struct {
 }
 
 // chunk is how many lines are sent, and known to be safe, at once.
-const chunk = 40
+func chunk() int { return pick(10, 40) }
 
 // send sends lines beside the caller, pace apart, each chunk until Redis says
 // that it has it.
@@ -259,8 +263,8 @@ func (r *rig) sendAs(a address, lines []string, pace time.Duration) *sending {
 			return
 		}
 		defer sys.close()
-		for from := 0; from < len(lines) && r.t.Context().Err() == nil; from += chunk {
-			part := lines[from:min(from+chunk, len(lines))]
+		for from := 0; from < len(lines) && r.t.Context().Err() == nil; from += chunk() {
+			part := lines[from:min(from+chunk(), len(lines))]
 			for deliver(r.t.Context(), sys, part) != nil && r.t.Context().Err() == nil {
 				<-time.After(20 * time.Millisecond)
 			}
@@ -273,7 +277,7 @@ func (r *rig) sendAs(a address, lines []string, pace time.Duration) *sending {
 }
 
 func deliver(ctx context.Context, sys *system, lines []string) error {
-	c, err := jobs.NewClient(sys.redis, jobs.ClientOptions{RecordsMax: chunk})
+	c, err := jobs.NewClient(sys.redis, jobs.ClientOptions{RecordsMax: chunk()})
 	if err != nil {
 		return err
 	}
@@ -298,7 +302,7 @@ func (s *sending) wait() {
 func (r *rig) ended() { r.over = time.Now() }
 
 // drainMax bounds the wait until the queues are empty.
-func drainMax() time.Duration { return pick(2*time.Minute, 8*time.Minute) }
+func drainMax() time.Duration { return pick(4*time.Minute, 8*time.Minute) }
 
 // drain waits until no task is left, no answer is open and the outbox is empty.
 func (r *rig) drain() {
@@ -317,7 +321,7 @@ func (r *rig) drain() {
 			return false, "the outbox isn't empty"
 		}
 		var waiting uint64
-		err = r.engines.ClickHouse(r.t).QueryRow(ctx, "SELECT count() FROM waiting FINAL WHERE state != 'done'").Scan(&waiting)
+		err = r.ch.QueryRow(ctx, "SELECT count() FROM waiting FINAL WHERE state != 'done'").Scan(&waiting)
 		return err == nil && waiting == 0, "refunds wait"
 	})
 }
@@ -364,7 +368,7 @@ func (r *rig) open() string {
 func (r *rig) eventually(what string, within time.Duration, ok func() (bool, string)) {
 	r.t.Helper()
 	deadline := time.After(within)
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		good, why := ok()

@@ -23,7 +23,7 @@ func TestRollingRestart(t *testing.T) {
 		require.NoError(t, err)
 	}
 	r := newRig(t, 60, "rolling restart of two workers of different versions")
-	r.before(300)
+	r.before(pick(120, 400))
 	clickhouse, err := url.Parse(r.proxied().ClickHouse)
 	require.NoError(t, err)
 	clickhouse.User = url.UserPassword(r.engines.ClickHouseUser, r.engines.ClickHousePassword)
@@ -39,7 +39,7 @@ func TestRollingRestart(t *testing.T) {
 		return p
 	}
 	running := []*proc.Process{start(binaries[0]), start(binaries[0])}
-	sent := r.send(r.lines(pick(1500, 8000)), 30*time.Millisecond)
+	sent := r.send(r.lines(pick(400, 8000)), 30*time.Millisecond)
 	for round := range pick(1, 4) {
 		for i := range running {
 			running[i].Stop(t)
