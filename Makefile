@@ -28,10 +28,12 @@ build: ## Build bin/meterd, one static binary
 run: setup build ## Start the embedded system, meter the examples, write reports to out/
 	@examples/run.sh
 
-# The race detector needs a C compiler, the product does not.
+# The race detector needs a C compiler, the product does not. What runs whole
+# systems has the machine to itself.
 test: ## Set up what is missing and run every test against the real engines
 	@deploy/setup.sh --tests
-	CGO_ENABLED=1 go test -race -p 2 -timeout 9m ./...
+	CGO_ENABLED=1 go test -race -p 2 -timeout 9m $$(go list ./... | grep -v /bench/)
+	CGO_ENABLED=1 go test -race -p 1 -timeout 9m ./bench/...
 	go test ./worker -run 'TestSimulation$$'
 
 SCHEDULES ?= 1000000
