@@ -73,7 +73,7 @@ func StartClickHouse(tb testing.TB) *Engines {
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		if err := admin.Exec(ctx, "DROP DATABASE IF EXISTS "+e.Database+" SYNC"); err != nil {
+		if err := admin.Exec(ctx, "DROP DATABASE IF EXISTS "+e.Database); err != nil {
 			tb.Errorf("drop database %s: %v", e.Database, err)
 		}
 		_ = admin.Close()
