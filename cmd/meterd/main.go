@@ -64,6 +64,7 @@ type cli struct {
 	Enqueue    enqueueCmd    `cmd:"" help:"Send usage records from files of JSON lines."`
 	Usage      usageCmd      `cmd:"" help:"Aggregates over usage."`
 	Report     reportCmd     `cmd:"" help:"Reports: run, list, schedule, resend."`
+	Export     exportCmd     `cmd:"" help:"Aggregates for finance: CSV, JSON Lines, Parquet, FOCUS."`
 	Period     periodCmd     `cmd:"" help:"Months: list them, close one."`
 	Rerate     rerateCmd     `cmd:"" help:"Rate a month's messages by another plan: say what changes, or book it as adjustments."`
 	Quarantine quarantineCmd `cmd:"" help:"Records that couldn't be charged."`

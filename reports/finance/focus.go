@@ -1,0 +1,419 @@
+package finance
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/shopspring/decimal"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// FOCUSOptions say what meterd can't know.
+type FOCUSOptions struct {
+	Version       string            // FOCUS14, FOCUS12
+	Provider      string            // whose service it is: a brand
+	InvoiceIssuer string            // who invoices; "": the provider
+	Categories    map[string]string // channel → ServiceCategory, where the default doesn't fit
+	Tags          []string          // keys of the messages' tags that go into Tags
+}
+
+// focusMonth is a month with what its rows need.
+type focusMonth struct {
+	*month
+	options *FOCUSOptions
+	plans   map[string]*metering.Plan
+	write   func(*charge) error
+
+	// rest is what the lines of an account's day came to beyond quantity × price.
+	rest    map[restKey]decimal.Decimal
+	restDay [2]string
+}
+
+// restKey tells apart what is rounded on its own row.
+type restKey struct{ period, channel, purse, tags string }
+
+// focus writes a month's rows: its charges by account and day, then what moved
+// in and out of the parent's purses.
+func (x *Exporter) focus(ctx context.Context, q *Request, mo *month, write func([]any) error, sum *MonthSum) error {
+	columns := ofVersion(q.FOCUS.Version)
+	m := &focusMonth{month: mo, options: &q.FOCUS, plans: x.deps.Snapshot.Plans}
+	m.write = func(c *charge) error {
+		line := make([]any, len(columns))
+		for i := range columns {
+			line[i] = columns[i].of(m, c)
+		}
+		return write(line)
+	}
+	rules, err := x.deps.Ledger.RulesUsed(ctx, mo.parent.ID, mo.period.Name)
+	if err != nil {
+		return err
+	}
+	query := ledger.ChargeQuery{
+		Parent: mo.parent.ID, Booked: mo.period.Name, Zone: mo.zone, Tags: q.FOCUS.Tags, Minimums: map[ledger.RuleKey]metering.Micros{},
+	}
+	for _, k := range rules {
+		if r := m.rule(k); r != nil && r.Minimum > 0 {
+			query.Minimums[k] = r.Minimum
+		}
+	}
+	if err := x.deps.Ledger.ChargeLines(ctx, query, func(l *ledger.ChargeLine) error {
+		l.Day = m.day(l.Period, l.Day)
+		if err := m.turn(l.Account, l.Day); err != nil {
+			return err
+		}
+		if err := sum.line(l); err != nil {
+			return err
+		}
+		return m.line(l)
+	}); err != nil {
+		return err
+	}
+	if err := m.turn("", ""); err != nil {
+		return err
+	}
+	return x.purses(ctx, m, sum)
+}
+
+func (s *MonthSum) line(l *ledger.ChargeLine) error {
+	switch l.Kind {
+	case metering.KindRefund:
+		return s.add(l.Period, 0, 0, l.Amount, 0)
+	case metering.KindAdjustment:
+		return s.add(l.Period, 0, 0, 0, l.Amount)
+	case metering.KindUsage, metering.KindStatus:
+	}
+	return s.add(l.Period, l.Messages, l.Amount, 0, 0)
+}
+
+// rule that a line was rated by; nil: it came rated.
+func (m *focusMonth) rule(k ledger.RuleKey) *metering.Rule {
+	p := m.plans[k.Plan]
+	if p == nil || k.Version < 1 || k.Version > len(p.Versions) || k.Rule < 1 || k.Rule > len(p.Versions[k.Version-1].Rules) {
+		return nil
+	}
+	return &p.Versions[k.Version-1].Rules[k.Rule-1]
+}
+
+// Tiers of a SKU's price.
+const (
+	tierUnit    = ""         // quantity × price of the rule
+	tierMinimum = "minimum"  // the rule's minimum, a message
+	tierFee     = "fee"      // the rule's fee, a message
+	tierRated   = "rated"    // came with its amount: a unit of the currency
+	tierPartial = "refunded" // an amount given back that isn't its message's: a unit of the currency
+)
+
+// line writes the rows of one line of the bill.
+func (m *focusMonth) line(l *ledger.ChargeLine) error {
+	if l.Kind == metering.KindAdjustment {
+		return m.correction(l)
+	}
+	rule := m.rule(l.Rule)
+	sign := decimal.NewFromInt(1)
+	if l.Kind == metering.KindRefund {
+		sign = sign.Neg()
+	}
+	messages := decimal.NewFromUint64(l.Messages)
+	c := m.charge(l)
+	total := l.Amount.Decimal().Mul(sign)
+	priced := decimal.Zero
+	switch {
+	case rule == nil || l.Kind == metering.KindRefund && !l.Whole:
+		tier := tierRated
+		if rule != nil {
+			tier = tierPartial
+		}
+		consumed := l.Units.Mul(sign)
+		if l.Kind == metering.KindRefund && !l.Whole { // the message stays consumed
+			consumed = decimal.Zero
+		}
+		priced = m.price(c, l, tier, total, decimal.NewFromInt(1), l.Currency, consumed)
+	case l.Minimum:
+		priced = m.price(c, l, tierMinimum, messages.Mul(sign), rule.Minimum.Decimal(), unitName("message"), l.Units.Mul(sign))
+	default:
+		priced = m.price(c, l, tierUnit, l.Billed.Mul(sign), decimal.New(rule.Price, -priceScale), unitName(rule.Unit), l.Units.Mul(sign))
+	}
+	if err := m.write(c); err != nil {
+		return err
+	}
+	if l.Fee != 0 && rule != nil {
+		fee := m.charge(l)
+		priced = priced.Add(m.price(fee, l, tierFee, messages.Mul(sign), l.Fee.Decimal(), unitName("message"), decimal.Zero))
+		fee.messages = 0 // they are counted on the row before
+		if err := m.write(fee); err != nil {
+			return err
+		}
+	}
+	if d := total.Sub(priced); !d.IsZero() {
+		k := restKey{l.Period, l.Channel, string(l.Purse), c.tags}
+		m.rest[k] = m.rest[k].Add(d)
+	}
+	return nil
+}
+
+// charge of a line, without its price.
+func (m *focusMonth) charge(l *ledger.ChargeLine) *charge {
+	c := &charge{
+		category: chargeUsage, frequency: frequencyUsage, channel: l.Channel, direction: l.Direction, country: l.Country, network: l.Network,
+		messageCategory: l.Category, plan: l.Rule.Plan, version: uint64(l.Rule.Version), rule: uint64(l.Rule.Rule), messages: l.Messages,
+		tags: tagsJSON(m.options.Tags, l.Tags),
+	}
+	if l.Kind != metering.KindUsage {
+		c.messages = 0
+	}
+	m.place(c, l.Account, l.Period, l.Day, l.Purse)
+	return c
+}
+
+// place says whose a row is, of when, and from which money.
+func (m *focusMonth) place(c *charge, account, period, day string, purse metering.Purse) {
+	if account != m.parent.ID {
+		c.accountID = account
+		if a := m.accounts[account]; a != nil {
+			c.accountName = a.Name
+		}
+		if c.accountName == "" {
+			c.accountName = account
+		}
+	}
+	c.funding = string(purse)
+	if period != m.period.Name {
+		c.class = classCorrection
+	}
+	c.start, c.end = m.dayBounds(period, day)
+}
+
+// dayBounds are a local day as instants, within the month that it is of.
+func (m *focusMonth) dayBounds(period, day string) (start, end time.Time) {
+	p := m.period
+	if period != p.Name {
+		if named, err := m.parent.Calendar.Named(period); err == nil {
+			p = named
+		}
+	}
+	date, err := time.Parse(time.DateOnly, day)
+	if err != nil {
+		return p.Start, p.End
+	}
+	next := date.AddDate(0, 0, 1)
+	start = metering.StartOfDay(date.Year(), date.Month(), date.Day(), m.zone)
+	end = metering.StartOfDay(next.Year(), next.Month(), next.Day(), m.zone)
+	if start.Before(p.Start) {
+		start = p.Start
+	}
+	if end.After(p.End) {
+		end = p.End
+	}
+	if !start.Before(end) {
+		return p.Start, p.End
+	}
+	return start, end
+}
+
+// price a row: quantity × price is its cost, exact.
+func (m *focusMonth) price(c *charge, l *ledger.ChargeLine, tier string, quantity, price decimal.Decimal, unit string, consumed decimal.Decimal) decimal.Decimal {
+	c.quantity, c.price, c.unit = &quantity, &price, unit
+	c.consumed, c.consumedUnit = &consumed, unitName(l.Unit)
+	if c.consumedUnit == "" {
+		c.consumedUnit = unitName("message")
+	}
+	c.sku = join(l.Channel, l.Direction, l.Country)
+	c.skuPrice = join(c.sku, l.Category, l.Network, tier)
+	c.meter = c.consumedUnit
+	c.skuDetails = skuDetails(tier)
+	c.description = describe(l, tier)
+	c.cost = quantity.Mul(price)
+	m.fund(c, c.cost)
+	return c.cost
+}
+
+// fund gives a row its accrued cost; what a prepaid purse covers isn't invoiced
+// again: its top-up was.
+func (m *focusMonth) fund(c *charge, cost decimal.Decimal) {
+	c.effective = cost
+	if metering.Purse(c.funding) == metering.PurseCredit {
+		c.billed = cost
+	}
+}
+
+// correction is a re-rating's adjustment: money alone.
+func (m *focusMonth) correction(l *ledger.ChargeLine) error {
+	c := m.charge(l)
+	c.category, c.frequency = chargeAdjustment, frequencyOneTime
+	c.description = "Re-rating of " + describe(l, tierUnit)
+	c.cost = l.Amount.Decimal()
+	m.fund(c, c.cost)
+	return m.write(c)
+}
+
+// turn writes, when the lines turn to another account or day, what those before
+// came to beyond quantity × price: each message's charge is rounded once.
+func (m *focusMonth) turn(account, day string) error {
+	if at := [2]string{account, day}; at != m.restDay {
+		for _, k := range sortedRest(m.rest) {
+			c := &charge{category: chargeAdjustment, frequency: frequencyOneTime, channel: k.channel, tags: k.tags, description: "Rounding of each message's charge to a millionth"}
+			m.place(c, m.restDay[0], k.period, m.restDay[1], metering.Purse(k.purse))
+			c.cost = m.rest[k]
+			m.fund(c, c.cost)
+			if err := m.write(c); err != nil {
+				return err
+			}
+		}
+		m.rest, m.restDay = map[restKey]decimal.Decimal{}, at
+	}
+	return nil
+}
+
+func sortedRest(rest map[restKey]decimal.Decimal) []restKey {
+	out := make([]restKey, 0, len(rest))
+	for k, v := range rest {
+		if !v.IsZero() {
+			out = append(out, k)
+		}
+	}
+	slices.SortFunc(out, func(a, b restKey) int {
+		return strings.Compare(strings.Join([]string{a.period, a.channel, a.purse, a.tags}, "\x00"), strings.Join([]string{b.period, b.channel, b.purse, b.tags}, "\x00"))
+	})
+	return out
+}
+
+// join puts the parts that there are together with dots.
+func join(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ".")
+}
+
+// unitName is a unit as FOCUS writes it: capitalised, plural.
+func unitName(unit string) string {
+	if unit == "" {
+		return ""
+	}
+	name := strings.ToUpper(unit[:1]) + unit[1:]
+	if !strings.HasSuffix(name, "s") {
+		name += "s"
+	}
+	return name
+}
+
+func skuDetails(tier string) string {
+	if tier == tierUnit {
+		tier = "unit"
+	}
+	return `{"x_Tier":` + strconv.Quote(tier) + `}`
+}
+
+func describe(l *ledger.ChargeLine, tier string) string {
+	s := serviceName(l.Channel) + " " + l.Direction
+	if l.Country != "" {
+		s += " " + l.Country
+	}
+	if l.Category != "" {
+		s += ", " + l.Category
+	}
+	switch {
+	case l.Kind == metering.KindRefund:
+		s += ", refund"
+	case tier == tierFee:
+		s += ", fee"
+	case tier == tierMinimum:
+		s += ", at the minimum"
+	case tier == tierRated:
+		s += ", rated by the channel"
+	}
+	return s
+}
+
+// tagsJSON is a flat object of the tags that have a value; "" if none has.
+func tagsJSON(keys, values []string) string {
+	tags := map[string]string{}
+	for i, k := range keys {
+		if i < len(values) && values[i] != "" {
+			tags[k] = values[i]
+		}
+	}
+	if len(tags) == 0 {
+		return ""
+	}
+	b, err := json.Marshal(tags)
+	if err != nil {
+		return "" // strings always marshal
+	}
+	return string(b)
+}
+
+// purses writes top-ups and corrections of a prepaid parent's purses, and
+// checks them off: what was there and came in, less what was drawn, is left.
+func (x *Exporter) purses(ctx context.Context, m *focusMonth, sum *MonthSum) error {
+	if m.parent.Mode != metering.Prepaid {
+		return nil
+	}
+	opening, err := x.deps.Ledger.OpeningBalances(ctx, m.parent.ID, m.period.Name)
+	if err != nil {
+		return err
+	}
+	var opened, purchased, adjusted metering.Micros
+	for _, v := range opening {
+		opened += v
+	}
+	if err := x.deps.Ledger.ParentTransfers(ctx, ledger.TransferQuery{Parent: m.parent.ID, Booked: m.period.Name}, func(t *ledger.TransferLine) error {
+		switch metering.TransferKind(t.Kind) {
+		case metering.TransferTopup:
+			purchased += t.Amount
+		case metering.TransferAdjust:
+			adjusted += t.Amount
+		default:
+			return nil // between purses of the same parent: nobody pays
+		}
+		return m.write(m.movement(t))
+	}); err != nil {
+		return err
+	}
+	drawn := sum.amount - sum.refunds + sum.adjustments
+	in := func(v metering.Micros) string { return v.Format(m.parent.Currency) }
+	sum.Wallet = &WalletSum{Opening: in(opened), Purchased: in(purchased), Adjusted: in(adjusted), Drawn: in(drawn), Closing: in(opened + purchased + adjusted - drawn)}
+	return nil
+}
+
+// movement is a top-up, which is a purchase invoiced at once and used up later,
+// or an operator's correction of one.
+func (m *focusMonth) movement(t *ledger.TransferLine) *charge {
+	one, value := decimal.NewFromInt(1), t.Amount.Decimal()
+	c := &charge{frequency: frequencyOneTime, channel: walletService, reference: t.Ref, billed: value, cost: value}
+	m.place(c, t.AccountID, m.period.Name, m.parent.Calendar.Day(t.At), metering.Purse(t.Purse))
+	if metering.TransferKind(t.Kind) == metering.TransferAdjust {
+		c.category, c.description = chargeAdjustment, "Correction of a "+t.Purse
+		return c
+	}
+	c.category, c.description = chargePurchase, "Top-up of the wallet"
+	c.quantity, c.price, c.unit = &value, &one, t.Currency
+	c.sku, c.skuPrice, c.meter, c.skuDetails = "wallet.topup", "wallet.topup", "Money paid in", `{"x_Tier":"topup"}`
+	return c
+}
+
+// check the options and fill in defaults.
+func (o *FOCUSOptions) check() error {
+	if o.Version == "" {
+		o.Version = FOCUS14
+	}
+	if o.Version != FOCUS14 && o.Version != FOCUS12 {
+		return fmt.Errorf("%w: --focus-version is 1.4 or 1.2", ErrFOCUS)
+	}
+	if o.Provider == "" {
+		o.Provider = "meterd"
+	}
+	if o.InvoiceIssuer == "" {
+		o.InvoiceIssuer = o.Provider
+	}
+	for channel, c := range o.Categories {
+		if !slices.Contains(serviceCategories(), c) {
+			return fmt.Errorf("%w: %q isn't a ServiceCategory (of channel %s): give one of %s", ErrFOCUS, c, channel, strings.Join(serviceCategories(), ", "))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package finance
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/meterd/meterd/internal/outfile"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// ManifestSuffix of the manifest beside a file.
+const ManifestSuffix = ".manifest.json"
+
+// Manifest says what an export holds, so that whoever takes it in can check it,
+// and from where the next one goes on.
+type Manifest struct {
+	Format  string `json:"format"`
+	Version string `json:"focus_version,omitempty"`
+	// Since is the watermark that the export began from: its lines replace those
+	// of the same account and day.
+	Since *time.Time `json:"since,omitempty"`
+	// Watermark is what the next export's --since takes: all that is stored
+	// later is seen then.
+	Watermark time.Time  `json:"watermark"`
+	CreatedAt time.Time  `json:"created_at"`
+	Rows      int        `json:"rows"`
+	Bytes     int64      `json:"bytes"`
+	Files     []FileSum  `json:"files"`
+	Months    []MonthSum `json:"months"`
+}
+
+// FileSum is one file of an export.
+type FileSum struct {
+	Path   string `json:"path"` // its name beside the manifest
+	Rows   int    `json:"rows"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+// MonthSum is what the lines of a parent's month come to.
+type MonthSum struct {
+	Parent      string     `json:"parent"`
+	Period      string     `json:"period"`
+	State       string     `json:"state"` // open or closed
+	AsOf        *time.Time `json:"as_of,omitempty"`
+	File        string     `json:"file"`
+	Rows        int        `json:"rows"`
+	Records     uint64     `json:"records"`
+	Amount      string     `json:"amount"`
+	Refunds     string     `json:"refunds"`
+	Adjustments string     `json:"adjustments"`
+	Billable    string     `json:"billable"`
+	Currency    string     `json:"currency"`
+	Wallet      *WalletSum `json:"wallet,omitempty"`
+
+	amount, refunds, adjustments metering.Micros
+}
+
+// WalletSum is what a prepaid parent's wallet and budgets held, all together:
+// opening + purchased + adjusted − drawn = closing.
+type WalletSum struct {
+	Opening   string `json:"opening"`
+	Purchased string `json:"purchased"`
+	Adjusted  string `json:"adjusted"`
+	Drawn     string `json:"drawn"`
+	Closing   string `json:"closing"`
+}
+
+// PathOf a file of an export that went to out.
+func (m *Manifest) PathOf(out string, f FileSum) string {
+	if isFolder(out) {
+		return filepath.Join(out, f.Path)
+	}
+	return out
+}
+
+func newManifest(q *Request, watermark, now time.Time) *Manifest {
+	m := &Manifest{Format: q.Format, Watermark: watermark, CreatedAt: now.UTC(), Files: []FileSum{}, Months: []MonthSum{}}
+	if q.Format == FormatFOCUS {
+		m.Version = q.FOCUS.Version
+	}
+	if !q.Since.IsZero() {
+		m.Since = &q.Since
+	}
+	return m
+}
+
+// part is a file in the making.
+type part struct {
+	file   FileSum
+	months []*MonthSum
+}
+
+func (m *Manifest) begin(path string) *part { return &part{file: FileSum{Path: filepath.Base(path)}} }
+
+func (p *part) month(m *month) *MonthSum {
+	s := &MonthSum{Parent: m.parent.ID, Period: m.period.Name, State: m.state(), File: p.file.Path}
+	if m.closing != nil {
+		at := m.closing.AsOf.UTC()
+		s.AsOf = &at
+	}
+	p.months = append(p.months, s)
+	return s
+}
+
+// counted writes lines to a sink and counts them.
+func (p *part) counted(out sink, progress func(int64)) func([]any) error {
+	sum := p.months[len(p.months)-1]
+	return func(line []any) error {
+		p.file.Rows++
+		sum.Rows++
+		if progress != nil {
+			progress(int64(p.file.Rows))
+		}
+		return out.write(line)
+	}
+}
+
+func (m *Manifest) add(p *part) {
+	m.Files = append(m.Files, p.file)
+	m.Rows += p.file.Rows
+	m.Bytes += p.file.Bytes
+	for _, s := range p.months {
+		m.Months = append(m.Months, *s)
+	}
+}
+
+// add sums up a line as `meterd period list` does: what came after its own
+// month was closed is an adjustment of this one.
+func (s *MonthSum) add(period string, records uint64, amount, refunds, adjustments metering.Micros) error {
+	s.Records += records
+	if period != s.Period {
+		amount, refunds, adjustments = 0, 0, adjustments+amount-refunds
+	}
+	var err1, err2, err3 error
+	s.amount, err1 = s.amount.Plus(amount)
+	s.refunds, err2 = s.refunds.Plus(refunds)
+	s.adjustments, err3 = s.adjustments.Plus(adjustments)
+	return errors.Join(err1, err2, err3)
+}
+
+func (s *MonthSum) finish(currency string) {
+	s.Currency = currency
+	s.Amount, s.Refunds, s.Adjustments = s.amount.Format(currency), s.refunds.Format(currency), s.adjustments.Format(currency)
+	s.Billable = (s.amount - s.refunds + s.adjustments).Format(currency)
+}
+
+// save writes the manifest, whole or not at all.
+func (m *Manifest) save(path string) error {
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the manifest: %w", err)
+	}
+	return saveFile(path, append(b, '\n'))
+}
+
+func saveFile(path string, b []byte) error {
+	f, err := outfile.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.Write(b); err != nil {
+		return err
+	}
+	_, err = f.Commit()
+	return err
+}
+
+// ErrManifest says that a file isn't an export's manifest.
+var ErrManifest = errors.New("not the manifest of an export: give the .manifest.json that it wrote")
+
+// ReadManifest of an earlier export.
+func ReadManifest(path string) (*Manifest, error) {
+	b, err := os.ReadFile(path) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, fmt.Errorf("read the manifest: %w", err)
+	}
+	m := &Manifest{}
+	if err := json.Unmarshal(b, m); err != nil || m.Watermark.IsZero() {
+		return nil, fmt.Errorf("%s: %w", path, ErrManifest)
+	}
+	return m, nil
+}
+
+// keep takes over from an earlier run into the same folder the file of a month
+// that was closed then too, if it is still as it was. false: it must be made.
+func (m *Manifest) keep(q *Request, path string, mo *month, now *Manifest) bool {
+	if m.Format != q.Format || m.Version != now.Version {
+		return false
+	}
+	for _, f := range m.Files {
+		if f.Path != filepath.Base(path) {
+			continue
+		}
+		for _, s := range m.Months {
+			if s.File != f.Path || s.Parent != mo.parent.ID || s.Period != mo.period.Name || s.State != ledger.ClosingDone {
+				continue
+			}
+			if sum, err := outfile.SHA256(path); err != nil || sum != f.SHA256 {
+				return false
+			}
+			now.add(&part{file: f, months: []*MonthSum{&s}})
+			return true
+		}
+	}
+	return false
+}

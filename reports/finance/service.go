@@ -1,0 +1,48 @@
+package finance
+
+import (
+	"errors"
+	"strings"
+)
+
+// ErrFOCUS says that an option of a FOCUS export is wrong.
+var ErrFOCUS = errors.New("focus")
+
+// walletService is the service of top-ups.
+const walletService = "wallet"
+
+// serviceName is a channel as people write it.
+func serviceName(channel string) string {
+	switch channel {
+	case "sms", "mms", "rcs":
+		return strings.ToUpper(channel)
+	case "whatsapp":
+		return "WhatsApp"
+	case "":
+		return "Other"
+	}
+	return strings.ToUpper(channel[:1]) + channel[1:]
+}
+
+// category of a channel. FOCUS has none for messaging platforms.
+func (o *FOCUSOptions) category(channel string) string {
+	if c := o.Categories[channel]; c != "" {
+		return c
+	}
+	switch channel {
+	case "sms", "mms", "rcs", "whatsapp", "voice":
+		return "Mobile"
+	case "email":
+		return "Web"
+	default:
+		return "Other"
+	}
+}
+
+// serviceCategories are all that FOCUS allows.
+func serviceCategories() []string {
+	return []string{
+		"AI and Machine Learning", "Analytics", "Business Applications", "Compute", "Databases", "Developer Tools", "Identity", "Integration",
+		"Internet of Things", "Management and Governance", "Media", "Migration", "Mobile", "Multicloud", "Networking", "Security", "Storage", "Web", "Other",
+	}
+}
