@@ -34,6 +34,9 @@ func (c *exportCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if c.Check && (c.Format != finance.FormatFOCUS || strings.HasSuffix(c.Out, ".parquet")) {
+		return wrongInput("--check: is for focus files of CSV")
+	}
 	e, done, err := a.connect()
 	if err != nil {
 		return err
@@ -137,16 +140,13 @@ func (c *exportCmd) check(m *finance.Manifest) ([]finance.Violation, error) {
 	if !c.Check {
 		return nil, nil
 	}
-	if c.Format != finance.FormatFOCUS || strings.HasSuffix(c.Out, ".parquet") {
-		return nil, wrongInput("--check: is for focus files of CSV")
-	}
 	var found []finance.Violation
 	for _, f := range m.Files {
 		r, err := os.Open(m.PathOf(c.Out, f))
 		if err != nil {
 			return nil, fmt.Errorf("read the export again: %w", err)
 		}
-		list, err := finance.Check(r, m.Version)
+		list, err := finance.Check(r, m.FOCUS.Version)
 		if err := errors.Join(err, r.Close()); err != nil {
 			return nil, err
 		}

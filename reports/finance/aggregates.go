@@ -17,36 +17,37 @@ func aggregateDimensions() []ledger.Dimension {
 	}
 }
 
+// aggregateColumns are explained in docs/finance.md.
 func aggregateColumns() []column {
 	return []column{
-		{"parent", text, 0, "the parent account"},
-		{"booked", text, 0, "month whose bill the line is in"},
-		{"account", text, 0, "the account: a sub-account, or the parent for its own traffic"},
-		{"day", text, 0, "local day of the parent's zone, of when it occurred"},
-		{"period", text, 0, "month in which it occurred; another than booked: it came after that month was closed"},
-		{"channel", text, 0, ""},
-		{"direction", text, 0, "outbound or inbound"},
-		{"country", text, 0, "ISO 3166-1 alpha-2, empty where unknown"},
-		{"network", text, 0, "MCC-MNC, empty where unknown"},
-		{"category", text, 0, ""},
-		{"unit", text, 0, "what units counts; empty on lines of refunds"},
-		{"plan", text, 0, "price plan; empty: came rated"},
-		{"plan_version", count, 0, ""},
-		{"currency", text, 0, "ISO 4217"},
-		{"records", count, 0, "messages"},
-		{"units", number, 6, "as reported"},
-		{"billed_units", number, 6, "in the price rule's unit, after increments"},
-		{"amount", money, 6, "charged, fees included"},
-		{"fees", money, 6, "the part of amount that is never refunded"},
-		{"refunds", money, 6, "given back, from 0"},
-		{"net", money, 6, "amount less refunds"},
-		{"adjustments", money, 6, "booked by corrections, signed"},
-		{"billable", money, 6, "net and adjustments"},
+		{"parent", text, 0},
+		{"booked", text, 0},
+		{"account", text, 0},
+		{"day", text, 0},
+		{"period", text, 0},
+		{"channel", text, 0},
+		{"direction", text, 0},
+		{"country", text, 0},
+		{"network", text, 0},
+		{"category", text, 0},
+		{"unit", text, 0},
+		{"plan", text, 0},
+		{"plan_version", count, 0},
+		{"currency", text, 0},
+		{"records", count, 0},
+		{"units", number, 6},
+		{"billed_units", number, 6},
+		{"amount", money, 6},
+		{"fees", money, 6},
+		{"refunds", money, 6},
+		{"net", money, 6},
+		{"adjustments", money, 6},
+		{"billable", money, 6},
 	}
 }
 
 // aggregates writes a month's lines, sorted by account, day and what follows.
-func (x *Exporter) aggregates(ctx context.Context, m *month, write func([]any) error, sum *MonthSum) error {
+func (x *Exporter) aggregates(ctx context.Context, m *month, write func([]any) error, sum *running) error {
 	q := ledger.UsageQuery{Parent: m.parent.ID, Booked: m.period.Name, By: aggregateDimensions(), Zone: m.zone}
 	return x.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) error {
 		k := u.Keys

@@ -72,7 +72,7 @@ type month struct {
 	accounts map[string]*metering.Account // as the month shows them, the parent's too
 	period   metering.Period
 	zone     *time.Location
-	closing  *ledger.Closing // nil: open
+	closing  *ledger.Closing            // nil: open
 	changed  map[string]map[string]bool // account → days; nil: all
 }
 

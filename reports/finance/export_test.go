@@ -95,9 +95,9 @@ func TestTheLinesOfEachFormatSumToTheBill(t *testing.T) {
 	require.NoError(t, err)
 	var fromJSON []map[string]string
 	for line := range strings.Lines(string(text)) {
-		var v map[string]any
+		var v struct{ Parent, Billable string }
 		require.NoError(t, json.Unmarshal([]byte(line), &v))
-		fromJSON = append(fromJSON, map[string]string{"parent": v["parent"].(string), "billable": v["billable"].(string)})
+		fromJSON = append(fromJSON, map[string]string{"parent": v.Parent, "billable": v.Billable})
 	}
 	checkBill(t, b, m, fromJSON)
 
@@ -173,9 +173,9 @@ func TestSinceTakesTheDaysThatChanged(t *testing.T) {
 	b.run(Request{Format: FormatCSV, Out: first})
 	m, err := ReadManifest(first + ManifestSuffix)
 	require.NoError(t, err)
-	real, err := b.ledger.Now(t.Context())
+	present, err := b.ledger.Now(t.Context())
 	require.NoError(t, err)
-	require.WithinDuration(t, real, m.Watermark, time.Hour)
+	require.WithinDuration(t, present, m.Watermark, time.Hour)
 
 	// The marks so far are of before the watermark, which is told minutes late; then two days change.
 	require.NoError(t, b.conn().Exec(t.Context(), "TRUNCATE TABLE dirty_hours"))

@@ -65,18 +65,18 @@ func (b *books) apply(number int64, list []*metering.Account, plans []*metering.
 // beginning; globex on credit, with a sub-account in no hurry to be rounded.
 func accounts() []*metering.Account {
 	created := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	make := func(id, parent, name, zone, currency, plan string, mode metering.Mode, source metering.Source) *metering.Account {
+	account := func(id, parent, name, zone, currency, plan string, mode metering.Mode, source metering.Source) *metering.Account {
 		return &metering.Account{
 			ID: id, ParentID: parent, Name: name, Module: metering.Enterprise, Currency: currency, Mode: mode, Source: source,
 			Zones: []metering.ZoneFrom{{Zone: zone}}, Plans: []metering.PlanFrom{{Plan: plan}}, CreatedAt: created,
 		}
 	}
 	return []*metering.Account{
-		make("acme", "", "=Acme, \"Retail\"", "Europe/Rome", "EUR", "eur", metering.Prepaid, metering.SourceWallet),
-		make("acme-own", "acme", "Acme Own", "Europe/Rome", "EUR", "eur", metering.Prepaid, metering.SourceAllocated),
-		make("acme-shared", "acme", "", "Europe/Rome", "EUR", "eur", metering.Prepaid, metering.SourceShared),
-		make("globex", "", "Globex", "America/New_York", "JPY", "jpy", metering.Postpaid, metering.SourceCredit),
-		make("globex-shop", "globex", "Globex Shop", "America/New_York", "JPY", "jpy", metering.Postpaid, metering.SourceCredit),
+		account("acme", "", "=Acme, \"Retail\"", "Europe/Rome", "EUR", "eur", metering.Prepaid, metering.SourceWallet),
+		account("acme-own", "acme", "Acme Own", "Europe/Rome", "EUR", "eur", metering.Prepaid, metering.SourceAllocated),
+		account("acme-shared", "acme", "", "Europe/Rome", "EUR", "eur", metering.Prepaid, metering.SourceShared),
+		account("globex", "", "Globex", "America/New_York", "JPY", "jpy", metering.Postpaid, metering.SourceCredit),
+		account("globex-shop", "globex", "Globex Shop", "America/New_York", "JPY", "jpy", metering.Postpaid, metering.SourceCredit),
 	}
 }
 

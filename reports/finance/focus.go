@@ -17,11 +17,11 @@ import (
 
 // FOCUSOptions say what meterd can't know.
 type FOCUSOptions struct {
-	Version       string            // FOCUS14, FOCUS12
-	Provider      string            // whose service it is: a brand
-	InvoiceIssuer string            // who invoices; "": the provider
-	Categories    map[string]string // channel → ServiceCategory, where the default doesn't fit
-	Tags          []string          // keys of the messages' tags that go into Tags
+	Version       string            `json:"version"`              // FOCUS14, FOCUS12
+	Provider      string            `json:"provider"`             // whose service it is: a brand
+	InvoiceIssuer string            `json:"invoice_issuer"`       // who invoices; "": the provider
+	Categories    map[string]string `json:"categories,omitempty"` // channel → ServiceCategory, where the default doesn't fit
+	Tags          []string          `json:"tags,omitempty"`       // keys of the messages' tags that go into Tags
 }
 
 // focusMonth is a month with what its rows need.
@@ -41,7 +41,7 @@ type restKey struct{ period, channel, purse, tags string }
 
 // focus writes a month's rows: its charges by account and day, then what moved
 // in and out of the parent's purses.
-func (x *Exporter) focus(ctx context.Context, q *Request, mo *month, write func([]any) error, sum *MonthSum) error {
+func (x *Exporter) focus(ctx context.Context, q *Request, mo *month, write func([]any) error, sum *running) error {
 	columns := ofVersion(q.FOCUS.Version)
 	m := &focusMonth{month: mo, options: &q.FOCUS, plans: x.deps.Snapshot.Plans}
 	m.write = func(c *charge) error {
@@ -81,7 +81,7 @@ func (x *Exporter) focus(ctx context.Context, q *Request, mo *month, write func(
 	return x.purses(ctx, m, sum)
 }
 
-func (s *MonthSum) line(l *ledger.ChargeLine) error {
+func (s *running) line(l *ledger.ChargeLine) error {
 	switch l.Kind {
 	case metering.KindRefund:
 		return s.add(l.Period, 0, 0, l.Amount, 0)
@@ -123,7 +123,7 @@ func (m *focusMonth) line(l *ledger.ChargeLine) error {
 	messages := decimal.NewFromUint64(l.Messages)
 	c := m.charge(l)
 	total := l.Amount.Decimal().Mul(sign)
-	priced := decimal.Zero
+	var priced decimal.Decimal
 	switch {
 	case rule == nil || l.Kind == metering.KindRefund && !l.Whole:
 		tier := tierRated
@@ -349,7 +349,7 @@ func tagsJSON(keys, values []string) string {
 
 // purses writes top-ups and corrections of a prepaid parent's purses, and
 // checks them off: what was there and came in, less what was drawn, is left.
-func (x *Exporter) purses(ctx context.Context, m *focusMonth, sum *MonthSum) error {
+func (x *Exporter) purses(ctx context.Context, m *focusMonth, sum *running) error {
 	if m.parent.Mode != metering.Prepaid {
 		return nil
 	}
@@ -367,7 +367,7 @@ func (x *Exporter) purses(ctx context.Context, m *focusMonth, sum *MonthSum) err
 			purchased += t.Amount
 		case metering.TransferAdjust:
 			adjusted += t.Amount
-		default:
+		case metering.TransferAllocate, metering.TransferReclaim, metering.TransferSweep, metering.TransferClose:
 			return nil // between purses of the same parent: nobody pays
 		}
 		return m.write(m.movement(t))

@@ -230,8 +230,11 @@ func (k *checker) nulls(r row) {
 	}
 	k.want(category == chargeUsage || !r.has("ConsumedQuantity"), "consumed quantity", "only Usage consumes")
 	for _, pair := range [][2]string{
-		{"PricingUnit", "PricingQuantity"}, {"ConsumedUnit", "ConsumedQuantity"}, {"SubAccountName", "SubAccountId"},
-		{"ListUnitPrice", "SkuPriceId"}, {"ContractedUnitPrice", "SkuPriceId"},
+		{"PricingUnit", "PricingQuantity"},
+		{"ConsumedUnit", "ConsumedQuantity"},
+		{"SubAccountName", "SubAccountId"},
+		{"ListUnitPrice", "SkuPriceId"},
+		{"ContractedUnitPrice", "SkuPriceId"},
 	} {
 		k.want(r.has(pair[0]) == r.has(pair[1]), "null together", "%s and %s", pair[0], pair[1])
 	}

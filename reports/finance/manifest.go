@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"time"
 
 	"github.com/meterd/meterd/internal/outfile"
@@ -19,8 +20,8 @@ const ManifestSuffix = ".manifest.json"
 // Manifest says what an export holds, so that whoever takes it in can check it,
 // and from where the next one goes on.
 type Manifest struct {
-	Format  string `json:"format"`
-	Version string `json:"focus_version,omitempty"`
+	Format string        `json:"format"`
+	FOCUS  *FOCUSOptions `json:"focus,omitempty"`
 	// Since is the watermark that the export began from: its lines replace those
 	// of the same account and day.
 	Since *time.Time `json:"since,omitempty"`
@@ -57,7 +58,11 @@ type MonthSum struct {
 	Billable    string     `json:"billable"`
 	Currency    string     `json:"currency"`
 	Wallet      *WalletSum `json:"wallet,omitempty"`
+}
 
+// running is a month's sum in the making.
+type running struct {
+	MonthSum
 	amount, refunds, adjustments metering.Micros
 }
 
@@ -82,7 +87,7 @@ func (m *Manifest) PathOf(out string, f FileSum) string {
 func newManifest(q *Request, watermark, now time.Time) *Manifest {
 	m := &Manifest{Format: q.Format, Watermark: watermark, CreatedAt: now.UTC(), Files: []FileSum{}, Months: []MonthSum{}}
 	if q.Format == FormatFOCUS {
-		m.Version = q.FOCUS.Version
+		m.FOCUS = &q.FOCUS
 	}
 	if !q.Since.IsZero() {
 		m.Since = &q.Since
@@ -93,13 +98,13 @@ func newManifest(q *Request, watermark, now time.Time) *Manifest {
 // part is a file in the making.
 type part struct {
 	file   FileSum
-	months []*MonthSum
+	months []*running
 }
 
 func (m *Manifest) begin(path string) *part { return &part{file: FileSum{Path: filepath.Base(path)}} }
 
-func (p *part) month(m *month) *MonthSum {
-	s := &MonthSum{Parent: m.parent.ID, Period: m.period.Name, State: m.state(), File: p.file.Path}
+func (p *part) month(m *month) *running {
+	s := &running{MonthSum: MonthSum{Parent: m.parent.ID, Period: m.period.Name, State: m.state(), File: p.file.Path}}
 	if m.closing != nil {
 		at := m.closing.AsOf.UTC()
 		s.AsOf = &at
@@ -126,13 +131,13 @@ func (m *Manifest) add(p *part) {
 	m.Rows += p.file.Rows
 	m.Bytes += p.file.Bytes
 	for _, s := range p.months {
-		m.Months = append(m.Months, *s)
+		m.Months = append(m.Months, s.MonthSum)
 	}
 }
 
 // add sums up a line as `meterd period list` does: what came after its own
 // month was closed is an adjustment of this one.
-func (s *MonthSum) add(period string, records uint64, amount, refunds, adjustments metering.Micros) error {
+func (s *running) add(period string, records uint64, amount, refunds, adjustments metering.Micros) error {
 	s.Records += records
 	if period != s.Period {
 		amount, refunds, adjustments = 0, 0, adjustments+amount-refunds
@@ -144,7 +149,7 @@ func (s *MonthSum) add(period string, records uint64, amount, refunds, adjustmen
 	return errors.Join(err1, err2, err3)
 }
 
-func (s *MonthSum) finish(currency string) {
+func (s *running) finish(currency string) {
 	s.Currency = currency
 	s.Amount, s.Refunds, s.Adjustments = s.amount.Format(currency), s.refunds.Format(currency), s.adjustments.Format(currency)
 	s.Billable = (s.amount - s.refunds + s.adjustments).Format(currency)
@@ -191,7 +196,7 @@ func ReadManifest(path string) (*Manifest, error) {
 // keep takes over from an earlier run into the same folder the file of a month
 // that was closed then too, if it is still as it was. false: it must be made.
 func (m *Manifest) keep(q *Request, path string, mo *month, now *Manifest) bool {
-	if m.Format != q.Format || m.Version != now.Version {
+	if m.Format != q.Format || !reflect.DeepEqual(m.FOCUS, now.FOCUS) {
 		return false
 	}
 	for _, f := range m.Files {
@@ -205,7 +210,7 @@ func (m *Manifest) keep(q *Request, path string, mo *month, now *Manifest) bool 
 			if sum, err := outfile.SHA256(path); err != nil || sum != f.SHA256 {
 				return false
 			}
-			now.add(&part{file: f, months: []*MonthSum{&s}})
+			now.add(&part{file: f, months: []*running{{MonthSum: s}}})
 			return true
 		}
 	}

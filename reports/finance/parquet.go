@@ -24,7 +24,7 @@ const (
 // parquetSink writes numbers as DECIMAL(38, scale), instants as TIMESTAMP of UTC
 // in milliseconds, texts as UTF-8. Any column may have no value.
 type parquetSink struct {
-	w       *parquet.Writer
+	w       *parquet.GenericWriter[any]
 	columns []column
 	rows    []parquet.Row
 }
@@ -51,7 +51,7 @@ func newParquet(w io.Writer, name string, columns []column) *parquetSink {
 	for _, c := range columns {
 		g.Group[c.name] = parquet.Optional(node(c))
 	}
-	return &parquetSink{columns: columns, w: parquet.NewWriter(w, parquet.NewSchema(name, g),
+	return &parquetSink{columns: columns, w: parquet.NewGenericWriter[any](w, parquet.NewSchema(name, g),
 		parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rowsGroup), parquet.CreatedBy("meterd", "1", ""))}
 }
 

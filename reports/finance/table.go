@@ -25,8 +25,7 @@ const (
 type column struct {
 	name  string
 	kind  kind
-	scale int    // decimals of a number or money
-	doc   string // what it holds
+	scale int // decimals of a number or money
 }
 
 // amount is money as it prints in its currency.
