@@ -28,11 +28,36 @@ import (
 
 // enqueueCmd sends files of JSON lines.
 type enqueueCmd struct {
-	Files      []string `arg:"" name:"file" help:"Files of JSON lines, also .gz and .zst; - is standard input."`
-	Wait       bool     `help:"Return once every record is stored, a duplicate, quarantined or waiting for its message."`
-	Batch      int      `help:"Records of a task." default:"1000"`
-	Rate       int      `help:"Records a second; 0: as fast as it goes."`
-	ShiftToNow bool     `help:"Move all times so that the newest is a minute ago."`
+	Files []string `arg:"" name:"file" help:"Files of JSON lines, also .gz and .zst; - is standard input."`
+	sendOptions
+	ShiftToNow bool `help:"Move all times so that the newest is a minute ago."`
+}
+
+// sendOptions are of every command that sends records.
+type sendOptions struct {
+	Wait  bool `help:"Return once every record is stored, a duplicate, quarantined or waiting for its message."`
+	Batch int  `help:"Records of a task." default:"1000"`
+	Rate  int  `help:"Records a second; 0: as fast as it goes."`
+}
+
+func (o *sendOptions) check(files []string) error {
+	if o.Batch < 1 || o.Batch > 10_000 {
+		return wrongInput("--batch: from 1 to 10000")
+	}
+	if o.Rate < 0 {
+		return wrongInput("--rate: records a second, 0 or more")
+	}
+	for _, f := range files { // before anything is sent
+		if f == "-" {
+			continue
+		}
+		if st, err := os.Stat(f); err != nil {
+			return wrongInput("read usage records: %w", err)
+		} else if st.IsDir() {
+			return wrongInput("read usage records: %s is a folder", f)
+		}
+	}
+	return nil
 }
 
 // enqueued is what it prints.
@@ -51,58 +76,55 @@ type enqueued struct {
 
 // Run implements the command.
 func (c *enqueueCmd) Run(a *app) error {
-	if c.Batch < 1 || c.Batch > 10_000 {
-		return wrongInput("--batch: from 1 to 10000")
+	if err := c.check(c.Files); err != nil {
+		return err
 	}
-	if c.Rate < 0 {
-		return wrongInput("--rate: records a second, 0 or more")
-	}
-	for _, f := range c.Files { // before anything is sent
-		if f != "-" {
-			if st, err := os.Stat(f); err != nil {
-				return wrongInput("read usage records: %w", err)
-			} else if st.IsDir() {
-				return wrongInput("read usage records: %s is a folder", f)
-			}
-		}
-	}
-	info, err := a.addresses()
+	s := &sending{app: a, options: c.sendOptions, shiftToNow: c.ShiftToNow}
+	out, err := s.run(c.Files)
 	if err != nil {
 		return err
+	}
+	return a.showEnqueued(out)
+}
+
+// run sends the files and, where asked to, waits for what becomes of them.
+func (s *sending) run(files []string) (*enqueued, error) {
+	a := s.app
+	info, err := a.addresses()
+	if err != nil {
+		return nil, err
 	}
 	rdb, err := openRedis(info.Redis, info.RedisPassword, 16)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = rdb.Close() }()
 	if err := pingRedis(a.ctx, rdb, &info); err != nil {
-		return err
+		return nil, err
 	}
 	run := "run-" + uuid.NewString()
-	client, err := jobs.NewClient(rdb, jobs.ClientOptions{Shards: a.Shards, RecordsMax: c.Batch, Run: run})
-	if err != nil {
-		return err
+	if s.client, err = jobs.NewClient(rdb, jobs.ClientOptions{Shards: a.Shards, RecordsMax: s.options.Batch, Run: run}); err != nil {
+		return nil, err
 	}
 	started := time.Now() //nolint:forbidigo // what the command prints is the machine's own time
-	s := &sending{app: a, cmd: c, client: client}
-	err = s.files()
-	if e := client.Close(); e != nil && err == nil {
+	err = s.files(files)
+	if e := s.client.Close(); e != nil && err == nil {
 		err = e
 	}
-	out := enqueued{Read: s.read, Enqueued: client.Sent(), Unknown: s.unknown}
+	out := &enqueued{Read: s.read, Enqueued: s.client.Sent(), Unknown: s.unknown}
 	s.tellUnknown()
 	if err != nil {
-		return fmt.Errorf("%w (%d lines read, %d of them are safe in the queue)", err, s.read, client.Sent())
+		return nil, fmt.Errorf("%w (%d lines read, %d of them are safe in the queue)", err, s.read, s.client.Sent())
 	}
-	if c.Wait {
+	if s.options.Wait {
 		counts, err := s.wait(balance.New(rdb, a.Partitions), run)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		took := time.Since(started).Seconds() //nolint:forbidigo // as above
 		out.Stored, out.Duplicates, out.Quarantined, out.Waiting, out.Seconds = &counts.Stored, &counts.Duplicates, &counts.Quarantined, &counts.Waiting, &took
 	}
-	return a.showEnqueued(&out)
+	return out, nil
 }
 
 func (a *app) showEnqueued(out *enqueued) error {
@@ -119,31 +141,35 @@ func (a *app) showEnqueued(out *enqueued) error {
 
 // sending is one run of the command.
 type sending struct {
-	app    *app
-	cmd    *enqueueCmd
-	client *jobs.Client
-	read   int64
-	limit  *rate.Limiter
-	shift  time.Duration
+	app        *app
+	options    sendOptions
+	shiftToNow bool
+	// convert makes usage records of what is in a file. Nil: it has a line for
+	// each.
+	convert func(r io.Reader, emit func(line []byte) error) error
+	client  *jobs.Client
+	read    int64
+	limit   *rate.Limiter
+	shift   time.Duration
 
 	record       metering.Record
 	unknown      map[string]int64
 	unknownLines int64
 }
 
-func (s *sending) files() error {
-	if s.cmd.Rate > 0 {
-		s.limit = rate.NewLimiter(rate.Limit(s.cmd.Rate), max(s.cmd.Rate/10, 1))
+func (s *sending) files(names []string) error {
+	if s.options.Rate > 0 {
+		s.limit = rate.NewLimiter(rate.Limit(s.options.Rate), max(s.options.Rate/10, 1))
 	}
-	sources := make([]source, 0, len(s.cmd.Files))
-	for _, f := range s.cmd.Files {
+	sources := make([]source, 0, len(names))
+	for _, f := range names {
 		src, err := s.source(f)
 		if err != nil {
 			return err
 		}
 		sources = append(sources, src)
 	}
-	if s.cmd.ShiftToNow {
+	if s.shiftToNow {
 		if err := s.measure(sources); err != nil {
 			return err
 		}
@@ -169,7 +195,7 @@ type source struct {
 
 func (s *sending) source(name string) (source, error) {
 	if name == "-" {
-		if !s.cmd.ShiftToNow {
+		if !s.shiftToNow {
 			return source{name: "standard input", open: func() (io.ReadCloser, error) { return io.NopCloser(s.app.in), nil }}, nil
 		}
 		all, err := io.ReadAll(s.app.in)
@@ -187,8 +213,8 @@ func (s *sending) source(name string) (source, error) {
 	return source{name: name, size: st.Size(), open: func() (io.ReadCloser, error) { return os.Open(name) }}, nil //nolint:gosec // the user names it
 }
 
-// lines calls f for each line that isn't empty.
-func lines(src source, wrap func(io.Reader) io.Reader, f func(n int, line []byte) error) error {
+// decompressed calls f with what is in the source.
+func decompressed(src source, wrap func(io.Reader) io.Reader, f func(r io.Reader) error) error {
 	file, err := src.open()
 	if err != nil {
 		return wrongInput("read usage records: %w", err)
@@ -213,6 +239,15 @@ func lines(src source, wrap func(io.Reader) io.Reader, f func(n int, line []byte
 		defer z.Close()
 		r = z
 	}
+	return f(r)
+}
+
+// lines calls f for each line that isn't empty.
+func lines(src source, wrap func(io.Reader) io.Reader, f func(n int, line []byte) error) error {
+	return decompressed(src, wrap, func(r io.Reader) error { return eachLine(src.name, r, f) })
+}
+
+func eachLine(name string, r io.Reader, f func(n int, line []byte) error) error {
 	br := bufio.NewReaderSize(r, 1<<20)
 	for n := 1; ; n++ {
 		line, err := readLine(br)
@@ -225,9 +260,9 @@ func lines(src source, wrap func(io.Reader) io.Reader, f func(n int, line []byte
 		case errors.Is(err, io.EOF):
 			return nil
 		case errors.Is(err, jobs.ErrLine):
-			return wrongInput("%s, line %d: longer than %d MiB: not a usage record", src.name, n, jobs.LineMax>>20)
+			return wrongInput("%s, line %d: longer than %d MiB: not a usage record", name, n, jobs.LineMax>>20)
 		case err != nil:
-			return wrongInput("%s, line %d: %w", src.name, n, err)
+			return wrongInput("%s, line %d: %w", name, n, err)
 		}
 	}
 }
@@ -348,22 +383,33 @@ func (s *sending) send(src source) error {
 			p.Wait()
 		}()
 	}
-	return lines(src, wrap, func(_ int, line []byte) error {
-		if s.limit != nil {
-			if err := s.limit.Wait(s.app.ctx); err != nil {
-				return fmt.Errorf("stopped: %w", err)
-			}
+	if s.convert == nil {
+		return lines(src, wrap, func(_ int, line []byte) error { return s.add(line) })
+	}
+	return decompressed(src, wrap, func(r io.Reader) error {
+		if err := s.convert(r, s.add); err != nil {
+			return fmt.Errorf("%s: %w", src.name, err)
 		}
-		if s.cmd.ShiftToNow {
-			line = shifted(line, s.shift)
-		}
-		if err := s.app.ctx.Err(); err != nil {
+		return nil
+	})
+}
+
+// add sends one line.
+func (s *sending) add(line []byte) error {
+	if s.limit != nil {
+		if err := s.limit.Wait(s.app.ctx); err != nil {
 			return fmt.Errorf("stopped: %w", err)
 		}
-		s.read++
-		s.look(line)
-		return s.client.Add(s.app.ctx, line)
-	})
+	}
+	if s.shiftToNow {
+		line = shifted(line, s.shift)
+	}
+	if err := s.app.ctx.Err(); err != nil {
+		return fmt.Errorf("stopped: %w", err)
+	}
+	s.read++
+	s.look(line)
+	return s.client.Add(s.app.ctx, line)
 }
 
 // wait asks for the run's counters until every line has its outcome.

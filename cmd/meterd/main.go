@@ -62,6 +62,7 @@ type cli struct {
 	Gate       gateCmd       `cmd:"" help:"What a channel service would be told."`
 	Record     recordCmd     `cmd:"" help:"What became of one message."`
 	Enqueue    enqueueCmd    `cmd:"" help:"Send usage records from files of JSON lines."`
+	Import     importCmd     `cmd:"" help:"Send the message logs of other platforms as usage records."`
 	Usage      usageCmd      `cmd:"" help:"Aggregates over usage."`
 	Report     reportCmd     `cmd:"" help:"Reports: run, list, schedule, resend."`
 	Export     exportCmd     `cmd:"" help:"Aggregates for finance: CSV, JSON Lines, Parquet, FOCUS."`

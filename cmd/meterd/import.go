@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/meterd/meterd/jobs/importer"
+)
+
+// importCmd sends the message logs of other platforms.
+type importCmd struct {
+	Files      []string          `arg:"" name:"file" help:"Logs as they were downloaded, also .gz and .zst; - is standard input."`
+	From       string            `required:"" help:"twilio-csv, twilio-json, vonage-reports or kaleyra-csv." placeholder:"PLATFORM"`
+	Account    string            `help:"Charge all messages to this account." placeholder:"ID"`
+	AccountMap string            `help:"YAML file of the platform's accounts and ours: AC0123: acme-marketing. Those it doesn't name keep their id." placeholder:"FILE"`
+	Price      string            `help:"plan: each message is rated by its account's plan; logged: it costs what the log says." default:"plan" enum:"plan,logged"`
+	Column     map[string]string `help:"A column that has another name in the log: id=SMS_REF;date=SENT_ON." placeholder:"FIELD=NAME"`
+	DryRun     bool              `help:"Print the records instead of sending them."`
+	sendOptions
+}
+
+// imported is what it prints.
+type imported struct {
+	enqueued
+
+	Messages   int64 `json:"messages"`           // in the logs
+	Unreadable int64 `json:"unreadable"`         // of them, quarantined as they stand
+	Unpriced   int64 `json:"unpriced,omitempty"` // without a price in the log: rated by plan
+}
+
+// Run implements the command.
+func (c *importCmd) Run(a *app) error {
+	if err := c.check(c.Files); err != nil {
+		return err
+	}
+	accounts, err := c.accounts()
+	if err != nil {
+		return err
+	}
+	o := importer.Options{From: c.From, Account: c.Account, Accounts: accounts, Logged: c.Price == "logged", Columns: c.Column}
+	out := imported{}
+	convert := func(r io.Reader, emit func(line []byte) error) error {
+		stats, err := importer.Read(r, o, emit)
+		out.Messages += stats.Messages
+		out.Unreadable += stats.Unreadable
+		out.Unpriced += stats.Unpriced
+		return importError(err)
+	}
+	if c.DryRun {
+		return c.print(a, convert)
+	}
+	s := &sending{app: a, options: c.sendOptions, convert: convert}
+	sent, err := s.run(c.Files)
+	if err != nil {
+		return err
+	}
+	out.enqueued = *sent
+	if a.JSON {
+		return a.printJSON(out)
+	}
+	_, _ = fmt.Fprintf(a.out, "%d messages in the log, %d of them unreadable\n", out.Messages, out.Unreadable)
+	if out.Unpriced > 0 {
+		_, _ = fmt.Fprintf(a.out, "%d have no price in the log yet: they are rated by plan\n", out.Unpriced)
+	}
+	return a.showEnqueued(sent)
+}
+
+// print writes the records to the output.
+func (c *importCmd) print(a *app, convert func(io.Reader, func([]byte) error) error) error {
+	s := &sending{app: a}
+	for _, f := range c.Files {
+		src, err := s.source(f)
+		if err != nil {
+			return err
+		}
+		if err := decompressed(src, nil, func(r io.Reader) error {
+			return convert(r, func(line []byte) error {
+				_, err := fmt.Fprintf(a.out, "%s\n", line)
+				return err //nolint:wrapcheck // the output's
+			})
+		}); err != nil {
+			return fmt.Errorf("%s: %w", f, err)
+		}
+	}
+	return nil
+}
+
+// accounts reads the map.
+func (c *importCmd) accounts() (map[string]string, error) {
+	out := map[string]string{}
+	if c.AccountMap == "" {
+		return out, nil
+	}
+	text, err := os.ReadFile(c.AccountMap)
+	if err != nil {
+		return nil, wrongInput("--account-map: %w", err)
+	}
+	if err := yaml.Unmarshal(text, &out); err != nil {
+		return nil, wrongInput("--account-map: %s: want lines such as AC0123: acme-marketing: %w", c.AccountMap, err)
+	}
+	return out, nil
+}
+
+// importError gives an error of the log its exit code.
+func importError(err error) error {
+	for _, e := range []error{importer.ErrPlatform, importer.ErrColumn, importer.ErrLog} {
+		if errors.Is(err, e) {
+			return &inputError{err: err}
+		}
+	}
+	return err
+}

@@ -1,0 +1,196 @@
+// Package importer reads the message logs that users of messaging platforms can
+// download, and writes them as usage records, one JSON line for each message,
+// of any size. It rates nothing and knows no account: what its mapping doesn't
+// name is judged when the record is.
+package importer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Options say which platform a log is of, and how to read it.
+type Options struct {
+	From string // TwilioCSV, …
+	// Account that all messages are charged to. "": the platform's own, through
+	// Accounts.
+	Account string
+	// Accounts maps the platform's accounts to ours; others keep their id.
+	Accounts map[string]string
+	// Logged takes the price in the log instead of rating by plan.
+	Logged bool
+	// Columns names the log's columns where they differ from the platform's:
+	// a field of this package (id, to, …) → the log's name.
+	Columns map[string]string
+}
+
+// The platforms.
+const (
+	TwilioCSV     = "twilio-csv"
+	TwilioJSON    = "twilio-json"
+	VonageReports = "vonage-reports"
+	KaleyraCSV    = "kaleyra-csv"
+)
+
+// Errors of a log as a whole. A message that can't be read travels as it is and
+// is quarantined.
+var (
+	ErrPlatform = errors.New("unknown platform: give twilio-csv, twilio-json, vonage-reports or kaleyra-csv")
+	ErrColumn   = errors.New("column")
+	ErrLog      = errors.New("not such a log")
+)
+
+// Stats are what a log held.
+type Stats struct {
+	Messages   int64 // read
+	Unreadable int64 // of them, sent on as they are
+	Unpriced   int64 // of them without a price in the log, where that was asked for
+}
+
+// Record is a line that is written, as DOMAIN.md defines it.
+type Record struct {
+	ID         string            `json:"id"`
+	Kind       string            `json:"kind,omitempty"`
+	AccountID  string            `json:"account_id"`
+	Channel    string            `json:"channel,omitempty"`
+	Direction  string            `json:"direction,omitempty"`
+	Status     string            `json:"status,omitempty"`
+	ErrorCode  string            `json:"error_code,omitempty"`
+	To         string            `json:"to,omitempty"`
+	From       string            `json:"from,omitempty"`
+	Country    string            `json:"country,omitempty"`
+	Network    string            `json:"network,omitempty"`
+	Category   string            `json:"category,omitempty"`
+	Units      string            `json:"units,omitempty"`
+	Unit       string            `json:"unit,omitempty"`
+	Amount     string            `json:"amount,omitempty"`
+	Currency   string            `json:"currency,omitempty"`
+	RefersTo   string            `json:"refers_to,omitempty"`
+	OccurredAt string            `json:"occurred_at"`
+	Tags       map[string]string `json:"tags,omitempty"`
+}
+
+// platform is how one platform writes its logs.
+type platform struct {
+	// columns are the names of fields in its logs, the first that is there.
+	columns map[string][]string
+	// required fields must have a column in a log of CSV.
+	required []string
+	// list is the key of the messages in a document of JSON.
+	list string
+	csv  bool // it may be CSV
+	json bool // it may be JSON
+	// record makes of a message what follows from its fields.
+	record func(m message, r *Record) error
+}
+
+func platforms() map[string]platform {
+	return map[string]platform{TwilioCSV: twilioCSV(), TwilioJSON: twilioJSON(), VonageReports: vonage(), KaleyraCSV: kaleyra()}
+}
+
+// Read writes each message of a log with emit, whose line holds until it
+// returns. What can't be read as a message is emitted as it stands.
+func Read(in io.Reader, o Options, emit func(line []byte) error) (Stats, error) {
+	p, ok := platforms()[o.From]
+	if !ok {
+		return Stats{}, ErrPlatform
+	}
+	for field := range o.Columns {
+		if _, known := p.columns[field]; !known {
+			return Stats{}, fmt.Errorf("%w %q isn't a field of such a log: it has %s", ErrColumn, field, strings.Join(slices.Sorted(maps.Keys(p.columns)), ", "))
+		}
+	}
+	var failed error // of whoever takes the records: no fault of the log's
+	x := &reading{platform: p, options: o, emit: func(line []byte) error {
+		failed = emit(line)
+		return failed
+	}}
+	err := x.read(in)
+	if err == nil || failed != nil || errors.Is(err, ErrColumn) || errors.Is(err, ErrLog) {
+		return x.stats, err
+	}
+	return x.stats, fmt.Errorf("%w: %w", ErrLog, err)
+}
+
+// reading is one log.
+type reading struct {
+	platform platform
+	options  Options
+	emit     func(line []byte) error
+	stats    Stats
+}
+
+// message is one line of a log.
+type message struct {
+	get    func(field string) string // "" where there is none
+	logged bool
+}
+
+// take writes the records of a message; raw is it as it stands.
+func (x *reading) take(get func(string) string, raw func() ([]byte, error)) error {
+	x.stats.Messages++
+	m := message{get: func(f string) string { return strings.TrimSpace(get(f)) }, logged: x.options.Logged}
+	r := Record{ID: m.get("id"), AccountID: x.account(m.get("account"))}
+	err := x.platform.record(m, &r)
+	if err == nil && x.options.Logged {
+		err = x.price(m, &r)
+	}
+	if err != nil || r.ID == "" {
+		x.stats.Unreadable++
+		line, err := raw()
+		if err != nil {
+			return err
+		}
+		return x.emit(line)
+	}
+	if err := x.write(&r); err != nil {
+		return err
+	}
+	if m.get("refunded") != "1" {
+		return nil
+	}
+	return x.write(&Record{ID: "refund:" + r.ID, Kind: "refund", AccountID: r.AccountID, RefersTo: r.ID, OccurredAt: r.OccurredAt})
+}
+
+func (x *reading) write(r *Record) error {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("write the record: %w", err)
+	}
+	return x.emit(line)
+}
+
+func (x *reading) account(theirs string) string {
+	if x.options.Account != "" {
+		return x.options.Account
+	}
+	if ours, ok := x.options.Accounts[theirs]; ok {
+		return ours
+	}
+	return theirs
+}
+
+// price takes the log's: platforms write what they deducted, so it may be below
+// zero. None on a message that failed means that it cost nothing; on another,
+// that it isn't known yet, and the plan rates it.
+func (x *reading) price(m message, r *Record) error {
+	price := strings.TrimPrefix(m.get("price"), "-")
+	if price == "" || price == "null" {
+		if !slices.Contains([]string{"failed", "undelivered", "rejected", "canceled", "expired"}, r.Status) {
+			x.stats.Unpriced++
+			return nil
+		}
+		price = "0"
+	}
+	plain, err := decimalText(price)
+	if err != nil {
+		return err
+	}
+	r.Amount, r.Currency = plain, strings.ToUpper(m.get("currency"))
+	return nil
+}

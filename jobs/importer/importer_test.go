@@ -1,0 +1,172 @@
+package importer
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func read(t *testing.T, text string, o Options) (string, Stats) {
+	t.Helper()
+	var out strings.Builder
+	stats, err := Read(strings.NewReader(text), o, func(line []byte) error {
+		out.Write(append(line, '\n'))
+		return nil
+	})
+	require.NoError(t, err)
+	return out.String(), stats
+}
+
+func file(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("testdata/" + name)
+	require.NoError(t, err)
+	return string(text)
+}
+
+func TestLogsBecomeRecords(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		log   string
+		o     Options
+		stats Stats
+	}{
+		{"twilio.csv", Options{From: TwilioCSV, Accounts: map[string]string{"AC01": "acme-marketing"}}, Stats{Messages: 8, Unreadable: 2}},
+		{"twilio.csv", Options{From: TwilioCSV, Account: "acme", Logged: true}, Stats{Messages: 8, Unreadable: 2, Unpriced: 1}},
+		{"twilio.json", Options{From: TwilioJSON}, Stats{Messages: 4, Unreadable: 1}},
+		{"twilio.json", Options{From: TwilioJSON, Logged: true}, Stats{Messages: 4, Unreadable: 1, Unpriced: 1}},
+		{"vonage.csv", Options{From: VonageReports}, Stats{Messages: 4}},
+		{"vonage.csv", Options{From: VonageReports, Logged: true}, Stats{Messages: 4, Unpriced: 1}},
+		{"vonage-voice.json", Options{From: VonageReports, Logged: true}, Stats{Messages: 2}},
+		{"kaleyra.csv", Options{From: KaleyraCSV, Account: "india"}, Stats{Messages: 4}},
+		{"kaleyra.csv", Options{From: KaleyraCSV, Account: "india", Logged: true}, Stats{Messages: 4, Unpriced: 1}},
+	} {
+		name := c.log + ".plan.jsonl"
+		if c.o.Logged {
+			name = c.log + ".logged.jsonl"
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, stats := read(t, file(t, c.log), c.o)
+			require.Equal(t, c.stats, stats)
+			if *update {
+				require.NoError(t, os.WriteFile("testdata/"+name, []byte(got), 0o600))
+			}
+			require.Equal(t, file(t, name), got)
+			valid := int64(0)
+			for line := range strings.Lines(got) {
+				var r metering.Record
+				if metering.DecodeRecord([]byte(strings.TrimSuffix(line, "\n")), &r) == nil {
+					require.Empty(t, r.Unknown)
+					valid++
+				}
+			}
+			refunds := int64(strings.Count(got, `"kind":"refund"`))
+			require.Equal(t, stats.Messages-stats.Unreadable+refunds, valid, "each is a record")
+		})
+	}
+}
+
+func TestColumnsMayHaveOtherNames(t *testing.T) {
+	t.Parallel()
+	log := "Ref,When,Who,How,Kosten\n1,2026-11-02T10:00:00Z,919833300001,Delivered,0.5\n"
+	o := Options{From: KaleyraCSV, Account: "a", Columns: map[string]string{"id": "ref", "date": "When", "mobile": "Who", "status": "How", "price": "Kosten"}}
+	got, _ := read(t, log, o)
+	require.Equal(t, `{"id":"1","account_id":"a","channel":"sms","direction":"outbound","status":"delivered","to":"+919833300001","units":"1","unit":"segment","occurred_at":"2026-11-02T10:00:00Z"}`+"\n", got)
+}
+
+func TestWhatIsNotSuchALogIsRefused(t *testing.T) {
+	t.Parallel()
+	for text, c := range map[string]struct {
+		o    Options
+		want string
+	}{
+		"x":                        {Options{From: "sendgrid"}, "unknown platform"},
+		"":                         {Options{From: TwilioCSV}, "it is empty"},
+		" \n ":                     {Options{From: TwilioJSON}, "it is empty"},
+		"{}":                       {Options{From: TwilioCSV}, "it is JSON, twilio-csv is CSV"},
+		"From,To\n":                {Options{From: TwilioJSON}, "it isn't JSON"},
+		"From,To,AccountSid\n":     {Options{From: TwilioCSV}, "give --column"},
+		"MESSAGE_ID,CREATED\n":     {Options{From: KaleyraCSV}, "give --account"},
+		`{"messages": 3}`:          {Options{From: TwilioJSON}, "messages isn't a list"},
+		`[{"sid":"1"}, {"sid":`:    {Options{From: TwilioJSON}, "not such a log: value 1, byte"},
+		`"text"`:                   {Options{From: TwilioJSON}, "it isn't JSON"},
+		"Sid,AccountSid,SentDate,": {Options{From: TwilioCSV, Columns: map[string]string{"colour": "Red"}}, "isn't a field of such a log"},
+	} {
+		_, err := Read(strings.NewReader(text), c.o, func([]byte) error { return nil })
+		require.ErrorContains(t, err, c.want, "%q", text)
+	}
+}
+
+// endless is a log of many messages that is nowhere whole.
+type endless struct {
+	header string
+	n, max int
+	rest   []byte
+}
+
+func (e *endless) Read(b []byte) (int, error) {
+	for len(e.rest) == 0 {
+		switch {
+		case e.n == 0:
+			e.rest = []byte(e.header)
+		case e.n > e.max:
+			return 0, os.ErrDeadlineExceeded // a read that fails
+		default:
+			e.rest = fmt.Appendf(nil, "+15005550006,+393331234567,%s,delivered,2026-11-02T10:15:00Z,2010-04-01,1,0,AC01,SM%d,outbound-api,-0.0075,USD\n", strings.Repeat("text ", 60), e.n)
+		}
+		e.n++
+	}
+	n := copy(b, e.rest)
+	e.rest = e.rest[n:]
+	return n, nil
+}
+
+func TestALogIsNeverWholeInMemory(t *testing.T) {
+	t.Parallel()
+	header, _, _ := strings.Cut(file(t, "twilio.csv"), "\n")
+	e := &endless{header: header + "\n", max: 200_000} // about 80 MB
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	lines, highest := 0, uint64(0)
+	stats, err := Read(e, Options{From: TwilioCSV}, func(line []byte) error {
+		if lines++; lines%20_000 == 0 {
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			highest = max(highest, after.HeapInuse)
+		}
+		return nil
+	})
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.EqualValues(t, 200_000, stats.Messages)
+	require.Less(t, highest, before.HeapInuse+32<<20)
+}
+
+func FuzzRead(f *testing.F) {
+	for _, name := range []string{"twilio.csv", "twilio.json", "vonage.csv", "vonage-voice.json", "kaleyra.csv"} {
+		text, err := os.ReadFile("testdata/" + name)
+		require.NoError(f, err)
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, from := range []string{TwilioCSV, TwilioJSON, VonageReports, KaleyraCSV} {
+			lines := int64(0)
+			stats, _ := Read(bytes.NewReader(text), Options{From: from, Account: "a", Logged: true}, func(line []byte) error {
+				lines++
+				require.NotEmpty(t, line)
+				return nil
+			})
+			require.GreaterOrEqual(t, lines, stats.Messages, "none is lost")
+		}
+	})
+}

@@ -1,0 +1,240 @@
+package importer
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/shopspring/decimal"
+)
+
+// errField says that a field of a message can't be read.
+var errField = errors.New("unreadable field")
+
+// Units of a record.
+const (
+	segment = "segment"
+	second  = "second"
+	whole   = "message"
+)
+
+// word is a platform's word as ours: lower case, with underscores.
+func word(s string) string {
+	return strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(s))
+}
+
+// number is a phone number as E.164: platforms leave the plus out.
+func number(s string) string {
+	s = strings.TrimSpace(s)
+	const shortest = 8 // a shorter one is a short code
+	if len(s) < shortest || strings.Trim(s, "0123456789") != "" {
+		return s
+	}
+	return "+" + s
+}
+
+// layouts of times, tried in turn. Where a log gives no offset it means UTC.
+var layouts = []string{ //nolint:gochecknoglobals // a constant table
+	time.RFC3339Nano, "2006-01-02T15:04:05.999Z0700", "2006-01-02T15:04:05:000Z", time.RFC1123Z, "Mon, 2 Jan 2006 15:04:05 -0700",
+	"2006-01-02 15:04:05 MST", "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05", "2006-01-02T15:04:05",
+}
+
+// instant reads the first of the texts that is there.
+func instant(texts ...string) (string, error) {
+	for _, s := range texts {
+		if s == "" || s == "null" {
+			continue
+		}
+		for _, layout := range layouts {
+			t, err := time.Parse(layout, s)
+			if name, _ := t.Zone(); err != nil || strings.HasSuffix(layout, "MST") && name != "UTC" && name != "GMT" {
+				continue // a zone's short name tells no offset
+			}
+			return t.UTC().Format(time.RFC3339Nano), nil
+		}
+		return "", errField
+	}
+	return "", errField
+}
+
+// decimalText is a number without an exponent.
+func decimalText(s string) (string, error) {
+	d, err := decimal.NewFromString(s)
+	if err != nil || d.IsNegative() {
+		return "", errField
+	}
+	return d.String(), nil
+}
+
+func twilioCSV() platform {
+	return platform{
+		csv: true, required: []string{"id", "account", "date", "direction", "status"},
+		columns: map[string][]string{
+			"id": {"Sid", "MessageSid"}, "account": {"AccountSid"}, "from": {"From"}, "to": {"To"}, "status": {"Status"}, "date": {"SentDate", "DateSent"},
+			"created": {"DateCreated"}, "units": {"NumSegments"}, "media": {"NumMedia"}, "error": {"ErrorCode"}, "direction": {"Direction"},
+			"price": {"Price"}, "currency": {"PriceUnit"},
+		},
+		record: twilio,
+	}
+}
+
+func twilioJSON() platform {
+	return platform{
+		json: true, list: "messages",
+		columns: map[string][]string{
+			"id": {"sid"}, "account": {"account_sid"}, "from": {"from"}, "to": {"to"}, "status": {"status"}, "date": {"date_sent"},
+			"created": {"date_created"}, "units": {"num_segments"}, "media": {"num_media"}, "error": {"error_code"}, "direction": {"direction"},
+			"price": {"price"}, "currency": {"price_unit"},
+		},
+		record: twilio,
+	}
+}
+
+// twilio writes "whatsapp:" before numbers of that channel, directions such as
+// outbound-api, and 0 segments where a message never came to be sent.
+func twilio(m message, r *Record) (err error) {
+	if r.OccurredAt, err = instant(m.get("date"), m.get("created")); err != nil {
+		return err
+	}
+	r.Channel, r.Unit = "sms", segment
+	to, from := m.get("to"), m.get("from")
+	for _, channel := range []string{"whatsapp", "messenger", "rcs"} {
+		if strings.HasPrefix(to, channel+":") || strings.HasPrefix(from, channel+":") {
+			r.Channel, r.Unit = channel, whole
+			to, from = strings.TrimPrefix(to, channel+":"), strings.TrimPrefix(from, channel+":")
+		}
+	}
+	if media := m.get("media"); r.Channel == "sms" && (strings.HasPrefix(r.ID, "MM") || media != "" && media != "0" && media != "null") {
+		r.Channel, r.Unit = "mms", whole
+	}
+	r.To, r.From = number(to), number(from)
+	r.Direction = "outbound"
+	if strings.HasPrefix(strings.ToLower(m.get("direction")), "inbound") {
+		r.Direction = "inbound"
+	}
+	r.Status = word(m.get("status"))
+	switch r.Status {
+	case "sending":
+		r.Status = "sent"
+	case "receiving":
+		r.Status = "received"
+	case "scheduled":
+		r.Status = "accepted"
+	}
+	if code := m.get("error"); code != "0" && code != "null" {
+		r.ErrorCode = code
+	}
+	r.Units = "1"
+	if segments := m.get("units"); segments != "" && segments != "null" {
+		if r.Unit == segment || segments == "0" {
+			r.Units = segments
+		}
+	}
+	r.Units, err = decimalText(r.Units)
+	return err
+}
+
+func vonage() platform {
+	return platform{
+		csv: true, json: true, list: "records", required: []string{"id", "account", "date", "status"},
+		columns: map[string][]string{
+			"id": {"message_id", "call_id", "id"}, "account": {"account_id"}, "from": {"from"}, "to": {"to"}, "status": {"status"},
+			"date": {"date_received", "date_start", "start_date", "date"}, "network": {"network"}, "country": {"country", "to_country"}, "error": {"error_code"},
+			"direction": {"direction"}, "price": {"total_price", "price"}, "currency": {"currency"}, "duration": {"duration"},
+			"channel": {"channel"}, "product": {"product"}, "ref": {"client_ref"},
+		},
+		record: vonageRecord,
+	}
+}
+
+// vonageRecord: a line is one part of an SMS, or a call with its seconds.
+func vonageRecord(m message, r *Record) (err error) {
+	if r.OccurredAt, err = instant(m.get("date")); err != nil {
+		return err
+	}
+	r.Channel, r.Units, r.Unit = "sms", "1", segment
+	if c := word(m.get("channel")); c != "" && c != "sms" {
+		r.Channel, r.Unit = c, whole
+	}
+	if d := m.get("duration"); d != "" && d != "null" {
+		r.Channel, r.Unit = "voice", second
+		if r.Units, err = decimalText(d); err != nil {
+			return err
+		}
+	}
+	r.To, r.From = number(m.get("to")), number(m.get("from"))
+	if r.Direction = word(m.get("direction")); r.Direction == "" {
+		r.Direction = "outbound"
+	}
+	switch r.Status = word(m.get("status")); r.Status {
+	case "buffered":
+		r.Status = "queued"
+	case "timeout":
+		r.Status = "no_answer"
+	case "cancelled":
+		r.Status = "canceled"
+	}
+	if n := m.get("network"); len(n) == len("23415") || len(n) == len("310260") {
+		r.Network = n
+	}
+	if c := m.get("country"); len(c) == len("FR") {
+		r.Country = strings.ToUpper(c)
+	}
+	if code := m.get("error"); code != "0" && code != "null" {
+		r.ErrorCode = code
+	}
+	if ref := m.get("ref"); ref != "" && ref != "null" {
+		r.Tags = map[string]string{"client_ref": ref}
+	}
+	return nil
+}
+
+func kaleyra() platform {
+	return platform{
+		csv: true, required: []string{"id", "date", "status", "mobile"},
+		columns: map[string][]string{
+			"id": {"MESSAGE_ID", "ID", "SMS_ID"}, "account": {"ACCOUNT_ID", "SID", "SUBACCOUNT_ID", "SUBACCOUNT_NAME"}, "sender": {"SENDER"}, "mobile": {"MOBILE", "RECIPIENT"},
+			"status": {"STATUS"}, "trace": {"STATUS_TRACE"}, "date": {"CREATED", "CREATED_AT", "DATE"}, "units": {"BILLING_UNIT", "UNITS"}, "direction": {"DIRECTION"},
+			"category": {"CATEGORY", "SMS_TYPE"}, "campaign": {"CAMPAIGN_NAME", "CAMPAIGN"}, "refunded": {"REFUNDED"}, "price": {"COST", "PRICE", "AMOUNT"}, "currency": {"CURRENCY"},
+		},
+		record: kaleyraRecord,
+	}
+}
+
+// kaleyraRecord: MT is outbound, MO inbound; a message that was not sent (no
+// credit, not allowed) is free; a trace says more than the status.
+func kaleyraRecord(m message, r *Record) (err error) {
+	if r.OccurredAt, err = instant(m.get("date")); err != nil {
+		return err
+	}
+	r.Channel, r.Unit, r.Direction = "sms", segment, "outbound"
+	r.To, r.From = number(m.get("mobile")), number(m.get("sender"))
+	if strings.EqualFold(m.get("direction"), "MO") {
+		r.Direction, r.To, r.From = "inbound", r.From, r.To
+	}
+	r.Status = word(m.get("status"))
+	if trace := m.get("trace"); !strings.EqualFold(trace, m.get("status")) && !strings.EqualFold(trace, "DELIVRD") {
+		r.ErrorCode = trace
+	}
+	if r.Units = m.get("units"); r.Units == "" {
+		r.Units = "1"
+	}
+	if r.Status == "not_sent" {
+		r.Status, r.Units = "rejected", "0"
+	}
+	switch category := word(m.get("category")); category {
+	case "otp":
+		r.Category = "authentication"
+	case "txn":
+		r.Category = "utility"
+	case "mkt":
+		r.Category = "marketing"
+	default:
+		r.Category = category
+	}
+	if c := m.get("campaign"); c != "" {
+		r.Tags = map[string]string{"campaign": c}
+	}
+	r.Units, err = decimalText(r.Units)
+	return err
+}
