@@ -326,13 +326,13 @@ func (a *app) showAccounts(views []any) {
 			if i == 0 {
 				t = a.table("ACCOUNT", "STATE", "CHANNELS")
 			}
-			t.AppendRow([]any{v.ID, v.State, strings.Join(v.Channels, ", ")})
+			t.AppendRow([]any{v.ID, a.painted(v.State, stateColor(v.State)), strings.Join(v.Channels, ", ")})
 		case accountView:
 			id := v.ID
 			if v.Parent != "" {
 				id = "  " + id
 			}
-			t.AppendRow([]any{id, v.State, v.why(), v.Used, bar(v.share), v.Available, v.Currency})
+			t.AppendRow([]any{id, a.painted(v.State, stateColor(v.State)), v.why(), v.Used, a.bar(v.share), v.Available, v.Currency})
 		}
 	}
 	a.render(t)
@@ -345,16 +345,6 @@ func (v *accountView) why() string {
 		out = strings.TrimPrefix(out+"; held back: "+strings.Join(v.HeldBack, ", "), "; ")
 	}
 	return out
-}
-
-// bar draws a limit's use.
-func bar(share int) string {
-	if share < 0 {
-		return ""
-	}
-	const width = 10
-	full := min(share*width/100, width)
-	return strings.Repeat("█", full) + strings.Repeat("░", width-full) + fmt.Sprintf(" %d %%", share)
 }
 
 // accountsShowCmd shows one account.

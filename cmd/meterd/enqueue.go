@@ -416,6 +416,8 @@ func (s *sending) add(line []byte) error {
 func (s *sending) wait(store *balance.Store, run string) (balance.Counts, error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+	progress, end := s.app.progress("metered")
+	defer end()
 	var last int64
 	silent := 0
 	for {
@@ -426,6 +428,7 @@ func (s *sending) wait(store *balance.Store, run string) (balance.Counts, error)
 		if c.Sum() >= s.read {
 			return c, nil
 		}
+		progress(c.Sum(), s.read)
 		if silent++; c.Sum() != last {
 			last, silent = c.Sum(), 0
 		}

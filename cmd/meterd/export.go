@@ -49,7 +49,7 @@ func (c *exportCmd) Run(a *app) error {
 	if !ranged {
 		to = from
 	}
-	progress, end := a.counter("exported lines")
+	progress, end := a.progress("exported lines")
 	q := finance.Request{
 		Parent: c.Parent, From: from, To: to, Closed: c.Closed, Since: since, Format: c.Format, Out: c.Out, Progress: progress,
 		FOCUS: finance.FOCUSOptions{Version: c.Version, Provider: c.Provider, InvoiceIssuer: c.Issuer, Categories: c.Category, Tags: c.Tag},

@@ -72,6 +72,7 @@ type cli struct {
 	Reconcile  reconcileCmd  `cmd:"" help:"Compare the projection with the ledger, and heal it."`
 	Rebuild    rebuildCmd    `cmd:"" help:"Make the projection anew from the ledger."`
 	ShowConfig configCmd     `cmd:"" name:"config" help:"Print the configuration, and where each value comes from."`
+	Completion completionCmd `cmd:"" help:"What makes a shell complete commands and flags: source <(meterd completion bash)."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 

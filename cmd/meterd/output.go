@@ -4,10 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
+
+	"github.com/meterd/meterd/metering"
 )
 
 // printJSON writes one document, or one line of a list.
@@ -56,6 +61,76 @@ func right(t table.Writer, columns ...int) {
 		c = append(c, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
 	}
 	t.SetColumnConfigs(c)
+}
+
+// painted is a text in colours on a terminal that shows them (NO_COLOR isn't
+// set); elsewhere it is plain.
+func (a *app) painted(s string, c text.Colors) string {
+	if _, ok := a.terminal(); !ok || os.Getenv("NO_COLOR") != "" {
+		return s
+	}
+	return c.Sprint(s)
+}
+
+// stateColor of an account.
+func stateColor(state string) text.Colors {
+	switch metering.State(state) {
+	case metering.StateSuspended:
+		return text.Colors{text.FgRed}
+	case metering.StateClosed:
+		return text.Colors{text.Faint}
+	case metering.StateActive:
+	}
+	return text.Colors{}
+}
+
+// bar draws a limit's use: full, it is red.
+func (a *app) bar(share int) string {
+	if share < 0 {
+		return ""
+	}
+	const width, nearly, full = 10, 80, 100
+	filled := min(share*width/full, width)
+	c := text.Colors{text.FgGreen}
+	switch {
+	case share >= full:
+		c = text.Colors{text.FgRed}
+	case share >= nearly:
+		c = text.Colors{text.FgYellow}
+	}
+	return a.painted(strings.Repeat("█", filled), c) + strings.Repeat("░", width-filled) + fmt.Sprintf(" %d %%", share)
+}
+
+// progress shows on a terminal how far work has come, its rate and, where its
+// end is known, the time that is left. total 0: not known. Calls come from one
+// goroutine; end takes it away.
+func (a *app) progress(what string) (set func(done, total int64), end func()) {
+	f, ok := a.err.(*os.File)
+	if !ok || !isTerminal(f) || a.JSON {
+		return func(int64, int64) {}, func() {}
+	}
+	p := mpb.New(mpb.WithOutput(f), mpb.WithWidth(40))
+	var b *mpb.Bar
+	set = func(done, total int64) {
+		switch {
+		case b != nil:
+		case total > 0:
+			b = p.AddBar(total, mpb.PrependDecorators(decor.Name(what+" "), decor.CountersNoUnit("%d of %d")),
+				mpb.AppendDecorators(decor.AverageSpeed(0, "%.0f/s"), decor.Name(", "), decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
+		default:
+			b = p.AddSpinner(0, mpb.AppendDecorators(decor.CurrentNoUnit("%d "+what), decor.Name(", "), decor.AverageSpeed(0, "%.0f/s")))
+		}
+		if total > 0 {
+			done = min(done, total-1) // the end is end's to say
+		}
+		b.SetCurrent(done)
+	}
+	return set, func() {
+		if b != nil {
+			b.Abort(true)
+		}
+		p.Wait()
+	}
 }
 
 func (a *app) render(t table.Writer) { _, _ = fmt.Fprintln(a.out, t.Render()) }

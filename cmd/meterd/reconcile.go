@@ -24,7 +24,11 @@ func (reconcileCmd) Run(a *app) error {
 			return err
 		}
 	}
-	res, err := reconcile.NewReconciler(e.store, e.ledger, e.clock, a.logger(a.err, slog.LevelError+1)).Run(a.ctx, e.snapshots.Current())
+	r := reconcile.NewReconciler(e.store, e.ledger, e.clock, a.logger(a.err, slog.LevelError+1))
+	progress, end := a.progress("parents compared")
+	r.Progress = progress
+	res, err := r.Run(a.ctx, e.snapshots.Current())
+	end()
 	if err != nil {
 		return err
 	}
@@ -49,12 +53,16 @@ func (rebuildCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
+	progress, end := a.progress("parents rebuilt")
+	e.projector.Progress = progress
 	started := e.clock.Now()
 	for p := range e.store.Partitions() {
 		if err := e.projector.Rebuild(a.ctx, p, "by hand"); err != nil {
+			end()
 			return err
 		}
 	}
+	end()
 	snap := e.snapshots.Current()
 	months := map[string]bool{}
 	if err := e.ledger.Usage(a.ctx, ledger.UsageQuery{By: []ledger.Dimension{"account", "month"}}, func(u *ledger.UsageLine) error {

@@ -1,16 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/hibiken/asynq"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
+	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/worker"
 )
 
@@ -50,12 +49,16 @@ func (c *rerateCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	progress, end := a.counter("re-rated")
+	total, err := e.messagesOf(a.ctx, c.Parent, c.Period)
+	if err != nil {
+		return err
+	}
+	progress, end := a.progress("re-rated")
 	res, err := worker.Rerate(a.ctx, worker.RerateDeps{
 		Ledger: e.ledger, Store: e.store, Snapshot: e.snapshots.Current(), Queue: asynq.NewClientFromRedisClient(e.redis), Clock: e.clock,
 	}, worker.RerateRequest{
 		Parent: c.Parent, Account: c.Account, Period: c.Period, Plan: c.Plan, Apply: c.Apply, Ref: c.Ref, Reason: c.Reason,
-		Actor: admin.OperatorActor, Progress: progress,
+		Actor: admin.OperatorActor, Progress: func(n int64) { progress(n, total) },
 	})
 	end()
 	if err != nil {
@@ -102,16 +105,13 @@ func rerateError(err error) error {
 	return err
 }
 
-// counter is a progress line on a terminal, of work whose end isn't known.
-func (a *app) counter(what string) (progress func(n int64), end func()) {
-	f, ok := a.err.(*os.File)
-	if !ok || !isTerminal(f) || a.JSON {
-		return nil, func() {}
-	}
-	p := mpb.New(mpb.WithOutput(f), mpb.WithWidth(20))
-	b := p.AddSpinner(0, mpb.AppendDecorators(decor.CurrentNoUnit("%d "+what), decor.Name(", "), decor.AverageSpeed(0, "%.0f/s")))
-	return b.SetCurrent, func() {
-		b.SetTotal(-1, true)
-		p.Wait()
-	}
+// messagesOf a parent's month, as far as it is its own bill's.
+func (e *engines) messagesOf(ctx context.Context, parent, period string) (total int64, err error) {
+	err = e.ledger.Months(ctx, parent, func(m *ledger.Month) error {
+		if m.Period == period {
+			total = int64(m.Records)
+		}
+		return nil
+	})
+	return total, err
 }

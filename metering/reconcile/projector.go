@@ -35,6 +35,9 @@ type Options struct {
 
 // Projector makes sure that a partition's projection may be used.
 type Projector struct {
+	// Progress, if set, is told how many parents Rebuild is through with.
+	Progress Progress
+
 	store  *balance.Store
 	ledger *ledger.Ledger
 	clock  clock.Clock
@@ -173,7 +176,8 @@ func (r *Projector) rebuild(ctx context.Context, p int, token, reason string) er
 	if err != nil {
 		return err
 	}
-	for _, parent := range snap.Parents {
+	for i, parent := range snap.Parents {
+		r.Progress.tell(i, len(snap.Parents))
 		if r.store.PartitionOf(parent) != p {
 			continue
 		}

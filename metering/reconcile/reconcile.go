@@ -25,10 +25,22 @@ type Result struct {
 
 // Reconciler compares projection and ledger while ingest goes on.
 type Reconciler struct {
+	// Progress, if set, is told how many parents Run is through with.
+	Progress Progress
+
 	store  *balance.Store
 	ledger *ledger.Ledger
 	clock  clock.Clock
 	log    *slog.Logger
+}
+
+// Progress is told how far work has come.
+type Progress func(done, total int64)
+
+func (p Progress) tell(done, total int) {
+	if p != nil {
+		p(int64(done), int64(total))
+	}
 }
 
 // NewReconciler returns one.
@@ -46,7 +58,8 @@ const settleMax = 30 * time.Second
 // a finding.
 func (r *Reconciler) Run(ctx context.Context, snap *metering.Snapshot) (Result, error) {
 	var res Result
-	for _, parent := range snap.Parents {
+	for i, parent := range snap.Parents {
+		r.Progress.tell(i, len(snap.Parents))
 		if err := r.parent(ctx, snap, parent, &res); err != nil {
 			return res, err
 		}

@@ -62,8 +62,11 @@ type Request struct {
 	// Out is a file; or a folder (it is there, or ends in a slash), which gets a
 	// file for each parent and month and keeps those of closed months that it has.
 	Out string
-	// Progress, if not nil, is told how many lines were written.
-	Progress func(lines int64)
+	// Progress, if not nil, is told how many lines of a month were written; of
+	// several months, how many of them.
+	Progress func(done, total int64)
+
+	done, of int64 // months
 }
 
 // month of a parent's bill that is exported.
@@ -105,6 +108,7 @@ func (x *Exporter) Run(ctx context.Context, q Request) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	q.of = int64(len(months))
 	m := newManifest(&q, now, x.deps.Clock.Now())
 	if folder {
 		return m, x.folder(ctx, &q, months, m)
@@ -172,10 +176,16 @@ func (x *Exporter) file(ctx context.Context, q *Request, path string, months []*
 	part := m.begin(path)
 	for _, mo := range months {
 		sum := part.month(mo)
+		progress := q.Progress
+		if q.of > 1 && progress != nil {
+			q.done++
+			progress(q.done, q.of)
+			progress = nil
+		}
 		if q.Format == FormatFOCUS {
-			err = x.focus(ctx, q, mo, part.counted(out, q.Progress), sum)
+			err = x.focus(ctx, q, mo, part.counted(out, progress), sum)
 		} else {
-			err = x.aggregates(ctx, mo, part.counted(out, q.Progress), sum)
+			err = x.aggregates(ctx, mo, part.counted(out, progress), sum)
 		}
 		if err != nil {
 			return fmt.Errorf("export %s of %s: %w", mo.period.Name, mo.parent.ID, err)

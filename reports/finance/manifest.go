@@ -114,13 +114,13 @@ func (p *part) month(m *month) *running {
 }
 
 // counted writes lines to a sink and counts them.
-func (p *part) counted(out sink, progress func(int64)) func([]any) error {
+func (p *part) counted(out sink, progress func(done, total int64)) func([]any) error {
 	sum := p.months[len(p.months)-1]
 	return func(line []any) error {
 		p.file.Rows++
 		sum.Rows++
 		if progress != nil {
-			progress(int64(p.file.Rows))
+			progress(int64(p.file.Rows), 0)
 		}
 		return out.write(line)
 	}
