@@ -375,6 +375,18 @@ func (g serverGate) Insert(ctx context.Context, table, columns string, data []an
 	return err
 }
 
+// Exec runs a statement that writes, when its rows land.
+func (g serverGate) Exec(ctx context.Context, name, _ string, params map[string]string) error {
+	b, err := g.p.w.server.Statement(name, params)
+	if err != nil {
+		return err
+	}
+	if v := g.p.park(ctx, toInsert, name+" "+params["parent"], b); v != proceeds {
+		return fmt.Errorf("statement %s: %w: %w", name, ledger.ErrAway, v.err())
+	}
+	return nil
+}
+
 // presentEpoch puts Redis's present epoch into rows of transfers.
 func (w *world) presentEpoch(data []any) {
 	meta, _ := w.redis.Dump()["{p00}:meta"].(map[string]string)

@@ -18,9 +18,11 @@ type query func(s *Server, params map[string]string) [][]any
 
 func queries() map[string]query {
 	return map[string]query{
-		"breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closings": closings, "epoch_max": epochMax, "failing_due": failingDue,
-		"lookup": lookup, "messages": messages, "now": now, "quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved,
-		"seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers,
+		"bill_lines": billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closed_counts": closedCounts,
+		"closed_lines": closedLines, "closing_transfers": closingTransfers, "closings": closings, "epoch_first": epochFirst, "epoch_max": epochMax,
+		"failing_due": failingDue, "lookup": lookup, "messages": messages, "months_open": monthsOpen, "now": now,
+		"quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
+		"report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers,
 		"transfer_by_ref": transferByRef, "transfer_refs": transferRefs, "waiting_due": waitingDue,
 	}
 }
