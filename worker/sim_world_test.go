@@ -100,6 +100,7 @@ func newOrigin(t *testing.T, base time.Time) *origin {
 	service := admin.NewService(l, s, snapshots, now, projector.Ensure)
 	_, err = service.Apply(t.Context(), file, false)
 	require.NoError(t, err)
+	require.NoError(t, service.OpenMonths(t.Context()))
 	_, err = service.Transfer(t.Context(), metering.Transfer{Ref: "first", Kind: metering.TransferTopup, AccountID: "acme", Amount: 60_000, Actor: "operator"})
 	require.NoError(t, err)
 	_, err = service.Transfer(t.Context(), metering.Transfer{Ref: "second", Kind: metering.TransferAllocate, AccountID: "acme-own", Amount: 25_000, Actor: "operator"})
@@ -429,6 +430,7 @@ func (w *world) begin(name string) *process {
 		opts: Options{WaitMax: 24 * time.Hour}, redis: p.client, engine: p.engine, months: map[string]string{},
 	}
 	p.service = admin.NewService(l, s, snapshots, c, projector.Ensure)
+	p.worker.admin = p.service
 	w.procs = append(w.procs, p)
 	writing := context.WithValue(p.ctx, ownerKey{}, "writer")
 	w.spawn(func() { _ = p.engine.writer.Run(writing) })
