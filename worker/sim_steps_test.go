@@ -39,6 +39,8 @@ type plan struct {
 	cold, restamp     bool
 	poison, refunds   bool
 	other             bool // copies may have other content
+	closing           bool // a month closes
+	straggle, long    bool // rows land whose task is lost; long after their time
 }
 
 // Rules that the simulation itself can take out, beside balancetest's.
@@ -48,6 +50,9 @@ const (
 	withoutAdopt      = "adopt"            // only what can't have lost a write is adopted
 	withoutFactEpoch  = "fact epoch"       // a fact of the outbox carries its own epoch
 	withoutWait       = "wait"             // whoever looks into the ledger waits for older answers
+	withoutIntent     = "intent"           // a closing begins with a row
+	withoutAge        = "age"              // a projection is ten minutes old before a month is digested
+	withoutRebook     = "rebook"           // what lands in a closed month is booked elsewhere
 )
 
 func drawPlan(seed uint64, without string) plan {
@@ -76,6 +81,9 @@ func drawPlan(seed uint64, without string) plan {
 	if some(1, 4) {
 		p.ids, p.lines = 1, 1 // all meet
 	}
+	if some(1, 4) {
+		p.closing, p.straggle, p.long = true, some(1, 3), some(1, 2)
+	}
 	p.focus()
 	p.without = strings.TrimPrefix(p.without, "=")
 	if p.without != without {
@@ -92,9 +100,11 @@ func (p *plan) focus() {
 	}
 	p.tasks, p.crashes, p.breaks, p.copies = 4, max(p.crashes, 1), max(p.breaks, 1), max(p.copies, 1)
 	switch strings.TrimPrefix(p.without, "=") {
-	case string(balancetest.RuleForced), string(balancetest.RuleInSet), string(balancetest.RuleHolds):
-		p.ids, p.lines, p.vanish, p.loss, p.chores = 1, 1, 1, "", 4
-		p.window = strings.HasSuffix(p.without, string(balancetest.RuleInSet))
+	case string(balancetest.RuleForced), string(balancetest.RuleHolds):
+		p.ids, p.lines, p.vanish, p.loss, p.chores, p.window = 1, 1, 1, "", 4, false
+	case string(balancetest.RuleInSet):
+		p.ids, p.lines, p.vanish, p.loss, p.window, p.copies, p.closing = 1, 1, 0, "", true, 3, false
+		p.poison, p.other, p.cold, p.restamp, p.refunds = true, true, false, false, false
 	case string(balancetest.RuleReplid), withoutAdopt:
 		p.ids, p.loss, p.other, p.window = 1, "failover", true, false
 	case withoutFactEpoch:
@@ -104,6 +114,17 @@ func (p *plan) focus() {
 	case string(balancetest.RuleGeneration):
 		p.ids, p.lines, p.vanish, p.window, p.loss, p.cold, p.restamp = 1, 1, 0, true, "", false, false
 		p.poison, p.other = true, false
+	case string(balancetest.RuleClosed):
+		p.closing = true
+	case withoutIntent:
+		p.closing, p.straggle, p.loss, p.steps, p.vanish, p.window = true, false, "emptied", 190, 0, false
+	case withoutAge:
+		p.closing, p.straggle, p.long, p.loss = true, true, false, "emptied"
+	case withoutRebook:
+		p.closing, p.straggle, p.long = true, true, true
+	case string(balancetest.RuleEpoch):
+		p.tasks, p.ids, p.lines, p.loss, p.other, p.cold, p.window = 4, 1, 1, "emptied", true, true, false
+		p.crashes, p.poison, p.refunds, p.closing, p.steps = 0, false, false, false, 190
 	case withoutJudgeEpoch:
 		p.ids, p.loss, p.other = 1, "emptied", true
 	}
@@ -121,6 +142,15 @@ func (p *plan) bind() {
 	}
 	if p.loss != "" {
 		p.vanish = 0
+	}
+	if p.closing {
+		p.restamp, p.chores = false, max(p.chores, 8) // an identity is of one month
+	}
+	if p.straggle {
+		p.vanish, p.copies, p.pauses = 0, 0, 0
+		if p.loss != "" {
+			p.loss, p.durable = "emptied", false
+		}
 	}
 }
 
@@ -166,7 +196,7 @@ func (w *world) settleLate() {
 
 // landLate lands an insert that nobody waits for, or not.
 func (w *world) landLate(l lateInsert) {
-	if w.rng.IntN(2) == 0 {
+	if w.rng.IntN(2) == 0 && !w.stranded {
 		w.note("never lands: %s", l.key)
 		return
 	}
@@ -266,7 +296,8 @@ func (w *world) take() bool {
 	procs := slices.DeleteFunc(w.working(), func(p *process) bool { return p.attempts >= 4 })
 	var due []*simTask
 	for _, t := range w.tasks() {
-		if t.state == pending && !t.after.After(w.now()) {
+		early := w.plan.without == string(balancetest.RuleInSet) && t.typ == jobs.TypeJudge && w.plan.window
+		if t.state == pending && !t.after.After(w.now()) && !early {
 			due = append(due, t)
 		}
 	}
@@ -357,6 +388,9 @@ func (w *world) chore() bool {
 	if w.plan.without == withoutFactEpoch {
 		names = []string{"relay", "ensure"}
 	}
+	if w.plan.closing && w.rng.IntN(2) == 0 {
+		names = []string{"close"}
+	}
 	w.runChore(p, one(w, names))
 	return true
 }
@@ -364,7 +398,10 @@ func (w *world) chore() bool {
 func (w *world) runChore(p *process, name string) {
 	w.note("%s: %s begins", p.name, name)
 	p.chores++
-	over := func(err error) { p.chores-- }
+	over := func(error) { p.chores-- }
+	if name == "close" {
+		over = w.closeChore(p)
+	}
 	e := p.engine
 	f := map[string]func(context.Context) error{
 		"ensure":            func(ctx context.Context) error { return p.worker.ensure(ctx, 0) },
@@ -373,6 +410,7 @@ func (w *world) runChore(p *process, name string) {
 		"waiting refunds":   p.worker.dueRefunds,
 		"automatic refunds": p.worker.autoRefunds,
 		"months":            p.worker.rollMonths,
+		"close":             func(ctx context.Context) error { return p.closer.CloseDue(ctx, 0) },
 		"snapshot":          func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err },
 		"reconcile": func(ctx context.Context) error {
 			res, err := reconcile.NewReconciler(e.store, e.ledger, e.clock, e.log).Run(ctx, e.snapshots.Current())
@@ -391,6 +429,9 @@ func (w *world) runChore(p *process, name string) {
 // fault lets something go wrong.
 func (w *world) fault() bool {
 	procs := w.working()
+	if w.strand() {
+		return true
+	}
 	switch w.rng.IntN(9) {
 	case 0:
 		if len(procs) > 0 && w.spend(&w.plan.crashes, 1) {
@@ -484,8 +525,18 @@ func (w *world) pause(procs []*process) bool {
 
 // lose is what happens to Redis.
 func (w *world) lose() bool {
-	if w.plan.tasks > 0 || w.plan.loss == "" || w.plan.without == withoutFactEpoch && !w.pauseRelay() {
+	if w.plan.tasks > 0 || w.plan.loss == "" {
 		return false
+	}
+	switch w.plan.without {
+	case withoutFactEpoch:
+		if !w.freeze("/relay set", "/relay states") {
+			return false
+		}
+	case string(balancetest.RuleEpoch):
+		if !w.freeze("{p00}:t:run.") {
+			return false
+		}
 	}
 	lost := func(why string) {
 		w.note("REDIS %s", why)
@@ -518,10 +569,11 @@ func (w *world) lose() bool {
 	return true
 }
 
-// pauseRelay pauses a process that is about to write what it read of the outbox.
-func (w *world) pauseRelay() bool {
+// freeze pauses a process that is about to make one of some calls: to write what
+// it read of the outbox, to charge by the epoch that it knows.
+func (w *world) freeze(calls ...string) bool {
 	for _, s := range w.open() {
-		if (strings.Contains(s.key, "/relay set") || strings.Contains(s.key, "/relay states")) && len(w.working()) > 1 {
+		if slices.ContainsFunc(calls, func(c string) bool { return strings.Contains(s.key, c) }) && len(w.working()) > 1 {
 			w.note("%s is paused", s.proc.name)
 			s.proc.paused = true
 			return true
@@ -588,7 +640,7 @@ func (w *world) vanishTask() bool {
 
 // calm lets everything come to its end, without new faults.
 func (w *world) calm() {
-	w.plan.chores, w.plan.acksLost = 0, 0
+	w.plan.chores, w.plan.acksLost, w.plan.window = 0, 0, false
 	for _, p := range w.procs {
 		p.paused = false
 	}
@@ -619,7 +671,11 @@ func (w *world) calm() {
 		}
 		// What a worker's scheduler asks again and again.
 		if procs := w.working(); len(procs) > 0 && procs[0].chores == 0 && w.rng.IntN(8) == 0 {
-			w.runChore(procs[0], []string{"ensure", "relay", "give up"}[next%3])
+			names := []string{"ensure", "relay", "give up"}
+			if w.plan.closing {
+				names = append(names, "close")
+			}
+			w.runChore(procs[0], names[next%len(names)])
 			next++
 			continue
 		}
@@ -667,7 +723,9 @@ func (w *world) play() {
 			const generation = 25 * time.Hour
 			now := w.redisNow()
 			next := now.Truncate(0).Add(25 * time.Hour)
-			if w.rng.IntN(2) == 0 {
+			if w.plan.without == string(balancetest.RuleInSet) {
+				next = now.Add(2 * generation) // what was known is forgotten
+			} else if w.rng.IntN(2) == 0 {
 				past := time.Duration(next.UnixMilli()) * time.Millisecond % generation
 				next = next.Add(generation - past - time.Duration(w.rng.IntN(400))*time.Millisecond)
 			}

@@ -21,10 +21,11 @@ import (
 // simulate runs one schedule and returns what was wrong, and its trace.
 func simulate(t *testing.T, o *origin, p plan) *world {
 	t.Helper()
-	w := &world{origin: o, plan: p, rng: rand.New(rand.NewPCG(p.seed, 0)), queue: map[string]*simTask{}, vanished: map[string]bool{}, unpromised: map[string]bool{}}
+	w := &world{origin: o, plan: p, rng: rand.New(rand.NewPCG(p.seed, 0)), queue: map[string]*simTask{}, vanished: map[string]bool{}, unpromised: map[string]bool{}, digests: map[string]string{}, ctx: t.Context()}
 	w.server = o.server.Fork()
 	w.server.Refuse = func(table string, r ledgertest.Row) bool {
-		return table == "records" && strings.HasPrefix(text(r, "id"), poisoned)
+		id := text(r, "id")
+		return table == "records" && (strings.HasPrefix(id, poisoned) || strings.HasPrefix(id, fickle) && micros6(r["billed_units"]) == 1_000_000)
 	}
 	synctest.Test(t, func(*testing.T) {
 		w.start = time.Now()
@@ -120,6 +121,16 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		withoutFactEpoch:                   4000,
 		withoutWait:                        200,
 		withoutAdopt:                       4000,
+		// Of closing.
+		string(balancetest.RuleClosed): 200,
+		withoutIntent:                  4000,
+		withoutAge:                     4000,
+		withoutRebook:                  4000,
+		// Others.
+		string(balancetest.RuleEpoch): 4000,
+		string(balancetest.RuleInSet): 4000,
+		string(balancetest.RuleHolds): 4000,
+		withoutJudgeEpoch:             4000,
 	} {
 		t.Run(rule, func(t *testing.T) {
 			t.Parallel()

@@ -83,7 +83,7 @@ type origin struct {
 func newOrigin(t *testing.T, base time.Time) *origin {
 	t.Helper()
 	o := &origin{server: ledgertest.New(), base: base, metrics: newMetrics(prometheus.NewRegistry())}
-	now := clock.NewFake(base)
+	now := clock.NewFake(simApplied)
 	o.redis = balancetest.New(now.Now)
 	var err error
 	o.codec, err = jobs.NewCodec()
@@ -105,6 +105,8 @@ func newOrigin(t *testing.T, base time.Time) *origin {
 	require.NoError(t, err)
 	_, err = service.Transfer(t.Context(), metering.Transfer{Ref: "second", Kind: metering.TransferAllocate, AccountID: "acme-own", Amount: 25_000, Actor: "operator"})
 	require.NoError(t, err)
+	now.Set(base) // some weeks later
+	require.NoError(t, service.OpenMonths(t.Context()))
 	meta, err := s.Meta(t.Context(), 0)
 	require.NoError(t, err)
 	learn(t.Context(), s, meta, snapshots.Months(snapshots.Current().Accounts["acme"]))
@@ -159,8 +161,11 @@ type world struct {
 	vanished map[string]bool
 	// unpromised: tasks whose follow-ups were lost with the queue.
 	unpromised map[string]bool
-	lost       bool // Redis lost something, or a new epoch began
-	aged       bool // a day has passed
+	lost       bool              // Redis lost something, or a new epoch began
+	stranded   bool              // rows are to land long after their time
+	digests    map[string]string // parent → of its closed month, when it was first seen
+	ctx        context.Context   //nolint:containedctx // of what the schedule itself asks
+	aged       bool              // a day has passed
 
 	backup      *balancetest.Content
 	backupQueue map[string]simTask
@@ -182,6 +187,7 @@ type process struct {
 	engine   *engine
 	worker   *Worker
 	service  *admin.Service
+	closer   *admin.Closer
 }
 
 func (w *world) now() time.Time { return w.base.Add(time.Since(w.start)) }
@@ -360,6 +366,12 @@ func (g serverGate) Query(ctx context.Context, name, text string, params map[str
 	if v := g.p.park(ctx, toQuery, name+params["parent"]+params["ref"], nil); v != proceeds {
 		return fmt.Errorf("query %s: %w: %w", name, ledger.ErrAway, v.err())
 	}
+	switch {
+	case g.p.w.plan.without == withoutAge && name == "epoch_first":
+		name = "epoch_max"
+	case g.p.w.plan.without == withoutRebook && name == "closed_counts":
+		return nil
+	}
 	return g.p.w.server.Query(ctx, name, text, params, scan)
 }
 
@@ -367,6 +379,9 @@ func (g serverGate) Query(ctx context.Context, name, text string, params map[str
 func (g serverGate) Insert(ctx context.Context, table, columns string, data []any) error {
 	if g.p.w.plan.without == withoutFactEpoch && table == "transfers" && owner(ctx) == "relay" {
 		g.p.w.presentEpoch(data)
+	}
+	if g.p.w.plan.without == withoutIntent && table == "closings" {
+		return nil
 	}
 	b, err := g.p.w.server.Block(table, columns, data)
 	v := g.p.park(ctx, toInsert, table+" "+fmt.Sprint(first(data)), b)
@@ -430,7 +445,7 @@ func (w *world) begin(name string) *process {
 		opts: Options{WaitMax: 24 * time.Hour}, redis: p.client, engine: p.engine, months: map[string]string{},
 	}
 	p.service = admin.NewService(l, s, snapshots, c, projector.Ensure)
-	p.worker.admin = p.service
+	p.worker.admin, p.closer = p.service, admin.NewCloser(l, s, snapshots, c, log, projector.Ensure)
 	w.procs = append(w.procs, p)
 	writing := context.WithValue(p.ctx, ownerKey{}, "writer")
 	w.spawn(func() { _ = p.engine.writer.Run(writing) })
@@ -543,7 +558,11 @@ func (w *world) kill(p *process) {
 
 // hand gives an insert that nobody waits for to the late ones.
 func (w *world) hand(s *step) {
-	w.late = append(w.late, lateInsert{s.block, w.now().Add(5 * time.Minute), s.key})
+	until := w.now().Add(5 * time.Minute)
+	if w.stranded && s.block.Table() == "records" {
+		until = w.now().Add(straggleMax)
+	}
+	w.late = append(w.late, lateInsert{s.block, until, s.key})
 }
 
 func (w *world) note(format string, args ...any) {

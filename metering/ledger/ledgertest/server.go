@@ -265,6 +265,8 @@ func (r result) Scan(dest ...any) error {
 			*d, ok = v.(decimal.Decimal)
 		case *time.Time:
 			*d, ok = v.(time.Time)
+		case *map[string]string:
+			*d, ok = v.(map[string]string)
 		case *bool:
 			*d, ok = v.(bool)
 		case *uint8:
