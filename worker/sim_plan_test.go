@@ -138,6 +138,9 @@ func (p *plan) bind() {
 	}
 	if p.straggle {
 		p.vanish, p.copies, p.pauses = 0, 0, 0
+		// A row that lands long after its time may hide one of the same epoch, which
+		// was charged by force because it was missing: no more than its like.
+		p.other = p.other && !p.long
 		if p.loss != "" {
 			p.loss, p.durable = "emptied", false
 		}

@@ -173,7 +173,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			g.Go(func() error { w.runChore(ctx, c); return nil })
 		}
 		g.Go(func() error {
-			return newRollup(w.deps.Ledger, w.deps.Snapshots.Current, w.deps.Log).Run(ctx)
+			return newRollup(w.deps.Ledger, w.deps.Log).Run(ctx)
 		})
 	}
 	w.once.Do(func() { close(w.ready) })
