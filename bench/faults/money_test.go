@@ -122,9 +122,8 @@ func TestBreakerHoldsThroughALoss(t *testing.T) {
 	sent.wait()
 	r.drain()
 	if open, _ := broken(); !open { // nothing that was sent suspended two: a hand that lowers limits does
-		r.apply(func(text string) string {
-			return strings.ReplaceAll(text, "monthly_limit: \"", "monthly_limit: \"0.0000")
-		})
+		limits := regexp.MustCompile(`(monthly_limit|credit_limit): "[^"]*"`)
+		r.apply(func(text string) string { return limits.ReplaceAllString(text, `$1: "0.01"`) })
 		r.apply(func(text string) string { return text })
 	}
 	r.eventually("the breaker opens", time.Minute, broken)
