@@ -67,8 +67,10 @@ func TestKilledWhileARerateBooks(t *testing.T) {
 	a := r.proxied()
 	a.Durable, a.Alone = true, true
 	for i, to := range []string{r.dearer(plan), own} {
-		request := worker.RerateRequest{Parent: "rom", Account: "rom-budget", Period: month, Plan: to, Apply: true,
-			Ref: fmt.Sprint("again-", i), Reason: "prices were wrong", Actor: admin.OperatorActor}
+		request := worker.RerateRequest{
+			Parent: "rom", Account: "rom-budget", Period: month, Plan: to, Apply: true,
+			Ref: fmt.Sprint("again-", i), Reason: "prices were wrong", Actor: admin.OperatorActor,
+		}
 		deps := worker.RerateDeps{
 			Ledger: r.sys.Ledger, Store: r.sys.Store, Snapshot: r.sys.Snapshots.Current(), Queue: asynq.NewClientFromRedisClient(r.sys.redis), Clock: r.sys.Clock,
 		}
