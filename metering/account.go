@@ -79,8 +79,11 @@ type Account struct {
 	ClosedAt  *time.Time `json:"closed_at"`  // what occurs after is refused
 	Catalog   int64      `json:"catalog"`    // number of the apply that made this version
 
+	// Opened are the months of a parent that have been opened; they stand beside
+	// its versions, not in them.
+	Opened Opened `json:"-"`
 	// Calendar has the parent's months. NewSnapshot sets it from the parent's
-	// Zones; nil outside a snapshot.
+	// Zones and Opened; nil outside a snapshot.
 	Calendar *Calendar `json:"-"`
 	// Priced are the channels that some version of the present plan has a rule
 	// for; nil: all. NewSnapshot sets it.

@@ -29,8 +29,13 @@ var ErrPeriod = errors.New("not a month such as 2026-11")
 // A zone holds from a period on. Months meet without gap or overlap: month m
 // starts at the local midnight of its first day in the zone of month m−1. Where
 // that midnight doesn't exist, it starts at the first instant of the day.
+//
+// That is worked out when a month opens, and kept (Opened): what a machine knows
+// of zones by then moves no month that is open.
 type Calendar struct {
 	zones  []zoneFrom
+	first  int                      // month number of kept[0]
+	kept   []int64                  // starts of months as they were worked out, Unix seconds
 	months atomic.Pointer[[]bounds] // those asked for so far, by start
 }
 
@@ -72,6 +77,50 @@ func NewCalendar(zones []ZoneFrom) (*Calendar, error) {
 		c.zones = append(c.zones, zoneFrom{from, loc})
 	}
 	return c, nil
+}
+
+// Opened are the instants at which a parent's months start, from a month on: one
+// after another, up to the end of the newest that has been opened.
+type Opened struct {
+	First  string  `json:"first,omitempty"`
+	Starts []int64 `json:"starts,omitempty"` // Unix seconds
+}
+
+// openedBefore is how many months before the one that a parent was first applied
+// in are kept too, for a backfill.
+const openedBefore = 24
+
+// Open adds the months up to the one of now, of an account with a calendar.
+// false: they are kept already.
+func (o Opened) Open(a *Account, now time.Time) (Opened, bool) {
+	c := a.Calendar
+	newest := c.of(now).month + 1 // its start is the end of the month of now
+	out := Opened{First: o.First, Starts: slices.Clone(o.Starts)}
+	first, err := parseMonth(o.First)
+	if err != nil || len(o.Starts) == 0 {
+		first = max(c.of(a.CreatedAt).month-openedBefore, monthNumber(yearMin, time.January))
+		out = Opened{First: c.bounds(first).period.Name}
+	}
+	for m := first + len(out.Starts); m <= newest; m++ {
+		out.Starts = append(out.Starts, c.start(m).Unix())
+	}
+	return out, len(out.Starts) > len(o.Starts)
+}
+
+// open takes months as they were opened.
+func (c *Calendar) open(o Opened) error {
+	if len(o.Starts) == 0 {
+		return nil
+	}
+	first, err := parseMonth(o.First)
+	if err != nil {
+		return err
+	}
+	if !slices.IsSorted(o.Starts) {
+		return errors.New("kept starts of months must rise")
+	}
+	c.first, c.kept = first, o.Starts
+	return nil
 }
 
 // LoadZone finds a zone by its IANA name. The machine's own zone ("Local") and
@@ -151,12 +200,16 @@ func (c *Calendar) Named(name string) (Period, error) {
 
 // Day is the local date of t, "2026-11-05", in the zone of its period. In a
 // month whose zone lies west of the one before, the first hours count to its
-// first day, so that a period has no days but its own.
+// first day, and what a kept bound has more of to its last, so that a period has
+// no days but its own.
 func (c *Calendar) Day(t time.Time) string {
 	b := c.of(t)
 	day := t.In(c.zone(b.month)).Format(time.DateOnly)
 	if first := b.period.Name + "-01"; day < first {
 		return first
+	}
+	if last := time.Date(b.month/12, time.Month(b.month%12+2), 0, 0, 0, 0, 0, time.UTC).Format(time.DateOnly); day > last {
+		return last
 	}
 	return day
 }
@@ -184,6 +237,9 @@ func (c *Calendar) bounds(month int) bounds {
 }
 
 func (c *Calendar) start(month int) time.Time {
+	if i := month - c.first; i >= 0 && i < len(c.kept) {
+		return time.Unix(c.kept[i], 0).UTC()
+	}
 	return startOfDay(month/12, time.Month(month%12+1), 1, c.zone(month-1))
 }
 

@@ -2,6 +2,8 @@ package metering
 
 import (
 	"errors"
+	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -162,4 +164,45 @@ func BenchmarkPeriodOf(b *testing.B) {
 	for b.Loop() {
 		c.Of(testNow)
 	}
+}
+
+// TestOpenedMonthsStand: kept bounds go before what the zone says, and months
+// and days meet around them.
+func TestOpenedMonthsStand(t *testing.T) {
+	t.Parallel()
+	parent := func(o Opened) *Account {
+		s := NewSnapshot(1, []*Account{{
+			ID: "a", Zones: []ZoneFrom{{Zone: "Europe/Rome"}}, CreatedAt: time.Date(2026, 10, 10, 0, 0, 0, 0, time.UTC), Opened: o,
+		}}, nil)
+		if len(s.Faults) > 0 {
+			t.Fatal(s.Faults)
+		}
+		return s.Accounts["a"]
+	}
+	want := func(what string, got, want any) {
+		t.Helper()
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	now := time.Date(2026, 11, 15, 12, 0, 0, 0, time.UTC)
+	o, more := Opened{}.Open(parent(Opened{}), now)
+	want("first", []any{more, o.First, len(o.Starts)}, []any{true, "2024-10", 27}) // to the start of December
+	_, more = o.Open(parent(o), now)
+	want("again", more, false)
+	next, more := o.Open(parent(o), now.AddDate(0, 0, 16))
+	want("a month later", []any{more, len(next.Starts), next.Starts[:27]}, []any{true, 28, o.Starts})
+
+	shifted := Opened{First: o.First, Starts: slices.Clone(o.Starts)}
+	shifted.Starts[26] += 3600 // the end of November
+	c := parent(shifted).Calendar
+	november, err := c.Named("2026-11")
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC) // an hour after Rome's midnight
+	want("end", november.End, end)
+	want("its last hour", []any{c.Of(end.Add(-time.Second)).Name, c.Day(end.Add(-time.Second))}, []any{"2026-11", "2026-11-30"})
+	december := c.Of(end)
+	want("the month after", []any{december.Name, december.Start, c.Day(end)}, []any{"2026-12", end, "2026-12-01"})
 }

@@ -85,14 +85,17 @@ func (s *Snapshot) TooOld(r *Record) *Refusal {
 	return refuse(ReasonTooOld, "occurred_at: before the oldest rows that are kept, so it can't be told from a copy; book it as a wallet adjustment, or discard it")
 }
 
-// calendars gives each account its parent's calendar, equal zones sharing one.
+// calendars gives each account its parent's calendar, equal ones sharing one.
 func (s *Snapshot) calendars(accounts []Account) {
 	made := map[string]*Calendar{}
 	for _, id := range s.Parents {
 		parent := s.Accounts[id]
-		key := fmt.Sprint(parent.Zones)
+		key := fmt.Sprint(parent.Zones, parent.Opened)
 		if made[key] == nil {
 			c, err := NewCalendar(parent.Zones)
+			if err == nil {
+				err = c.open(parent.Opened)
+			}
 			if err != nil {
 				s.Faults = append(s.Faults, fmt.Errorf("account %s: %w", id, err))
 				continue

@@ -45,28 +45,21 @@ func (h *hooks) alertReaders(a *metering.Account, al *jobs.Alert) []string {
 
 // letter sends one, once for the task's id and the address.
 func (h *hooks) letter(ctx context.Context, a *metering.Account, id, to string, l *notify.Letter) error {
-	p := h.store.PartitionOf(a.Parent())
-	key := id + ":mailto:" + to
-	known, _, err := h.store.HookApplied(ctx, p, key)
-	if err != nil || known != 0 {
-		return err
-	}
-	now := h.clock.Now().UTC()
-	l.ID, l.To = messageID(id), to
-	err = h.mail.Send(ctx, l)
-	d := ledger.Delivery{AccountID: a.ID, Event: eventAlert, Destination: "mail", Outcome: "delivered", Attempts: 1, At: now}
-	if err != nil {
-		d.Outcome = "failed"
-	}
-	h.metrics.hooks.WithLabelValues(d.Outcome).Inc()
-	if h.mail == nil { // no retry helps
-		h.log.ErrorContext(ctx, "an alert can't be mailed", slogError(err), slog.String("account", a.ID))
-		err = nil
-	}
-	if err = errors.Join(err, h.ledger.InsertDelivery(ctx, &d)); err != nil {
-		return err
-	}
-	return h.store.SetHookApplied(ctx, p, key, 1, "")
+	return h.onceFor(ctx, a, id+":mailto:"+to, func() error {
+		now := h.clock.Now().UTC()
+		l.ID, l.To = messageID(id), to
+		err := h.mail.Send(ctx, l)
+		d := ledger.Delivery{AccountID: a.ID, Event: eventAlert, Destination: "mail", Outcome: "delivered", Attempts: 1, At: now}
+		if err != nil {
+			d.Outcome = "failed"
+		}
+		h.metrics.hooks.WithLabelValues(d.Outcome).Inc()
+		if h.mail == nil { // no retry helps
+			h.log.ErrorContext(ctx, "an alert can't be mailed", slogError(err), slog.String("account", a.ID))
+			err = nil
+		}
+		return errors.Join(err, h.ledger.InsertDelivery(ctx, &d))
+	})
 }
 
 // alertLetter says what happened and what it means.

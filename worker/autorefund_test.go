@@ -7,6 +7,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
 )
 
 // refundingAccounts give a failed message back, but for its fee.
@@ -82,5 +85,39 @@ func TestDeliveredAfterARefund(t *testing.T) {
 	assert.Equal(t, []string{"zulu m"}, findings())
 	assert.EqualValues(t, 2, h.rows("zulu").Refunds, "refunded for good")
 	assert.EqualValues(t, 4000, h.used("zulu"), "the fees")
+	assert.Zero(t, h.reconcile())
+}
+
+// TestRefundsCarryTheirMessagesTags, so that usage by tag has both sides, be they
+// by the plan or sent. The content that tells a copy is the record's alone.
+func TestRefundsCarryTheirMessagesTags(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(refundingAccounts)
+	h.work(Options{})
+	tagged := func(id, campaign string) string {
+		return line("zulu", id, 2*time.Hour, fmt.Sprintf(`,"tags":{"campaign":%q,"team":"x"}`, campaign))
+	}
+	h.batch().task(
+		tagged("a", "spring"), tagged("b", "spring"), tagged("c", "autumn"), message("zulu", "d", 2*time.Hour),
+		line("zulu", "sa", time.Hour, `,"kind":"status","status":"failed","refers_to":"a"`),
+	).wait()
+	h.batch().task(
+		refundLine("zulu", "b"), refundLine("zulu", "d"),
+		line("zulu", "refund-c", 0, `,"kind":"refund","refers_to":"c","tags":{"campaign":"other","agent":"7"}`),
+	).wait()
+	h.eventually("the failed message is refunded", func() bool { return h.rows("zulu").Refunds == 4 })
+	by, err := ledger.ParseDimensions("tag:campaign,tag:agent,tag:team")
+	require.NoError(t, err)
+	got := map[string]metering.Micros{}
+	require.NoError(t, h.Ledger.Usage(t.Context(), ledger.UsageQuery{Accounts: []string{"zulu"}, By: by}, func(u *ledger.UsageLine) error {
+		got[fmt.Sprint(u.Keys)] = u.Refunds
+		return nil
+	}))
+	assert.Equal(t, map[string]metering.Micros{
+		"[spring  x]": 20_000, "[autumn  x]": 0, "[autumn 7 x]": 10_000, "[  ]": 10_000,
+	}, got, "the message's own tag stands; a refund's others stay")
+	again := h.batch().task(refundLine("zulu", "b")).wait()
+	assert.EqualValues(t, 1, again.Duplicates, "the content is the record's")
 	assert.Zero(t, h.reconcile())
 }

@@ -98,3 +98,43 @@ func TestPlanAndZoneChanges(t *testing.T) {
 	assert.Equal(t, rome.Of(time.Now()).End, now.End, "months meet without gap or overlap")
 	assert.Zero(t, h.reconcile())
 }
+
+// TestAnOpenMonthKeepsItsBounds: they are those of when it was opened, whatever
+// this machine knows of its zone.
+func TestAnOpenMonthKeepsItsBounds(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	calendar := func() *metering.Calendar {
+		_, err := h.Snapshots.Refresh(t.Context())
+		require.NoError(t, err)
+		return h.Snapshots.Current().Accounts["globex"].Calendar
+	}
+	opened := func() metering.Opened {
+		calendar()
+		return h.Snapshots.Current().Accounts["globex"].Opened
+	}
+	h.eventually("the months are kept", func() bool { return len(opened().Starts) > 0 })
+	now := calendar().Of(time.Now())
+	o := opened()
+	require.Len(t, o.Starts, 26, "two years before, this month, its end")
+	require.Equal(t, now.End.Unix(), o.Starts[25])
+
+	// As if they had been opened by a machine whose zone was another.
+	for i := range o.Starts {
+		o.Starts[i] += 7200
+	}
+	number, err := h.Ledger.CatalogNumber(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, h.Ledger.SaveOpened(t.Context(), number+1, map[string]metering.Opened{"globex": o}, time.Now()))
+	h.eventually("all know", func() bool { return calendar().Of(now.Start).Name != now.Name })
+	require.EqualValues(t, 2, h.batch().task(
+		messageAt(shop, "before", now.Start.Add(time.Hour)), messageAt(shop, "within", now.Start.Add(3*time.Hour)),
+	).wait().Stored)
+	last := h.monthsAgo("globex", 1)
+	m := h.months("globex")
+	assert.EqualValues(t, []uint64{1, 1}, []uint64{m[last.Name].Records, m[now.Name].Records})
+	require.NoError(t, h.admin.OpenMonths(t.Context()))
+	assert.Equal(t, o, opened(), "they stay")
+	assert.Zero(t, h.reconcile())
+}

@@ -188,13 +188,18 @@ func (h *hooks) send(ctx context.Context, a *metering.Account, hook *metering.Ho
 
 // once tells one hook of something that has no state, once for its task's id.
 func (h *hooks) once(ctx context.Context, a *metering.Account, hook *metering.Hook, id, event string, epoch int64, m *notify.Message) error {
+	return h.onceFor(ctx, a, id+":"+hook.URL, func() error { return h.send(ctx, a, hook, event, epoch, m) })
+}
+
+// onceFor sends what has no state of its own, once for a key: a task's id and
+// whom it is for.
+func (h *hooks) onceFor(ctx context.Context, a *metering.Account, key string, send func() error) error {
 	p := h.store.PartitionOf(a.Parent())
-	key := id + ":" + hook.URL
 	known, _, err := h.store.HookApplied(ctx, p, key)
 	if err != nil || known != 0 {
 		return err
 	}
-	if err := h.send(ctx, a, hook, event, epoch, m); err != nil {
+	if err := send(); err != nil {
 		return err
 	}
 	return h.store.SetHookApplied(ctx, p, key, 1, "")

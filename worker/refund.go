@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/meterd/meterd/jobs"
@@ -167,10 +169,30 @@ func refund(a *metering.Account, r *metering.Record, m *ledger.Message) (candida
 	}
 	row := *r
 	row.Channel, row.Direction, row.Country, row.Network, row.Category = m.Channel, m.Direction, m.Country, m.Network, m.Category
+	row.Tags = tagsOf(r, m)
 	c := candidate{rec: r, row: &row, account: a, amount: -amount, period: a.Calendar.Of(r.OccurredAt).Name}
 	c.charge = metering.Charge{Amount: amount, Plan: m.Plan, Version: m.Version, Rule: m.Rule}
 	c.purse, c.owner = purseNow(a, m.Purse)
 	return c, nil
+}
+
+// tagsOf a refund's row: its message's, so that sums by tag have both, and its
+// own under other keys. Its content, and so its hash, is the record's alone.
+func tagsOf(r *metering.Record, m *ledger.Message) []metering.Tag {
+	if len(m.Tags) == 0 {
+		return r.Tags
+	}
+	out := make([]metering.Tag, 0, len(m.Tags)+len(r.Tags))
+	for key, value := range m.Tags {
+		out = append(out, metering.Tag{Key: key, Value: value})
+	}
+	for _, t := range r.Tags {
+		if _, ok := m.Tags[t.Key]; !ok {
+			out = append(out, t)
+		}
+	}
+	slices.SortFunc(out, func(a, b metering.Tag) int { return strings.Compare(a.Key, b.Key) })
+	return out
 }
 
 // purseNow is where money of a purse that a message drew on is now, and whose

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
@@ -29,8 +28,8 @@ type rollup struct {
 	all   time.Time // when all marks were asked for
 }
 
-// newRollup returns a roller. It needs no catalog: rollups know no zones.
-func newRollup(l *ledger.Ledger, _ func() *metering.Snapshot, log *slog.Logger) *rollup {
+// newRollup returns a roller.
+func newRollup(l *ledger.Ledger, log *slog.Logger) *rollup {
 	return &rollup{ledger: l, log: log}
 }
 

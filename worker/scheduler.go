@@ -40,6 +40,7 @@ func (w *Worker) chores() []chore {
 	return []chore{
 		{"snapshot", 2 * time.Second, func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err }},
 		{"projection", time.Second, partitions(w.ensure)},
+		{"bounds of months", time.Second, w.admin.OpenMonths},
 		{"months", time.Second, w.rollMonths},
 		{"waiting refunds", 2 * time.Second, w.dueRefunds},
 		{"automatic refunds", 2 * time.Second, w.autoRefunds},

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sort"
-	"strings"
 	"testing/synctest"
 	"time"
 
@@ -17,112 +15,6 @@ import (
 	"github.com/meterd/meterd/metering/balance/balancetest"
 	"github.com/meterd/meterd/metering/reconcile"
 )
-
-// plan is what may happen in a schedule, drawn from its seed.
-type plan struct {
-	seed    uint64
-	tracing bool
-	without string // a rule that is taken out
-
-	tasks, lines, ids int
-	steps             int
-	crashes, breaks   int // processes that die; calls that fail
-	copies, acksLost  int
-	pauses, chores    int
-	transfers         int
-	skew              time.Duration // between clocks
-	clockSteps        int
-	loss              string // "", restarted, replaced, emptied, failover, failover with its queue
-	durable           bool
-	vanish            int
-	window            bool // a day and more passes
-	cold, restamp     bool
-	poison, refunds   bool
-	other             bool // copies may have other content
-}
-
-// Rules that the simulation itself can take out, beside balancetest's.
-const (
-	withoutJudgeEpoch = "judge epoch"      // a judge task of another epoch starts over
-	withoutQuarantine = "quarantine first" // quarantined before the charge is reversed
-	withoutAdopt      = "adopt"            // only what can't have lost a write is adopted
-	withoutFactEpoch  = "fact epoch"       // a fact of the outbox carries its own epoch
-	withoutWait       = "wait"             // whoever looks into the ledger waits for older answers
-)
-
-func drawPlan(seed uint64, without string) plan {
-	rng := rand.New(rand.NewPCG(seed, 1))
-	some := func(n, of int) bool { return rng.IntN(of) < n }
-	upTo := func(n int) int { return rng.IntN(n + 1) }
-	p := plan{
-		seed: seed, without: without, tasks: 2 + upTo(3), lines: 1 + upTo(2), ids: 1 + upTo(3), steps: 50 + upTo(140), durable: some(1, 2),
-		cold: some(1, 2), restamp: some(1, 4), poison: some(1, 5), refunds: some(1, 3), other: some(1, 2), window: some(1, 6),
-	}
-	if some(3, 4) {
-		p.crashes, p.breaks, p.copies, p.acksLost = upTo(2), upTo(3), upTo(2), upTo(1)
-	}
-	if some(1, 3) {
-		p.pauses, p.chores, p.transfers = upTo(1), upTo(4), upTo(2)
-	}
-	if some(1, 4) {
-		p.skew, p.clockSteps = 2*time.Minute, upTo(2)
-	}
-	if some(1, 3) {
-		p.loss = []string{"restarted", "replaced", "emptied", "failover", "failover with its queue"}[rng.IntN(5)]
-	}
-	if some(1, 8) {
-		p.vanish = 1
-	}
-	if some(1, 4) {
-		p.ids, p.lines = 1, 1 // all meet
-	}
-	p.focus()
-	p.without = strings.TrimPrefix(p.without, "=")
-	if p.without != without {
-		p.without = ""
-	}
-	p.bind()
-	return p
-}
-
-// focus makes likely what a missing rule needs to be noticed.
-func (p *plan) focus() {
-	if p.without == "" {
-		return
-	}
-	p.tasks, p.crashes, p.breaks, p.copies = 4, max(p.crashes, 1), max(p.breaks, 1), max(p.copies, 1)
-	switch strings.TrimPrefix(p.without, "=") {
-	case string(balancetest.RuleForced), string(balancetest.RuleInSet), string(balancetest.RuleHolds):
-		p.ids, p.lines, p.vanish, p.loss, p.chores = 1, 1, 1, "", 4
-		p.window = strings.HasSuffix(p.without, string(balancetest.RuleInSet))
-	case string(balancetest.RuleReplid), withoutAdopt:
-		p.ids, p.loss, p.other, p.window = 1, "failover", true, false
-	case withoutFactEpoch:
-		p.tasks, p.transfers, p.chores, p.pauses, p.loss, p.vanish = 1, 2, 12, 0, "replaced", 0
-	case string(balancetest.RuleCounts):
-		p.ids, p.lines, p.loss, p.vanish, p.window, p.crashes, p.breaks = 1, 1, "", 0, false, 2, 3
-	case string(balancetest.RuleGeneration):
-		p.ids, p.lines, p.vanish, p.window, p.loss, p.cold, p.restamp = 1, 1, 0, true, "", false, false
-		p.poison, p.other = true, false
-	case withoutJudgeEpoch:
-		p.ids, p.loss, p.other = 1, "emptied", true
-	}
-}
-
-// bind makes the plan one that can be.
-func (p *plan) bind() {
-	switch p.loss {
-	case "restarted":
-		p.durable = true
-	case "emptied":
-	case "":
-	default:
-		p.durable = p.without == withoutAdopt
-	}
-	if p.loss != "" {
-		p.vanish = 0
-	}
-}
 
 // tick lets a little time pass, seldom more.
 func (w *world) tick() {
@@ -166,7 +58,7 @@ func (w *world) settleLate() {
 
 // landLate lands an insert that nobody waits for, or not.
 func (w *world) landLate(l lateInsert) {
-	if w.rng.IntN(2) == 0 {
+	if w.rng.IntN(2) == 0 && !w.stranded {
 		w.note("never lands: %s", l.key)
 		return
 	}
@@ -266,7 +158,8 @@ func (w *world) take() bool {
 	procs := slices.DeleteFunc(w.working(), func(p *process) bool { return p.attempts >= 4 })
 	var due []*simTask
 	for _, t := range w.tasks() {
-		if t.state == pending && !t.after.After(w.now()) {
+		early := w.plan.without == string(balancetest.RuleInSet) && t.typ == jobs.TypeJudge && w.plan.window
+		if t.state == pending && !t.after.After(w.now()) && !early {
 			due = append(due, t)
 		}
 	}
@@ -357,6 +250,9 @@ func (w *world) chore() bool {
 	if w.plan.without == withoutFactEpoch {
 		names = []string{"relay", "ensure"}
 	}
+	if w.plan.closing && w.rng.IntN(2) == 0 {
+		names = []string{"close"}
+	}
 	w.runChore(p, one(w, names))
 	return true
 }
@@ -364,7 +260,10 @@ func (w *world) chore() bool {
 func (w *world) runChore(p *process, name string) {
 	w.note("%s: %s begins", p.name, name)
 	p.chores++
-	over := func(err error) { p.chores-- }
+	over := func(error) { p.chores-- }
+	if name == "close" {
+		over = w.closeChore(p)
+	}
 	e := p.engine
 	f := map[string]func(context.Context) error{
 		"ensure":            func(ctx context.Context) error { return p.worker.ensure(ctx, 0) },
@@ -373,6 +272,7 @@ func (w *world) runChore(p *process, name string) {
 		"waiting refunds":   p.worker.dueRefunds,
 		"automatic refunds": p.worker.autoRefunds,
 		"months":            p.worker.rollMonths,
+		"close":             func(ctx context.Context) error { return p.closer.CloseDue(ctx, 0) },
 		"snapshot":          func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err },
 		"reconcile": func(ctx context.Context) error {
 			res, err := reconcile.NewReconciler(e.store, e.ledger, e.clock, e.log).Run(ctx, e.snapshots.Current())
@@ -388,207 +288,9 @@ func (w *world) runChore(p *process, name string) {
 	p.run(name, f, over)
 }
 
-// fault lets something go wrong.
-func (w *world) fault() bool {
-	procs := w.working()
-	switch w.rng.IntN(9) {
-	case 0:
-		if len(procs) > 0 && w.spend(&w.plan.crashes, 1) {
-			w.kill(one(w, procs))
-			return true
-		}
-	case 1:
-		if len(w.alive()) < 2 {
-			w.begin(fmt.Sprintf("w%d", len(w.procs)))
-			return true
-		}
-	case 2:
-		return w.copyTask(procs)
-	case 3:
-		return w.pause(procs)
-	case 4, 5:
-		return w.lose()
-	case 6:
-		if w.spend(&w.plan.clockSteps, 1) {
-			w.stepClock(procs)
-			return true
-		}
-	case 7:
-		if len(w.late) > 0 {
-			i := w.rng.IntN(len(w.late))
-			l := w.late[i]
-			w.late = slices.Delete(w.late, i, i+1)
-			w.landLate(l)
-			return true
-		}
-		w.server.Merge("records")
-	case 8:
-		return w.vanishTask()
-	}
-	return false
-}
-
-func (w *world) alive() []*process {
-	return slices.DeleteFunc(slices.Clone(w.procs), func(p *process) bool { return p.dead })
-}
-
-// copyTask gives a task to a second process, or one that was acked to any.
-func (w *world) copyTask(procs []*process) bool {
-	if len(procs) == 0 || w.plan.copies == 0 {
-		return false
-	}
-	w.plan.copies--
-	if len(w.acked) > 0 && w.rng.IntN(2) == 0 {
-		t := one(w, w.acked)
-		if w.queue[t.id] == nil {
-			w.note("a late copy of %s", t.id)
-			t.state, t.after = pending, w.now()
-			w.queue[t.id] = t
-			return true
-		}
-	}
-	for _, t := range w.tasks() {
-		p := one(w, procs)
-		if t.state == active && !t.holders[p] {
-			w.note("a copy of %s", t.id)
-			w.deliver(p, t)
-			return true
-		}
-	}
-	return false
-}
-
-// pause stops a process past its leases; its tasks are taken back.
-func (w *world) pause(procs []*process) bool {
-	for _, p := range w.procs {
-		if p.paused && !p.dead {
-			w.note("%s goes on", p.name)
-			p.paused = false
-			return true
-		}
-	}
-	if len(procs) < 2 || !w.spend(&w.plan.pauses, 1) {
-		return false
-	}
-	p := one(w, procs)
-	w.note("%s is paused", p.name)
-	p.paused = true
-	for _, t := range w.tasks() {
-		if t.holders[p] {
-			delete(t.holders, p)
-			t.state, t.after = pending, w.now().Add(2*time.Second)
-		}
-	}
-	return true
-}
-
-// lose is what happens to Redis.
-func (w *world) lose() bool {
-	if w.plan.tasks > 0 || w.plan.loss == "" || w.plan.without == withoutFactEpoch && !w.pauseRelay() {
-		return false
-	}
-	lost := func(why string) {
-		w.note("REDIS %s", why)
-		w.excused, w.lost = why, true
-		w.plan.loss = ""
-	}
-	switch w.plan.loss {
-	case "restarted":
-		w.note("REDIS restarted")
-		w.plan.loss = ""
-		w.redis.Restart()
-	case "replaced":
-		w.redis.Restart()
-		lost(w.plan.loss)
-	case "emptied":
-		w.redis.Empty()
-		lost(w.plan.loss)
-	default:
-		if w.backup == nil {
-			w.note("a replica lags from here")
-			w.backup, w.backupQueue = w.redis.Copy(), w.copyQueue()
-			return true
-		}
-		w.redis.Fall(w.backup)
-		if w.plan.loss != "failover" {
-			w.restoreQueue()
-		}
-		lost(w.plan.loss)
-	}
-	return true
-}
-
-// pauseRelay pauses a process that is about to write what it read of the outbox.
-func (w *world) pauseRelay() bool {
-	for _, s := range w.open() {
-		if (strings.Contains(s.key, "/relay set") || strings.Contains(s.key, "/relay states")) && len(w.working()) > 1 {
-			w.note("%s is paused", s.proc.name)
-			s.proc.paused = true
-			return true
-		}
-	}
-	return false
-}
-
-func (w *world) copyQueue() map[string]simTask {
-	out := map[string]simTask{}
-	for id, t := range w.queue {
-		out[id] = *t
-	}
-	return out
-}
-
-// restoreQueue: tasks that were acked since come back, follow-ups go.
-func (w *world) restoreQueue() {
-	for id := range w.queue {
-		if _, ok := w.backupQueue[id]; !ok {
-			// The attempt that made it may live on: the queue is as durable as
-			// its Redis, and no more is promised of its task's lines.
-			parent, _, _ := strings.Cut(id, "~")
-			w.unpromised[parent] = true
-			delete(w.queue, id)
-		}
-	}
-	for id, t := range w.backupQueue {
-		if w.queue[id] == nil {
-			t.state, t.after, t.holders = pending, w.now().Add(time.Second), map[*process]bool{}
-			w.queue[id] = &t
-		}
-	}
-}
-
-func (w *world) stepClock(procs []*process) {
-	d := time.Duration(w.rng.Int64N(int64(5*time.Minute))) - 150*time.Second
-	if len(procs) > 0 && w.rng.IntN(2) == 0 {
-		p := one(w, procs)
-		p.skew.Add(int64(d))
-		w.note("%s's clock steps by %s", p.name, d)
-		return
-	}
-	w.skew.Add(int64(d))
-	w.note("Redis's clock steps by %s", d)
-}
-
-// vanishTask removes a task that holds an answer.
-func (w *world) vanishTask() bool {
-	if w.plan.tasks > 0 {
-		return false
-	}
-	for _, t := range w.tasks() {
-		if t.typ == jobs.TypeIngest && t.tries > 0 && w.spend(&w.plan.vanish, 1) {
-			w.note("%s vanishes", t.id)
-			delete(w.queue, t.id)
-			w.vanished[t.id] = true
-			w.excused = "a task vanished"
-			return true
-		}
-	}
-	return false
-}
-
 // calm lets everything come to its end, without new faults.
 func (w *world) calm() {
-	w.plan.chores, w.plan.acksLost = 0, 0
+	w.plan.chores, w.plan.acksLost, w.plan.window = 0, 0, false
 	for _, p := range w.procs {
 		p.paused = false
 	}
@@ -619,7 +321,11 @@ func (w *world) calm() {
 		}
 		// What a worker's scheduler asks again and again.
 		if procs := w.working(); len(procs) > 0 && procs[0].chores == 0 && w.rng.IntN(8) == 0 {
-			w.runChore(procs[0], []string{"ensure", "relay", "give up"}[next%3])
+			names := []string{"ensure", "relay", "give up"}
+			if w.plan.closing {
+				names = append(names, "close")
+			}
+			w.runChore(procs[0], names[next%len(names)])
 			next++
 			continue
 		}
@@ -667,7 +373,9 @@ func (w *world) play() {
 			const generation = 25 * time.Hour
 			now := w.redisNow()
 			next := now.Truncate(0).Add(25 * time.Hour)
-			if w.rng.IntN(2) == 0 {
+			if w.plan.without == string(balancetest.RuleInSet) {
+				next = now.Add(2 * generation) // what was known is forgotten
+			} else if w.rng.IntN(2) == 0 {
 				past := time.Duration(next.UnixMilli()) * time.Millisecond % generation
 				next = next.Add(generation - past - time.Duration(w.rng.IntN(400))*time.Millisecond)
 			}

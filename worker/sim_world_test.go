@@ -6,18 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"sort"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -83,7 +79,7 @@ type origin struct {
 func newOrigin(t *testing.T, base time.Time) *origin {
 	t.Helper()
 	o := &origin{server: ledgertest.New(), base: base, metrics: newMetrics(prometheus.NewRegistry())}
-	now := clock.NewFake(base)
+	now := clock.NewFake(simApplied)
 	o.redis = balancetest.New(now.Now)
 	var err error
 	o.codec, err = jobs.NewCodec()
@@ -100,10 +96,13 @@ func newOrigin(t *testing.T, base time.Time) *origin {
 	service := admin.NewService(l, s, snapshots, now, projector.Ensure)
 	_, err = service.Apply(t.Context(), file, false)
 	require.NoError(t, err)
+	require.NoError(t, service.OpenMonths(t.Context()))
 	_, err = service.Transfer(t.Context(), metering.Transfer{Ref: "first", Kind: metering.TransferTopup, AccountID: "acme", Amount: 60_000, Actor: "operator"})
 	require.NoError(t, err)
 	_, err = service.Transfer(t.Context(), metering.Transfer{Ref: "second", Kind: metering.TransferAllocate, AccountID: "acme-own", Amount: 25_000, Actor: "operator"})
 	require.NoError(t, err)
+	now.Set(base) // some weeks later
+	require.NoError(t, service.OpenMonths(t.Context()))
 	meta, err := s.Meta(t.Context(), 0)
 	require.NoError(t, err)
 	learn(t.Context(), s, meta, snapshots.Months(snapshots.Current().Accounts["acme"]))
@@ -158,8 +157,11 @@ type world struct {
 	vanished map[string]bool
 	// unpromised: tasks whose follow-ups were lost with the queue.
 	unpromised map[string]bool
-	lost       bool // Redis lost something, or a new epoch began
-	aged       bool // a day has passed
+	lost       bool              // Redis lost something, or a new epoch began
+	stranded   bool              // rows are to land long after their time
+	digests    map[string]string // parent → of its closed month, when it was first seen
+	ctx        context.Context   //nolint:containedctx // of what the schedule itself asks
+	aged       bool              // a day has passed
 
 	backup      *balancetest.Content
 	backupQueue map[string]simTask
@@ -181,6 +183,7 @@ type process struct {
 	engine   *engine
 	worker   *Worker
 	service  *admin.Service
+	closer   *admin.Closer
 }
 
 func (w *world) now() time.Time { return w.base.Add(time.Since(w.start)) }
@@ -193,206 +196,11 @@ type simClock struct{ p *process }
 
 func (c simClock) Now() time.Time { return c.p.w.now().Add(time.Duration(c.p.skew.Load())) }
 
-// kinds of steps.
-type stepKind int
-
-const (
-	toRedis stepKind = iota
-	toQueue
-	toQuery
-	toInsert
-)
-
-// step is a call that waits to be let through.
-type step struct {
-	proc  *process
-	kind  stepKind
-	key   string // owner and call: the same in every run of a seed
-	block *ledgertest.Block
-	reply chan verdict
-}
-
-// verdict on a step.
-type verdict int
-
-const (
-	proceeds verdict = iota
-	fails            // it never arrived
-	unheard          // done, but the answer was lost
-	dies             // with its process
-)
-
-// lateInsert is one whose worker saw an error, or is gone.
-type lateInsert struct {
-	block *ledgertest.Block
-	until time.Time
-	key   string
-}
-
 type ownerKey struct{}
 
 func owner(ctx context.Context) string {
 	s, _ := ctx.Value(ownerKey{}).(string)
 	return s
-}
-
-// park waits until the scheduler decides.
-func (p *process) park(ctx context.Context, kind stepKind, what string, block *ledgertest.Block) verdict {
-	w := p.w
-	w.mu.Lock()
-	if p.dead {
-		w.mu.Unlock()
-		return dies
-	}
-	s := &step{proc: p, kind: kind, key: p.name + "/" + owner(ctx) + " " + what, block: block, reply: make(chan verdict, 1)}
-	w.parked = append(w.parked, s)
-	w.mu.Unlock()
-	select {
-	case v := <-s.reply:
-		return v
-	case <-ctx.Done():
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.parked = slices.DeleteFunc(w.parked, func(x *step) bool { return x == s })
-		if block != nil {
-			w.late = append(w.late, lateInsert{block, w.now().Add(time.Minute), s.key})
-		}
-		return fails
-	}
-}
-
-func (v verdict) err() error {
-	switch v {
-	case fails, unheard:
-		return errBroke
-	case dies:
-		return errDead
-	case proceeds:
-	}
-	return nil
-}
-
-// redisGate stands before the Redis of memory.
-type redisGate struct{ p *process }
-
-func (redisGate) DialHook(redis.DialHook) redis.DialHook {
-	return func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }
-}
-
-func (redisGate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
-func (g redisGate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		args := cmd.Args()
-		if name := cmd.Name(); name == "zrange" {
-			// A look at the oldest open answer changes nothing; what follows parks.
-			if g.p.dead {
-				cmd.SetErr(errDead)
-				return errDead
-			}
-			if c, ok := cmd.(*redis.ZSliceCmd); ok && g.p.w.plan.without == withoutWait {
-				c.SetVal(nil)
-				return nil
-			}
-			return next(ctx, cmd)
-		}
-		v := g.p.park(ctx, toRedis, call(args), nil)
-		if v != fails && v != dies {
-			if err := g.run(ctx, cmd, next); err != nil || v == proceeds {
-				return err
-			}
-		}
-		cmd.SetErr(v.err())
-		return v.err()
-	}
-}
-
-// call names a command by what is the same in every run of a seed: tokens and
-// the order of maps aren't.
-func call(args []any) string {
-	var b strings.Builder
-	for i, a := range args[:min(len(args), 5)] {
-		s, _ := a.(string)
-		script := i > 0 && strings.HasPrefix(fmt.Sprint(args[0]), "eval")
-		switch {
-		case script && i == 1:
-			b.WriteString(" " + s[:min(len(s), 8)])
-		case i < 2, script && i > 2:
-			b.WriteString(" " + s)
-		}
-	}
-	return b.String()[1:]
-}
-
-// run runs a command: the queue's keys are the world's own.
-func (g redisGate) run(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
-	args := cmd.Args()
-	key, _ := args[min(len(args)-1, 1)].(string)
-	if cmd.Name() == "evalsha" && len(args) > 3 {
-		if k, _ := args[3].(string); strings.HasPrefix(k, "asynq:") {
-			task, _ := args[len(args)-1].(string)
-			if c, ok := cmd.(*redis.Cmd); ok {
-				c.SetVal(g.p.w.promote(task, k))
-			}
-			return nil
-		}
-	}
-	c, ok := cmd.(*redis.IntCmd)
-	if !ok || !strings.HasPrefix(key, "asynq:") {
-		return next(ctx, cmd)
-	}
-	switch cmd.Name() {
-	case "llen":
-		c.SetVal(g.p.w.waiting(key))
-	case "exists":
-		c.SetVal(g.p.w.exists(key))
-	}
-	return nil
-}
-
-// serverGate stands before the ClickHouse of memory.
-type serverGate struct{ p *process }
-
-func (g serverGate) Query(ctx context.Context, name, text string, params map[string]string, scan func(driver.Rows) error) error {
-	if v := g.p.park(ctx, toQuery, name+params["parent"]+params["ref"], nil); v != proceeds {
-		return fmt.Errorf("query %s: %w: %w", name, ledger.ErrAway, v.err())
-	}
-	return g.p.w.server.Query(ctx, name, text, params, scan)
-}
-
-// Insert lands, or not, by the scheduler's hand.
-func (g serverGate) Insert(ctx context.Context, table, columns string, data []any) error {
-	if g.p.w.plan.without == withoutFactEpoch && table == "transfers" && owner(ctx) == "relay" {
-		g.p.w.presentEpoch(data)
-	}
-	b, err := g.p.w.server.Block(table, columns, data)
-	v := g.p.park(ctx, toInsert, table+" "+fmt.Sprint(first(data)), b)
-	if v != proceeds {
-		return fmt.Errorf("insert into %s: %w: %w", table, ledger.ErrAway, v.err())
-	}
-	return err
-}
-
-// presentEpoch puts Redis's present epoch into rows of transfers.
-func (w *world) presentEpoch(data []any) {
-	meta, _ := w.redis.Dump()["{p00}:meta"].(map[string]string)
-	epochs, _ := data[len(data)-2].([]uint32)
-	for i := range epochs {
-		if n := integer(meta["epoch"]); n > 0 {
-			epochs[i] = uint32(n)
-		}
-	}
-}
-
-func first(data []any) any {
-	for _, c := range data {
-		if s, ok := c.([]string); ok && len(s) > 0 {
-			return s
-		}
-	}
-	return ""
 }
 
 // begin starts a process.
@@ -417,6 +225,7 @@ func (w *world) begin(name string) *process {
 		opts: Options{WaitMax: 24 * time.Hour}, redis: p.client, engine: p.engine, months: map[string]string{},
 	}
 	p.service = admin.NewService(l, s, snapshots, c, projector.Ensure)
+	p.worker.admin, p.closer = p.service, admin.NewCloser(l, s, snapshots, c, log, projector.Ensure)
 	w.procs = append(w.procs, p)
 	writing := context.WithValue(p.ctx, ownerKey{}, "writer")
 	w.spawn(func() { _ = p.engine.writer.Run(writing) })
@@ -529,38 +338,15 @@ func (w *world) kill(p *process) {
 
 // hand gives an insert that nobody waits for to the late ones.
 func (w *world) hand(s *step) {
-	w.late = append(w.late, lateInsert{s.block, w.now().Add(5 * time.Minute), s.key})
+	until := w.now().Add(5 * time.Minute)
+	if w.stranded && s.block.Table() == "records" {
+		until = w.now().Add(straggleMax)
+	}
+	w.late = append(w.late, lateInsert{s.block, until, s.key})
 }
 
 func (w *world) note(format string, args ...any) {
 	if w.plan.tracing {
 		w.trace = append(w.trace, fmt.Sprintf("%s  ", w.now().Format("02 15:04:05.000000"))+fmt.Sprintf(format, args...))
 	}
-}
-
-// simQueue is asynq's client.
-type simQueue struct{ p *process }
-
-func (q simQueue) EnqueueContext(ctx context.Context, t *asynq.Task, opts ...asynq.Option) (*asynq.TaskInfo, error) {
-	id, after := "", time.Duration(0)
-	for _, o := range opts {
-		switch v := o.Value().(type) {
-		case string:
-			if o.Type() == asynq.TaskIDOpt {
-				id = v
-			}
-		case time.Duration:
-			if o.Type() == asynq.ProcessInOpt {
-				after = v
-			}
-		}
-	}
-	v := q.p.park(ctx, toQueue, "enqueue "+id, nil)
-	if v == fails || v == dies {
-		return nil, v.err()
-	}
-	if !q.p.w.enqueue(id, t.Type(), t.Payload(), after) && v == proceeds {
-		return nil, asynq.ErrTaskIDConflict
-	}
-	return nil, v.err()
 }

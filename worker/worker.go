@@ -77,18 +77,19 @@ type Options struct {
 
 // Worker serves the queues, relays the outbox and does the chores.
 type Worker struct {
-	deps    Deps
-	opts    Options
-	redis   redis.UniversalClient
-	engine  *engine
-	hooks   *hooks
-	report  *Reports
-	closer  *admin.Closer
-	admin   *admin.Service
-	months  map[string]string // parent → month that its states were judged for
-	failing ledger.MessageKey // last message that was looked at for an automatic refund
-	ready   chan struct{}
-	once    sync.Once
+	deps       Deps
+	opts       Options
+	redis      redis.UniversalClient
+	engine     *engine
+	hooks      *hooks
+	report     *Reports
+	closer     *admin.Closer
+	reconciler *reconcile.Reconciler
+	admin      *admin.Service
+	months     map[string]string // parent → month that its states were judged for
+	failing    ledger.MessageKey // last message that was looked at for an automatic refund
+	ready      chan struct{}
+	once       sync.Once
 }
 
 // New returns a worker; Run starts it.
@@ -128,9 +129,10 @@ func New(d Deps, o Options) (*Worker, error) {
 			Outcome: func(state string) { e.metrics.reports.WithLabelValues(state).Inc() },
 		}),
 		deps: d, opts: o, redis: d.Redis, engine: e, months: map[string]string{}, ready: make(chan struct{}),
-		admin:  admin.NewService(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Projector.Ensure),
-		closer: admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
-		hooks:  &hooks{engine: e, sender: notify.NewWebhook(), operator: o.Hooks, mail: o.Mail},
+		admin:      admin.NewService(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Projector.Ensure),
+		closer:     admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
+		reconciler: reconcile.NewReconciler(d.Store, d.Ledger, d.Clock, d.Log),
+		hooks:      &hooks{engine: e, sender: notify.NewWebhook(), operator: o.Hooks, mail: o.Mail},
 	}, nil
 }
 
@@ -171,7 +173,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			g.Go(func() error { w.runChore(ctx, c); return nil })
 		}
 		g.Go(func() error {
-			return newRollup(w.deps.Ledger, w.deps.Snapshots.Current, w.deps.Log).Run(ctx)
+			return newRollup(w.deps.Ledger, w.deps.Log).Run(ctx)
 		})
 	}
 	w.once.Do(func() { close(w.ready) })
@@ -242,8 +244,7 @@ func ReportStates(s *balance.Store, c clock.Clock) func(ctx context.Context, id 
 
 // reconcile compares every parent's projection with the ledger.
 func (w *Worker) reconcile(ctx context.Context) error {
-	r := reconcile.NewReconciler(w.deps.Store, w.deps.Ledger, w.deps.Clock, w.deps.Log)
-	res, err := r.Run(ctx, w.deps.Snapshots.Current())
+	res, err := w.reconciler.Run(ctx, w.deps.Snapshots.Current())
 	w.engine.metrics.drift.Add(double(res.Drifted))
 	if errors.Is(err, reconcile.ErrBusy) {
 		return nil // open answers: the next round compares

@@ -16,6 +16,8 @@ import (
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/reconcile"
+	"github.com/meterd/meterd/reports"
+	"github.com/meterd/meterd/worker"
 )
 
 // settle waits until everything that was sent has its place, times that, and
@@ -35,8 +37,10 @@ func (r *rig) settle() {
 	r.money()
 	r.states()
 	r.usage()
+	r.reports()
 	r.roll()
 	r.usage()
+	r.reports()
 	r.keep()
 }
 
@@ -60,7 +64,7 @@ func (r *rig) reconcile() int {
 // out anew from the record and the version of the plan that the row names.
 func (r *rig) records() {
 	r.t.Helper()
-	rows, err := r.ch.Query(r.t.Context(), `SELECT account_id, toString(kind), id, amount, fee, plan_version, rule FROM records FINAL`)
+	rows, err := r.ch.Query(r.t.Context(), `SELECT account_id, toString(kind), id, amount, fee, plan_version, rule FROM records FINAL WHERE kind != 'adjustment'`)
 	require.NoError(r.t, err)
 	defer func() { assert.NoError(r.t, rows.Close()) }()
 	seen := map[string]int{}
@@ -196,6 +200,33 @@ func (r *rig) usage() {
 	}
 	for k := range r.oracle.Use {
 		assert.True(r.t, seen[k], "usage of %s is missing", k)
+	}
+}
+
+// reports wants of each parent's statement of this month what the oracle adds up.
+func (r *rig) reports() {
+	r.t.Helper()
+	reporter := reports.NewReporter(reports.Deps{
+		Ledger: r.sys.Ledger, Snapshot: r.sys.Snapshots.Current, States: worker.ReportStates(r.sys.Store, r.sys.Clock), Clock: r.sys.Clock,
+	})
+	for _, p := range r.book.Accounts {
+		if p.Parent != "" {
+			continue
+		}
+		month := time.Now().In(r.oracle.Zones[p.ID]).Format("2006-01")
+		st, _, err := reporter.Build(r.t.Context(), reports.Request{Parent: p.ID, Period: month})
+		require.NoError(r.t, err)
+		s, ok := st.(*reports.ParentStatement)
+		require.True(r.t, ok)
+		var amount, refunds int64
+		for k, f := range r.oracle.Use {
+			part := strings.Split(k, "|") // account, channel, day
+			if a := r.book.Account(part[0]); r.book.ParentOf(a).ID == p.ID && strings.HasPrefix(part[2], month) {
+				amount, refunds = amount+f.Amount, refunds+f.Refunds
+			}
+		}
+		assert.Equal(r.t, []metering.Micros{metering.Micros(amount), metering.Micros(refunds), 0},
+			[]metering.Micros{s.Totals.Amount.Micros, s.Totals.Refunds.Micros, s.Totals.Adjustments.Micros}, "statement of %s", p.ID)
 	}
 }
 

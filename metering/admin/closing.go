@@ -183,14 +183,11 @@ func (c *Closer) closeDueOf(ctx context.Context, a *metering.Account, grace time
 	}
 }
 
-// closeLease is how long a closing process may be silent before another goes on.
-const closeLease = 30 * time.Second
-
 // close one month under a lease; the row at its end stands once, whoever holds
 // the lease.
 func (c *Closer) close(ctx context.Context, a *metering.Account, month metering.Period) (*ledger.Closing, error) {
-	p, name, token := c.store.PartitionOf(a.ID), "close:"+a.ID, uuid.NewString()
-	ok, err := c.store.Lease(ctx, p, name, token, closeLease)
+	p, name, token := c.store.PartitionOf(a.ID), balance.ClosingLease(a.ID), uuid.NewString()
+	ok, err := c.store.Lease(ctx, p, name, token, balance.ClosingSilence)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +195,7 @@ func (c *Closer) close(ctx context.Context, a *metering.Account, month metering.
 		return nil, fmt.Errorf("%w: another process is closing a month of this parent", ErrBusy)
 	}
 	var done *ledger.Closing
-	err = c.store.WhileHeld(ctx, p, name, token, closeLease, func(ctx context.Context) error {
+	err = c.store.WhileHeld(ctx, p, name, token, balance.ClosingSilence, func(ctx context.Context) error {
 		done, err = c.closeHeld(ctx, p, a, month)
 		return err
 	})
@@ -301,14 +298,77 @@ func (c *Closer) settled(ctx context.Context, p int, meta *balance.Meta) error {
 	return nil
 }
 
+// keepLines is how many lines of an account are noted at once.
+const keepLines = 100_000
+
+// billing adds a month's lines up, as they come: what its bill says, what each
+// purse holds at its end, and which lines they were. All of it is of the same
+// lines, so that a row that lands beside is in none.
+type billing struct {
+	*metering.Bill
+
+	keep     func(account string, lines []uint64) error
+	parent   string
+	balances map[string]metering.Micros
+	account  string
+	lines    []uint64 // of account, not kept yet
+}
+
+func (b *billing) take(l *metering.BillLine) error {
+	if err := b.Add(l); err != nil {
+		return err
+	}
+	if l.AccountID != b.account || len(b.lines) >= keepLines {
+		if err := b.flush(); err != nil {
+			return err
+		}
+		b.account = l.AccountID
+	}
+	b.lines = append(b.lines, l.Hash())
+	net := l.Amount
+	if l.Kind == metering.KindRefund {
+		net = -net
+	}
+	switch l.Purse {
+	case metering.PurseWallet:
+		b.balances[b.parent] -= net
+	case metering.PurseBudget:
+		b.balances[l.AccountID] -= net
+	case metering.PurseCredit, metering.PurseExternal:
+	}
+	return nil
+}
+
+func (b *billing) flush() error {
+	if len(b.lines) == 0 {
+		return nil
+	}
+	err := b.keep(b.account, b.lines)
+	b.lines = b.lines[:0]
+	return err
+}
+
 // bill adds the month's lines up.
 func (c *Closer) bill(ctx context.Context, a *metering.Account, month metering.Period) (*ledger.Closing, error) {
-	b := metering.NewBill(month.Name)
-	if err := c.ledger.BillLines(ctx, a.ID, month.Name, b.Add); err != nil {
+	base, err := c.ledger.Base(ctx, a.ID, month.Name)
+	if err != nil {
 		return nil, err
 	}
-	balances, err := c.ledger.OpeningBalances(ctx, a.ID, a.Calendar.Of(month.End).Name)
+	moved, err := c.ledger.TransfersThrough(ctx, a.ID, base.Through, month.Name)
 	if err != nil {
+		return nil, err
+	}
+	balances := maps.Clone(base.Balances)
+	for id, n := range moved {
+		balances[id] += n
+	}
+	b := &billing{Bill: metering.NewBill(month.Name), parent: a.ID, balances: balances, keep: func(account string, lines []uint64) error {
+		return c.ledger.KeepLines(ctx, ledger.ParentMonth{ParentID: a.ID, Period: month.Name}, account, lines)
+	}}
+	if err := c.ledger.BillLines(ctx, a.ID, month.Name, b.take); err != nil {
+		return nil, err
+	}
+	if err := b.flush(); err != nil {
 		return nil, err
 	}
 	return &ledger.Closing{

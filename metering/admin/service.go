@@ -129,6 +129,42 @@ func (s *Service) save(ctx context.Context, accounts []*metering.Account, plans 
 	return err
 }
 
+// OpenMonths keeps the bounds of the month that has begun for each parent: what
+// machines come to know of zones later moves no month that is open. Again
+// changes nothing.
+func (s *Service) OpenMonths(ctx context.Context) error {
+	due := func() map[string]metering.Opened {
+		snap, now, out := s.snapshots.Current(), s.clock.Now(), map[string]metering.Opened{}
+		for _, id := range snap.Parents {
+			if o, more := snap.Accounts[id].Opened.Open(snap.Accounts[id], now); more {
+				out[id] = o
+			}
+		}
+		return out
+	}
+	if len(due()) == 0 {
+		return nil
+	}
+	return s.locked(ctx, func(ctx context.Context) error {
+		if _, err := s.snapshots.Refresh(ctx); err != nil {
+			return err
+		}
+		opened := due()
+		if len(opened) == 0 {
+			return nil
+		}
+		number, err := s.ledger.CatalogNumber(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.ledger.SaveOpened(ctx, number+1, opened, s.clock.Now().UTC()); err != nil {
+			return err
+		}
+		_, err = s.snapshots.Refresh(ctx)
+		return err
+	})
+}
+
 // SweepLeftBudgets moves what is left in a budget, either sign, to the parent
 // where its sub-account draws on it no more (DOMAIN.md, Funding).
 func (s *Service) SweepLeftBudgets(ctx context.Context) error {

@@ -61,6 +61,13 @@ func (s *Store) SetHookApplied(ctx context.Context, p int, account string, epoch
 	return nil
 }
 
+// ClosingLease is the lease of whoever closes a parent's month, or looks at a
+// closed one.
+func ClosingLease(parent string) string { return "close:" + parent }
+
+// ClosingSilence is how long its holder may be silent before another goes on.
+const ClosingSilence = 30 * time.Second
+
 // Lease takes or keeps a lease under a token; false if another holds it.
 func (s *Store) Lease(ctx context.Context, p int, name, token string, d time.Duration) (bool, error) {
 	key := keyLease(p, name)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -24,6 +26,7 @@ func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
 	var plans []*metering.Plan
 	var newest int64
 	var kept retention
+	opened := map[string]metering.Opened{}
 	err := l.each(ctx, "catalog", nil, func(r driver.Rows) error {
 		var kind, doc string
 		var number uint64
@@ -39,6 +42,12 @@ func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
 			}
 			a.Catalog = int64(number)
 			accounts = append(accounts, a)
+		case monthsKind:
+			var m openedMonths
+			if err := json.Unmarshal([]byte(doc), &m); err != nil {
+				return fmt.Errorf("stored months: %w", err)
+			}
+			opened[m.ParentID] = m.Opened
 		case retentionKind:
 			if err := json.Unmarshal([]byte(doc), &kept); err != nil {
 				return fmt.Errorf("stored retention: %w", err)
@@ -56,9 +65,37 @@ func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load accounts and plans: %w", err)
 	}
+	for _, a := range accounts {
+		a.Opened = opened[a.ID]
+	}
 	snap := metering.NewSnapshot(newest, accounts, plans)
 	snap.RowsFrom = kept.RowsFrom
 	return snap, nil
+}
+
+// monthsKind of the catalog's documents on the months that a parent has opened.
+const monthsKind = "months"
+
+type openedMonths struct {
+	metering.Opened
+
+	ParentID string `json:"parent_id"`
+}
+
+// SaveOpened stores, under the catalog's next number, when parents' months
+// start: every charge from then on is by a snapshot that has it.
+func (l *Ledger) SaveOpened(ctx context.Context, number int64, opened map[string]metering.Opened, now time.Time) error {
+	ids := slices.Sorted(maps.Keys(opened))
+	n := len(ids)
+	kinds, parents, docs, numbers, at := make([]string, n), make([]string, n), make([]string, n), make([]uint64, n), make([]time.Time, n)
+	for i, id := range ids {
+		doc, err := json.Marshal(openedMonths{opened[id], id})
+		if err != nil {
+			return fmt.Errorf("store months of %s: %w", id, err)
+		}
+		kinds[i], docs[i], numbers[i], at[i] = monthsKind, string(doc), uint64(number), now
+	}
+	return l.insertColumns(ctx, "catalog", "kind, id, number, parent_id, doc, applied_at", kinds, ids, numbers, parents, docs, at)
 }
 
 // SaveCatalog stores new versions of accounts and plans under a number.

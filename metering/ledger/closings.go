@@ -8,12 +8,10 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/shopspring/decimal"
 
 	"github.com/meterd/meterd/metering"
-	"github.com/meterd/meterd/sql"
 )
 
 // States of a month's closing. A month without a row is open.
@@ -90,22 +88,14 @@ func scanClosing(r driver.Rows) (Closing, error) {
 	return c, nil
 }
 
-// ClosedThrough is the newest month of a parent that takes no more records,
-// "" if none is: closing begins with a row, and every rebuild reads it.
-func (l *Ledger) ClosedThrough(ctx context.Context, parent string) (string, error) {
-	list, err := l.Closings(ctx, parent)
-	newest := ""
-	for i := range list {
-		newest = max(newest, list[i].Period)
-	}
-	return newest, err
-}
-
 // Base is where sums over a parent's rows may begin: what its purses held at
 // the end of a closed month.
 type Base struct {
 	Through  string // the month, "": none is closed
 	Balances map[string]metering.Micros
+	// Closed is the newest month that takes no more records, "" if none is:
+	// closing begins with a row, and every rebuild reads it.
+	Closed string
 }
 
 // Base of the newest closed month before a period ("": of any).
@@ -116,11 +106,27 @@ func (l *Ledger) Base(ctx context.Context, parent, before string) (*Base, error)
 	}
 	b := &Base{Balances: map[string]metering.Micros{}}
 	for i := range list {
+		b.Closed = max(b.Closed, list[i].Period)
 		if c := &list[i]; c.State == ClosingDone && c.Period > b.Through && (before == "" || c.Period < before) {
 			b.Through, b.Balances = c.Period, c.Balances
 		}
 	}
 	return b, nil
+}
+
+// TransfersThrough is what transfers brought to each purse of a parent's
+// accounts, booked after a closed month ("": all) and up to another.
+func (l *Ledger) TransfersThrough(ctx context.Context, parent, after, through string) (map[string]metering.Micros, error) {
+	out := map[string]metering.Micros{}
+	params := map[string]string{"parent": parent, "after": after, "through": through}
+	err := l.each(ctx, "closing_transfers", params, func(r driver.Rows) error {
+		var id string
+		var d decimal.Decimal
+		err := r.Scan(&id, &d)
+		out[id] = micros(d)
+		return err
+	})
+	return out, err
 }
 
 // BeginClosing stores that a month takes no more records. Again is harmless: a
@@ -145,17 +151,12 @@ func (l *Ledger) FinishClosing(ctx context.Context, c *Closing) error {
 		return fmt.Errorf("closing of a month: %w", err)
 	}
 	n := func(v int64) string { return strconv.FormatInt(v, 10) }
-	text := sql.Query("closing_finish")
-	params := escapeStrings(text, map[string]string{
+	return l.exec(ctx, "closing_finish", map[string]string{
 		"parent": c.ParentID, "period": c.Period, "records": n(int64(c.Records)), "lines": n(int64(c.Lines)),
 		"amount": c.Amount.String(), "refunds": c.Refunds.String(), "adjustments": c.Adjustments.String(), "digest": c.Digest,
 		"as_of": ms(c.AsOf), "start": ms(c.Start), "end": ms(c.End),
 		"catalog": n(c.Catalog), "epoch": n(c.Epoch), "seq": n(c.Seq), "balances": string(balances), "frozen": string(frozen),
 	})
-	if err := l.conn.Exec(clickhouse.Context(ctx, clickhouse.WithParameters(params)), l.text(text)); err != nil {
-		return fmt.Errorf("store the closing: %w", away(err))
-	}
-	return nil
 }
 
 // BillLines of a parent's month, in the order that metering.Bill wants.

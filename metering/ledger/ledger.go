@@ -115,6 +115,8 @@ type Server interface {
 	// Query calls scan for each row. text is the query's, for who needs it.
 	Query(ctx context.Context, name, text string, params map[string]string, scan func(driver.Rows) error) error
 	Insert(ctx context.Context, table, columns string, data []any) error
+	// Exec runs a named statement that writes what it reads.
+	Exec(ctx context.Context, name, text string, params map[string]string) error
 }
 
 // Over returns a Ledger over a server that isn't ClickHouse. It can't migrate
@@ -159,6 +161,11 @@ func (l *Ledger) eachText(ctx context.Context, name, text string, params map[str
 	return l.server.Query(ctx, name, text, params, scan)
 }
 
+// exec runs a named statement with server-side parameters.
+func (l *Ledger) exec(ctx context.Context, name string, params map[string]string) error {
+	return l.server.Exec(ctx, name, sql.Query(name), params)
+}
+
 // remote is ClickHouse.
 type remote struct{ *Ledger }
 
@@ -177,6 +184,15 @@ func (l remote) Query(ctx context.Context, name, text string, params map[string]
 	}
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("query %s: %w", name, away(err))
+	}
+	return nil
+}
+
+// Exec implements Server.
+func (l remote) Exec(ctx context.Context, name, text string, params map[string]string) error {
+	ctx = clickhouse.Context(ctx, clickhouse.WithParameters(escapeStrings(text, params)))
+	if err := l.conn.Exec(ctx, l.text(text)); err != nil {
+		return fmt.Errorf("statement %s: %w", name, away(err))
 	}
 	return nil
 }

@@ -69,6 +69,7 @@ type Message struct {
 	Currency                   string
 	Channel, Direction         string
 	Country, Network, Category string
+	Tags                       map[string]string
 	Plan                       string
 	Version, Rule              int
 }
@@ -95,8 +96,11 @@ func (l *Ledger) Messages(ctx context.Context, keys []MessageKey) (map[MessageKe
 			var purse string
 			var version, rule uint32
 			if err := r.Scan(&k.AccountID, &k.ID, &amount, &fee, &purse, &m.Currency, &m.Channel, &m.Direction,
-				&m.Country, &m.Network, &m.Category, &m.Plan, &version, &rule); err != nil {
+				&m.Country, &m.Network, &m.Category, &m.Tags, &m.Plan, &version, &rule); err != nil {
 				return err
+			}
+			if len(m.Tags) == 0 {
+				m.Tags = nil
 			}
 			m.Amount, m.Fee = micros(amount), micros(fee)
 			m.Purse, m.Version, m.Rule = metering.Purse(purse), int(version), int(rule)

@@ -224,5 +224,61 @@ func TestMemoryAgreesWithClickHouse(t *testing.T) {
 			ops[names[p.pick(len(names))]]()
 		}
 		p.agree()
+		p.close()
 	}
+}
+
+// close ends a month on both, moves some of its lines to another, and compares
+// what both say of months.
+func (p *pair) close() {
+	ctx := p.t.Context()
+	m := ParentMonth{p.parent(), "2026-10"}
+	bills := func() (out []metering.Identity) {
+		same(p, "bill", func(l *Ledger) (map[string]int, error) {
+			out = nil
+			lines := map[string]int{} // an identity may have rows in two partitions
+			return lines, l.BillLines(ctx, m.ParentID, m.Period, func(x *metering.BillLine) error {
+				lines[fmt.Sprintf("%+v", *x)]++
+				out = append(out, metering.Identity{AccountID: x.AccountID, Kind: x.Kind, ID: x.ID})
+				return nil
+			})
+		})
+		return out
+	}
+	lines := bills()
+	p.each(func(l *Ledger) error { return l.KeepLines(ctx, m, p.account(0), []uint64{3, 1 << 63, 3}) })
+	same(p, "lines", func(l *Ledger) (map[uint64]bool, error) { return l.KeptLines(ctx, m, p.account(0)) })
+	same(p, "transfers", func(l *Ledger) (map[string]metering.Micros, error) {
+		return l.TransfersThrough(ctx, m.ParentID, "2026-10", "2026-11")
+	})
+	same(p, "first epoch", func(l *Ledger) (int64, error) { return l.FirstEpoch(ctx, 0) })
+	at := noon.Add(time.Duration(p.serial-5) * time.Second)
+	ids := []string{p.account(0), p.account(1)}
+	same(p, "quarantined", func(l *Ledger) (map[string]map[metering.Reason]uint64, error) { return l.QuarantinedAt(ctx, ids, at) })
+	same(p, "waiting at", func(l *Ledger) (map[string]uint64, error) { return l.WaitingAt(ctx, ids, at) })
+	open := func() {
+		same(p, "open months", func(l *Ledger) ([]string, error) { return l.OpenMonths(ctx, m.ParentID, "2026-12") })
+	}
+	open()
+	for _, digest := range []string{"first", "second"} {
+		p.each(func(l *Ledger) error {
+			return l.FinishClosing(ctx, &Closing{
+				ParentID: m.ParentID, Period: m.Period, Start: noon, End: noon, AsOf: noon, Digest: digest, Lines: uint64(len(lines)),
+				Amount: -5, Seq: 7, Balances: map[string]metering.Micros{"it's": 3},
+			})
+		})
+	}
+	open()
+	same(p, "closings", func(l *Ledger) ([]Closing, error) { return l.Closings(ctx, m.ParentID) })
+	some := lines[:p.pick(len(lines)+1)]
+	p.each(func(l *Ledger) error { return l.Rebook(ctx, m, "2026-12", 3, some) })
+	left := bills()
+	for _, id := range some {
+		require.NotContains(p.t, left, id)
+	}
+	same(p, "sums", func(l *Ledger) (*Sums, error) { return l.Sums(ctx, m.ParentID, &Base{}, 3, 0) })
+	same(p, "rows", func(l *Ledger) (bool, error) {
+		n, err := l.RowsThrough(ctx, m.Period)
+		return n[m] >= uint64(len(left)), err
+	})
 }

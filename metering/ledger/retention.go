@@ -64,10 +64,15 @@ func (l *Ledger) DueHoursBefore(ctx context.Context, before time.Time) (int, err
 	return int(n), err
 }
 
-// DropMonth removes a month's rows for good; again is harmless.
+// DropMonth removes a month's rows for good, and what tells the lines of closed
+// months before it from others; again is harmless.
 func (l *Ledger) DropMonth(ctx context.Context, m *StoredMonth) error {
 	if err := l.conn.Exec(ctx, l.text(fmt.Sprintf("ALTER TABLE {db}.records DROP PARTITION %d", m.Month))); err != nil {
 		return fmt.Errorf("drop the rows of %d: %w", m.Month, away(err))
+	}
+	text := fmt.Sprintf("ALTER TABLE {db}.closed_lines DELETE WHERE period < '%04d-%02d'", m.Month/100, m.Month%100)
+	if err := l.conn.Exec(ctx, l.text(text)); err != nil {
+		return fmt.Errorf("drop the lines before %d: %w", m.Month, away(err))
 	}
 	return nil
 }

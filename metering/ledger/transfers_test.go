@@ -133,7 +133,7 @@ func TestStatesEpochsAndFindings(t *testing.T) {
 	closings, err := l.Closings(t.Context(), "")
 	require.NoError(t, err)
 	require.Empty(t, closings)
-	through, err := l.ClosedThrough(t.Context(), "acme")
+	base, err := l.Base(t.Context(), "acme", "")
 	require.NoError(t, err)
-	require.Empty(t, through)
+	require.Empty(t, base.Closed)
 }

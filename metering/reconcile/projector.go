@@ -228,10 +228,6 @@ func (r *Projector) load(ctx context.Context, p int, snap *metering.Snapshot, pa
 	if err != nil {
 		return err
 	}
-	closed, err := r.ledger.ClosedThrough(ctx, parent)
-	if err != nil {
-		return err
-	}
 	for _, id := range append([]string{parent}, snap.Subs[parent]...) {
 		a := snap.Accounts[id]
 		l := balance.Loaded{
@@ -244,7 +240,7 @@ func (r *Projector) load(ctx context.Context, p int, snap *metering.Snapshot, pa
 		_, moved := sums.Balance[id]
 		l.Silent = !moved && len(sums.Used[id]) == 0 && flags[id].Epoch == 0
 		if id == parent {
-			l.ClosedThrough = closed
+			l.ClosedThrough = base.Closed
 		}
 		if err := r.store.Load(ctx, p, &l); err != nil {
 			return err

@@ -19,7 +19,7 @@ var ErrBusy = errors.New("charges are still on their way to the ledger: try agai
 // Result of a comparison.
 type Result struct {
 	Checked int `json:"checked"` // accounts
-	Drifted int `json:"drifted"` // fields that differed
+	Drifted int `json:"drifted"` // fields that differed, and rows that landed in a closed month
 	Healed  int `json:"healed"`
 }
 
@@ -32,6 +32,8 @@ type Reconciler struct {
 	ledger *ledger.Ledger
 	clock  clock.Clock
 	log    *slog.Logger
+
+	looked map[ledger.ParentMonth]look // closed months
 }
 
 // Progress is told how far work has come.
@@ -43,9 +45,9 @@ func (p Progress) tell(done, total int) {
 	}
 }
 
-// NewReconciler returns one.
+// NewReconciler returns one. It isn't for several goroutines at once.
 func NewReconciler(s *balance.Store, l *ledger.Ledger, c clock.Clock, log *slog.Logger) *Reconciler {
-	return &Reconciler{store: s, ledger: l, clock: c, log: log}
+	return &Reconciler{store: s, ledger: l, clock: c, log: log, looked: map[ledger.ParentMonth]look{}}
 }
 
 // tries of one parent while corrections come between.
@@ -54,10 +56,13 @@ const tries = 5
 // settleMax is how long a comparison waits for open answers.
 const settleMax = 30 * time.Second
 
-// Run compares every parent of a snapshot. What differs is healed, and kept as
-// a finding.
+// Run looks at the closed months, then compares every parent of a snapshot. What
+// differs is healed, and kept as a finding.
 func (r *Reconciler) Run(ctx context.Context, snap *metering.Snapshot) (Result, error) {
 	var res Result
+	if err := r.closedMonths(ctx, snap, &res); err != nil {
+		return res, err
+	}
 	for i, parent := range snap.Parents {
 		r.Progress.tell(i, len(snap.Parents))
 		if err := r.parent(ctx, snap, parent, &res); err != nil {

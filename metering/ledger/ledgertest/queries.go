@@ -18,9 +18,11 @@ type query func(s *Server, params map[string]string) [][]any
 
 func queries() map[string]query {
 	return map[string]query{
-		"breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closings": closings, "epoch_max": epochMax, "failing_due": failingDue,
-		"lookup": lookup, "messages": messages, "now": now, "quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved,
-		"seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers,
+		"bill_lines": billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closed_counts": closedCounts,
+		"closed_lines": closedLines, "closing_transfers": closingTransfers, "closings": closings, "epoch_first": epochFirst, "epoch_max": epochMax,
+		"failing_due": failingDue, "lookup": lookup, "messages": messages, "months_open": monthsOpen, "now": now,
+		"quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
+		"report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers,
 		"transfer_by_ref": transferByRef, "transfer_refs": transferRefs, "waiting_due": waitingDue,
 	}
 }
@@ -134,7 +136,7 @@ func messages(s *Server, params map[string]string) [][]any {
 		k := r.str("account_id") + "\x00" + r.str("id")
 		r = r.with("amount", r.dec("amount").Add(amounts[k])).with("fee", r.dec("fee").Add(fees[k]))
 		out = append(out, r.pick("account_id", "id", "amount", "fee", "purse", "currency", "channel", "direction", "country", "network",
-			"category", "plan", "plan_version", "rule"))
+			"category", "tags", "plan", "plan_version", "rule"))
 	}
 	return out
 }
@@ -250,8 +252,11 @@ func closings(s *Server, params map[string]string) [][]any {
 	var out [][]any
 	for _, r := range rows {
 		if params["parent"] == "" || r.str("parent_id") == params["parent"] {
-			out = append(out, r.pick("parent_id", "period", "state", "records", "amount", "refunds", "adjustments", "digest", "as_of",
-				"starts_at", "ends_at", "lines", "catalog", "epoch", "seq", "balances", "frozen"))
+			out = append(out, []any{ // one that has begun lacks most
+				r.str("parent_id"), r.str("period"), r.str("state"), r.num("records"), r.dec("amount"), r.dec("refunds"), r.dec("adjustments"),
+				r.str("digest"), r.time("as_of"), r.time("starts_at"), r.time("ends_at"), r.num("lines"), r.num("catalog"), r.num("epoch"), r.num("seq"),
+				r.str("balances"), r.str("frozen"),
+			})
 		}
 	}
 	return out

@@ -51,19 +51,20 @@ type layout struct {
 func layouts() map[string]layout {
 	month := func(r Row) string { return r.time("occurred_at").Format("200601") }
 	return map[string]layout{
-		"catalog":     {key: []string{"kind", "id", "number"}},
-		"records":     {key: []string{"account_id", "kind", "id"}, version: "epoch", partition: month},
-		"dirty_hours": {key: []string{"account_id", "hour"}, version: "marked_at"},
-		"quarantine":  {key: []string{"id"}, version: "version"},
-		"waiting":     {key: []string{"account_id", "refers_to", "id"}, version: "version"},
-		"transfers":   {key: []string{"ref", "line"}, version: "epoch"},
-		"states":      {key: []string{"account_id", "epoch"}},
-		"deliveries":  {key: []string{"account_id", "event", "epoch", "destination"}, version: "delivered_at"},
-		"epochs":      {key: []string{"partition", "epoch"}},
-		"findings":    {},
-		"breakers":    {key: []string{"partition", "changed_at"}},
-		"closings":    {key: []string{"parent_id", "period"}, version: "version"},
-		"failing":     {key: []string{"account_id", "message_id"}, version: "version"},
+		"catalog":      {key: []string{"kind", "id", "number"}},
+		"records":      {key: []string{"account_id", "kind", "id"}, version: "epoch", partition: month},
+		"dirty_hours":  {key: []string{"account_id", "hour"}, version: "marked_at"},
+		"quarantine":   {key: []string{"id"}, version: "version"},
+		"waiting":      {key: []string{"account_id", "refers_to", "id"}, version: "version"},
+		"transfers":    {key: []string{"ref", "line"}, version: "epoch"},
+		"states":       {key: []string{"account_id", "epoch"}},
+		"deliveries":   {key: []string{"account_id", "event", "epoch", "destination"}, version: "delivered_at"},
+		"epochs":       {key: []string{"partition", "epoch"}},
+		"findings":     {},
+		"breakers":     {key: []string{"partition", "changed_at"}},
+		"closed_lines": {key: []string{"parent_id", "period", "account_id", "line"}},
+		"closings":     {key: []string{"parent_id", "period"}, version: "version"},
+		"failing":      {key: []string{"account_id", "message_id"}, version: "version"},
 	}
 }
 
@@ -85,6 +86,7 @@ type Block struct {
 	s     *Server
 	table string
 	parts [][]Row
+	read  func() []Row // of a statement: its rows, when it lands
 }
 
 // Block checks an insert. An error refuses it for good.
@@ -144,6 +146,9 @@ func (b *Block) Parts() int { return len(b.parts) }
 func (b *Block) Land(i int) {
 	b.s.mu.Lock()
 	defer b.s.mu.Unlock()
+	if b.read != nil {
+		b.parts[i] = b.read()
+	}
 	b.s.tables[b.table] = append(b.s.tables[b.table], b.parts[i]...)
 	if b.table != "records" {
 		return
@@ -260,6 +265,8 @@ func (r result) Scan(dest ...any) error {
 			*d, ok = v.(decimal.Decimal)
 		case *time.Time:
 			*d, ok = v.(time.Time)
+		case *map[string]string:
+			*d, ok = v.(map[string]string)
 		case *bool:
 			*d, ok = v.(bool)
 		case *uint8:
@@ -270,6 +277,8 @@ func (r result) Scan(dest ...any) error {
 			*d = uint32(n)
 		case *uint64:
 			*d = n
+		case *int64:
+			*d = int64(n)
 		default:
 			ok = false
 		}

@@ -1,0 +1,94 @@
+package balancetest
+
+import (
+	"strings"
+)
+
+func transfer(c *call) ([]any, error) {
+	if refusal := c.guard(c.arg(1)); refusal != nil {
+		return refusal, nil
+	}
+	var from, to *account
+	missing := []any{"accounts"}
+	for i, a := range []**account{&from, &to} {
+		if id := c.arg(5 + i); id != "" {
+			if *a = c.account(id); *a == nil {
+				missing = append(missing, id)
+			}
+		}
+	}
+	if len(missing) > 1 {
+		return missing, nil
+	}
+	if held := read[hash](c.r, c.keys[1]); held["hash"] != "" {
+		if held["hash"] != c.arg(3) {
+			return []any{"conflict"}, nil
+		}
+		return []any{"again", held["seq"], held["booked"], held["at"], held["amount"], from.balance(), to.balance(), held["epoch"]}, nil
+	}
+	month, end := c.current(11)
+	if month == "" {
+		return []any{"clock"}, nil
+	}
+	amount := c.arg(4)
+	if c.arg(8) == "1" {
+		amount = from.balance()
+	}
+	if c.arg(7) == "1" && from.number("bal") < integer(amount) {
+		return []any{"short", from.balance()}, nil
+	}
+	if from.beyond(neg(amount)) || to.beyond(amount) {
+		return []any{"overflow"}, nil
+	}
+	return c.move(from, to, amount, month, end)
+}
+
+func (a *account) balance() string {
+	if a == nil {
+		return ""
+	}
+	return orZero(a.hash["bal"])
+}
+
+// beyond tells whether a sum would leave the range.
+func (a *account) beyond(sum string) bool {
+	if a == nil {
+		return false
+	}
+	if strings.HasPrefix(sum, "-") != strings.HasPrefix(a.balance(), "-") {
+		return false
+	}
+	return reach{}.over("", a.balance(), sum)
+}
+
+func (c *call) move(from, to *account, amount, month, end string) ([]any, error) {
+	task := "transfer:" + c.arg(2)
+	seq := c.take(task)
+	c.r.keys[c.tag+":t:"+task] = hash{"k": "o", "s": seq, "c": "0", "at": str(c.now)}
+	c.r.keys[c.keys[1]] = hash{
+		"hash": c.arg(3), "seq": seq, "booked": month, "at": str(c.now), "amount": amount, "epoch": c.meta["epoch"],
+	}
+	if from != nil {
+		if _, err := c.incr(from.id, "bal", neg(amount)); err != nil {
+			return nil, err
+		}
+	}
+	if to != nil {
+		if _, err := c.incr(to.id, "bal", amount); err != nil {
+			return nil, err
+		}
+		if c.arg(9) == "1" {
+			to.hash["base"], to.hash["tn"] = to.hash["bal"], str(to.number("tn")+1)
+			if to.hash["as"] != "" {
+				to.hash["as"] = ""
+			}
+		}
+	}
+	c.r.xadd(c.tag+":outbox", "k", "transfer", "e", c.meta["epoch"], "row", c.arg(10), "seq", seq, "booked", month, "at", str(c.now), "amount", amount)
+	for _, a := range []*account{from, to} {
+		if a != nil {
+			c.evaluate(a, month, end, why{cause: "transfer"})
+		}
+	}
+	return []any{"ok", seq, month, str(c.now), amount, from.balance(), to.balance(), c.meta["epoch"]}, nil
+}

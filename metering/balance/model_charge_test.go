@@ -1,0 +1,231 @@
+package balance
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// amounts that are drawn: small ones, and some that no double holds.
+func drawAmount(r *rapid.T) metering.Micros {
+	return metering.Micros(rapid.OneOf(
+		rapid.Int64Range(1, 400), rapid.Int64Range(-300, -1), rapid.Just(int64(0)),
+		rapid.SampledFrom([]int64{1<<53 + 1, 1<<53 - 1, -(1<<53 + 1), 999_999_999_999_999_999, 700_000_000_000_000_001}),
+	).Draw(r, "amount"))
+}
+
+func (m *model) drawItems(r *rapid.T) []Item {
+	n := rapid.IntRange(1, 5).Draw(r, "records")
+	taken := map[metering.Identity]bool{}
+	var items []Item
+	for range n {
+		a := m.account[rapid.SampledFrom(m.order).Draw(r, "account")]
+		it := m.item("id"+strconv.Itoa(rapid.IntRange(0, 30).Draw(r, "id")), a.id, drawAmount(r), rapid.IntRange(0, 3).Draw(r, "cold") == 0)
+		if taken[it.Identity] {
+			continue
+		}
+		taken[it.Identity] = true
+		it.Line, it.Parent, it.Period = len(items), m.parentOf(a).id, monthName(m.month-rapid.IntRange(0, 1).Draw(r, "months ago"))
+		if p := m.purse(a); p != nil {
+			it.Purse = p.id
+		}
+		items = append(items, it)
+	}
+	return items
+}
+
+func (m *model) newCall(task string, items []Item) *Call {
+	months := map[string]Months{"pre": m.months(m.month), "post": m.months(m.month)}
+	c := NewCall(task, len(items), slices.Clone(items), months, m.meta)
+	c.Rated = []byte("rated " + task)
+	return c
+}
+
+// charge gives a new task to both.
+func (m *model) charge(r *rapid.T) {
+	task := "task" + strconv.Itoa(len(m.tasks))
+	items := m.drawItems(r)
+	call := m.newCall(task, items)
+	if rapid.IntRange(0, 9).Draw(r, "old snapshot") == 0 {
+		_, err := m.Charge(m.t.Context(), 0, m.catalog-1, call)
+		require.ErrorIs(r, err, ErrCatalog)
+		return
+	}
+	reply, err := m.Charge(m.t.Context(), 0, m.catalog, call)
+	var cold *ColdError
+	if asked := m.cold(items); len(asked) > 0 {
+		require.ErrorAs(r, err, &cold)
+		lines := []int{}
+		call.Found = []byte(strings.Repeat("-", len(items)))
+		for _, i := range cold.Items {
+			it := &call.Items[i]
+			lines = append(lines, it.Line)
+			call.Found[i] = '0'
+			if m.rows[it.Identity] {
+				call.Found[i] = '1'
+			}
+		}
+		slices.Sort(lines)
+		require.Equal(r, asked, lines, "cold records")
+		call.LookedAt = cold.Now
+		reply, err = m.Charge(m.t.Context(), 0, m.catalog, call)
+	}
+	m.apply(r, task, call, func(it *Item) bool {
+		return m.seen[it.Identity] || it.OccurredAt < m.start.Add(-24*time.Hour).UnixMilli() && m.rows[it.Identity]
+	}, reply, err)
+}
+
+// cold records that the sets don't know, by line.
+func (m *model) cold(items []Item) []int {
+	var out []int
+	for i := range items {
+		if !m.seen[items[i].Identity] && items[i].OccurredAt < m.start.Add(-24*time.Hour).UnixMilli() {
+			out = append(out, items[i].Line)
+		}
+	}
+	return out
+}
+
+// force charges identities that stand in their sets.
+func (m *model) force(r *rapid.T) {
+	task := "task" + strconv.Itoa(len(m.tasks))
+	items := m.drawItems(r)
+	call := m.newCall(task, items)
+	call.Force, call.S = true, rapid.SampledFrom([]int64{m.seq, 0}).Draw(r, "S")
+	reply, err := m.Charge(m.t.Context(), 0, m.catalog, call)
+	for i := range items {
+		if !m.seen[items[i].Identity] {
+			require.ErrorIs(r, err, ErrRestart)
+			return
+		}
+	}
+	if max(m.forced, m.genseq) > call.S {
+		require.ErrorIs(r, err, ErrAgain)
+		return
+	}
+	if m.apply(r, task, call, func(*Item) bool { return false }, reply, err) {
+		m.forced = m.seq
+	}
+}
+
+// apply does to the model what a charge does, and compares the reply.
+func (m *model) apply(r *rapid.T, task string, call *Call, known func(*Item) bool, reply *Reply, err error) bool {
+	if m.overflows(call) {
+		var over *OverflowError
+		require.ErrorAs(r, err, &over)
+		return false
+	}
+	require.NoError(r, err)
+	m.seq++
+	if m.genseq < 0 {
+		m.genseq = m.seq // the first of its generation
+	}
+	mt := &modelTask{state: Held, seq: m.seq, items: call.Items}
+	outcome := []byte(strings.Repeat(".", call.Lines))
+	touched := map[string]bool{}
+	booked := make([]string, len(call.groups))
+	for i, g := range call.groups {
+		if booked[i] = g.period; g.period <= m.account[g.parent].closed {
+			booked[i] = m.now()
+		}
+	}
+	for i := range call.Items {
+		it := &call.Items[i]
+		if known(it) {
+			outcome[it.Line] = OutcomeDuplicate
+		} else {
+			outcome[it.Line] = OutcomeNew
+			mt.fresh++
+			m.move(it, booked[it.Group], int64(it.Amount))
+			for _, id := range []string{it.Account, it.Parent, it.Purse} {
+				touched[id] = true
+			}
+		}
+	}
+	for i := range call.Items {
+		m.seen[call.Items[i].Identity] = true
+	}
+	mt.outcome, mt.booked = string(outcome), booked
+	m.open += mt.fresh
+	accounts, _ := call.accounts()
+	for _, id := range accounts {
+		if touched[id] {
+			m.evaluate(m.account[id], false, nil)
+		}
+	}
+	m.tasks[task] = mt
+	m.names = append(m.names, task)
+	require.Equal(r, Charged, reply.State)
+	require.Equal(r, mt.outcome, reply.Outcome)
+	require.Equal(r, booked, reply.Booked)
+	require.Equal(r, mt.seq, reply.Seq)
+	return true
+}
+
+// move books an amount.
+func (m *model) move(it *Item, booked string, amount int64) {
+	m.account[it.Account].used[booked] += amount
+	if it.Parent != it.Account {
+		m.account[it.Parent].used[booked] += amount
+	}
+	if it.Purse != "" {
+		m.account[it.Purse].balance -= amount
+	}
+}
+
+// overflows: the sums of a call, duplicates among them, taken as they come.
+func (m *model) overflows(c *Call) bool {
+	load := map[string]float64{}
+	over := false
+	add := func(key string, have, sum int64) {
+		if _, ok := load[key]; !ok {
+			load[key] = math.Abs(float64(have))
+		}
+		load[key] += math.Abs(float64(sum))
+		over = over || load[key] > rangeMax
+	}
+	for _, g := range c.groups {
+		if g.over {
+			return true
+		}
+		period := g.period
+		if period <= m.account[g.parent].closed {
+			period = m.now()
+		}
+		add(g.account+period, m.account[g.account].used[period], g.sum)
+		if g.account != g.parent {
+			add(g.parent+period, m.account[g.parent].used[period], g.sum)
+		}
+		if g.purse != "" {
+			add(g.purse, m.account[g.purse].balance, g.sum)
+		}
+	}
+	return over
+}
+
+// again sends a task that is known: nothing changes.
+func (m *model) again(r *rapid.T) {
+	if len(m.names) == 0 {
+		return
+	}
+	task := rapid.SampledFrom(m.names).Draw(r, "task")
+	mt := m.tasks[task]
+	reply, err := m.Charge(m.t.Context(), 0, m.catalog, m.newCall(task, mt.items))
+	require.NoError(r, err)
+	want := &Reply{State: mt.state}
+	switch mt.state {
+	case Held:
+		want.Seq, want.Outcome, want.Booked, want.Rated = mt.seq, mt.outcome, mt.booked, []byte("rated "+task)
+	case Marked:
+		want.Seq, want.Outcome = mt.seq, mt.outcome
+	case Done, Charged:
+	}
+	require.Equal(r, want, reply)
+}

@@ -1,0 +1,231 @@
+package ledgertest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"strconv"
+	"time"
+
+	"github.com/shopspring/decimal"
+)
+
+// line tells whether a row is one of a bill.
+func line(r Row) bool { return r.str("kind") != "status" }
+
+func micros(d decimal.Decimal) uint64 { return uint64(d.Shift(6).IntPart()) }
+
+func billLines(s *Server, params map[string]string) [][]any {
+	var rows []Row
+	for _, r := range s.final("records") {
+		if r.str("parent_id") == params["parent"] && r.str("booked") == params["booked"] && line(r) {
+			rows = append(rows, r)
+		}
+	}
+	sort.SliceStable(rows, func(i, j int) bool { return rows[i].identity() < rows[j].identity() })
+	var out [][]any
+	for _, r := range rows {
+		out = append(out, append(r.pick("account_id", "kind", "id", "period", "purse", "currency"),
+			micros(r.dec("amount")), micros(r.dec("fee")), r["plan"], r["plan_version"], r["rule"]))
+	}
+	return out
+}
+
+func (r Row) identity() string {
+	return r.str("account_id") + "\x00" + r.str("kind") + "\x00" + r.str("id")
+}
+
+func monthsOpen(s *Server, params map[string]string) [][]any {
+	closed, open := map[string]bool{}, map[string]bool{}
+	for _, r := range s.tables["closings"] {
+		if r.str("parent_id") == params["parent"] && r.str("state") == "closed" {
+			closed[r.str("period")] = true
+		}
+	}
+	for _, table := range []string{"records", "transfers"} {
+		for _, r := range s.tables[table] {
+			booked := r.str("booked")
+			if r.str("parent_id") == params["parent"] && booked < params["before"] && line(r) && !closed[booked] {
+				open[booked] = true
+			}
+		}
+	}
+	return texts(open)
+}
+
+// texts are the keys, in order, a row each.
+func texts(set map[string]bool) [][]any {
+	var names []string
+	for name := range set {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var out [][]any
+	for _, name := range names {
+		out = append(out, []any{name})
+	}
+	return out
+}
+
+func closingTransfers(s *Server, params map[string]string) [][]any {
+	var g group
+	for _, r := range s.final("transfers") {
+		if r.str("parent_id") == params["parent"] && r.str("account_id") != "" && r.str("booked") > params["after"] && r.str("booked") <= params["through"] {
+			g.add(r.str("account_id"), r.dec("amount"))
+		}
+	}
+	return g.rows()
+}
+
+func epochFirst(s *Server, params map[string]string) [][]any {
+	var first uint64
+	found := false
+	for _, r := range s.tables["epochs"] {
+		if r.num("partition") == integer(params, "partition") && (!found || r.num("epoch") < first) {
+			found, first = true, r.num("epoch")
+		}
+	}
+	return [][]any{{first}}
+}
+
+// countsAt counts rows that stood in a state at an instant, by columns.
+func countsAt(s *Server, table, since, state string, params map[string]string, by ...string) [][]any {
+	accounts, at := array(params["accounts"]), integer(params, "as_of")
+	counts, keys := map[string]uint64{}, map[string][]any{}
+	for _, r := range s.final(table) {
+		if !slices.Contains(accounts, r.str("account_id")) || r.time(since).UnixMilli() > int64(at) || r.str("state") != state && r.num("version") <= at*1000 {
+			continue
+		}
+		key := fmt.Sprint(r.pick(by...)...)
+		counts[key]++
+		keys[key] = r.pick(by...)
+	}
+	var out [][]any
+	for key, n := range counts {
+		out = append(out, append(keys[key], n))
+	}
+	return out
+}
+
+func quarantinedAt(s *Server, params map[string]string) [][]any {
+	return countsAt(s, "quarantine", "quarantined_at", "open", params, "account_id", "reason")
+}
+
+func waitingAt(s *Server, params map[string]string) [][]any {
+	return countsAt(s, "waiting", "since", "waiting", params, "account_id")
+}
+
+func closedLines(s *Server, params map[string]string) [][]any {
+	var out [][]any
+	for _, r := range s.final("closed_lines") {
+		if r.str("parent_id") == params["parent"] && r.str("period") == params["period"] && r.str("account_id") == params["account"] {
+			out = append(out, r.pick("line"))
+		}
+	}
+	return out
+}
+
+func closedCounts(s *Server, params map[string]string) [][]any {
+	counts := map[[2]string]uint64{}
+	for _, r := range s.tables["records"] {
+		if r.str("booked") <= params["through"] && line(r) {
+			counts[[2]string{r.str("parent_id"), r.str("booked")}]++
+		}
+	}
+	var out [][]any
+	for key, n := range counts {
+		out = append(out, []any{key[0], key[1], n})
+	}
+	return out
+}
+
+// statement writes what it reads: rows for a table.
+type statement struct {
+	table string
+	rows  func(s *Server, params map[string]string) []Row
+}
+
+func statements() map[string]statement {
+	return map[string]statement{
+		"closing_finish": {"closings", closingFinish},
+		"rebook":         {"records", rebook},
+		"rebook_hours":   {"dirty_hours", rebookHours},
+	}
+}
+
+// Exec implements ledger.Server.
+func (s *Server) Exec(_ context.Context, name, _ string, params map[string]string) error {
+	b, err := s.Statement(name, params)
+	if err != nil {
+		return err
+	}
+	b.Land(0)
+	return nil
+}
+
+// Statement is a block of one part, which is read when it lands.
+func (s *Server) Statement(name string, params map[string]string) (*Block, error) {
+	st, ok := statements()[name]
+	if !ok {
+		return nil, fmt.Errorf("ledgertest: no statement %q", name)
+	}
+	return &Block{s: s, table: st.table, parts: make([][]Row, 1), read: func() []Row { return st.rows(s, params) }}, nil
+}
+
+func milli(params map[string]string, name string) time.Time {
+	n, _ := strconv.ParseInt(params[name], 10, 64)
+	return time.UnixMilli(n).UTC()
+}
+
+func closingFinish(s *Server, params map[string]string) []Row {
+	for _, r := range s.tables["closings"] {
+		if r.str("parent_id") == params["parent"] && r.str("period") == params["period"] && r.str("state") == "closed" {
+			return nil
+		}
+	}
+	amount := func(name string) decimal.Decimal {
+		d, _ := decimal.NewFromString(params[name])
+		return d
+	}
+	return []Row{{
+		"parent_id": params["parent"], "period": params["period"], "state": "closed", "records": integer(params, "records"),
+		"amount": amount("amount"), "refunds": amount("refunds"), "adjustments": amount("adjustments"), "digest": params["digest"],
+		"as_of": milli(params, "as_of"), "version": uint64(2), "starts_at": milli(params, "start"), "ends_at": milli(params, "end"),
+		"lines": integer(params, "lines"), "catalog": integer(params, "catalog"), "epoch": integer(params, "epoch"), "seq": integer(params, "seq"),
+		"balances": params["balances"], "frozen": params["frozen"],
+	}}
+}
+
+// rebooked are the rows that a rebooking names.
+func rebooked(rows []Row, params map[string]string) []Row {
+	accounts, kinds, ids := array(params["accounts"]), array(params["kinds"]), array(params["ids"])
+	wanted := map[string]bool{}
+	for i := range accounts {
+		wanted[accounts[i]+"\x00"+kinds[i]+"\x00"+ids[i]] = true
+	}
+	var out []Row
+	for _, r := range rows {
+		if r.str("parent_id") == params["parent"] && r.str("booked") == params["booked"] && wanted[r.identity()] {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func rebook(s *Server, params map[string]string) []Row {
+	var out []Row
+	for _, r := range rebooked(s.final("records"), params) {
+		r = r.with("booked", params["to"]).with("seq", uint64(0)).with("epoch", max(r.num("epoch"), integer(params, "epoch")))
+		out = append(out, r)
+	}
+	return out
+}
+
+func rebookHours(s *Server, params map[string]string) []Row {
+	var out []Row
+	for _, r := range rebooked(s.tables["records"], params) {
+		out = append(out, Row{"account_id": r["account_id"], "hour": r.time("occurred_at").Truncate(time.Hour), "marked_at": r["stored_at"]})
+	}
+	return out
+}

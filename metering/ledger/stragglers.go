@@ -1,0 +1,79 @@
+package ledger
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// ParentMonth is a month of a parent's.
+type ParentMonth struct{ ParentID, Period string }
+
+// KeepLines notes which lines of an account a month's digest covers, by their
+// hashes. Again is harmless, and so is a line that no row gives any more.
+func (l *Ledger) KeepLines(ctx context.Context, m ParentMonth, account string, lines []uint64) error {
+	parents, periods, accounts := make([]string, len(lines)), make([]string, len(lines)), make([]string, len(lines))
+	for i := range lines {
+		parents[i], periods[i], accounts[i] = m.ParentID, m.Period, account
+	}
+	return l.insertColumns(ctx, "closed_lines", "parent_id, period, account_id, line", parents, periods, accounts, lines)
+}
+
+// KeptLines are an account's lines of a closed month.
+func (l *Ledger) KeptLines(ctx context.Context, m ParentMonth, account string) (map[uint64]bool, error) {
+	out := map[uint64]bool{}
+	params := map[string]string{"parent": m.ParentID, "period": m.Period, "account": account}
+	err := l.each(ctx, "closed_lines", params, func(r driver.Rows) error {
+		var line uint64
+		err := r.Scan(&line)
+		out[line] = true
+		return err
+	})
+	return out, err
+}
+
+// RowsThrough counts the rows of each parent's months up to one that could be
+// lines of a bill, copies that aren't merged yet included.
+func (l *Ledger) RowsThrough(ctx context.Context, through string) (map[ParentMonth]uint64, error) {
+	out := map[ParentMonth]uint64{}
+	err := l.each(ctx, "closed_counts", map[string]string{"through": through}, func(r driver.Rows) error {
+		var m ParentMonth
+		var n uint64
+		err := r.Scan(&m.ParentID, &m.Period, &n)
+		out[m] = n
+		return err
+	})
+	return out, err
+}
+
+// rebookPage is how many identities one rebooking names.
+const rebookPage = 1000
+
+// Rebook books rows of a month in another, under no older an epoch than the
+// projection's. It may be cut off and run again anywhere.
+func (l *Ledger) Rebook(ctx context.Context, from ParentMonth, to string, epoch int64, rows []metering.Identity) error {
+	ctx, cancel := context.WithTimeout(ctx, insertMax)
+	defer cancel()
+	for len(rows) > 0 {
+		page := rows[:min(len(rows), rebookPage)]
+		rows = rows[len(page):]
+		accounts, kinds, ids := make([]string, len(page)), make([]string, len(page)), make([]string, len(page))
+		for i, id := range page {
+			accounts[i], kinds[i], ids[i] = id.AccountID, string(id.Kind), id.ID
+		}
+		params := map[string]string{
+			"parent": from.ParentID, "booked": from.Period, "to": to, "epoch": strconv.FormatInt(epoch, 10),
+			"ahead":    strconv.Itoa(int(insertMax.Seconds())),
+			"accounts": array(accounts), "kinds": array(kinds), "ids": array(ids),
+		}
+		for _, name := range []string{"rebook_hours", "rebook"} {
+			if err := l.exec(ctx, name, params); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

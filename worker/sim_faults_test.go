@@ -1,0 +1,223 @@
+package worker
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering/balance/balancetest"
+)
+
+// fault lets something go wrong.
+func (w *world) fault() bool {
+	procs := w.working()
+	if w.strand() {
+		return true
+	}
+	switch w.rng.IntN(9) {
+	case 0:
+		if len(procs) > 0 && w.spend(&w.plan.crashes, 1) {
+			w.kill(one(w, procs))
+			return true
+		}
+	case 1:
+		if len(w.alive()) < 2 {
+			w.begin(fmt.Sprintf("w%d", len(w.procs)))
+			return true
+		}
+	case 2:
+		return w.copyTask(procs)
+	case 3:
+		return w.pause(procs)
+	case 4, 5:
+		return w.lose()
+	case 6:
+		if w.spend(&w.plan.clockSteps, 1) {
+			w.stepClock(procs)
+			return true
+		}
+	case 7:
+		if len(w.late) > 0 {
+			i := w.rng.IntN(len(w.late))
+			l := w.late[i]
+			w.late = slices.Delete(w.late, i, i+1)
+			w.landLate(l)
+			return true
+		}
+		w.server.Merge("records")
+	case 8:
+		return w.vanishTask()
+	}
+	return false
+}
+
+func (w *world) alive() []*process {
+	return slices.DeleteFunc(slices.Clone(w.procs), func(p *process) bool { return p.dead })
+}
+
+// copyTask gives a task to a second process, or one that was acked to any.
+func (w *world) copyTask(procs []*process) bool {
+	if len(procs) == 0 || w.plan.copies == 0 {
+		return false
+	}
+	w.plan.copies--
+	if len(w.acked) > 0 && w.rng.IntN(2) == 0 {
+		t := one(w, w.acked)
+		if w.queue[t.id] == nil {
+			w.note("a late copy of %s", t.id)
+			t.state, t.after = pending, w.now()
+			w.queue[t.id] = t
+			return true
+		}
+	}
+	for _, t := range w.tasks() {
+		p := one(w, procs)
+		if t.state == active && !t.holders[p] {
+			w.note("a copy of %s", t.id)
+			w.deliver(p, t)
+			return true
+		}
+	}
+	return false
+}
+
+// pause stops a process past its leases; its tasks are taken back.
+func (w *world) pause(procs []*process) bool {
+	for _, p := range w.procs {
+		if p.paused && !p.dead {
+			w.note("%s goes on", p.name)
+			p.paused = false
+			return true
+		}
+	}
+	if len(procs) < 2 || !w.spend(&w.plan.pauses, 1) {
+		return false
+	}
+	p := one(w, procs)
+	w.note("%s is paused", p.name)
+	p.paused = true
+	for _, t := range w.tasks() {
+		if t.holders[p] {
+			delete(t.holders, p)
+			t.state, t.after = pending, w.now().Add(2*time.Second)
+		}
+	}
+	return true
+}
+
+// lose is what happens to Redis.
+func (w *world) lose() bool {
+	if w.plan.tasks > 0 || w.plan.loss == "" {
+		return false
+	}
+	switch w.plan.without {
+	case withoutFactEpoch:
+		if !w.freeze("/relay set", "/relay states") {
+			return false
+		}
+	case string(balancetest.RuleEpoch):
+		if !w.freeze("{p00}:t:run.") {
+			return false
+		}
+	}
+	lost := func(why string) {
+		w.note("REDIS %s", why)
+		w.excused, w.lost = why, true
+		w.plan.loss = ""
+	}
+	switch w.plan.loss {
+	case "restarted":
+		w.note("REDIS restarted")
+		w.plan.loss = ""
+		w.redis.Restart()
+	case "replaced":
+		w.redis.Restart()
+		lost(w.plan.loss)
+	case "emptied":
+		w.redis.Empty()
+		lost(w.plan.loss)
+	default:
+		if w.backup == nil {
+			w.note("a replica lags from here")
+			w.backup, w.backupQueue = w.redis.Copy(), w.copyQueue()
+			return true
+		}
+		w.redis.Fall(w.backup)
+		if w.plan.loss != "failover" {
+			w.restoreQueue()
+		}
+		lost(w.plan.loss)
+	}
+	return true
+}
+
+// freeze pauses a process that is about to make one of some calls: to write what
+// it read of the outbox, to charge by the epoch that it knows.
+func (w *world) freeze(calls ...string) bool {
+	for _, s := range w.open() {
+		if slices.ContainsFunc(calls, func(c string) bool { return strings.Contains(s.key, c) }) && len(w.working()) > 1 {
+			w.note("%s is paused", s.proc.name)
+			s.proc.paused = true
+			return true
+		}
+	}
+	return false
+}
+
+func (w *world) copyQueue() map[string]simTask {
+	out := map[string]simTask{}
+	for id, t := range w.queue {
+		out[id] = *t
+	}
+	return out
+}
+
+// restoreQueue: tasks that were acked since come back, follow-ups go.
+func (w *world) restoreQueue() {
+	for id := range w.queue {
+		if _, ok := w.backupQueue[id]; !ok {
+			// The attempt that made it may live on: the queue is as durable as
+			// its Redis, and no more is promised of its task's lines.
+			parent, _, _ := strings.Cut(id, "~")
+			w.unpromised[parent] = true
+			delete(w.queue, id)
+		}
+	}
+	for id, t := range w.backupQueue {
+		if w.queue[id] == nil {
+			t.state, t.after, t.holders = pending, w.now().Add(time.Second), map[*process]bool{}
+			w.queue[id] = &t
+		}
+	}
+}
+
+func (w *world) stepClock(procs []*process) {
+	d := time.Duration(w.rng.Int64N(int64(5*time.Minute))) - 150*time.Second
+	if len(procs) > 0 && w.rng.IntN(2) == 0 {
+		p := one(w, procs)
+		p.skew.Add(int64(d))
+		w.note("%s's clock steps by %s", p.name, d)
+		return
+	}
+	w.skew.Add(int64(d))
+	w.note("Redis's clock steps by %s", d)
+}
+
+// vanishTask removes a task that holds an answer.
+func (w *world) vanishTask() bool {
+	if w.plan.tasks > 0 {
+		return false
+	}
+	for _, t := range w.tasks() {
+		if t.typ == jobs.TypeIngest && t.tries > 0 && w.spend(&w.plan.vanish, 1) {
+			w.note("%s vanishes", t.id)
+			delete(w.queue, t.id)
+			w.vanished[t.id] = true
+			w.excused = "a task vanished"
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,148 @@
+package worker
+
+import (
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/meterd/meterd/metering/balance/balancetest"
+)
+
+// plan is what may happen in a schedule, drawn from its seed.
+type plan struct {
+	seed    uint64
+	tracing bool
+	without string // a rule that is taken out
+
+	tasks, lines, ids int
+	steps             int
+	crashes, breaks   int // processes that die; calls that fail
+	copies, acksLost  int
+	pauses, chores    int
+	transfers         int
+	skew              time.Duration // between clocks
+	clockSteps        int
+	loss              string // "", restarted, replaced, emptied, failover, failover with its queue
+	durable           bool
+	vanish            int
+	window            bool // a day and more passes
+	cold, restamp     bool
+	poison, refunds   bool
+	other             bool // copies may have other content
+	closing           bool // a month closes
+	straggle, long    bool // rows land whose task is lost; long after their time
+}
+
+// Rules that the simulation itself can take out, beside balancetest's.
+const (
+	withoutJudgeEpoch = "judge epoch"      // a judge task of another epoch starts over
+	withoutQuarantine = "quarantine first" // quarantined before the charge is reversed
+	withoutAdopt      = "adopt"            // only what can't have lost a write is adopted
+	withoutFactEpoch  = "fact epoch"       // a fact of the outbox carries its own epoch
+	withoutWait       = "wait"             // whoever looks into the ledger waits for older answers
+	withoutIntent     = "intent"           // a closing begins with a row
+	withoutAge        = "age"              // a projection is ten minutes old before a month is digested
+	withoutRebook     = "rebook"           // what lands in a closed month is booked elsewhere
+)
+
+func drawPlan(seed uint64, without string) plan {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	some := func(n, of int) bool { return rng.IntN(of) < n }
+	upTo := func(n int) int { return rng.IntN(n + 1) }
+	p := plan{
+		seed: seed, without: without, tasks: 2 + upTo(3), lines: 1 + upTo(2), ids: 1 + upTo(3), steps: 50 + upTo(140), durable: some(1, 2),
+		cold: some(1, 2), restamp: some(1, 4), poison: some(1, 5), refunds: some(1, 3), other: some(1, 2), window: some(1, 6),
+	}
+	if some(3, 4) {
+		p.crashes, p.breaks, p.copies, p.acksLost = upTo(2), upTo(3), upTo(2), upTo(1)
+	}
+	if some(1, 3) {
+		p.pauses, p.chores, p.transfers = upTo(1), upTo(4), upTo(2)
+	}
+	if some(1, 4) {
+		p.skew, p.clockSteps = 2*time.Minute, upTo(2)
+	}
+	if some(1, 3) {
+		p.loss = []string{"restarted", "replaced", "emptied", "failover", "failover with its queue"}[rng.IntN(5)]
+	}
+	if some(1, 8) {
+		p.vanish = 1
+	}
+	if some(1, 4) {
+		p.ids, p.lines = 1, 1 // all meet
+	}
+	if some(1, 4) {
+		p.closing, p.straggle, p.long = true, some(1, 3), some(1, 2)
+	}
+	p.focus()
+	p.without = strings.TrimPrefix(p.without, "=")
+	if p.without != without {
+		p.without = ""
+	}
+	p.bind()
+	return p
+}
+
+// focus makes likely what a missing rule needs to be noticed.
+func (p *plan) focus() {
+	if p.without == "" {
+		return
+	}
+	p.tasks, p.crashes, p.breaks, p.copies = 4, max(p.crashes, 1), max(p.breaks, 1), max(p.copies, 1)
+	switch strings.TrimPrefix(p.without, "=") {
+	case string(balancetest.RuleForced), string(balancetest.RuleHolds):
+		p.ids, p.lines, p.vanish, p.loss, p.chores, p.window = 1, 1, 1, "", 4, false
+	case string(balancetest.RuleInSet):
+		p.ids, p.lines, p.vanish, p.loss, p.window, p.copies, p.closing = 1, 1, 0, "", true, 3, false
+		p.poison, p.other, p.cold, p.restamp, p.refunds = true, true, false, false, false
+	case string(balancetest.RuleReplid), withoutAdopt:
+		p.ids, p.loss, p.other, p.window = 1, "failover", true, false
+	case withoutFactEpoch:
+		p.tasks, p.transfers, p.chores, p.pauses, p.loss, p.vanish = 1, 2, 12, 0, "replaced", 0
+	case string(balancetest.RuleCounts):
+		p.ids, p.lines, p.loss, p.vanish, p.window, p.crashes, p.breaks = 1, 1, "", 0, false, 2, 3
+	case string(balancetest.RuleGeneration):
+		p.ids, p.lines, p.vanish, p.window, p.loss, p.cold, p.restamp = 1, 1, 0, true, "", false, false
+		p.poison, p.other = true, false
+	case string(balancetest.RuleClosed):
+		p.closing = true
+	case withoutIntent:
+		p.closing, p.straggle, p.loss, p.steps, p.vanish, p.window = true, false, "emptied", 190, 0, false
+	case withoutAge:
+		p.closing, p.straggle, p.long, p.loss = true, true, false, "emptied"
+	case withoutRebook:
+		p.closing, p.straggle, p.long = true, true, true
+	case string(balancetest.RuleEpoch):
+		p.tasks, p.ids, p.lines, p.loss, p.other, p.cold, p.window = 4, 1, 1, "emptied", true, true, false
+		p.crashes, p.poison, p.refunds, p.closing, p.steps = 0, false, false, false, 190
+	case withoutJudgeEpoch:
+		p.ids, p.loss, p.other = 1, "emptied", true
+	}
+}
+
+// bind makes the plan one that can be.
+func (p *plan) bind() {
+	switch p.loss {
+	case "restarted":
+		p.durable = true
+	case "emptied":
+	case "":
+	default:
+		p.durable = p.without == withoutAdopt
+	}
+	if p.loss != "" {
+		p.vanish = 0
+	}
+	if p.closing {
+		p.restamp, p.chores = false, max(p.chores, 8) // an identity is of one month
+	}
+	if p.straggle {
+		p.vanish, p.copies, p.pauses = 0, 0, 0
+		// A row that lands long after its time may hide one of the same epoch, which
+		// was charged by force because it was missing: no more than its like.
+		p.other = p.other && !p.long
+		if p.loss != "" {
+			p.loss, p.durable = "emptied", false
+		}
+	}
+}

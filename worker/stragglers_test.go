@@ -1,0 +1,159 @@
+package worker
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/reports"
+	"github.com/meterd/meterd/sql"
+)
+
+// sql runs a statement by hand.
+func (h *harness) sql(format string, args ...any) {
+	h.tb.Helper()
+	require.NoError(h.tb, h.engines.ClickHouse(h.tb).Exec(h.tb.Context(), fmt.Sprintf(format, args...)))
+}
+
+// lands puts a row beside a message's, as an insert would that took too long.
+func (h *harness) lands(id, like string, epoch int) {
+	h.tb.Helper()
+	h.sql(`INSERT INTO records SELECT * REPLACE ('%s' AS id, %d AS epoch, content_hash + 1 AS content_hash) FROM records AS r FINAL WHERE r.id = '%s' AND r.kind = 'usage'`, id, epoch, like)
+}
+
+// auditor's digest of a month: ClickHouse's own lines, and SHA-256.
+func (h *harness) auditor(parent, period string) string {
+	h.tb.Helper()
+	e := h.engines
+	q := url.Values{"user": {e.ClickHouseUser}, "password": {e.ClickHousePassword}, "param_parent": {parent}, "param_booked": {period}}
+	text := strings.ReplaceAll(sql.Query("bill_lines"), "{db}", e.Database) + " FORMAT TabSeparated"
+	req, err := http.NewRequestWithContext(h.tb.Context(), http.MethodPost,
+		e.ClickHouseURL+"/?do_not_merge_across_partitions_select_final=1&"+q.Encode(), strings.NewReader(text))
+	require.NoError(h.tb, err)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(h.tb, err)
+	defer func() { _ = resp.Body.Close() }()
+	sum := sha256.New()
+	_, err = io.Copy(sum, resp.Body)
+	require.NoError(h.tb, err)
+	require.Equal(h.tb, http.StatusOK, resp.StatusCode)
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// report of a month, each reader's, as one text.
+func (h *harness) report(parent, period string) string {
+	h.tb.Helper()
+	r := reports.NewReporter(reports.Deps{Ledger: h.Ledger, Snapshot: h.Snapshots.Current, States: ReportStates(h.Store, h.Clock), Clock: h.Clock})
+	var out []byte
+	for _, reader := range append([]string{parent}, h.Snapshots.Current().Subs[parent]...) {
+		st, _, err := r.Build(h.tb.Context(), reports.Request{Parent: parent, Audience: reader, Period: period})
+		require.NoError(h.tb, err)
+		b, err := json.Marshal(st)
+		require.NoError(h.tb, err)
+		out = append(out, b...)
+	}
+	return string(out)
+}
+
+// findings of a kind: what they name.
+func (h *harness) findings(kind string) map[string]string {
+	h.tb.Helper()
+	rows, err := h.engines.ClickHouse(h.tb).Query(h.tb.Context(), `SELECT account_id || ' ' || field, expected FROM findings WHERE kind = '`+kind+`'`)
+	require.NoError(h.tb, err)
+	defer func() { _ = rows.Close() }()
+	out := map[string]string{}
+	for rows.Next() {
+		var what, expected string
+		require.NoError(h.tb, rows.Scan(&what, &expected))
+		out[what] = expected
+	}
+	require.NoError(h.tb, rows.Err())
+	return out
+}
+
+// TestStragglersAreRebooked: rows that land in a closed month, of its own epoch
+// and seq or of an older epoch, are booked in the open one, each a finding.
+func TestStragglersAreRebooked(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{ReconcileEvery: time.Hour})
+	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.transfer("top", metering.TransferTopup, "acme", 1_000_000)
+	h.transfer("budget", metering.TransferAllocate, "acme-own", 200_000)
+	last, now := h.monthsAgo("acme", 1), h.monthsAgo("acme", 0)
+	var lines []string
+	for i := range 20 {
+		at := last.Start.Add(time.Duration(i+3) * time.Hour)
+		lines = append(lines, messageAt("acme-own", fmt.Sprint("o", i), at), messageAt("acme-shared", fmt.Sprint("s", i), at))
+	}
+	lines = append(lines, message("acme-own", "new", time.Second))
+	require.EqualValues(t, len(lines), h.batch().task(lines...).wait().Stored)
+	h.rollUp()
+	closed := h.closing("acme", last)
+	require.Zero(t, h.reconcile())
+	before := h.report("acme", last.Name)
+	require.Equal(t, closed.Digest, h.auditor("acme", last.Name))
+
+	h.lands("late-own", "o3", 1)
+	h.lands("late-older", "o4", 0)
+	h.lands("late-shared", "s5", 1)
+	require.NotEqual(t, closed.Digest, h.auditor("acme", last.Name))
+	require.Positive(t, h.reconcile())
+	assert.Zero(t, h.reconcile(), "once")
+
+	name := now.Name
+	assert.Equal(t, map[string]string{
+		"acme-own usage late-own": name, "acme-own usage late-older": name, "acme-shared usage late-shared": name,
+	}, h.findings("closed_month_straggler"))
+	assert.Empty(t, h.findings("closed_month_changed"))
+	assert.Equal(t, closed.Digest, h.auditor("acme", last.Name), "the month has its own lines again")
+	assert.Equal(t, before, h.report("acme", last.Name), "its reports keep their bytes")
+	assert.Equal(t, *closed, *h.closing("acme", last))
+	m := h.months("acme")
+	assert.Equal(t, ledger.Month{ParentID: "acme", Period: last.Name, Records: 40, Amount: 40 * price}, m[last.Name])
+	assert.Equal(t, ledger.Month{ParentID: "acme", Period: now.Name, Records: 4, Amount: price, Adjustments: 3 * price}, m[now.Name])
+	for account, want := range map[string]metering.Micros{"acme-own": 200_000 - 23*price, "acme": 800_000 - 21*price} {
+		st, err := h.Store.State(t.Context(), account)
+		require.NoError(t, err)
+		assert.Equal(t, want, st.Balance, account)
+	}
+	h.rollUp()
+	assert.Equal(t, before, h.report("acme", last.Name), "after the hours are rolled anew too")
+
+	again := h.batch().task(messageAt("acme-own", "o3", last.Start.Add(6*time.Hour))).wait()
+	assert.Equal(t, balance.Counts{Duplicates: 1}, again)
+	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
+	assert.Zero(t, h.reconcile(), "a rebuild has them too")
+}
+
+// TestAChangedClosedMonthIsToldOf: what no rebooking mends is left as it is.
+func TestAChangedClosedMonthIsToldOf(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{ReconcileEvery: time.Hour})
+	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	last := h.monthsAgo("globex", 1)
+	at := last.Start.Add(3 * time.Hour)
+	h.batch().task(messageAt(shop, "a", at), messageAt(shop, "b", at), messageAt(shop, "c", at)).wait()
+	closed := h.closing("globex", last)
+	h.lands("late", "a", 1)
+	// Somebody changed a line: which rows are the month's is no longer certain.
+	h.sql(`INSERT INTO records SELECT * REPLACE (amount + 1 AS amount, epoch + 1 AS epoch) FROM records AS r FINAL WHERE r.id = 'b'`)
+	assert.Equal(t, 1, h.reconcile())
+	assert.Equal(t, map[string]string{"globex " + last.Name: closed.Digest}, h.findings("closed_month_changed"))
+	assert.Empty(t, h.findings("closed_month_straggler"))
+	assert.EqualValues(t, 4, h.months("globex")[last.Name].Records, "nothing was moved")
+}
