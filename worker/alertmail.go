@@ -52,7 +52,7 @@ func (h *hooks) letter(ctx context.Context, a *metering.Account, id, to string, 
 		return err
 	}
 	now := h.clock.Now().UTC()
-	l.ID, l.To = messageID(id), to
+	l.ID, l.To = messageID(id), []string{to}
 	err = h.mail.Send(ctx, l)
 	d := ledger.Delivery{AccountID: a.ID, Event: eventAlert, Destination: "mail", Outcome: "delivered", Attempts: 1, At: now}
 	if err != nil {
