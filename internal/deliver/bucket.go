@@ -16,12 +16,12 @@ import (
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/s3blob"
 
-	"github.com/meterd/meterd/internal/address"
+	"github.com/meterd/meterd/internal/destination"
 )
 
 // toBucket puts files into an S3 bucket; an object is there whole or not at all.
 // Credentials come from the SDK's environment only.
-func toBucket(ctx context.Context, a *address.Address, files []File) error {
+func toBucket(ctx context.Context, a *destination.Address, files []File) error {
 	b, err := openBucket(ctx, a)
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func toBucket(ctx context.Context, a *address.Address, files []File) error {
 
 var errNoCredentials = errors.New("no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role for the worker")
 
-func openBucket(ctx context.Context, a *address.Address) (*blob.Bucket, error) {
+func openBucket(ctx context.Context, a *destination.Address) (*blob.Bucket, error) {
 	// One try: the run is tried again as a whole.
 	opts := []func(*config.LoadOptions) error{config.WithRetryMaxAttempts(1)}
 	if a.Region != "" {

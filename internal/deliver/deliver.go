@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/meterd/meterd/internal/address"
+	"github.com/meterd/meterd/internal/destination"
 	"github.com/meterd/meterd/internal/notify"
 )
 
@@ -20,7 +20,7 @@ var (
 	ErrForGood = errors.New("can't be delivered")
 	// ErrGone: the webhook's receiver wants no more (410).
 	ErrGone = notify.ErrGone
-	// ErrBusy: the server has failed before or takes long; nothing was tried.
+	// ErrBusy: the server doesn't answer or takes long; nothing was tried.
 	ErrBusy = errors.New("waits for the server")
 )
 
@@ -48,7 +48,8 @@ type Options struct {
 	// Timeout of one delivery. Longer: slower links and larger files get
 	// through; a server that hangs is noticed later. Default 60 s.
 	Timeout time.Duration
-	// Rest is how long a server that failed three times in a row is left alone.
+	// Rest is how long a server that three tries in a row had no answer from is
+	// left alone.
 	// Default 15 s.
 	Rest time.Duration
 }
@@ -71,12 +72,13 @@ func New(o Options) *Deliverer {
 	return &Deliverer{opts: o, hooks: notify.NewWebhook(), gates: gates{rest: o.Rest, byHost: map[string]*gate{}}}
 }
 
-// Resting tells whether nothing can be delivered there now.
-func (d *Deliverer) Resting(a *address.Address) bool { return d.gates.of(a).resting() }
+// Resting tells whether the server there is left alone: three tries in a
+// row had no answer. After its rest one caller is told that it isn't, and is to Send.
+func (d *Deliverer) Resting(a *destination.Address) bool { return d.gates.of(a).resting() }
 
 // Send delivers a parcel. ErrForGood and ErrGone are for good, ErrBusy is no
 // try; any other error may pass.
-func (d *Deliverer) Send(ctx context.Context, a *address.Address, secret notify.Secret, p *Parcel, now time.Time) error {
+func (d *Deliverer) Send(ctx context.Context, a *destination.Address, secret notify.Secret, p *Parcel, now time.Time) error {
 	return d.gates.of(a).run(ctx, func() error {
 		ctx, cancel := context.WithTimeout(ctx, d.opts.Timeout)
 		defer cancel()
@@ -84,22 +86,22 @@ func (d *Deliverer) Send(ctx context.Context, a *address.Address, secret notify.
 	})
 }
 
-func (d *Deliverer) send(ctx context.Context, a *address.Address, secret notify.Secret, p *Parcel, now time.Time) error {
+func (d *Deliverer) send(ctx context.Context, a *destination.Address, secret notify.Secret, p *Parcel, now time.Time) error {
 	switch a.Kind {
-	case address.Folder:
+	case destination.Folder:
 		return toFolder(a.Dir, p.Files)
-	case address.Bucket:
+	case destination.Bucket:
 		return toBucket(ctx, a, p.Files)
-	case address.Mail:
+	case destination.Mail:
 		l := &notify.Letter{ID: p.ID, To: a.To, Subject: p.Subject, Text: p.Text, HTML: p.HTML, At: now}
 		for _, f := range p.Files {
 			l.Files = append(l.Files, notify.Attachment{Name: f.Name, Path: f.Path, Type: f.Type})
 		}
 		return d.opts.Mail.Send(ctx, l)
-	case address.Hook:
+	case destination.Hook:
 		return d.hooks.Send(ctx, a.Text, secret, &notify.Message{ID: "msg_" + p.ID, Type: p.Event, At: now, Data: p.Data}, now)
 	}
-	return fmt.Errorf("%w: %s", address.ErrAddress, a.Kind)
+	return fmt.Errorf("%w: %s", destination.ErrAddress, a.Kind)
 }
 
 // forGood marks what no retry mends.
@@ -113,7 +115,7 @@ func forGood(err error) error {
 			return err
 		}
 	case errors.Is(err, notify.ErrGone), errors.Is(err, notify.ErrSecret), errors.Is(err, notify.ErrSize), errors.Is(err, notify.ErrMail),
-		errors.Is(err, address.ErrAddress):
+		errors.Is(err, destination.ErrAddress):
 	default:
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/internal/address"
+	"github.com/meterd/meterd/internal/destination"
 	"github.com/meterd/meterd/internal/notify"
 )
 
@@ -38,9 +38,9 @@ func made(t *testing.T) *Parcel {
 	return p
 }
 
-func to(t *testing.T, text string) *address.Address {
+func to(t *testing.T, text string) *destination.Address {
 	t.Helper()
-	a, err := address.Parse(text)
+	a, err := destination.Parse(text)
 	require.NoError(t, err)
 	return a
 }

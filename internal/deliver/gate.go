@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
 
-	"github.com/meterd/meterd/internal/address"
+	"github.com/meterd/meterd/internal/destination"
+	"github.com/meterd/meterd/internal/notify"
 )
 
 // Bounds of one server.
@@ -17,8 +19,8 @@ const (
 	// hostMax deliveries to one server are under way at once.
 	hostMax = 8
 	// waitMax is how long a further one waits for its turn.
-	waitMax = time.Second
-	// tripAfter failures in a row the server is left alone.
+	waitMax = 2 * time.Second
+	// tripAfter tries in a row without an answer the server is left alone.
 	tripAfter = 3
 )
 
@@ -30,9 +32,9 @@ type gates struct {
 	byHost map[string]*gate // as many as destinations are set up
 }
 
-func (g *gates) of(a *address.Address) *gate {
+func (g *gates) of(a *destination.Address) *gate {
 	host := string(a.Kind) + " " + a.Host()
-	if a.Kind == address.Folder {
+	if a.Kind == destination.Folder {
 		host += " " + a.Dir // each may be another disk
 	}
 	g.mu.Lock()
@@ -40,23 +42,60 @@ func (g *gates) of(a *address.Address) *gate {
 	if x := g.byHost[host]; x != nil {
 		return x
 	}
-	x := &gate{places: make(chan struct{}, hostMax), breaker: gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
+	x := &gate{rest: g.rest, places: make(chan struct{}, hostMax), breaker: gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name: host, Timeout: g.rest,
-		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= tripAfter },
-		// What the server refuses for good it has answered.
-		IsSuccessful: func(err error) bool { return err == nil || errors.Is(err, ErrForGood) },
+		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= tripAfter },
+		IsSuccessful: answered,
 	})}
 	g.byHost[host] = x
 	return x
 }
 
-// gate of one server.
-type gate struct {
-	places  chan struct{}
-	breaker *gobreaker.CircuitBreaker[struct{}]
+// answered tells whether a server is there, whatever it says of this delivery: a
+// receiver that it refuses tells nothing of the next one.
+func answered(err error) bool {
+	const notAvailable = 421 // closing, overloaded
+	var mail *notify.MailError
+	var hook *notify.StatusError
+	switch {
+	case err == nil, errors.Is(err, ErrForGood), errors.Is(err, errRefused):
+		return true
+	case errors.As(err, &mail):
+		return mail.Code != 0 && mail.Code != notAvailable
+	case errors.As(err, &hook):
+		return hook.Code != http.StatusTooManyRequests
+	}
+	return false
 }
 
-func (g *gate) resting() bool { return g.breaker.State() == gobreaker.StateOpen }
+// gate of one server.
+type gate struct {
+	rest    time.Duration
+	places  chan struct{}
+	breaker *gobreaker.CircuitBreaker[struct{}]
+
+	mu    sync.Mutex
+	asked time.Time // when it was last to be asked whether it answers again
+}
+
+// resting tells whether the server is left alone. After its rest one caller is
+// told that it isn't, and finds out.
+func (g *gate) resting() bool {
+	switch g.breaker.State() {
+	case gobreaker.StateClosed:
+		return false
+	case gobreaker.StateOpen:
+		return true
+	case gobreaker.StateHalfOpen:
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.asked) < g.rest {
+		return true
+	}
+	g.asked = time.Now() //nolint:forbidigo // the breaker's own clock
+	return false
+}
 
 func (g *gate) run(ctx context.Context, f func() error) error {
 	wait := time.NewTimer(waitMax)
@@ -71,7 +110,7 @@ func (g *gate) run(ctx context.Context, f func() error) error {
 	}
 	_, err := g.breaker.Execute(func() (struct{}, error) { return struct{}{}, f() })
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
-		return fmt.Errorf("%w: it has failed %d times in a row", ErrBusy, tripAfter)
+		return fmt.Errorf("%w: it hasn't answered %d times in a row", ErrBusy, tripAfter)
 	}
 	return err
 }

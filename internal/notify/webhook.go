@@ -24,6 +24,15 @@ var ErrGone = errors.New("the webhook's receiver is gone (410)")
 // ErrSize says that a message would be larger than receivers must take.
 var ErrSize = errors.New("the message would be larger than 20 kB")
 
+// StatusError is an answer that isn't a success.
+type StatusError struct {
+	Host string
+	Code int
+}
+
+// Error implements error.
+func (e *StatusError) Error() string { return fmt.Sprintf("webhook %s: answered %d", e.Host, e.Code) }
+
 // bodyMax of a message (Standard Webhooks).
 const bodyMax = 20_000
 
@@ -90,7 +99,7 @@ func (w *Webhook) Send(ctx context.Context, address string, secret Secret, m *Me
 	case resp.StatusCode == http.StatusGone:
 		return fmt.Errorf("webhook %s: %w", host, ErrGone)
 	default:
-		return fmt.Errorf("webhook %s: answered %d", host, resp.StatusCode)
+		return &StatusError{Host: host, Code: resp.StatusCode}
 	}
 }
 

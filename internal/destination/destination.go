@@ -1,6 +1,6 @@
-// Package address reads where a report may go: a folder, an S3 bucket, a mail
+// Package destination reads where a report may go: a folder, an S3 bucket, a mail
 // address, a webhook. It opens nothing and knows nothing of accounts.
-package address
+package destination
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package address
+package destination
 
 import (
 	"testing"
