@@ -31,6 +31,8 @@ type serveFlags struct {
 	SMTPPasswordEnv  string        `name:"smtp-password-env" help:"Environment variable that holds the mail server's password." default:"METERD_SMTP_PASSWORD" env:"METERD_SMTP_PASSWORD_ENV"`
 	SMTPPasswordFile string        `name:"smtp-password-file" help:"File that holds it, instead." env:"METERD_SMTP_PASSWORD_FILE"`
 	MailFrom         string        `help:"Sender of mail." env:"METERD_MAIL_FROM"`
+	MailAttachMax    int           `help:"Megabytes of attachments that one mail may have; larger files are named with where they lie. More: more servers refuse it." default:"10" env:"METERD_MAIL_ATTACH_MAX"`
+	DeliverTimeout   time.Duration `help:"How long one delivery of a report may take. Longer: larger files and slower links get through, a server that hangs is noticed later." default:"1m" env:"METERD_DELIVER_TIMEOUT"`
 	RetainRows       int           `help:"Days that rows of records are kept, in whole months whose bills are closed; what comes for a time without rows is quarantined as too_old. 0: for good." default:"0" env:"METERD_RETAIN_ROWS"`
 	RetainNumbers    int           `help:"Days that senders and receivers are kept. 0: for good." default:"0" env:"METERD_RETAIN_NUMBERS"`
 	ReconcileEvery   time.Duration `help:"Time between two comparisons of projection and ledger." default:"5m" env:"METERD_RECONCILE_EVERY"`
@@ -162,6 +164,9 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 	if f.RetainRows < 0 || f.RetainNumbers < 0 || f.RetainRows > 0 && f.RetainRows < retainMin {
 		return wrongInput("--retain-rows: 0, or at least %d days; --retain-numbers: 0 or more", retainMin)
 	}
+	if f.MailAttachMax < 0 || f.MailAttachMax > 1000 || f.DeliverTimeout < time.Second || f.DeliverTimeout > 20*time.Minute {
+		return wrongInput("--mail-attach-max: from 0 to 1000; --deliver-timeout: from 1s to 20m")
+	}
 	mail, err := notify.NewMail(notify.MailOptions{Server: f.SMTP, Password: f.smtpPassword(), From: f.MailFrom})
 	if err != nil {
 		return wrongInput("--smtp, --mail-from: %w", err)
@@ -172,7 +177,8 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 	}, worker.Options{
 		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, ReconcileEvery: f.ReconcileEvery, CloseGrace: f.CloseGrace,
 		BreakerAccounts: f.BreakerAccounts, BreakerShare: f.BreakerShare,
-		Alone: alone, Roles: roles, Hooks: hooks, Mail: mail,
+		Reports: worker.ReportOptions{AttachMax: max(int64(f.MailAttachMax)<<20, 1), DeliverTimeout: f.DeliverTimeout},
+		Alone:   alone, Roles: roles, Hooks: hooks, Mail: mail,
 		Retention: admin.Retention{Rows: days(f.RetainRows), Numbers: days(f.RetainNumbers)},
 	})
 	if err != nil {
