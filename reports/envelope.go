@@ -49,11 +49,11 @@ func (r *Reporter) NewLetter(run *ledger.ReportRun, files []Enclosure) (*Letter,
 		}
 		d.Else = append(d.Else, f)
 	}
-	var page strings.Builder
-	if err := letterPage.Execute(&page, d); err != nil {
-		return nil, fmt.Errorf("write a letter: %w", err)
+	page, err := d.html()
+	if err != nil {
+		return nil, err
 	}
-	return &Letter{Subject: d.Title, Text: d.text(), HTML: page.String()}, nil
+	return &Letter{Subject: d.Title, Text: d.text(), HTML: page}, nil
 }
 
 const askForIt = "ask whoever has this report sent to you"
@@ -81,7 +81,7 @@ func (d *letterData) text() string {
 }
 
 // letterPage is self-contained and follows the reader's light or dark setting.
-var letterPage = template.Must(template.New("letter").Parse(`<!doctype html>
+const letterPage = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>{{.Title}}</title></head>
 <body style="font-family:system-ui,sans-serif;line-height:1.5;margin:1.5em">
 <h1 style="font-size:1.25em">{{.Title}}</h1>
@@ -94,7 +94,19 @@ var letterPage = template.Must(template.New("letter").Parse(`<!doctype html>
 <ul>{{range .}}<li>{{.Name}}: {{range $i, $p := .Places}}{{if $i}}, {{end}}{{$p}}{{else}}` + askForIt + `{{end}}</li>{{end}}</ul>
 {{- end}}
 </body></html>
-`)) //nolint:gochecknoglobals // a template
+`
+
+func (d *letterData) html() (string, error) {
+	page, err := template.New("letter").Parse(letterPage)
+	if err != nil {
+		return "", fmt.Errorf("write a letter: %w", err)
+	}
+	var b strings.Builder
+	if err := page.Execute(&b, d); err != nil {
+		return "", fmt.Errorf("write a letter: %w", err)
+	}
+	return b.String(), nil
+}
 
 // NoticeFile is a file of a run, in a webhook.
 type NoticeFile struct {

@@ -22,8 +22,8 @@ import (
 // delivers them to each destination that doesn't have them and whose next try is
 // due. A run that is done stays so, and so does a round.
 func (r *Reports) Task(ctx context.Context, _ string, payload []byte) error {
-	id, round, err := roundOf(payload)
-	if err != nil {
+	id, round, ok := roundOf(payload)
+	if !ok {
 		r.deps.Log.ErrorContext(ctx, "report job that can't be read dropped")
 		return nil
 	}
@@ -44,10 +44,10 @@ func (r *Reports) Task(ctx context.Context, _ string, payload []byte) error {
 	return x.work(ctx)
 }
 
-func roundOf(payload []byte) (run string, round uint32, err error) {
+func roundOf(payload []byte) (run string, round uint32, ok bool) {
 	run, n, _ := strings.Cut(string(payload), "-")
 	v, err := strconv.ParseUint(n, 10, 32)
-	return run, uint32(v), err
+	return run, uint32(v), err == nil
 }
 
 // roundRun is one round of a run.

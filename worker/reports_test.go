@@ -60,19 +60,19 @@ func (b *safeBuffer) String() string {
 	return b.b.String()
 }
 
-func newScheduled(t testing.TB, list ...metering.Schedule) *scheduled {
-	t.Helper()
-	e := testengine.Start(t)
+func newScheduled(tb testing.TB, list ...metering.Schedule) *scheduled {
+	tb.Helper()
+	e := testengine.Start(tb)
 	l, err := ledger.Open(ledger.Options{
 		URL:      strings.Replace(e.ClickHouseURL, "://", "://"+e.ClickHouseUser+"@", 1),
 		Password: e.ClickHousePassword, Database: e.Database,
 	})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = l.Close() })
-	_, err = l.Migrate(t.Context())
-	require.NoError(t, err)
-	rdb := e.Redis(t)
-	s := &scheduled{t: t, ledger: l, clock: clock.NewFake(time.Date(2026, 10, 20, 8, 0, 0, 0, time.UTC)), queue: asynq.NewInspectorFromRedisClient(rdb)}
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = l.Close() })
+	_, err = l.Migrate(tb.Context())
+	require.NoError(tb, err)
+	rdb := e.Redis(tb)
+	s := &scheduled{t: tb, ledger: l, clock: clock.NewFake(time.Date(2026, 10, 20, 8, 0, 0, 0, time.UTC)), queue: asynq.NewInspectorFromRedisClient(rdb)}
 	s.redis, s.opts = rdb, ReportOptions{Retry: []time.Duration{5 * time.Second, time.Minute}}
 	s.apply(1, list...)
 	s.reports = s.scheduler()

@@ -107,7 +107,7 @@ func (a *Address) bucket(u *url.URL) error {
 	a.Prefix = strings.Trim(u.Path, "/")
 	if a.Prefix != "" {
 		if slices.ContainsFunc(strings.Split(a.Prefix, "/"), func(s string) bool { return s == "" || s == "." || s == ".." }) {
-			return fmt.Errorf("%w: a prefix has no empty parts, . or ..", ErrAddress)
+			return fmt.Errorf("%w: a prefix has no part that is empty, . or .. (two dots)", ErrAddress)
 		}
 		a.Prefix += "/"
 	}
