@@ -72,8 +72,9 @@ type Account struct {
 	Hooks []Hook `json:"hooks"`
 	// AlertMail are addresses that alerts go to: a parent's of all its accounts,
 	// an enterprise sub-account's of its own budget and limit.
-	AlertMail []string   `json:"alert_mail,omitempty"`
-	Reports   []Schedule `json:"reports"`
+	AlertMail []string `json:"alert_mail,omitempty"`
+	// Reports that come by themselves: a parent's, or a sub-account's own.
+	Reports []Schedule `json:"reports"`
 
 	CreatedAt time.Time  `json:"created_at"` // when it was first applied
 	ClosedAt  *time.Time `json:"closed_at"`  // what occurs after is refused
@@ -118,15 +119,23 @@ type Hook struct {
 	Events    []string `json:"events"` // suspend, resume, alert; empty: all
 }
 
-// Schedule is a report that a parent gets by itself.
+// Schedule is a report that comes by itself.
 type Schedule struct {
 	Name      string   `json:"name"`
 	Cron      string   `json:"cron"`
 	Period    string   `json:"period"`    // last_month, last_week, yesterday, month_to_date
-	Audiences []string `json:"audiences"` // parent, sub-account ids; empty: parent
+	Audiences []string `json:"audiences"` // parent, each, sub-account ids; empty: whose schedule it is
 	Redacted  bool     `json:"redacted"`
 	Formats   []string `json:"formats"`
-	Deliver   []string `json:"deliver"` // destinations: file:DIR, mailto:…, https://…
+	Deliver   []string `json:"deliver"` // destinations: file:DIR, s3://…, mailto:ADDRESS, https://…
+	// Secrets refer to what signs the webhooks among them, by destination.
+	Secrets map[string]SecretRef `json:"secrets,omitempty"`
+}
+
+// SecretRef says where a secret is; it never holds one.
+type SecretRef struct {
+	Env  string `json:"env,omitempty"`  // an environment variable
+	File string `json:"file,omitempty"` // a file
 }
 
 // IsParent tells parents from sub-accounts.

@@ -12,6 +12,9 @@ const (
 	AudienceReseller   Audience = "reseller"
 )
 
+// AudienceEach stands for each sub-account's own report, in a schedule.
+const AudienceEach = "each"
+
 // View is what as may see of target: as which audience, and the account. An
 // empty as is the operator, who sees all; an empty target is as itself, and for
 // the operator no account in particular (nil).

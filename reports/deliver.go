@@ -2,10 +2,6 @@ package reports
 
 import (
 	"encoding/json"
-	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/meterd/meterd/metering/ledger"
@@ -16,7 +12,9 @@ type Delivery struct {
 	To       string     `json:"to"`
 	State    string     `json:"state"` // pending, delivered, failed
 	Attempts int        `json:"attempts"`
-	At       *time.Time `json:"at,omitempty"` // of the outcome
+	At       *time.Time `json:"at,omitempty"`      // of the outcome
+	NextAt   *time.Time `json:"next_at,omitempty"` // of the next try
+	Gone     bool       `json:"gone,omitempty"`    // the receiver wants no more
 	Detail   string     `json:"detail,omitempty"`
 }
 
@@ -24,6 +22,8 @@ type Delivery struct {
 type RunDetail struct {
 	Destinations []Delivery `json:"destinations"`
 	Notes        []string   `json:"notes,omitempty"`
+	LeftOut      []string   `json:"left_out,omitempty"` // files that a bound kept from a destination
+	Resends      int        `json:"resends,omitempty"`
 	Error        string     `json:"error,omitempty"`
 }
 
@@ -39,6 +39,7 @@ type RunInfo struct {
 	Formats      []string   `json:"formats"`
 	Destinations []Delivery `json:"destinations,omitempty"`
 	Notes        []string   `json:"notes,omitempty"`
+	LeftOut      []string   `json:"left_out,omitempty"`
 	Error        string     `json:"error,omitempty"`
 	Files        []File     `json:"files,omitempty"`
 }
@@ -48,7 +49,7 @@ func Info(r *ledger.ReportRun) RunInfo {
 	d := Detail(r)
 	out := RunInfo{
 		Run: r.Run, Parent: r.ParentID, Name: r.Name, Audience: r.Audience, Period: r.Period, State: r.State, DueAt: r.DueAt,
-		Formats: r.Formats, Destinations: d.Destinations, Notes: d.Notes, Error: d.Error,
+		Formats: r.Formats, Destinations: d.Destinations, Notes: d.Notes, LeftOut: d.LeftOut, Error: d.Error,
 	}
 	if r.Files != "" {
 		_ = json.Unmarshal([]byte(r.Files), &out.Files) // ours
@@ -81,38 +82,4 @@ func Detail(r *ledger.ReportRun) RunDetail {
 		d.Destinations = append(d.Destinations, x)
 	}
 	return d
-}
-
-// Deliver brings files to a destination. Doing so again leaves the same files
-// there. ErrDestination is for good; any other error may pass.
-func Deliver(files []File, to string) error {
-	u, err := url.Parse(to)
-	if err != nil {
-		return fmt.Errorf("%w: the address is wrong", ErrDestination)
-	}
-	switch u.Scheme {
-	case "file":
-	case "mailto":
-		return fmt.Errorf("%w: mail isn't available yet; use file:DIR", ErrDestination)
-	default:
-		return fmt.Errorf("%w: %s isn't available yet; use file:DIR", ErrDestination, u.Scheme)
-	}
-	dir := u.Opaque
-	if dir == "" {
-		dir = u.Path
-	}
-	if dir, err = url.PathUnescape(dir); err != nil || dir == "" {
-		return fmt.Errorf("%w: the folder's name is wrong", ErrDestination)
-	}
-	for _, f := range files {
-		data, err := os.ReadFile(f.Path)
-		if err != nil {
-			return fmt.Errorf("read the report again: %w", err)
-		}
-		if err := putFile(filepath.Join(dir, filepath.Base(f.Path)), data); err != nil {
-			err = withoutPath(err)
-			return fmt.Errorf("%w: %w", ErrFolder, err)
-		}
-	}
-	return nil
 }

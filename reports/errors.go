@@ -21,6 +21,4 @@ var (
 	ErrFormatUnavailable = errors.New("this format isn't available yet: give some of csv, xlsx, html, json")
 	// ErrFolder: the folder can't be made or written to.
 	ErrFolder = errors.New("can't write to the folder")
-	// ErrDestination: a destination that can't be delivered to.
-	ErrDestination = errors.New("can't deliver to this destination")
 )

@@ -69,18 +69,63 @@ func PeriodAt(s *metering.Schedule, cal *metering.Calendar, due time.Time) strin
 	}
 }
 
-// RunID is the same whoever finds that a report is due.
-func RunID(parent, name, audience string, due time.Time) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{parent, name, audience, due.UTC().Format(time.RFC3339)}, "\x00")))
+// RunID is the same whoever finds that a report is due. owner is whose schedule
+// it is.
+func RunID(owner, name, audience string, due time.Time) string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{owner, name, audience, due.UTC().Format(time.RFC3339)}, "\x00")))
 	return hex.EncodeToString(sum[:12])
 }
 
-// AudiencesOf a schedule: the parent unless said.
-func AudiencesOf(s *metering.Schedule) []string {
+// AudiencesOf a schedule that is due at an instant: whose schedule it is, unless
+// said. Each is every sub-account that wasn't closed before the period.
+func AudiencesOf(snap *metering.Snapshot, a *metering.Account, s *metering.Schedule, due time.Time) []string {
+	if !a.IsParent() {
+		return []string{a.ID}
+	}
 	if len(s.Audiences) == 0 {
 		return []string{AudienceParent}
 	}
-	return s.Audiences
+	var out []string
+	add := func(id string) {
+		if !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	for _, audience := range s.Audiences {
+		if audience != metering.AudienceEach {
+			add(audience)
+			continue
+		}
+		period, err := parseSpan(a.Calendar, PeriodAt(s, a.Calendar, due))
+		for _, id := range snap.Subs[a.ID] {
+			if closed := snap.Accounts[id].ClosedAt; err != nil || closed == nil || closed.After(period.start) {
+				add(id)
+			}
+		}
+	}
+	return out
+}
+
+// Schedules calls f for each schedule of a parent ("": of all) and of its
+// sub-accounts.
+func Schedules(snap *metering.Snapshot, parent string, f func(a *metering.Account, s *metering.Schedule) error) error {
+	for _, id := range snap.Parents {
+		if parent != "" && id != parent {
+			continue
+		}
+		for _, of := range append([]string{id}, snap.Subs[id]...) {
+			a := snap.Accounts[of]
+			if a.ClosedAt != nil || a.Calendar == nil {
+				continue
+			}
+			for i := range a.Reports {
+				if err := f(a, &a.Reports[i]); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // FormatsOf a schedule that can be written now, and those that can't: a
@@ -110,27 +155,21 @@ type Coming struct {
 // Upcoming are the next n reports of each schedule of a parent ("": of all).
 func Upcoming(snap *metering.Snapshot, parent string, now time.Time, n int) ([]Coming, error) {
 	var out []Coming
-	for _, id := range snap.Parents {
-		a := snap.Accounts[id]
-		if parent != "" && id != parent {
-			continue
+	err := Schedules(snap, parent, func(a *metering.Account, s *metering.Schedule) error {
+		due, err := DueInstants(s, a.Calendar, now, now.AddDate(10, 0, 0), n)
+		if err != nil {
+			return err
 		}
-		for i := range a.Reports {
-			s := &a.Reports[i]
-			due, err := DueInstants(s, a.Calendar, now, now.AddDate(10, 0, 0), n)
-			if err != nil {
-				return nil, err
-			}
-			for _, at := range due {
-				for _, audience := range AudiencesOf(s) {
-					out = append(out, Coming{
-						Parent: id, Name: s.Name, Audience: audience, Period: PeriodAt(s, a.Calendar, at), DueAt: at,
-						Formats: s.Formats, Destinations: s.Deliver,
-					})
-				}
+		for _, at := range due {
+			for _, audience := range AudiencesOf(snap, a, s, at) {
+				out = append(out, Coming{
+					Parent: a.Parent(), Name: s.Name, Audience: audience, Period: PeriodAt(s, a.Calendar, at), DueAt: at,
+					Formats: s.Formats, Destinations: s.Deliver,
+				})
 			}
 		}
-	}
+		return nil
+	})
 	slices.SortStableFunc(out, func(a, b Coming) int { return a.DueAt.Compare(b.DueAt) })
-	return out, nil
+	return out, err
 }

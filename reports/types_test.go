@@ -50,6 +50,7 @@ func TestReportsWithoutMoneyHaveNoFieldForIt(t *testing.T) {
 	}
 	walk(reflect.TypeFor[ActivityStatement](), "ActivityStatement")
 	walk(reflect.TypeFor[ActivityOverview](), "ActivityOverview")
+	walk(reflect.TypeFor[AccountNotice](), "AccountNotice")
 	require.True(t, seen[reflect.TypeFor[ActivityLine]()])
 }
 

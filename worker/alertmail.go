@@ -47,7 +47,7 @@ func (h *hooks) alertReaders(a *metering.Account, al *jobs.Alert) []string {
 func (h *hooks) letter(ctx context.Context, a *metering.Account, id, to string, l *notify.Letter) error {
 	return h.onceFor(ctx, a, id+":mailto:"+to, func() error {
 		now := h.clock.Now().UTC()
-		l.ID, l.To = messageID(id), to
+		l.ID, l.To = messageID(id), []string{to}
 		err := h.mail.Send(ctx, l)
 		d := ledger.Delivery{AccountID: a.ID, Event: eventAlert, Destination: "mail", Outcome: "delivered", Attempts: 1, At: now}
 		if err != nil {

@@ -36,7 +36,7 @@ type told struct {
 
 // hookSender is what delivers a message; a test replaces it.
 type hookSender interface {
-	Send(ctx context.Context, address, secretEnv string, m *notify.Message, now time.Time) error
+	Send(ctx context.Context, address string, secret notify.Secret, m *notify.Message, now time.Time) error
 }
 
 // hooks are the handlers of the suspensions queue.
@@ -174,7 +174,7 @@ func (h *hooks) deliver(ctx context.Context, a *metering.Account, hook *metering
 // send delivers one message and keeps the outcome.
 func (h *hooks) send(ctx context.Context, a *metering.Account, hook *metering.Hook, event string, epoch int64, m *notify.Message) error {
 	now := h.clock.Now().UTC()
-	err := h.sender.Send(ctx, hook.URL, hook.SecretEnv, m, now)
+	err := h.sender.Send(ctx, hook.URL, notify.Secret{Env: hook.SecretEnv}, m, now)
 	d := ledger.Delivery{AccountID: a.ID, Event: event, Epoch: epoch, Destination: notify.Host(hook.URL), Outcome: "delivered", Attempts: 1, At: now}
 	switch {
 	case errors.Is(err, notify.ErrGone):

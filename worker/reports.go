@@ -2,18 +2,18 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"strings"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/internal/deliver"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
@@ -25,33 +25,79 @@ const (
 	// dueMax is how many missed runs of one schedule one look makes up; the
 	// next look goes on.
 	dueMax = 50
-	// deliverMax is how often a destination is tried.
-	deliverMax = 5
+	// insertMax is how many runs one insert holds, about.
+	insertMax = 5000
+	// enqueueMax tasks are on their way to the queue at once.
+	enqueueMax = 16
+	// sweepEvery is how often runs without a task are looked for, and sweepAfter
+	// how long after its round should have begun one counts as such.
+	sweepEvery = 15 * time.Second
+	sweepAfter = 15 * time.Second
+	// sweepMax bounds one look.
+	sweepMax = 2000
+	// lookEvery: what is due is looked for this often even when nothing should be.
+	lookEvery = 10 * time.Minute
 )
 
 // ReportsDeps are what scheduled reports work with.
 type ReportsDeps struct {
-	Ledger   *ledger.Ledger
-	Snapshot func() *metering.Snapshot
-	Reporter *reports.Reporter
-	Queue    *asynq.Client
-	Clock    clock.Clock
-	Log      *slog.Logger
+	Ledger    *ledger.Ledger
+	Snapshot  func() *metering.Snapshot
+	Reporter  *reports.Reporter
+	Deliverer *deliver.Deliverer
+	Queue     *asynq.Client
+	Clock     clock.Clock
+	Log       *slog.Logger
 	// Outcome is told the state in which each run ends. Default nil: nobody.
 	Outcome func(state string)
 }
 
-// Reports runs what parents have scheduled: Due finds what is due, Task makes
-// and delivers it. What is due stands in the ledger, so that a missed tick, a
-// restart or a lost queue loses nothing; both may run twice.
-type Reports struct {
-	deps ReportsDeps
-
-	mu    sync.Mutex
-	since map[string]sinceOf // by parent
+// ReportOptions bound deliveries. Zero values take the defaults.
+type ReportOptions struct {
+	// Retry is how long after each failed try the next one comes; a destination
+	// that has failed once more than that has failed for good. Default 5 s,
+	// 30 s, 2 min, 10 min, 30 min, 1 h.
+	Retry []time.Duration
+	// AttachMax bounds a mail's attachments together. Larger: more servers
+	// refuse it. Default 10 MB.
+	AttachMax int64
+	// DeliverTimeout bounds one delivery. Longer: larger files and slower links
+	// get through, a server that hangs is noticed later. Default 1 min.
+	DeliverTimeout time.Duration
+	// Builds is how many reports are made at once. Default 2.
+	Builds int
 }
 
-// sinceOf is when the schedules of one version of a parent came to be.
+func (o ReportOptions) withDefaults() ReportOptions {
+	if o.Retry == nil {
+		o.Retry = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour}
+	}
+	if o.AttachMax == 0 {
+		o.AttachMax = 10 << 20
+	}
+	if o.Builds == 0 {
+		o.Builds = 2
+	}
+	return o
+}
+
+// Reports runs what is scheduled: Due finds what is due, Task makes and delivers
+// it. What is due stands in the ledger, so that a missed tick, a restart or a
+// lost queue loses nothing; both may run twice.
+type Reports struct {
+	deps   ReportsDeps
+	opts   ReportOptions
+	saver  runSaver
+	builds chan struct{}
+
+	mu    sync.Mutex
+	since map[string]sinceOf // by account
+	next  time.Time          // when something will be due, as of catalog
+	seen  int64              // that catalog
+	swept time.Time
+}
+
+// sinceOf is when the schedules of one version of an account came to be.
 type sinceOf struct {
 	catalog int64
 	at      map[string]time.Time // by name
@@ -59,36 +105,46 @@ type sinceOf struct {
 
 // NewReports returns it; the caller runs Due now and then, and serves
 // jobs.TypeReport with Task.
-func NewReports(d ReportsDeps) *Reports { return &Reports{deps: d, since: map[string]sinceOf{}} }
+func NewReports(d ReportsDeps, o ReportOptions) *Reports {
+	o = o.withDefaults()
+	return &Reports{deps: d, opts: o, saver: runSaver{insert: d.Ledger.InsertReportRuns}, builds: make(chan struct{}, o.Builds), since: map[string]sinceOf{}}
+}
 
-// Due makes a run of every report that has become due, and brings runs that
-// aren't done to the queue.
+// Due makes a run of every report that has become due, and brings runs whose
+// task was lost back to the queue. Where nothing is due it asks the ledger only
+// for the latter, now and then.
 func (r *Reports) Due(ctx context.Context) error {
+	snap := r.deps.Snapshot()
+	now := r.deps.Clock.Now().UTC()
+	r.mu.Lock()
+	idle := r.seen == snap.Catalog && now.Before(r.next)
+	sweep := now.Sub(r.swept) >= sweepEvery
+	r.mu.Unlock()
+	var errs []error
+	if !idle {
+		errs = append(errs, r.look(ctx, snap, now))
+	}
+	if sweep {
+		errs = append(errs, r.sweep(ctx, now))
+	}
+	return errors.Join(errs...)
+}
+
+// look stores the runs that are due and queues them, then tells when to look
+// again. The first run of a schedule comes after it was applied; its next ones
+// after the newest that has a row.
+func (r *Reports) look(ctx context.Context, snap *metering.Snapshot, now time.Time) error {
 	latest, err := r.deps.Ledger.LatestRuns(ctx)
 	if err != nil {
 		return err
 	}
-	snap := r.deps.Snapshot()
-	now := r.deps.Clock.Now().UTC()
-	var errs []error
-	for _, id := range snap.Parents {
-		if a := snap.Accounts[id]; len(a.Reports) > 0 {
-			errs = append(errs, r.dueOf(ctx, a, latest, now))
+	next := now.Add(lookEvery)
+	var list []ledger.ReportRun
+	err = reports.Schedules(snap, "", func(a *metering.Account, s *metering.Schedule) error {
+		since, err := r.sinceOf(ctx, a)
+		if err != nil {
+			return err
 		}
-	}
-	errs = append(errs, r.requeue(ctx))
-	return errors.Join(errs...)
-}
-
-// dueOf one parent's schedules. The first run of a schedule comes after it was
-// applied; its next ones after the newest that has a row.
-func (r *Reports) dueOf(ctx context.Context, a *metering.Account, latest map[[2]string]time.Time, now time.Time) error {
-	since, err := r.sinceOf(ctx, a)
-	if err != nil {
-		return err
-	}
-	for i := range a.Reports {
-		s := &a.Reports[i]
 		after := since[s.Name]
 		if last := latest[[2]string{a.ID, s.Name}]; last.After(after) {
 			after = last
@@ -98,27 +154,60 @@ func (r *Reports) dueOf(ctx context.Context, a *metering.Account, latest map[[2]
 			return err
 		}
 		for _, at := range due {
-			// The runs of one instant are one insert: all or none stand.
-			if err := r.deps.Ledger.InsertReportRuns(ctx, runsOf(a, s, at)); err != nil {
-				return err
-			}
+			list = append(list, runsOf(snap, a, s, at)...)
 		}
+		if len(due) == dueMax {
+			next = now
+		}
+		coming, err := reports.DueInstants(s, a.Calendar, now, next, 1)
+		if len(coming) > 0 {
+			next = coming[0]
+		}
+		if len(list) >= insertMax && err == nil {
+			err = r.begin(ctx, list)
+			list = nil
+		}
+		return err
+	})
+	if err = errors.Join(err, r.begin(ctx, list)); err != nil {
+		return err // looked for again with the next tick
 	}
+	r.mu.Lock()
+	r.next, r.seen = next, snap.Catalog
+	r.mu.Unlock()
 	return nil
 }
 
 // runsOf a schedule at an instant, one for each audience. Their version is the
 // lowest, so that whoever finds them due late changes nothing.
-func runsOf(a *metering.Account, s *metering.Schedule, due time.Time) []ledger.ReportRun {
+func runsOf(snap *metering.Snapshot, a *metering.Account, s *metering.Schedule, due time.Time) []ledger.ReportRun {
 	list := make([]ledger.ReportRun, 0, 1)
-	for _, audience := range reports.AudiencesOf(s) {
+	owner := ""
+	if !a.IsParent() {
+		owner = a.ID
+	}
+	for _, audience := range reports.AudiencesOf(snap, a, s, due) {
 		list = append(list, ledger.ReportRun{
-			Run: reports.RunID(a.ID, s.Name, audience, due), ParentID: a.ID, Name: s.Name, Audience: audience,
+			Run: reports.RunID(a.ID, s.Name, audience, due), ParentID: a.Parent(), Owner: owner, Name: s.Name, Audience: audience,
 			Period: reports.PeriodAt(s, a.Calendar, due), Redacted: s.Redacted, Formats: s.Formats, Destinations: s.Deliver,
-			DueAt: due, State: ledger.RunPending, Version: 1,
+			DueAt: due, NextAt: due, State: ledger.RunPending, Version: 1,
 		})
 	}
 	return list
+}
+
+// begin stores runs, then queues them. The runs of one instant are one insert:
+// all or none stand.
+func (r *Reports) begin(ctx context.Context, list []ledger.ReportRun) error {
+	if err := r.deps.Ledger.InsertReportRuns(ctx, list); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(enqueueMax) // together they share Redis's writes to disk
+	for i := range list {
+		g.Go(func() error { return r.enqueue(ctx, list[i].Run, 0, 0) })
+	}
+	return g.Wait()
 }
 
 // sinceOf tells since when each schedule has its present times.
@@ -151,45 +240,78 @@ func (r *Reports) sinceOf(ctx context.Context, a *metering.Account) (map[string]
 	return at, nil
 }
 
-// requeue makes sure that each run that isn't done has its task.
-func (r *Reports) requeue(ctx context.Context) error {
-	list, err := r.deps.Ledger.ReportRuns(ctx, ledger.RunFilter{States: []string{ledger.RunPending, ledger.RunRunning}})
-	if err != nil {
+// sweep makes sure that each run whose round should have begun has its task.
+func (r *Reports) sweep(ctx context.Context, now time.Time) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(enqueueMax)
+	err := r.deps.Ledger.OpenRuns(ctx, now.Add(-sweepAfter), sweepMax, func(run string, round uint32) error {
+		g.Go(func() error { return r.enqueue(gctx, run, round, 0) })
+		return nil
+	})
+	if err = errors.Join(err, g.Wait()); err != nil {
 		return err
 	}
-	for i := range list {
-		if err := r.enqueue(ctx, list[i].Run); err != nil {
-			return err
-		}
-	}
+	r.mu.Lock()
+	r.swept = now
+	r.mu.Unlock()
 	return nil
 }
 
-func (r *Reports) enqueue(ctx context.Context, run string) error {
-	task := asynq.NewTask(jobs.TypeReport, []byte(run))
-	_, err := r.deps.Queue.EnqueueContext(ctx, task, jobs.Options("report-"+run, jobs.QueueReports)...)
+// enqueue a round of a run; a round has one task, whoever asks for it.
+func (r *Reports) enqueue(ctx context.Context, run string, round uint32, after time.Duration) error {
+	name := run + "-" + strconv.FormatUint(uint64(round), 10)
+	opts := jobs.Options("report-"+name, jobs.QueueReports)
+	if after > 0 {
+		opts = append(opts, asynq.ProcessIn(after))
+	}
+	_, err := r.deps.Queue.EnqueueContext(ctx, asynq.NewTask(jobs.TypeReport, []byte(name)), opts...)
 	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
 		return fmt.Errorf("enqueue a report: %w", err)
 	}
 	return nil
 }
 
-// Resend has a run made and delivered again, to all its destinations.
-func (r *Reports) Resend(ctx context.Context, run string) (*reports.RunInfo, error) {
+// Errors of Resend.
+var (
+	// ErrUnknownRun says that no report run has this id.
+	ErrUnknownRun = errors.New("unknown report run")
+	// ErrUnderWay: its tries are in hand; another would deliver twice.
+	ErrUnderWay = errors.New("the run is under way: wait until `meterd report list` shows how it ended")
+	// ErrNothingFailed: there is nothing to send again.
+	ErrNothingFailed = errors.New("no destination of this run has failed")
+)
+
+// Resend has a run made and delivered again: to all its destinations, or to
+// those that it hasn't reached.
+func (r *Reports) Resend(ctx context.Context, run string, failed bool) (*reports.RunInfo, error) {
 	row, err := r.run(ctx, run)
 	if err != nil {
 		return nil, err
 	}
-	row.Detail, row.Files = "", ""
-	if err := r.save(ctx, row, ledger.RunPending, &reports.RunDetail{}); err != nil {
+	if !row.Ended() && !row.NextAt.After(r.deps.Clock.Now().Add(time.Second)) {
+		return nil, ErrUnderWay
+	}
+	was := reports.Detail(row)
+	detail := reports.RunDetail{Resends: was.Resends + 1}
+	again := !failed
+	for _, x := range was.Destinations {
+		if failed && x.State == ledger.RunDelivered {
+			detail.Destinations = append(detail.Destinations, x)
+		} else {
+			again = true
+		}
+	}
+	if !again && row.State != ledger.RunFailed {
+		return nil, ErrNothingFailed
+	}
+	row.Files, row.State, row.NextAt = "", ledger.RunPending, r.deps.Clock.Now().UTC()
+	row.Round++
+	if err := r.save(ctx, row, &detail); err != nil {
 		return nil, err
 	}
 	info := reports.Info(row)
-	return &info, r.enqueue(ctx, run)
+	return &info, r.enqueue(ctx, run, row.Round, 0)
 }
-
-// ErrUnknownRun says that no report run has this id.
-var ErrUnknownRun = errors.New("unknown report run")
 
 func (r *Reports) run(ctx context.Context, run string) (*ledger.ReportRun, error) {
 	list, err := r.deps.Ledger.ReportRuns(ctx, ledger.RunFilter{Run: run})
@@ -200,137 +322,4 @@ func (r *Reports) run(ctx context.Context, run string) (*ledger.ReportRun, error
 		return nil, ErrUnknownRun
 	}
 	return &list[0], nil
-}
-
-// save stores a run's next version.
-func (r *Reports) save(ctx context.Context, row *ledger.ReportRun, state string, d *reports.RunDetail) error {
-	b, err := json.Marshal(d)
-	if err != nil {
-		return fmt.Errorf("note the run: %w", err)
-	}
-	row.State, row.Detail = state, string(b)
-	row.Version = max(row.Version+1, uint64(r.deps.Clock.Now().UnixMicro()))
-	return r.deps.Ledger.InsertReportRuns(ctx, []ledger.ReportRun{*row})
-}
-
-// Task is the handler of report:run: it makes a run's files and delivers them
-// to each destination that doesn't have them yet. A run that is done stays so.
-func (r *Reports) Task(ctx context.Context, _ string, payload []byte) error {
-	row, err := r.run(ctx, string(payload))
-	if errors.Is(err, ErrUnknownRun) {
-		r.deps.Log.ErrorContext(ctx, "report job without a run dropped")
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if row.State == ledger.RunDelivered || row.State == ledger.RunFailed {
-		return nil
-	}
-	detail := reports.Detail(row)
-	detail.Notes, detail.Error = nil, ""
-	formats, left := reports.FormatsOf(row.Formats)
-	if len(left) > 0 {
-		detail.Notes = append(detail.Notes, "left out, not available yet: "+strings.Join(left, ", "))
-	}
-	if len(row.Destinations) == 0 {
-		return r.fail(ctx, row, &detail, errors.New("no destination: give deliver in the accounts file"))
-	}
-	dir, err := os.MkdirTemp("", "meterd-report-")
-	if err != nil {
-		return fmt.Errorf("make a folder for the report: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }() // the files have been delivered, or are made again
-	if err := r.save(ctx, row, ledger.RunRunning, &detail); err != nil {
-		return err
-	}
-	files, err := r.deps.Reporter.Run(ctx, reports.Request{
-		Parent: row.ParentID, Period: row.Period, Audience: row.Audience, Redacted: row.Redacted, Formats: formats, Out: dir,
-	})
-	if err != nil {
-		if forGoodReport(err) {
-			return r.fail(ctx, row, &detail, err)
-		}
-		return err
-	}
-	return r.deliver(ctx, row, &detail, files)
-}
-
-// forGoodReport errors don't pass by trying again.
-func forGoodReport(err error) bool {
-	for _, e := range []error{
-		metering.ErrUnknownAccount, metering.ErrOverflow, reports.ErrPeriod, reports.ErrFormat, reports.ErrFormatUnavailable, reports.ErrFuture,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
-
-func (r *Reports) fail(ctx context.Context, row *ledger.ReportRun, d *reports.RunDetail, cause error) error {
-	d.Error = cause.Error()
-	r.deps.Log.WarnContext(ctx, "report failed", slog.String("run", row.Run), slog.Any("error", cause))
-	return r.end(ctx, row, ledger.RunFailed, d)
-}
-
-func (r *Reports) end(ctx context.Context, row *ledger.ReportRun, state string, d *reports.RunDetail) error {
-	if err := r.save(ctx, row, state, d); err != nil {
-		return err
-	}
-	if r.deps.Outcome != nil {
-		r.deps.Outcome(state)
-	}
-	return nil
-}
-
-// deliver to each destination. One that fails doesn't hold back the others; it
-// is tried again with the task, deliverMax times. Each outcome is noted at once.
-func (r *Reports) deliver(ctx context.Context, row *ledger.ReportRun, d *reports.RunDetail, files []reports.File) error {
-	made := make([]reports.File, len(files))
-	for i, f := range files {
-		made[i] = f
-		made[i].Path = f.Path[strings.LastIndexByte(f.Path, os.PathSeparator)+1:]
-	}
-	b, err := json.Marshal(made)
-	if err != nil {
-		return fmt.Errorf("note the files: %w", err)
-	}
-	row.Files = string(b)
-	var again error
-	state := ledger.RunDelivered
-	for i := range d.Destinations {
-		x := &d.Destinations[i]
-		if x.State == ledger.RunPending {
-			if err := r.deliverOne(ctx, row, d, x, files); err != nil {
-				return err
-			}
-		}
-		switch x.State {
-		case ledger.RunPending:
-			again = errors.Join(again, fmt.Errorf("deliver a report: %s", x.Detail))
-		case ledger.RunFailed:
-			state = ledger.RunFailed
-		}
-	}
-	if again != nil {
-		return again
-	}
-	return r.end(ctx, row, state, d)
-}
-
-// deliverOne tries one destination and notes what became of it.
-func (r *Reports) deliverOne(ctx context.Context, row *ledger.ReportRun, d *reports.RunDetail, x *reports.Delivery, files []reports.File) error {
-	x.Attempts++
-	x.Detail = ""
-	at := r.deps.Clock.Now().UTC().Truncate(time.Millisecond)
-	if err := reports.Deliver(files, x.To); err == nil {
-		x.State, x.At = ledger.RunDelivered, &at
-	} else {
-		x.Detail = err.Error()
-		if errors.Is(err, reports.ErrDestination) || x.Attempts >= deliverMax {
-			x.State, x.At = ledger.RunFailed, &at
-		}
-	}
-	return r.save(ctx, row, ledger.RunRunning, d)
 }

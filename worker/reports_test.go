@@ -1,18 +1,23 @@
 package worker
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/internal/deliver"
+	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/internal/testengine"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
@@ -22,36 +27,67 @@ import (
 
 // scheduled is a parent with schedules, on engines of a test's own.
 type scheduled struct {
-	t       *testing.T
+	t       testing.TB
 	ledger  *ledger.Ledger
 	clock   *clock.Fake
 	snap    *metering.Snapshot
 	queue   *asynq.Inspector
 	reports *Reports
 	ended   []string
+	own     []metering.Schedule // of acme-shop
+	mail    *notify.Mail
+	opts    ReportOptions
+	redis   redis.UniversalClient
+	log     safeBuffer
 }
 
-func newScheduled(t *testing.T, list ...metering.Schedule) *scheduled {
-	t.Helper()
-	e := testengine.Start(t)
+// safeBuffer takes the log of many goroutines.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func newScheduled(tb testing.TB, list ...metering.Schedule) *scheduled {
+	tb.Helper()
+	e := testengine.Start(tb)
 	l, err := ledger.Open(ledger.Options{
 		URL:      strings.Replace(e.ClickHouseURL, "://", "://"+e.ClickHouseUser+"@", 1),
 		Password: e.ClickHousePassword, Database: e.Database,
 	})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = l.Close() })
-	_, err = l.Migrate(t.Context())
-	require.NoError(t, err)
-	rdb := e.Redis(t)
-	s := &scheduled{t: t, ledger: l, clock: clock.NewFake(time.Date(2026, 10, 20, 8, 0, 0, 0, time.UTC)), queue: asynq.NewInspectorFromRedisClient(rdb)}
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = l.Close() })
+	_, err = l.Migrate(tb.Context())
+	require.NoError(tb, err)
+	rdb := e.Redis(tb)
+	s := &scheduled{t: tb, ledger: l, clock: clock.NewFake(time.Date(2026, 10, 20, 8, 0, 0, 0, time.UTC)), queue: asynq.NewInspectorFromRedisClient(rdb)}
+	s.redis, s.opts = rdb, ReportOptions{Retry: []time.Duration{5 * time.Second, time.Minute}}
 	s.apply(1, list...)
-	snapshot := func() *metering.Snapshot { return s.snap }
-	s.reports = NewReports(ReportsDeps{
-		Ledger: l, Snapshot: snapshot, Clock: s.clock, Queue: asynq.NewClientFromRedisClient(rdb), Log: slog.New(slog.DiscardHandler),
-		Reporter: reports.NewReporter(reports.Deps{Ledger: l, Snapshot: snapshot, Clock: s.clock}),
-		Outcome:  func(state string) { s.ended = append(s.ended, state) },
-	})
+	s.reports = s.scheduler()
 	return s
+}
+
+// scheduler is one of perhaps several.
+func (s *scheduled) scheduler() *Reports {
+	snapshot := func() *metering.Snapshot { return s.snap }
+	return NewReports(ReportsDeps{
+		Ledger: s.ledger, Snapshot: snapshot, Clock: s.clock, Queue: asynq.NewClientFromRedisClient(s.redis), Log: slog.New(slog.NewTextHandler(&s.log, nil)),
+		Reporter:  reports.NewReporter(reports.Deps{Ledger: s.ledger, Snapshot: snapshot, Clock: s.clock}),
+		Deliverer: deliver.New(deliver.Options{Rest: time.Millisecond, Mail: s.mail}),
+		Outcome:   func(state string) { s.ended = append(s.ended, state) },
+	}, s.opts)
 }
 
 func (s *scheduled) apply(number int64, list ...metering.Schedule) {
@@ -63,7 +99,7 @@ func (s *scheduled) apply(number int64, list ...metering.Schedule) {
 	}
 	shop := &metering.Account{
 		ID: "acme-shop", ParentID: "acme", Name: "Shop", Module: metering.Reseller, Currency: "EUR", Mode: metering.Prepaid,
-		Source: metering.SourceShared, CreatedAt: at,
+		Source: metering.SourceShared, CreatedAt: at, Reports: s.own,
 	}
 	require.NoError(s.t, s.ledger.SaveCatalog(s.t.Context(), number, []*metering.Account{acme, shop}, nil, at))
 	var err error
@@ -90,16 +126,19 @@ func (s *scheduled) runs() []ledger.ReportRun {
 	return list
 }
 
-// serve runs each queued task once, as a server would, and returns the errors.
+// serve runs each task that is queued now once, as a server would, and returns
+// the errors. One that is to come later counts: its time has come.
 func (s *scheduled) serve() error {
 	s.t.Helper()
-	tasks, err := s.queue.ListPendingTasks(jobs.QueueReports, asynq.PageSize(1000))
+	pending, err := s.queue.ListPendingTasks(jobs.QueueReports, asynq.PageSize(1000))
 	if errors.Is(err, asynq.ErrQueueNotFound) {
 		return nil
 	}
 	require.NoError(s.t, err)
+	scheduled, err := s.queue.ListScheduledTasks(jobs.QueueReports, asynq.PageSize(1000))
+	require.NoError(s.t, err)
 	var errs []error
-	for _, task := range tasks {
+	for _, task := range append(pending, scheduled...) {
 		require.Equal(s.t, jobs.TypeReport, task.Type)
 		if err := s.reports.Task(s.t.Context(), task.ID, task.Payload); err != nil {
 			errs = append(errs, err)
@@ -108,6 +147,25 @@ func (s *scheduled) serve() error {
 		require.NoError(s.t, s.queue.DeleteTask(jobs.QueueReports, task.ID))
 	}
 	return errors.Join(errs...)
+}
+
+// tries serves and lets the time of each next try come, until all have ended.
+func (s *scheduled) tries() {
+	s.t.Helper()
+	for range 20 {
+		require.NoError(s.t, s.serve())
+		open := false
+		for _, r := range s.runs() {
+			if !r.Ended() {
+				open = true
+				s.clock.Set(r.NextAt.Add(time.Second))
+			}
+		}
+		if !open {
+			return
+		}
+	}
+	s.t.Fatal("some runs never end")
 }
 
 func TestScheduledReportsAreMadeUpAndDeliveredOnce(t *testing.T) {
@@ -143,7 +201,7 @@ func TestScheduledReportsAreMadeUpAndDeliveredOnce(t *testing.T) {
 		return list
 	}
 	require.Equal(t, []string{"acme-2026-10-statement.csv", "acme-shop-2026-10-activity.csv"}, names())
-	require.NoError(t, s.reports.Task(t.Context(), "", []byte(s.runs()[0].Run)), "a run that is done stays so")
+	require.NoError(t, s.reports.Task(t.Context(), "", []byte(s.runs()[0].Run+"-0")), "a run that is done stays so")
 	require.Equal(t, []string{ledger.RunDelivered, ledger.RunDelivered}, s.ended)
 
 	// Down for two months: both runs are made up.
@@ -181,27 +239,41 @@ func TestADeadDestinationHoldsBackNoOther(t *testing.T) {
 		Deliver: []string{"file:" + file + "/sub", "mailto:finance@acme.example", "file:" + good},
 	})
 	s.at("2026-10-21T00:00:00Z")
-	for range deliverMax - 1 {
-		require.Error(t, s.serve())
-		require.Equal(t, ledger.RunRunning, s.runs()[0].State)
-	}
-	require.FileExists(t, filepath.Join(good, "acme-2026-10-statement.html"))
 	require.NoError(t, s.serve())
 	run := s.runs()[0]
-	require.Equal(t, ledger.RunFailed, run.State)
+	require.Equal(t, ledger.RunRunning, run.State)
+	require.FileExists(t, filepath.Join(good, "acme-2026-10-statement.html"), "at once")
 	d := reports.Info(&run).Destinations
+	require.Equal(t, []string{"pending", "failed", "delivered"}, []string{d[0].State, d[1].State, d[2].State})
+	require.WithinRange(t, *d[0].NextAt, s.clock.Now().Add(5*time.Second), s.clock.Now().Add(8*time.Second))
+	require.NoError(t, s.reports.Task(t.Context(), "", []byte(run.Run+"-0")), "a round that is over stays so")
+	require.Equal(t, run.Version, s.runs()[0].Version)
+	s.tries()
+	run = s.runs()[0]
+	require.Equal(t, ledger.RunFailed, run.State)
+	d = reports.Info(&run).Destinations
 	require.Equal(t, []string{"failed", "failed", "delivered"}, []string{d[0].State, d[1].State, d[2].State})
-	require.Equal(t, []int{deliverMax, 1, 1}, []int{d[0].Attempts, d[1].Attempts, d[2].Attempts})
-	require.Contains(t, d[1].Detail, "mail isn't available yet")
+	require.Equal(t, []int{3, 1, 1}, []int{d[0].Attempts, d[1].Attempts, d[2].Attempts})
+	require.Contains(t, d[1].Detail, "give --smtp and --mail-from")
+	require.NotContains(t, d[0].Detail, file)
 
-	// Sent again once the folder can be made.
+	// Sent again once the folder can be made: only there.
 	require.NoError(t, os.Remove(file))
-	info, err := s.reports.Resend(t.Context(), run.Run)
+	require.NoError(t, os.Remove(filepath.Join(good, "acme-2026-10-statement.html")))
+	info, err := s.reports.Resend(t.Context(), run.Run, true)
 	require.NoError(t, err)
 	require.Equal(t, ledger.RunPending, info.State)
-	require.NoError(t, s.serve())
+	_, err = s.reports.Resend(t.Context(), run.Run, true)
+	require.ErrorIs(t, err, ErrUnderWay)
+	s.tries()
 	require.FileExists(t, filepath.Join(file, "sub", "acme-2026-10-statement.html"))
-	_, err = s.reports.Resend(t.Context(), "nothing")
+	require.NoFileExists(t, filepath.Join(good, "acme-2026-10-statement.html"))
+	// And to all.
+	_, err = s.reports.Resend(t.Context(), run.Run, false)
+	require.NoError(t, err)
+	s.tries()
+	require.FileExists(t, filepath.Join(good, "acme-2026-10-statement.html"))
+	_, err = s.reports.Resend(t.Context(), "nothing", false)
 	require.ErrorIs(t, err, ErrUnknownRun)
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/internal/deliver"
 	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
@@ -64,11 +65,13 @@ type Options struct {
 	Alone bool
 	// Hooks are the operator's.
 	Hooks []metering.Hook
-	// Mail sends alerts to addresses. Default nil: it can't.
+	// Mail sends alerts and reports to addresses. Default nil: it can't.
 	Mail *notify.Mail
 	// Roles are what this worker does; empty: everything. ingest, suspensions,
 	// reports, scheduler.
 	Roles []string
+	// Reports bounds scheduled reports and their delivery.
+	Reports ReportOptions
 	// Writer bounds the group commit.
 	Writer ledger.WriterOptions
 	// Crash ends the process at a named point, in crash tests.
@@ -126,8 +129,9 @@ func New(d Deps, o Options) (*Worker, error) {
 	return &Worker{
 		report: NewReports(ReportsDeps{
 			Ledger: d.Ledger, Snapshot: d.Snapshots.Current, Reporter: reporter, Queue: queue, Clock: d.Clock, Log: d.Log,
-			Outcome: func(state string) { e.metrics.reports.WithLabelValues(state).Inc() },
-		}),
+			Deliverer: deliver.New(deliver.Options{Mail: o.Mail, Timeout: o.Reports.DeliverTimeout}),
+			Outcome:   func(state string) { e.metrics.reports.WithLabelValues(state).Inc() },
+		}, o.Reports),
 		deps: d, opts: o, redis: d.Redis, engine: e, months: map[string]string{}, ready: make(chan struct{}),
 		admin:      admin.NewService(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Projector.Ensure),
 		closer:     admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
@@ -199,6 +203,10 @@ func (w *Worker) prepare(ctx context.Context) error {
 	return e.requeue(ctx, w.redis, queues, w.opts.Alone)
 }
 
+// reportsInHand is how many runs are made or wait for servers to take them; how
+// many are made at once is ReportOptions.Builds.
+const reportsInHand = 32
+
 // servers are one asynq server for each ingest queue (one goroutine dequeues
 // for each server), and one for each other queue, so that a flood of usage
 // never delays a suspension.
@@ -225,7 +233,7 @@ func (w *Worker) servers() []*server {
 	if w.has("reports") {
 		mux := asynq.NewServeMux()
 		mux.Handle(jobs.TypeReport, w.engine.guarded(w.report.Task))
-		out = append(out, w.engine.newServer(w.redis, jobs.QueueReports, 2, time.Second, mux))
+		out = append(out, w.engine.newServer(w.redis, jobs.QueueReports, reportsInHand, time.Second, mux))
 	}
 	return out
 }

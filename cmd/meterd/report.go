@@ -114,8 +114,9 @@ func reportError(err error) error {
 
 // reportListCmd lists past runs.
 type reportListCmd struct {
-	Parent string `help:"Only this parent's." placeholder:"P"`
-	As     string `help:"What that account may see." placeholder:"ID"`
+	Parent string   `help:"Only this parent's." placeholder:"P"`
+	State  []string `help:"Only these: pending, running, delivered, failed, truncated." enum:"pending,running,delivered,failed,truncated" placeholder:"STATE"`
+	As     string   `help:"What that account may see." placeholder:"ID"`
 }
 
 // Run implements the command.
@@ -129,7 +130,7 @@ func (c *reportListCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	runs, err := e.ledger.ReportRuns(a.ctx, ledger.RunFilter{Parent: parent})
+	runs, err := e.ledger.ReportRuns(a.ctx, ledger.RunFilter{Parent: parent, States: c.State})
 	if err != nil {
 		return err
 	}
@@ -247,7 +248,8 @@ func (c *reportScheduleCmd) Run(a *app) error {
 
 // reportResendCmd delivers a run again.
 type reportResendCmd struct {
-	Run_ string `arg:"" name:"run" help:"The run's id, from report list."`
+	Run_   string `arg:"" name:"run" help:"The run's id, from report list."`
+	Failed bool   `help:"Only to the destinations that it hasn't reached."`
 }
 
 // Run implements the command.
@@ -260,8 +262,8 @@ func (c *reportResendCmd) Run(a *app) error {
 	r := worker.NewReports(worker.ReportsDeps{
 		Ledger: e.ledger, Snapshot: e.snapshots.Current, Reporter: e.reporter(), Queue: asynq.NewClientFromRedisClient(e.redis),
 		Clock: e.clock, Log: e.log,
-	})
-	info, err := r.Resend(a.ctx, c.Run_)
+	}, worker.ReportOptions{})
+	info, err := r.Resend(a.ctx, c.Run_, c.Failed)
 	if errors.Is(err, worker.ErrUnknownRun) {
 		return &inputError{err: err}
 	}

@@ -21,22 +21,32 @@ import (
 
 // serveFlags are those of up and worker.
 type serveFlags struct {
-	Listen          string        `help:"Address of /healthz, /readyz and /metrics." default:"127.0.0.1:0" env:"METERD_LISTEN"`
-	Concurrency     int           `help:"Tasks of one ingest queue in hand. More: larger inserts, about 1 MB of memory each." default:"16" env:"METERD_CONCURRENCY"`
-	WaitMax         time.Duration `help:"How long a refund waits for its message." default:"24h" env:"METERD_WAIT_MAX"`
-	CloseGrace      time.Duration `help:"How long after its end a month takes late records, before it is closed for ever. Not less than the dedup window." default:"72h" env:"METERD_CLOSE_GRACE"`
-	BreakerAccounts int           `help:"Hold suspensions back once more accounts than this would be suspended within a minute, until meterd breaker release. 0: never." default:"0" env:"METERD_BREAKER_ACCOUNTS"`
-	BreakerShare    int           `help:"The same as a share of all accounts, in percent. 0: never." default:"0" env:"METERD_BREAKER_SHARE"`
-	SMTP            string        `name:"smtp" help:"Mail server for alerts: smtp://user@host:587 (STARTTLS), smtps://user@host:465 or smtp://host:25?tls=none." env:"METERD_SMTP"`
-	SMTPPasswordEnv string        `name:"smtp-password-env" help:"Environment variable that holds the mail server's password." default:"METERD_SMTP_PASSWORD" env:"METERD_SMTP_PASSWORD_ENV"`
-	MailFrom        string        `help:"Sender of mail." env:"METERD_MAIL_FROM"`
-	RetainRows      int           `help:"Days that rows of records are kept, in whole months whose bills are closed; what comes for a time without rows is quarantined as too_old. 0: for good." default:"0" env:"METERD_RETAIN_ROWS"`
-	RetainNumbers   int           `help:"Days that senders and receivers are kept. 0: for good." default:"0" env:"METERD_RETAIN_NUMBERS"`
-	ReconcileEvery  time.Duration `help:"Time between two comparisons of projection and ledger." default:"5m" env:"METERD_RECONCILE_EVERY"`
+	Listen           string        `help:"Address of /healthz, /readyz and /metrics." default:"127.0.0.1:0" env:"METERD_LISTEN"`
+	Concurrency      int           `help:"Tasks of one ingest queue in hand. More: larger inserts, about 1 MB of memory each." default:"16" env:"METERD_CONCURRENCY"`
+	WaitMax          time.Duration `help:"How long a refund waits for its message." default:"24h" env:"METERD_WAIT_MAX"`
+	CloseGrace       time.Duration `help:"How long after its end a month takes late records, before it is closed for ever. Not less than the dedup window." default:"72h" env:"METERD_CLOSE_GRACE"`
+	BreakerAccounts  int           `help:"Hold suspensions back once more accounts than this would be suspended within a minute, until meterd breaker release. 0: never." default:"0" env:"METERD_BREAKER_ACCOUNTS"`
+	BreakerShare     int           `help:"The same as a share of all accounts, in percent. 0: never." default:"0" env:"METERD_BREAKER_SHARE"`
+	SMTP             string        `name:"smtp" help:"Mail server for alerts and reports: smtp://user@host:587 (STARTTLS), smtps://user@host:465 or smtp://host:25?tls=none." env:"METERD_SMTP"`
+	SMTPPasswordEnv  string        `name:"smtp-password-env" help:"Environment variable that holds the mail server's password." default:"METERD_SMTP_PASSWORD" env:"METERD_SMTP_PASSWORD_ENV"`
+	SMTPPasswordFile string        `name:"smtp-password-file" help:"File that holds it, instead." env:"METERD_SMTP_PASSWORD_FILE"`
+	MailFrom         string        `help:"Sender of mail." env:"METERD_MAIL_FROM"`
+	MailAttachMax    int           `help:"Megabytes of attachments that one mail may have; larger files are named with where they lie. More: more servers refuse it." default:"10" env:"METERD_MAIL_ATTACH_MAX"`
+	DeliverTimeout   time.Duration `help:"How long one delivery of a report may take. Longer: larger files and slower links get through, a server that hangs is noticed later." default:"1m" env:"METERD_DELIVER_TIMEOUT"`
+	RetainRows       int           `help:"Days that rows of records are kept, in whole months whose bills are closed; what comes for a time without rows is quarantined as too_old. 0: for good." default:"0" env:"METERD_RETAIN_ROWS"`
+	RetainNumbers    int           `help:"Days that senders and receivers are kept. 0: for good." default:"0" env:"METERD_RETAIN_NUMBERS"`
+	ReconcileEvery   time.Duration `help:"Time between two comparisons of projection and ledger." default:"5m" env:"METERD_RECONCILE_EVERY"`
 }
 
 // upCmd is the embedded system.
 type upCmd struct{ serveFlags }
+
+func (f *serveFlags) smtpPassword() notify.Secret {
+	if f.SMTPPasswordFile != "" {
+		return notify.Secret{File: f.SMTPPasswordFile}
+	}
+	return notify.Secret{Env: f.SMTPPasswordEnv}
+}
 
 // retainMin keeps rows while refunds, reports and corrections may need them.
 const retainMin = 62
@@ -154,7 +164,10 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 	if f.RetainRows < 0 || f.RetainNumbers < 0 || f.RetainRows > 0 && f.RetainRows < retainMin {
 		return wrongInput("--retain-rows: 0, or at least %d days; --retain-numbers: 0 or more", retainMin)
 	}
-	mail, err := notify.NewMail(notify.MailOptions{Server: f.SMTP, PasswordEnv: f.SMTPPasswordEnv, From: f.MailFrom})
+	if f.MailAttachMax < 0 || f.MailAttachMax > 1000 || f.DeliverTimeout < time.Second || f.DeliverTimeout > 20*time.Minute {
+		return wrongInput("--mail-attach-max: from 0 to 1000; --deliver-timeout: from 1s to 20m")
+	}
+	mail, err := notify.NewMail(notify.MailOptions{Server: f.SMTP, Password: f.smtpPassword(), From: f.MailFrom})
 	if err != nil {
 		return wrongInput("--smtp, --mail-from: %w", err)
 	}
@@ -164,7 +177,8 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 	}, worker.Options{
 		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, ReconcileEvery: f.ReconcileEvery, CloseGrace: f.CloseGrace,
 		BreakerAccounts: f.BreakerAccounts, BreakerShare: f.BreakerShare,
-		Alone: alone, Roles: roles, Hooks: hooks, Mail: mail,
+		Reports: worker.ReportOptions{AttachMax: max(int64(f.MailAttachMax)<<20, 1), DeliverTimeout: f.DeliverTimeout},
+		Alone:   alone, Roles: roles, Hooks: hooks, Mail: mail,
 		Retention: admin.Retention{Rows: days(f.RetainRows), Numbers: days(f.RetainNumbers)},
 	})
 	if err != nil {

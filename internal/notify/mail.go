@@ -5,10 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/textproto"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/wneessen/go-mail"
@@ -19,8 +20,8 @@ type MailOptions struct {
 	// Server is smtp://user@host:587 (STARTTLS), smtps://user@host:465, or
 	// smtp://host:25?tls=none. "": mail can't be sent.
 	Server string
-	// PasswordEnv is the environment variable that holds the user's password.
-	PasswordEnv string
+	// Password of the user.
+	Password Secret
 	// From is the sender's address.
 	From string
 	// TLS replaces the checks of the server's certificate, in tests. Default nil.
@@ -31,6 +32,7 @@ type MailOptions struct {
 type Mail struct {
 	opts MailOptions
 	host string
+	user bool
 	dial []mail.Option
 }
 
@@ -75,47 +77,121 @@ func NewMail(o MailOptions) (*Mail, error) {
 		if _, has := u.User.Password(); has {
 			return nil, fmt.Errorf("%w: server: name the environment variable that holds the password, don't write it here", ErrMail)
 		}
+		m.user = true
 		m.dial = append(m.dial, mail.WithSMTPAuth(mail.SMTPAuthAutoDiscover), mail.WithUsername(u.User.Username()))
 	}
 	return m, nil
 }
 
-// Letter is one mail in plain text.
+// Letter is one mail.
 type Letter struct {
 	ID            string // the same on every retry: receivers may drop a copy
-	To            string
+	To            []string
 	Subject, Text string
+	HTML          string // "": plain text only
+	Files         []Attachment
 	At            time.Time
 }
+
+// Attachment is a file that goes with a letter.
+type Attachment struct {
+	Name string // as the receiver sees it
+	Path string
+	Type string // media type
+}
+
+// MailError is what a server answered.
+type MailError struct {
+	Host string
+	Code int    // 550; 0: no answer
+	More string // 5.1.1, or ""
+	Step string // what it answered to
+	err  error
+}
+
+// Error implements error. It leaves out the server's words and the receiver.
+func (e *MailError) Error() string {
+	if e.Code == 0 {
+		return fmt.Sprintf("mail: %s: %s: %v", e.Host, e.Step, e.err)
+	}
+	return strings.TrimSuffix(fmt.Sprintf("mail: %s answered %d %s", e.Host, e.Code, e.More), " ") + " (" + e.Step + ")"
+}
+
+// Unwrap gives ErrMail.
+func (e *MailError) Unwrap() error { return ErrMail }
+
+// ForGood tells that trying again won't help.
+func (e *MailError) ForGood() bool { return e.Code >= 500 }
 
 // Send delivers it to the server.
 func (m *Mail) Send(ctx context.Context, l *Letter) error {
 	if m == nil {
 		return fmt.Errorf("%w: no server is set: give --smtp and --mail-from", ErrMail)
 	}
-	msg := mail.NewMsg()
-	if err := msg.From(m.opts.From); err != nil {
-		return fmt.Errorf("%w: sender: not an address", ErrMail)
+	msg, err := m.message(l)
+	if err != nil {
+		return err
 	}
-	if err := msg.To(l.To); err != nil {
-		return fmt.Errorf("%w: receiver: not an address", ErrMail)
-	}
-	msg.SetMessageIDWithValue(l.ID + "@meterd")
-	msg.SetDateWithValue(l.At)
-	msg.Subject(l.Subject)
-	msg.SetBodyString(mail.TypeTextPlain, l.Text)
 	dial := m.dial
-	if m.opts.PasswordEnv != "" {
-		if password := os.Getenv(m.opts.PasswordEnv); password != "" {
-			dial = append(slices.Clip(dial), mail.WithPassword(password))
+	if m.user {
+		password, err := m.opts.Password.Read()
+		if err != nil {
+			return fmt.Errorf("%w: password: %w", ErrMail, err)
 		}
+		dial = append(slices.Clip(dial), mail.WithPassword(password))
 	}
 	c, err := mail.NewClient(m.host, dial...)
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrMail, m.host, err)
 	}
-	if err := c.DialAndSendWithContext(ctx, msg); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrMail, m.host, err)
+	// A connection that is lost after the server has taken the mail doesn't matter.
+	if err := c.DialAndSendWithContext(ctx, msg); err != nil && !msg.IsDelivered() {
+		return m.failure(err)
 	}
 	return nil
 }
+
+func (m *Mail) message(l *Letter) (*mail.Msg, error) {
+	msg := mail.NewMsg()
+	if err := msg.From(m.opts.From); err != nil {
+		return nil, fmt.Errorf("%w: sender: not an address", ErrMail)
+	}
+	if err := msg.To(l.To...); err != nil || len(l.To) == 0 {
+		return nil, fmt.Errorf("%w: receiver: not an address", ErrMail)
+	}
+	msg.SetMessageIDWithValue(l.ID + "@meterd")
+	msg.SetDateWithValue(l.At)
+	msg.Subject(l.Subject)
+	msg.SetUserAgent("meterd")
+	msg.SetBodyString(mail.TypeTextPlain, l.Text)
+	if l.HTML != "" {
+		msg.AddAlternativeString(mail.TypeTextHTML, l.HTML)
+	}
+	for _, f := range l.Files {
+		msg.AttachFile(f.Path, mail.WithFileName(f.Name), mail.WithFileContentType(mail.ContentType(f.Type)))
+	}
+	return msg, nil
+}
+
+// failure is what is told of an error: no more than code and step.
+func (m *Mail) failure(err error) error {
+	out := &MailError{Host: m.host, Step: "connecting", err: err}
+	var answer *textproto.Error
+	var sending *mail.SendError
+	switch {
+	case errors.As(err, &sending):
+		out.Code, out.More, out.Step = sending.ErrorCode(), sending.EnhancedStatusCode(), sending.Reason.String()
+		out.err = errSending
+	case errors.As(err, &answer):
+		out.Code = answer.Code
+		if answer.Code == authRefused {
+			out.Step = "user or password"
+		}
+	}
+	return out
+}
+
+var errSending = errors.New("the connection was lost")
+
+// authRefused is the answer to a wrong password.
+const authRefused = 535

@@ -1,5 +1,5 @@
-// Package notify tells the outside: signed webhooks (Standard Webhooks). It
-// knows nothing of accounts; secrets come by reference and are never shown.
+// Package notify tells the outside: signed webhooks (Standard Webhooks) and mail.
+// It knows nothing of accounts; secrets come by reference and are never shown.
 package notify
 
 import (
@@ -11,19 +11,30 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// ErrSecret says that the environment variable that holds a hook's secret is missing or
-// isn't a whsec_ secret.
-var ErrSecret = errors.New("webhook secret")
-
 // ErrGone says that the receiver answered 410: it wants no more.
 var ErrGone = errors.New("the webhook's receiver is gone (410)")
+
+// ErrSize says that a message would be larger than receivers must take.
+var ErrSize = errors.New("the message would be larger than 20 kB")
+
+// StatusError is an answer that isn't a success.
+type StatusError struct {
+	Host string
+	Code int
+}
+
+// Error implements error.
+func (e *StatusError) Error() string { return fmt.Sprintf("webhook %s: answered %d", e.Host, e.Code) }
+
+// bodyMax of a message (Standard Webhooks).
+const bodyMax = 20_000
 
 // Message is what a receiver gets: {type, timestamp, data}, below 20 kB.
 type Message struct {
@@ -47,13 +58,16 @@ func NewWebhook() *Webhook {
 	}}
 }
 
-// Send delivers one message, signed with the secret in an environment variable.
+// Send delivers one message, signed with the secret that is referred to.
 // nil: a 2xx answer.
-func (w *Webhook) Send(ctx context.Context, address, secretEnv string, m *Message, now time.Time) error {
+func (w *Webhook) Send(ctx context.Context, address string, secret Secret, m *Message, now time.Time) error {
 	host := Host(address)
 	body, err := json.Marshal(map[string]any{"type": m.Type, "timestamp": m.At.UTC().Format(time.RFC3339Nano), "data": m.Data})
 	if err != nil {
 		return fmt.Errorf("webhook %s: %w", host, err)
+	}
+	if len(body) > bodyMax {
+		return fmt.Errorf("webhook %s: %w", host, ErrSize)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
@@ -63,8 +77,8 @@ func (w *Webhook) Send(ctx context.Context, address, secretEnv string, m *Messag
 	req.Header.Set("User-Agent", "meterd")
 	req.Header.Set("webhook-id", m.ID)
 	req.Header.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
-	if secretEnv != "" {
-		signature, err := sign(secretEnv, m.ID, now, body)
+	if secret != (Secret{}) {
+		signature, err := sign(secret, m.ID, now, body)
 		if err != nil {
 			return fmt.Errorf("webhook %s: %w", host, err)
 		}
@@ -85,18 +99,18 @@ func (w *Webhook) Send(ctx context.Context, address, secretEnv string, m *Messag
 	case resp.StatusCode == http.StatusGone:
 		return fmt.Errorf("webhook %s: %w", host, ErrGone)
 	default:
-		return fmt.Errorf("webhook %s: answered %d", host, resp.StatusCode)
+		return &StatusError{Host: host, Code: resp.StatusCode}
 	}
 }
 
-func sign(secretEnv, id string, now time.Time, body []byte) (string, error) {
-	secret := os.Getenv(secretEnv)
-	if secret == "" {
-		return "", fmt.Errorf("%w: environment variable %s is empty: set it to a whsec_… secret", ErrSecret, secretEnv)
-	}
-	wh, err := standardwebhooks.NewWebhook(secret)
+func sign(secret Secret, id string, now time.Time, body []byte) (string, error) {
+	key, err := secret.Read()
 	if err != nil {
-		return "", fmt.Errorf("%w: environment variable %s holds no whsec_… secret", ErrSecret, secretEnv)
+		return "", err
+	}
+	wh, err := standardwebhooks.NewWebhook(key)
+	if err != nil || !strings.HasPrefix(key, "whsec_") {
+		return "", fmt.Errorf("%w: %s holds no whsec_… secret", ErrSecret, secret)
 	}
 	signature, err := wh.Sign(id, now, body)
 	if err != nil {

@@ -5,6 +5,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,7 +18,7 @@ import (
 // The published vector of the Standard Webhooks specification.
 func TestSignPublishedVector(t *testing.T) {
 	t.Setenv("HOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-	got, err := sign("HOOK_SECRET", "msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`))
+	got, err := sign(Secret{Env: "HOOK_SECRET"}, "msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`))
 	require.NoError(t, err)
 	require.Equal(t, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=", got)
 }
@@ -44,7 +47,7 @@ func TestSend(t *testing.T) {
 	defer srv.Close()
 	m := &Message{ID: "msg_1", Type: "account.suspend", At: time.Now(), Data: map[string]string{"account_id": "acme"}}
 	send := func() error {
-		return NewWebhook().Send(context.Background(), srv.URL, "HOOK_SECRET", m, time.Now())
+		return NewWebhook().Send(context.Background(), srv.URL, Secret{Env: "HOOK_SECRET"}, m, time.Now())
 	}
 	status = http.StatusNoContent
 	require.NoError(t, send())
@@ -55,4 +58,33 @@ func TestSend(t *testing.T) {
 	t.Setenv("HOOK_SECRET", "")
 	require.ErrorIs(t, send(), ErrSecret)
 	require.NotContains(t, send().Error(), secret)
+	status = http.StatusOK
+	t.Setenv("HOOK_SECRET", secret)
+	m.Data = strings.Repeat("x", bodyMax)
+	require.ErrorIs(t, send(), ErrSize)
+}
+
+func TestSecretsComeByReference(t *testing.T) {
+	t.Setenv("HOOK_SECRET", "whsec_fromtheenvironment")
+	got, err := Secret{Env: "HOOK_SECRET"}.Read()
+	require.NoError(t, err)
+	require.Equal(t, "whsec_fromtheenvironment", got)
+	file := filepath.Join(t.TempDir(), "hook")
+	_, err = Secret{File: file}.Read()
+	require.ErrorIs(t, err, ErrSecret)
+	require.ErrorContains(t, err, file)
+	require.NoError(t, os.WriteFile(file, []byte("whsec_fromafile\n"), 0o600))
+	got, err = Secret{File: file}.Read()
+	require.NoError(t, err)
+	require.Equal(t, "whsec_fromafile", got)
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, err = Secret{File: file}.Read()
+	require.ErrorIs(t, err, ErrSecret)
+	t.Setenv("HOOK_SECRET", "")
+	_, err = Secret{Env: "HOOK_SECRET"}.Read()
+	require.ErrorContains(t, err, "environment variable HOOK_SECRET")
+	t.Setenv("HOOK_SECRET", "no-whsec")
+	_, err = sign(Secret{Env: "HOOK_SECRET"}, "id", time.Now(), nil)
+	require.ErrorIs(t, err, ErrSecret)
+	require.NotContains(t, err.Error(), "no-whsec")
 }

@@ -71,7 +71,8 @@ type fileParent struct {
 
 type fileSub struct {
 	fileAccount
-	source located[metering.Source]
+	source  located[metering.Source]
+	reports []fileReport
 }
 
 type fileReport struct {

@@ -70,6 +70,7 @@ func (p *planner) sub(f *fileSub, parent *metering.Account) {
 	next.OwnModule, next.OwnPlan, next.OwnZone = f.module.v, f.plan.v, f.zone.v
 	next.Source = f.source.v
 	next.MonthlyLimit = optional(f.limit)
+	next.Reports = ownReports(f)
 	if !f.channels.set {
 		p.changes.Warnings = append(p.changes.Warnings, (&FileError{
 			p.file, f.at.line, f.at.column, join(f.at.field, "channels"),
@@ -224,20 +225,31 @@ func (p *planner) plansFrom(history []metering.PlanFrom, plan string) []metering
 	return append(slices.Clone(history), metering.PlanFrom{From: p.now, Plan: plan})
 }
 
-// reports has the parent's schedules; their audiences are the parent and
-// sub-accounts of its own.
+// reports has the parent's schedules; their audiences are the parent, each of its
+// sub-accounts, and sub-accounts of its own.
 func (p *planner) reports(f *fileParent) []metering.Schedule {
 	var out []metering.Schedule
 	for i := range f.reports {
 		r := &f.reports[i]
 		for _, a := range r.audiences {
-			mine := a.v == string(metering.AudienceParent) || slices.Contains(p.cur.Subs[f.id], a.v) ||
+			mine := a.v == string(metering.AudienceParent) || a.v == metering.AudienceEach || slices.Contains(p.cur.Subs[f.id], a.v) ||
 				slices.ContainsFunc(f.subs, func(s fileSub) bool { return s.id == a.v })
 			if !mine {
-				p.fail(a.at, "%q isn't a sub-account of this parent; give parent, or ids of its sub-accounts", a.v)
+				p.fail(a.at, "%q isn't a sub-account of this parent; give parent, each, or ids of its sub-accounts", a.v)
 			}
 		}
 		out = append(out, r.Schedule)
+	}
+	return out
+}
+
+// ownReports are a sub-account's schedules, which are for itself.
+func ownReports(f *fileSub) []metering.Schedule {
+	var out []metering.Schedule
+	for i := range f.reports {
+		s := f.reports[i].Schedule
+		s.Audiences = nil
+		out = append(out, s)
 	}
 	return out
 }

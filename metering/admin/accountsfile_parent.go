@@ -1,14 +1,10 @@
 package admin
 
 import (
-	"net/mail"
 	"net/url"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/robfig/cron/v3"
 
 	"github.com/meterd/meterd/metering"
 )
@@ -35,16 +31,7 @@ func (r *fileReader) parent(n ast.Node, where place) (fileParent, bool) {
 	for i, n := range hooks {
 		p.hooks = append(p.hooks, r.hook(n, places[i]))
 	}
-	reports, places, _ := m.items("reports")
-	names := map[string]bool{}
-	for i, n := range reports {
-		s := r.report(n, places[i])
-		if names[s.Name] && s.Name != "" {
-			r.fail(places[i], "a report named %q is there twice; give each its own name", s.Name)
-		}
-		names[s.Name] = true
-		p.reports = append(p.reports, s)
-	}
+	p.reports = r.reports(&m)
 	subs, places, _ := m.items("sub_accounts")
 	for i, n := range subs {
 		if s, ok := r.sub(n, places[i], p.mode); ok {
@@ -85,7 +72,7 @@ func (r *fileReader) parentFunding(m *mapping, p *fileParent) {
 
 func (r *fileReader) sub(n ast.Node, where place, mode metering.Mode) (fileSub, bool) {
 	m, ok := r.mapping(n, where, "id", "name", "module", "timezone", "plan", "channels", "funding",
-		"monthly_limit", "alert_mail", "sub_accounts")
+		"monthly_limit", "alert_mail", "reports", "sub_accounts")
 	if !ok {
 		return fileSub{}, false
 	}
@@ -94,6 +81,7 @@ func (r *fileReader) sub(n ast.Node, where place, mode metering.Mode) (fileSub, 
 		r.fail(m.place("sub_accounts"), "a sub-account can have no sub-accounts; put them beside it, under the parent")
 	}
 	s.limit = m.money("monthly_limit")
+	s.reports = r.ownReports(&m, s.id)
 	s.source.at = m.place("funding")
 	if n := m.values["funding"]; n != nil {
 		r.subFunding(n, m.place("funding"), mode, &s)
@@ -159,104 +147,4 @@ func (r *fileReader) hook(n ast.Node, where place) metering.Hook {
 
 func webURL(u *url.URL) bool {
 	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil
-}
-
-func (r *fileReader) report(n ast.Node, where place) fileReport {
-	m, ok := r.mapping(n, where, "name", "schedule", "period", "audiences", "redacted", "formats", "deliver")
-	if !ok {
-		return fileReport{}
-	}
-	name := m.required("name", needID)
-	if name.set && !metering.ValidID(name.v) {
-		r.fail(name.at, "not a name; give %s", needID)
-	}
-	s := fileReport{Schedule: metering.Schedule{Name: name.v, Cron: r.cron(&m), Period: "last_month"}}
-	if p := m.text("period"); p.set {
-		s.Period = p.v
-		if !slices.Contains([]string{"last_month", "last_week", "yesterday", "month_to_date"}, p.v) {
-			r.fail(p.at, "%q isn't a report's period; give last_month, last_week, yesterday or month_to_date", p.v)
-		}
-	}
-	s.audiences, _ = m.texts("audiences")
-	for _, a := range s.audiences {
-		s.Audiences = append(s.Audiences, a.v)
-	}
-	if red := m.text("redacted"); red.set {
-		s.Redacted = red.v == "true"
-		if red.v != "true" && red.v != "false" {
-			r.fail(red.at, "give true or false")
-		}
-	}
-	formats, set := m.texts("formats")
-	for _, f := range formats {
-		if !slices.Contains([]string{"csv", "xlsx", "html", "json", "pdf"}, f.v) {
-			r.fail(f.at, "%q isn't a format; give csv, xlsx, html, json or pdf", f.v)
-		}
-		s.Formats = append(s.Formats, f.v)
-	}
-	if !set || len(formats) == 0 {
-		r.fail(m.place("formats"), "missing; give some of csv, xlsx, html, json, pdf")
-	}
-	r.deliver(&m, &s)
-	return s
-}
-
-// cron reads a schedule of five fields, or a preset. It runs in the parent's
-// zone, so none may be named.
-func (r *fileReader) cron(m *mapping) string {
-	const need = `five fields such as "0 6 1 * *", or @daily, @weekly or @monthly`
-	s := m.required("schedule", need)
-	if !s.set {
-		return ""
-	}
-	preset := slices.Contains([]string{"@daily", "@weekly", "@monthly"}, s.v)
-	if !preset && (strings.HasPrefix(s.v, "@") || strings.Contains(s.v, "TZ=")) {
-		r.fail(s.at, "give %s; it runs in the parent's time zone", need)
-		return s.v
-	}
-	schedule, err := cron.ParseStandard(s.v)
-	if err != nil {
-		r.fail(s.at, "not a schedule; give %s", need)
-	} else if schedule.Next(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		r.fail(s.at, "a schedule that never comes; give %s", need)
-	}
-	return s.v
-}
-
-// deliver reads destinations, each {to: URI} or just the URI.
-func (r *fileReader) deliver(m *mapping, s *fileReport) {
-	nodes, places, _ := m.items("deliver")
-	for i, n := range nodes {
-		to, ok := scalar(n)
-		if !ok {
-			d, ok := r.mapping(n, places[i], "to")
-			if !ok {
-				continue
-			}
-			v := d.required("to", "mailto:ADDRESS, file:DIR or an https address")
-			if !v.set {
-				continue
-			}
-			to, places[i] = v.v, v.at
-		}
-		if !destination(to) {
-			r.fail(places[i], "not a destination; give mailto:ADDRESS, file:DIR, or an http or https address")
-		}
-		s.Deliver = append(s.Deliver, to)
-	}
-}
-
-func destination(to string) bool {
-	u, err := url.Parse(to)
-	if err != nil {
-		return false
-	}
-	switch u.Scheme {
-	case "mailto":
-		list, err := mail.ParseAddressList(u.Opaque)
-		return err == nil && len(list) > 0
-	case "file":
-		return u.Opaque != "" || u.Path != "" && u.Host == ""
-	}
-	return webURL(u)
 }
