@@ -47,7 +47,9 @@ func (w *world) closings() map[string]ledger.Closing {
 // watchClosings wants each closed month as it was when it was first seen. Rows
 // that landed in it after its closing may stand until a reconcile.
 func (w *world) watchClosings(stragglers bool) {
-	for parent, c := range w.closings() {
+	closed := w.closings()
+	for _, parent := range slices.Sorted(maps.Keys(closed)) {
+		c := closed[parent]
 		if w.digests[parent] == "" {
 			w.note("%s of %s is closed with %d lines", c.Period, parent, c.Lines)
 			w.digests[parent] = c.Digest

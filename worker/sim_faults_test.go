@@ -112,7 +112,7 @@ func (w *world) lose() bool {
 	if w.plan.tasks > 0 || w.plan.loss == "" {
 		return false
 	}
-	switch w.plan.without {
+	switch w.plan.bias {
 	case withoutFactEpoch:
 		if !w.freeze("/relay set", "/relay states") {
 			return false

@@ -13,6 +13,7 @@ type plan struct {
 	seed    uint64
 	tracing bool
 	without string // a rule that is taken out
+	bias    string // the rule that the schedule is to need, taken out or not
 
 	tasks, lines, ids int
 	steps             int
@@ -76,6 +77,7 @@ func drawPlan(seed uint64, without string) plan {
 	}
 	p.focus()
 	p.without = strings.TrimPrefix(p.without, "=")
+	p.bias = p.without
 	if p.without != without {
 		p.without = ""
 	}

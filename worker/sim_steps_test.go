@@ -158,7 +158,7 @@ func (w *world) take() bool {
 	procs := slices.DeleteFunc(w.working(), func(p *process) bool { return p.attempts >= 4 })
 	var due []*simTask
 	for _, t := range w.tasks() {
-		early := w.plan.without == string(balancetest.RuleInSet) && t.typ == jobs.TypeJudge && w.plan.window
+		early := w.plan.bias == string(balancetest.RuleInSet) && t.typ == jobs.TypeJudge && w.plan.window
 		if t.state == pending && !t.after.After(w.now()) && !early {
 			due = append(due, t)
 		}
@@ -178,7 +178,7 @@ func (w *world) take() bool {
 func (w *world) step(faults bool) bool {
 	open := w.open()
 	n := w.rng.IntN(100)
-	if faults && w.plan.without != "" && w.plan.loss == "failover" && n%20 == 0 && w.lose() {
+	if faults && w.plan.bias != "" && w.plan.loss == "failover" && n%20 == 0 && w.lose() {
 		return true // it takes two: a replica lags, and takes over
 	}
 	switch {
@@ -247,7 +247,7 @@ func (w *world) chore() bool {
 		return false
 	}
 	names := []string{"ensure", "relay", "give up", "reconcile", "waiting refunds", "automatic refunds", "months", "snapshot"}
-	if w.plan.without == withoutFactEpoch {
+	if w.plan.bias == withoutFactEpoch {
 		names = []string{"relay", "ensure"}
 	}
 	if w.plan.closing && w.rng.IntN(2) == 0 {
@@ -373,7 +373,7 @@ func (w *world) play() {
 			const generation = 25 * time.Hour
 			now := w.redisNow()
 			next := now.Truncate(0).Add(25 * time.Hour)
-			if w.plan.without == string(balancetest.RuleInSet) {
+			if w.plan.bias == string(balancetest.RuleInSet) {
 				next = now.Add(2 * generation) // what was known is forgotten
 			} else if w.rng.IntN(2) == 0 {
 				past := time.Duration(next.UnixMilli()) * time.Millisecond % generation

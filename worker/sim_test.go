@@ -101,14 +101,14 @@ func TestSeedReplays(t *testing.T) {
 }
 
 // TestSimulationFindsWhatIsMissing takes a rule of the protocol out and wants
-// the simulation to notice within so many schedules.
+// the simulation to notice within so many schedules, and the same schedule to be
+// clean with the rule. Two rules aren't here, for no schedule has shown them yet:
+// RuleHolds and withoutJudgeEpoch.
 func TestSimulationFindsWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	o := newOrigin(t, simBase)
 	from := map[string]uint64{ // what few schedules notice begins near one that does
 		string(balancetest.RuleEpoch): 1000,
-		string(balancetest.RuleHolds): 2600,
-		withoutJudgeEpoch:             2050,
 	}
 	for rule, schedules := range map[string]uint64{
 		string(balancetest.RuleAnswer):  50,
@@ -134,13 +134,13 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		// Others.
 		string(balancetest.RuleEpoch): 4000,
 		string(balancetest.RuleInSet): 4000,
-		string(balancetest.RuleHolds): 4000,
-		withoutJudgeEpoch:             4000,
 	} {
 		t.Run(rule, func(t *testing.T) {
 			t.Parallel()
 			for seed := from[rule]; seed < from[rule]+schedules; seed++ {
 				if w := simulate(t, o, drawPlan(seed+1, rule)); len(w.errs) > 0 {
+					with := simulate(t, o, drawPlan(seed+1, "="+rule))
+					require.Empty(t, with.errs, "the same schedule, seed %d, fails with the rule too", seed+1)
 					t.Logf("noticed by seed %d: %s", seed+1, w.errs[0])
 					return
 				}
