@@ -16,7 +16,7 @@ const topBars = 12
 
 func (p *ParentStatement) document() *render.Document {
 	d := &render.Document{
-		Title: p.Name, Subtitle: "Statement for " + monthWord(p.Period), Badge: closedBadge(p.Closed),
+		AsOf: p.AsOf, Title: p.Name, Subtitle: "Statement for " + monthWord(p.Period), Badge: closedBadge(p.Closed),
 		Facts: []render.Fact{
 			{Label: "Account", Value: p.Account},
 			{Label: "Period", Value: periodWord(p.Start, p.End, p.Timezone)},
@@ -217,7 +217,7 @@ func (s *Section) section(p *ParentStatement) render.Section {
 
 func (e *EnterpriseStatement) document() *render.Document {
 	d := &render.Document{
-		Title: e.Name, Subtitle: "Statement for " + monthWord(e.Period), Badge: closedBadge(e.Closed),
+		AsOf: e.AsOf, Title: e.Name, Subtitle: "Statement for " + monthWord(e.Period), Badge: closedBadge(e.Closed),
 		Facts: []render.Fact{
 			{Label: "Account", Value: e.Account},
 			{Label: "Period", Value: periodWord(e.Start, e.End, e.Timezone)},

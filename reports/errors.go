@@ -16,9 +16,7 @@ var (
 	// ErrGone: rows of the period are past their retention.
 	ErrGone = errors.New("rows of this period are past their retention; `meterd period list` has what its bill came to")
 	// ErrFormat: not a format.
-	ErrFormat = errors.New("not a format: give some of csv, xlsx, html, json")
-	// ErrFormatUnavailable: a format that meterd knows and can't write yet.
-	ErrFormatUnavailable = errors.New("this format isn't available yet: give some of csv, xlsx, html, json")
+	ErrFormat = errors.New("not a format: give some of csv, json, html, xlsx, pdf")
 	// ErrFolder: the folder can't be made or written to.
 	ErrFolder = errors.New("can't write to the folder")
 	// ErrDestination: a destination that can't be delivered to.

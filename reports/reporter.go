@@ -3,6 +3,7 @@ package reports
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ func (r *Reporter) Run(ctx context.Context, q Request) ([]File, error) {
 	}
 	files := make([]File, 0, len(formats))
 	for _, format := range formats {
-		f, err := writeFile(q.Out, st.baseName()+"."+format, func(b *bytesOf) error { return renderTo(b, format, st) })
+		f, err := writeFile(q.Out, st.baseName()+"."+format, func(w io.Writer) error { return renderTo(w, format, st) })
 		if err != nil {
 			return files, err
 		}
@@ -167,7 +168,7 @@ const (
 	FormatJSON = "json"
 	FormatHTML = "html"
 	FormatXLSX = "xlsx"
-	FormatPDF  = "pdf" // named in accounts files, not available yet
+	FormatPDF  = "pdf"
 )
 
 // CheckFormats reads a list of formats: each once, in their order.
@@ -175,12 +176,10 @@ func CheckFormats(list []string) ([]string, error) {
 	var out []string
 	for _, f := range list {
 		switch f {
-		case FormatCSV, FormatJSON, FormatHTML, FormatXLSX:
+		case FormatCSV, FormatJSON, FormatHTML, FormatXLSX, FormatPDF:
 			if !slices.Contains(out, f) {
 				out = append(out, f)
 			}
-		case FormatPDF:
-			return nil, fmt.Errorf("format %s: %w", f, ErrFormatUnavailable)
 		default:
 			return nil, fmt.Errorf("format %q: %w", strings.ToValidUTF8(f, "?"), ErrFormat)
 		}

@@ -229,10 +229,6 @@ func (r *Reports) Task(ctx context.Context, _ string, payload []byte) error {
 	}
 	detail := reports.Detail(row)
 	detail.Notes, detail.Error = nil, ""
-	formats, left := reports.FormatsOf(row.Formats)
-	if len(left) > 0 {
-		detail.Notes = append(detail.Notes, "left out, not available yet: "+strings.Join(left, ", "))
-	}
 	if len(row.Destinations) == 0 {
 		return r.fail(ctx, row, &detail, errors.New("no destination: give deliver in the accounts file"))
 	}
@@ -245,7 +241,7 @@ func (r *Reports) Task(ctx context.Context, _ string, payload []byte) error {
 		return err
 	}
 	files, err := r.deps.Reporter.Run(ctx, reports.Request{
-		Parent: row.ParentID, Period: row.Period, Audience: row.Audience, Redacted: row.Redacted, Formats: formats, Out: dir,
+		Parent: row.ParentID, Period: row.Period, Audience: row.Audience, Redacted: row.Redacted, Formats: row.Formats, Out: dir,
 	})
 	if err != nil {
 		if forGoodReport(err) {
@@ -259,7 +255,7 @@ func (r *Reports) Task(ctx context.Context, _ string, payload []byte) error {
 // forGoodReport errors don't pass by trying again.
 func forGoodReport(err error) bool {
 	for _, e := range []error{
-		metering.ErrUnknownAccount, metering.ErrOverflow, reports.ErrPeriod, reports.ErrFormat, reports.ErrFormatUnavailable, reports.ErrFuture,
+		metering.ErrUnknownAccount, metering.ErrOverflow, reports.ErrPeriod, reports.ErrFormat, reports.ErrFuture,
 	} {
 		if errors.Is(err, e) {
 			return true

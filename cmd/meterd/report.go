@@ -36,7 +36,7 @@ type reportRunCmd struct {
 	Period   string   `required:"" help:"A month such as 2026-11, or days: 2026-11-05, 2026-11-02..2026-11-08."`
 	Audience string   `help:"Who it is for: parent, or an account's id." default:"parent"`
 	Redacted bool     `help:"Without anything economic."`
-	Format   []string `help:"csv, xlsx, html, json." default:"csv,json,html,xlsx"`
+	Format   []string `help:"csv, json, html, xlsx, pdf." default:"csv,json,html,xlsx,pdf"`
 	Out      string   `required:"" help:"Folder for the files." placeholder:"DIR"`
 	As       string   `help:"What that account may see." placeholder:"ID"`
 }

@@ -1,8 +1,11 @@
 package render
 
+import "time"
+
 // Document is a report, ready to be shown.
 type Document struct {
-	Title    string // of the page, and the workbook's first sheet's heading
+	AsOf     time.Time // what its files are dated
+	Title    string    // of the page, and the workbook's first sheet's heading
 	Subtitle string
 	Badge    Badge  // open or closed
 	Facts    []Fact // what the report is of
