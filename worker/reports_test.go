@@ -142,7 +142,7 @@ func TestScheduledReportsAreMadeUpAndDeliveredOnce(t *testing.T) {
 		}
 		return list
 	}
-	require.Equal(t, []string{"acme-2026-10-statement.csv", "acme-shop-2026-10-activity.csv"}, names())
+	require.Equal(t, []string{"acme-2026-10-statement.csv", "acme-2026-10-statement.pdf", "acme-shop-2026-10-activity.csv", "acme-shop-2026-10-activity.pdf"}, names())
 	require.NoError(t, s.reports.Task(t.Context(), "", []byte(s.runs()[0].Run)), "a run that is done stays so")
 	require.Equal(t, []string{ledger.RunDelivered, ledger.RunDelivered}, s.ended)
 
