@@ -123,7 +123,8 @@ type Schedule struct {
 	Audiences []string `json:"audiences"` // parent, sub-account ids; empty: parent
 	Redacted  bool     `json:"redacted"`
 	Formats   []string `json:"formats"`
-	Deliver   []string `json:"deliver"` // destinations: file:DIR, mailto:…, https://…
+	Deliver   []string `json:"deliver"`        // destinations: file:DIR, mailto:…, https://…
+	Kind      string   `json:"kind,omitempty"` // statement (or empty), messages, wallet
 }
 
 // IsParent tells parents from sub-accounts.

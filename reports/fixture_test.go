@@ -35,6 +35,7 @@ type world struct {
 	keep   bool // rows are kept in kept
 	kept   []ledger.Row
 	conn   func() driver.Conn
+	engine *testengine.Engines
 }
 
 // micro reads an amount.
@@ -128,7 +129,7 @@ func newWorld(tb testing.TB) *world {
 	tb.Cleanup(func() { _ = l.Close() })
 	_, err = l.Migrate(tb.Context())
 	require.NoError(tb, err)
-	w := &world{tb: tb, ledger: l, clock: clock.NewFake(now), states: map[string]AccountState{}, conn: func() driver.Conn { return e.ClickHouse(tb) }}
+	w := &world{tb: tb, engine: e, ledger: l, clock: clock.NewFake(now), states: map[string]AccountState{}, conn: func() driver.Conn { return e.ClickHouse(tb) }}
 	w.apply(1, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), accounts(), plans())
 	return w
 }

@@ -251,9 +251,12 @@ func (x *sums) rate(of [3]string) RateLine {
 	if rule.Prefix != "" {
 		parts = append(parts, "+"+rule.Prefix)
 	}
-	l.Selects, l.Unit, l.Price, l.Fee.Micros = strings.Join(parts, " "), rule.Unit, decimal.New(rule.Price, -8).String(), rule.Fee
+	l.Selects, l.Unit, l.Price, l.Fee.Micros = strings.Join(parts, " "), rule.Unit, priceText(rule.Price), rule.Fee
 	return l
 }
+
+// priceText is a price of hundred-millionths.
+func priceText(price int64) string { return decimal.New(price, -8).String() }
 
 // finish sorts the lists and gives every amount its currency.
 func (x *sums) finish() *charges {

@@ -114,7 +114,7 @@ func runsOf(a *metering.Account, s *metering.Schedule, due time.Time) []ledger.R
 	for _, audience := range reports.AudiencesOf(s) {
 		list = append(list, ledger.ReportRun{
 			Run: reports.RunID(a.ID, s.Name, audience, due), ParentID: a.ID, Name: s.Name, Audience: audience,
-			Period: reports.PeriodAt(s, a.Calendar, due), Redacted: s.Redacted, Formats: s.Formats, Destinations: s.Deliver,
+			Period: reports.PeriodAt(s, a.Calendar, due), Redacted: s.Redacted, Kind: s.Kind, Formats: s.Formats, Destinations: s.Deliver,
 			DueAt: due, State: ledger.RunPending, Version: 1,
 		})
 	}
@@ -241,7 +241,7 @@ func (r *Reports) Task(ctx context.Context, _ string, payload []byte) error {
 		return err
 	}
 	files, err := r.deps.Reporter.Run(ctx, reports.Request{
-		Parent: row.ParentID, Period: row.Period, Audience: row.Audience, Redacted: row.Redacted, Formats: row.Formats, Out: dir,
+		Parent: row.ParentID, Period: row.Period, Audience: row.Audience, Redacted: row.Redacted, Kind: row.Kind, Formats: row.Formats, Out: dir,
 	})
 	if err != nil {
 		if forGoodReport(err) {
@@ -255,7 +255,7 @@ func (r *Reports) Task(ctx context.Context, _ string, payload []byte) error {
 // forGoodReport errors don't pass by trying again.
 func forGoodReport(err error) bool {
 	for _, e := range []error{
-		metering.ErrUnknownAccount, metering.ErrOverflow, reports.ErrPeriod, reports.ErrFormat, reports.ErrFuture,
+		metering.ErrUnknownAccount, metering.ErrOverflow, reports.ErrPeriod, reports.ErrFormat, reports.ErrKind, reports.ErrFuture,
 	} {
 		if errors.Is(err, e) {
 			return true

@@ -16,6 +16,7 @@ type ReportRun struct {
 	Audience     string // "parent", or an account
 	Period       string
 	Redacted     bool
+	Kind         string // statement, messages, wallet; "": statement
 	Formats      []string
 	Destinations []string
 	DueAt        time.Time
@@ -45,17 +46,17 @@ func (l *Ledger) InsertReportRuns(ctx context.Context, list []ReportRun) error {
 	}
 	runs, parents, names, audiences, periods := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	states, details, files := make([]string, n), make([]string, n), make([]string, n)
-	redacted, formats, destinations := make([]bool, n), make([][]string, n), make([][]string, n)
+	redacted, kinds, formats, destinations := make([]bool, n), make([]string, n), make([][]string, n), make([][]string, n)
 	due, versions := make([]time.Time, n), make([]uint64, n)
 	for i := range list {
 		r := &list[i]
 		runs[i], parents[i], names[i], audiences[i], periods[i] = r.Run, r.ParentID, r.Name, r.Audience, r.Period
-		states[i], details[i], files[i], redacted[i] = r.State, r.Detail, r.Files, r.Redacted
+		states[i], details[i], files[i], redacted[i], kinds[i] = r.State, r.Detail, r.Files, r.Redacted, r.Kind
 		formats[i], destinations[i], due[i], versions[i] = r.Formats, r.Destinations, r.DueAt, r.Version
 	}
 	return l.insertColumns(ctx, "report_runs",
-		"run, parent_id, name, audience, period, redacted, formats, destinations, due_at, state, detail, files, version",
-		runs, parents, names, audiences, periods, redacted, formats, destinations, due, states, details, files, versions)
+		"run, parent_id, name, audience, period, redacted, formats, destinations, due_at, state, detail, files, version, kind",
+		runs, parents, names, audiences, periods, redacted, formats, destinations, due, states, details, files, versions, kinds)
 }
 
 // RunFilter selects report runs; empty fields select all.
@@ -76,7 +77,7 @@ func (l *Ledger) ReportRuns(ctx context.Context, q RunFilter) ([]ReportRun, erro
 	err := l.each(ctx, "report_runs", params, func(rows driver.Rows) error {
 		var r ReportRun
 		err := rows.Scan(&r.Run, &r.ParentID, &r.Name, &r.Audience, &r.Period, &r.Redacted, &r.Formats, &r.Destinations,
-			&r.DueAt, &r.State, &r.Detail, &r.Files, &r.Version)
+			&r.DueAt, &r.State, &r.Detail, &r.Files, &r.Version, &r.Kind)
 		out = append(out, r)
 		return err
 	})

@@ -115,7 +115,7 @@ func (p *pdf) cell(t *Table, l *tableLayout, r *Row, c int) string {
 		if v != "" {
 			v += " %"
 		}
-	case Text:
+	case Text, Price, Time:
 	}
 	return v
 }
