@@ -19,6 +19,8 @@ var (
 	ErrFormat = errors.New("not a format of this kind of report")
 	// ErrKind: not a kind of report.
 	ErrKind = errors.New("not a kind of report: give statement, messages or wallet")
+	// ErrNoWallet: a postpaid parent has none.
+	ErrNoWallet = errors.New("there is no wallet")
 	// ErrFolder: the folder can't be made or written to.
 	ErrFolder = errors.New("can't write to the folder")
 	// ErrDestination: a destination that can't be delivered to.

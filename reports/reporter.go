@@ -146,6 +146,12 @@ func (r *Reporter) Build(ctx context.Context, q Request) (Statement, string, err
 	}
 	var st Statement
 	switch {
+	case q.Kind == KindWallet && !reader.IsParent():
+		return nil, "", metering.ErrUnknownAccount // like anything else that isn't its own
+	case q.Kind == KindWallet && q.Redacted:
+		return nil, "", fmt.Errorf("%w statement without money: leave out --redacted", ErrNoWallet)
+	case q.Kind == KindWallet:
+		st, err = r.BuildWallet(ctx, parent, s)
 	case reader.IsParent() && q.Redacted:
 		st, err = r.BuildOverview(ctx, parent, s)
 	case reader.IsParent():

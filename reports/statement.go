@@ -182,13 +182,18 @@ func (r *Reporter) gather(ctx context.Context, parent *metering.Account, s *span
 	if f.accounts[0].Mode != metering.Prepaid {
 		return f, nil
 	}
+	return f, r.purses(ctx, f, parent, s)
+}
+
+// purses reads what the purses held when a month began, and what moved in them.
+func (r *Reporter) purses(ctx context.Context, f *facts, parent *metering.Account, s *span) (err error) {
 	if s.month {
 		if f.opening, err = r.deps.Ledger.OpeningBalances(ctx, parent.ID, s.name); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	from, to := s.bounds()
-	return f, r.deps.Ledger.ParentTransfers(ctx, ledger.TransferQuery{Parent: parent.ID, Booked: s.booked(), From: from, To: to}, func(t *ledger.TransferLine) error {
+	return r.deps.Ledger.ParentTransfers(ctx, ledger.TransferQuery{Parent: parent.ID, Booked: s.booked(), From: from, To: to}, func(t *ledger.TransferLine) error {
 		f.movements[t.AccountID] = append(f.movements[t.AccountID], *t)
 		return nil
 	})

@@ -110,6 +110,14 @@ type AdjustmentLine struct {
 type charges struct {
 	usage Usage
 	purse map[metering.Purse]metering.Micros // net, with adjustments
+	daily map[chargeOf]metering.Micros       // the same, of each day
+}
+
+// chargeOf says what a purse was charged for: a day, or the closed month that
+// rows came too late for, or correct.
+type chargeOf struct {
+	purse     metering.Purse
+	day, late string
 }
 
 // The dimensions of the one query that all money comes from.
@@ -176,7 +184,7 @@ type sums struct {
 
 func newSums(s *span, currency string, plans map[string]*metering.Plan) *sums {
 	return &sums{
-		span: s, currency: currency, plans: plans, charges: charges{purse: map[metering.Purse]metering.Micros{}},
+		span: s, currency: currency, plans: plans, charges: charges{purse: map[metering.Purse]metering.Micros{}, daily: map[chargeOf]metering.Micros{}},
 		channels: map[[3]string]*ChannelLine{}, country: map[string]*CountryLine{}, days: map[string]*DayLine{},
 		rates: map[[3]string]*RateLine{}, adjusted: map[string]*AdjustmentLine{},
 	}
@@ -195,6 +203,13 @@ func (x *sums) add(u *ledger.UsageLine) {
 	k := u.Keys
 	x.charges.purse[metering.Purse(k[keyPurse])] += u.Net() + u.Adjustments
 	late := x.span.month && k[keyPeriod] != x.span.name
+	of := chargeOf{purse: metering.Purse(k[keyPurse])}
+	if late {
+		of.late = k[keyPeriod]
+	} else {
+		of.day = x.day(k[keyDay])
+	}
+	x.charges.daily[of] += u.Net() + u.Adjustments
 	if late || u.Adjustments != 0 {
 		l := get(x.adjusted, k[keyPeriod], func() AdjustmentLine { return AdjustmentLine{Period: k[keyPeriod]} })
 		if late {

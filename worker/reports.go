@@ -255,7 +255,7 @@ func (r *Reports) Task(ctx context.Context, _ string, payload []byte) error {
 // forGoodReport errors don't pass by trying again.
 func forGoodReport(err error) bool {
 	for _, e := range []error{
-		metering.ErrUnknownAccount, metering.ErrOverflow, reports.ErrPeriod, reports.ErrFormat, reports.ErrKind, reports.ErrFuture,
+		metering.ErrUnknownAccount, metering.ErrOverflow, reports.ErrPeriod, reports.ErrFormat, reports.ErrKind, reports.ErrNoWallet, reports.ErrFuture,
 	} {
 		if errors.Is(err, e) {
 			return true
