@@ -70,6 +70,7 @@ type Section struct {
 	State        string       `json:"state"`
 	Reasons      []string     `json:"reasons"`
 	Suspensions  []Suspension `json:"suspensions"`
+	Alerts       []Alert      `json:"alerts"` // that were raised about it
 	Limit        *Limit       `json:"limit"`  // its own monthly cap
 	Budget       *Purse       `json:"budget"` // where it has one
 	Completeness Completeness `json:"completeness"`
@@ -151,6 +152,7 @@ type facts struct {
 	outcomes    map[string][]ActivityLine
 	states      map[string]AccountState
 	history     history
+	alerts      map[string][]Alert
 	quarantined map[string]map[metering.Reason]uint64
 	waiting     map[string]uint64
 	opening     map[string]metering.Micros
@@ -174,6 +176,9 @@ func (r *Reporter) gather(ctx context.Context, parent *metering.Account, s *span
 		return nil, err
 	}
 	if f.history, err = r.history(ctx, parent.Calendar, ids, earlier(s.end, s.asOf)); err != nil {
+		return nil, err
+	}
+	if f.alerts, err = r.alerts(ctx, ids, s); err != nil {
 		return nil, err
 	}
 	if err = perPage(ids, func(page []string) error { return r.incomplete(ctx, f, page, s) }); err != nil {
@@ -226,7 +231,7 @@ func (f *facts) section(a *metering.Account, s *span) *Section {
 	sec := &Section{
 		Account: a.ID, Name: a.Name, Module: string(a.Module), Source: string(a.Source), State: stateOf(a, st, s),
 		Reasons:     metering.VisibleReasons(metering.AudienceParent, st.Own, st.Inherited),
-		Suspensions: f.history.suspensions(a, metering.AudienceParent, s), Usage: c.usage,
+		Suspensions: f.history.suspensions(a, metering.AudienceParent, s), Alerts: append([]Alert{}, f.alerts[a.ID]...), Usage: c.usage,
 	}
 	sec.Outcomes = append(sec.Outcomes, f.outcomes[a.ID]...)
 	sec.Completeness.add(f.quarantined[a.ID], f.waiting[a.ID])

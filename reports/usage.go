@@ -56,7 +56,8 @@ type Totals struct {
 type Usage struct {
 	Totals      Totals           `json:"totals"`
 	ByChannel   []ChannelLine    `json:"by_channel"`
-	ByCountry   []CountryLine    `json:"by_country"`
+	ByCountry   []CountryLine    `json:"by_country"`  // of destination
+	ByCampaign  []CampaignLine   `json:"by_campaign"` // empty where no message names one
 	ByDay       []DayLine        `json:"by_day"`
 	ByRate      []RateLine       `json:"by_rate"`
 	Adjustments []AdjustmentLine `json:"adjustments"`
@@ -76,6 +77,13 @@ type ChannelLine struct {
 // CountryLine is one destination country, "" where none is known.
 type CountryLine struct {
 	Country string `json:"country"`
+	Figures
+}
+
+// CampaignLine is one campaign, by the messages' tag, "" for those without.
+type CampaignLine struct {
+	Campaign    string          `json:"campaign"`
+	BilledUnits decimal.Decimal `json:"billed_units"`
 	Figures
 }
 
@@ -166,7 +174,24 @@ func (r *Reporter) charges(ctx context.Context, accounts []*metering.Account, zo
 	for id, x := range sums {
 		out[id] = x.finish()
 	}
-	return out, nil
+	return out, r.campaigns(ctx, accounts, s, out)
+}
+
+// campaigns adds the lists of campaigns.
+func (r *Reporter) campaigns(ctx context.Context, accounts []*metering.Account, s *span, to map[string]*charges) error {
+	from, till := s.bounds()
+	q := ledger.ActivityQuery{Parent: accounts[0].Parent(), Booked: s.booked(), From: from, To: till}
+	return perPage(idsOf(accounts), func(page []string) error {
+		q.Accounts = page
+		return r.deps.Ledger.Campaigns(ctx, q, func(c *ledger.CampaignLine) error {
+			u := &to[c.Account].usage
+			l := CampaignLine{Campaign: c.Campaign, BilledUnits: c.BilledUnits}
+			l.add(&ledger.UsageLine{Records: c.Records, Amount: c.Amount, Fees: c.Fees, Refunds: c.Refunds})
+			l.in(u.Totals.Amount.Currency)
+			u.ByCampaign = append(u.ByCampaign, l)
+			return nil
+		})
+	})
 }
 
 // sums are an account's lists in the making.
@@ -292,7 +317,7 @@ func (x *sums) finish() *charges {
 		u.Totals.Adjustments.Micros += l.Total.Micros
 	}
 	u.Totals.Billable.Micros = u.Totals.Net.Micros + u.Totals.Adjustments.Micros
-	u.Outcomes = []ActivityLine{}
+	u.Outcomes, u.ByCampaign = []ActivityLine{}, []CampaignLine{}
 	u.in(x.currency)
 	return &x.charges
 }

@@ -120,6 +120,29 @@ func (l *Ledger) ParentTransfers(ctx context.Context, q TransferQuery, f func(*T
 	})
 }
 
+// CampaignLine sums one account's messages of one campaign, "" where none is
+// named, and their refunds.
+type CampaignLine struct {
+	Account, Campaign     string
+	Records               uint64
+	BilledUnits           decimal.Decimal
+	Amount, Fees, Refunds metering.Micros
+}
+
+// Campaigns calls f for each campaign of the accounts that have any, sorted.
+// Late records and corrections of closed months aren't in them.
+func (l *Ledger) Campaigns(ctx context.Context, q ActivityQuery, f func(*CampaignLine) error) error {
+	return l.each(ctx, "report_campaigns", q.params(), func(r driver.Rows) error {
+		var c CampaignLine
+		var amount, fees, refunds decimal.Decimal
+		if err := r.Scan(&c.Account, &c.Campaign, &c.Records, &c.BilledUnits, &amount, &fees, &refunds); err != nil {
+			return err
+		}
+		c.Amount, c.Fees, c.Refunds = micros(amount), micros(fees), micros(refunds)
+		return f(&c)
+	})
+}
+
 // QuarantinedAt are the entries of accounts that were open at an instant, by
 // account and reason.
 func (l *Ledger) QuarantinedAt(ctx context.Context, accounts []string, asOf time.Time) (map[string]map[metering.Reason]uint64, error) {
