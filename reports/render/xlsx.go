@@ -5,6 +5,9 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/xuri/excelize/v2"
 )
@@ -121,7 +124,7 @@ const sheetMax = 31
 // sheetName makes a name that is allowed, and used once.
 func (b *book) sheetName(want string) string {
 	name := strings.Map(func(r rune) rune {
-		if strings.ContainsRune(`:\/?*[]'`, r) {
+		if strings.ContainsRune(`:\/?*[]'`, r) || unicode.IsControl(r) || r == utf8.RuneError {
 			return '_'
 		}
 		return r
@@ -129,16 +132,26 @@ func (b *book) sheetName(want string) string {
 	if name == "" {
 		name = "Report"
 	}
-	short := name
-	if len(short) > sheetMax {
-		short = short[:sheetMax]
+	if strings.EqualFold(name, "history") {
+		name += "_" // spreadsheets keep that one for themselves
 	}
+	short := clipped(name, sheetMax)
 	for n := 2; b.names[strings.ToLower(short)]; n++ {
 		tail := "~" + strconv.Itoa(n)
-		short = name[:min(len(name), sheetMax-len(tail))] + tail
+		short = clipped(name, sheetMax-len(tail)) + tail
 	}
 	b.names[strings.ToLower(short)] = true
 	return short
+}
+
+// clipped has as many letters of s as make n units of UTF-16.
+func clipped(s string, n int) string {
+	for i, r := range s {
+		if n -= utf16.RuneLen(r); n < 0 {
+			return s[:i]
+		}
+	}
+	return s
 }
 
 // sheet writes the sections of one sheet.
