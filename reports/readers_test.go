@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
+	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 	"github.com/thedatashed/xlsxreader"
 )
@@ -105,4 +108,48 @@ func (w *world) http(t *testing.T, statement string, body []byte) string {
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, res.StatusCode, "%s", text)
 	return string(text)
+}
+
+// parquetText has what can be read out of a Parquet file: every value, the
+// names of its columns and what its footer says.
+func parquetText(t *testing.T, b []byte) string {
+	t.Helper()
+	f, err := parquet.OpenFile(bytes.NewReader(b), int64(len(b)))
+	require.NoError(t, err)
+	var out strings.Builder
+	out.WriteString(f.Schema().String() + "\n" + f.Metadata().CreatedBy + "\n")
+	for _, kv := range f.Metadata().KeyValueMetadata {
+		out.WriteString(kv.Key + "=" + kv.Value + "\n")
+	}
+	scale := map[int]int32{}
+	for i, c := range f.Schema().Fields() {
+		if l := c.Type().LogicalType(); l != nil {
+			if d, ok := l.Value.(*format.DecimalType); ok {
+				scale[i] = d.Scale
+			}
+		}
+	}
+	for _, g := range f.RowGroups() {
+		rows := g.Rows()
+		buf := make([]parquet.Row, 100)
+		for {
+			n, err := rows.ReadRows(buf)
+			for _, r := range buf[:n] {
+				for i, v := range r {
+					if s, ok := scale[i]; ok {
+						out.WriteString(decimal.New(v.Int64(), -s).String() + "\t")
+					} else {
+						out.WriteString(v.String() + "\t")
+					}
+				}
+				out.WriteString("\n")
+			}
+			if err != nil {
+				require.ErrorIs(t, err, io.EOF)
+				break
+			}
+		}
+		require.NoError(t, rows.Close())
+	}
+	return out.String()
 }

@@ -30,6 +30,8 @@ func unpacked(t *testing.T, format string, b []byte) string {
 		return unzipped(t, b)
 	case FormatPDF:
 		return pdfText(t, b)
+	case FormatParquet:
+		return parquetText(t, b)
 	default:
 		return string(b)
 	}
@@ -89,7 +91,7 @@ var pdfStreams = regexp.MustCompile(`(?s)stream\r?\n(.*?)\r?\nendstream`)
 // allRuns makes a request in every format and returns all text, with the names.
 func allRuns(t *testing.T, w *world, q Request) string {
 	t.Helper()
-	q.Out, q.Formats, q.Period = t.TempDir(), statementFormats(), "2026-11"
+	q.Out, q.Formats, q.Period = t.TempDir(), FormatsOf(q.Kind), "2026-11"
 	list, err := w.reporter().Run(t.Context(), q)
 	require.NoError(t, err)
 	var all strings.Builder
@@ -114,6 +116,11 @@ func TestNoCanaryReachesAReseller(t *testing.T) {
 	w, _ := seeded(t)
 	text := allRuns(t, w, Request{Parent: canaryParent, Audience: "lone-shop"})
 	require.Contains(t, text, "lone-shop-2026-11-activity.csv")
+	require.Contains(t, text, "lone-shop-2026-11-activity.pdf")
+	detail := allRuns(t, w, Request{Parent: canaryParent, Audience: "lone-shop", Kind: KindMessages})
+	require.Contains(t, detail, "lone-shop-2026-11-messages-activity.parquet")
+	require.Contains(t, detail, " > not_allowed 2026-11-")
+	text += detail
 	require.Contains(t, text, OutcomeNotAllowed)
 	require.Contains(t, text, "suspended")
 	for _, c := range []string{
@@ -123,13 +130,17 @@ func TestNoCanaryReachesAReseller(t *testing.T) {
 		lacks(t, strings.ToLower(text), strings.ToLower(c))
 	}
 	// The parent's own shows that the canaries were there to be found.
-	full := allRuns(t, w, Request{Parent: canaryParent})
+	full := allRuns(t, w, Request{Parent: canaryParent}) + allRuns(t, w, Request{Parent: canaryParent, Kind: KindWallet})
+	details := allRuns(t, w, Request{Parent: canaryParent, Kind: KindMessages})
+	for _, c := range []string{canaryPlan, canarySibling, canaryTag, canaryPrice, canaryStatus, "31337", "JPY"} {
+		require.GreaterOrEqual(t, strings.Count(details, c), 4, "%s in each format", c)
+	}
 	for _, c := range []string{canaryPlan, canarySibling, canaryParent, canaryNote, canaryRef, canaryPrice, "7654321.5", "JPY"} {
 		require.Contains(t, full, c)
 	}
 	// No errors of its requests either.
 	for _, q := range []Request{
-		{Audience: "lone-shop", Period: "x"}, {Audience: "lone-shop", Period: "2027-01"}, {Audience: "lone-shop", Period: "2026-11", Formats: []string{"x"}},
+		{Audience: "lone-shop", Period: "2026-11", Kind: KindWallet, Formats: []string{"csv"}}, {Audience: "lone-shop", Period: "x"}, {Audience: "lone-shop", Period: "2027-01"}, {Audience: "lone-shop", Period: "2026-11", Formats: []string{"x"}},
 	} {
 		_, err := w.reporter().Run(t.Context(), q)
 		require.Error(t, err)
@@ -138,7 +149,9 @@ func TestNoCanaryReachesAReseller(t *testing.T) {
 	// An enterprise sub-account that asks for the redacted form gets it; a franchise of an enterprise gets no other.
 	for _, q := range []Request{{Parent: "acme", Audience: "acme-support", Redacted: true}, {Audience: "acme-franchise"}} {
 		text := allRuns(t, w, q)
-		for _, c := range []string{"EUR", "standard", "acme-marketing", "Acme Retail", canaryNote, "500.00"} {
+		q.Kind = KindMessages
+		text += allRuns(t, w, q)
+		for _, c := range []string{"EUR", "standard", "autumn", "campaign", "not_allowed_", "acme-marketing", "Acme Retail", canaryNote, "500.00"} {
 			lacks(t, text, c)
 		}
 	}
@@ -148,7 +161,7 @@ func TestAnEnterpriseSeesNothingOfItsParentOrSiblings(t *testing.T) {
 	t.Parallel()
 	w, _ := seeded(t)
 	for _, id := range []string{"acme-support", "acme-marketing"} {
-		text := allRuns(t, w, Request{Parent: "acme", Audience: id})
+		text := allRuns(t, w, Request{Parent: "acme", Audience: id}) + allRuns(t, w, Request{Parent: "acme", Audience: id, Kind: KindMessages})
 		for _, c := range []string{"Acme Retail", "acme-franchise", "wallet", "162.211292", canaryNote, canaryRef, "operator"} {
 			lacks(t, text, c)
 		}
@@ -164,7 +177,7 @@ func TestTheOverviewHasNoMoney(t *testing.T) {
 	t.Parallel()
 	w, _ := seeded(t)
 	for _, parent := range []string{"globex", canaryParent, "acme"} {
-		text := allRuns(t, w, Request{Parent: parent, Redacted: true})
+		text := allRuns(t, w, Request{Parent: parent, Redacted: true}) + allRuns(t, w, Request{Parent: parent, Redacted: true, Kind: KindMessages})
 		for _, c := range []string{
 			canaryPlan, canaryTag, canaryNote, canaryRef, canaryPrice, canaryStatus, "31337", "7654321", "10000.00", "10 000", "250.00", "standard",
 			" eur", "eur,", "usd", "jpy", "amount", "price", "balance", "budget", "wallet", "credit", "no_price", "_exhausted",

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -198,14 +199,10 @@ func TestEnterpriseStatementIsItsSectionOfTheParents(t *testing.T) {
 	}
 }
 
-func statementFormats() []string {
-	return []string{FormatCSV, FormatJSON, FormatHTML, FormatXLSX, FormatPDF}
-}
-
 // files of a request by their format.
 func files(t *testing.T, w *world, q Request) map[string][]byte {
 	t.Helper()
-	q.Out, q.Formats = t.TempDir(), statementFormats()
+	q.Out, q.Formats = t.TempDir(), FormatsOf(q.Kind)
 	if q.Period == "" {
 		q.Period = "2026-11"
 	}
@@ -216,6 +213,9 @@ func files(t *testing.T, w *world, q Request) map[string][]byte {
 		b, err := os.ReadFile(f.Path)
 		require.NoError(t, err)
 		require.EqualValues(t, len(b), f.Bytes)
+		if strings.HasSuffix(f.Path, "-about.json") {
+			f.Format = "about"
+		}
 		out[f.Format] = b
 	}
 	return out
@@ -317,8 +317,11 @@ func TestTheSameDataAreTheSameBytes(t *testing.T) {
 	w, _ := seeded(t)
 	for _, q := range []Request{
 		{Parent: "acme"}, {Parent: "globex", Redacted: true}, {Parent: "acme", Audience: "acme-support"}, {Parent: "globex", Audience: "globex-shop"},
+		{Parent: "acme", Kind: KindWallet}, {Parent: "acme", Kind: KindMessages}, {Parent: "globex", Kind: KindMessages, Redacted: true}, {Audience: "globex-shop", Kind: KindMessages},
 	} {
+		// Each is made by a Reporter of its own, as two workers would.
 		one, two := files(t, w, q), files(t, w, q)
+		require.GreaterOrEqual(t, len(one), len(FormatsOf(q.Kind)))
 		for format := range one {
 			sameText(t, one[format], two[format])
 		}
@@ -345,6 +348,11 @@ func TestAClosedMonthKeepsItsBytes(t *testing.T) {
 		}))
 	}
 	requests := []Request{{Parent: "acme"}, {Parent: "acme", Redacted: true}, {Parent: "acme", Audience: "acme-support"}, {Audience: "globex-shop"}, {Parent: "globex"}}
+	for _, q := range slices.Clone(requests) {
+		q.Kind = KindMessages
+		requests = append(requests, q)
+	}
+	requests = append(requests, Request{Parent: "acme", Kind: KindWallet}, Request{Parent: canaryParent, Kind: KindWallet})
 	w.clock.Set(closed.Add(time.Hour))
 	var before []map[string][]byte
 	for _, q := range requests {
@@ -387,7 +395,7 @@ func TestAClosedMonthKeepsItsBytes(t *testing.T) {
 		for format := range after {
 			sameText(t, before[i][format], after[format])
 		}
-		require.Contains(t, string(after[FormatJSON]), `"closed": true`)
+		require.Contains(t, string(after[FormatJSON])+string(after["about"]), `"closed": true`)
 	}
 	december := files(t, w, Request{Parent: "acme", Period: "2026-12"})
 	require.Contains(t, string(december[FormatJSON]), `"period": "2026-11"`, "the late record is an adjustment that names its month")
