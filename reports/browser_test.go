@@ -2,6 +2,7 @@ package reports
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,6 +70,19 @@ func (s *seen) listen(t *testing.T, ctx context.Context) {
 	require.NoError(t, err)
 }
 
+// picture keeps what a page looks like beside what -look writes.
+func picture(t *testing.T, tab context.Context, name string, width int64, scheme string) {
+	t.Helper()
+	if *look == "" {
+		return
+	}
+	require.NoError(t, chromedp.Do(tab, chromedp.EmulateViewport(width, map[int64]int64{1200: 1080, 390: 1180}[width])))
+	b, err := chromedp.Run(tab, chromedp.CaptureScreenshot())
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(*look, 0o750))
+	require.NoError(t, os.WriteFile(filepath.Join(*look, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)), b, 0o600))
+}
+
 // noticesHarm makes sure that a page which fails and asks for more is found out.
 func noticesHarm(t *testing.T, ctx context.Context) {
 	t.Helper()
@@ -120,6 +134,7 @@ func TestHTMLInABrowser(t *testing.T) {
 				require.NoError(t, err)
 				require.Zero(t, wide, "%s at %d px is wider than the page by that", address, width)
 				require.NotZero(t, pictures)
+				picture(t, tab, filepath.Base(list[0].Path), width, scheme)
 				require.NotEmpty(t, title)
 				if was := grounds[scheme]; was != "" {
 					require.Equal(t, was, ground)
