@@ -60,14 +60,22 @@ type detail[T any] struct {
 	each   func(ctx context.Context, f func(*T) error) error
 }
 
+// detailOrder is what was asked for, and of whom.
+type detailOrder struct {
+	*Request
+	formats  []string
+	query    ledger.ActivityQuery
+	accounts []string // that it is about
+	span     *span
+}
+
 // runMessages writes a detail in each of the formats, all in one pass.
 func (r *Reporter) runMessages(ctx context.Context, q *Request, parent, reader *metering.Account, s *span, formats []string) ([]File, error) {
-	query := detailQuery(parent, reader, s)
-	accounts := query.Accounts
-	if len(accounts) == 0 {
-		accounts = append([]string{parent.ID}, r.deps.Snapshot().Subs[parent.ID]...)
+	o := &detailOrder{Request: q, formats: formats, query: detailQuery(parent, reader, s), span: s}
+	if o.accounts = o.query.Accounts; len(o.accounts) == 0 {
+		o.accounts = append([]string{parent.ID}, r.deps.Snapshot().Subs[parent.ID]...)
 	}
-	total, err := r.deps.Ledger.MessageCount(ctx, query)
+	total, err := r.deps.Ledger.MessageCount(ctx, o.query)
 	if err != nil {
 		return nil, err
 	}
@@ -76,24 +84,24 @@ func (r *Reporter) runMessages(ctx context.Context, q *Request, parent, reader *
 	}
 	base := reader.ID + "-" + fileSpan(s.name) + "-messages"
 	if !q.Redacted && (reader.IsParent() || reader.Audience() == metering.AudienceEnterprise) {
-		return r.moneyMessages(ctx, q, formats, query, accounts, s, MoneyAbout{DetailAbout: about, Currency: reader.Currency}, detail[MessageLine]{name: base, total: total})
+		return r.moneyMessages(ctx, o, MoneyAbout{DetailAbout: about, Currency: reader.Currency}, detail[MessageLine]{name: base, total: total})
 	}
-	return r.activityDetail(ctx, q, formats, query, accounts, s, ActivityAbout{DetailAbout: about}, detail[ActivityMessage]{name: base + "-activity", total: total})
+	return r.activityDetail(ctx, o, ActivityAbout{DetailAbout: about}, detail[ActivityMessage]{name: base + "-activity", total: total})
 }
 
-func (r *Reporter) moneyMessages(ctx context.Context, q *Request, formats []string, query ledger.ActivityQuery, accounts []string, s *span, about MoneyAbout, d detail[MessageLine]) ([]File, error) {
+func (r *Reporter) moneyMessages(ctx context.Context, o *detailOrder, about MoneyAbout, d detail[MessageLine]) ([]File, error) {
 	f := &facts{quarantined: map[string]map[metering.Reason]uint64{}, waiting: map[string]uint64{}}
-	if err := perPage(accounts, func(page []string) error { return r.incomplete(ctx, f, page, s) }); err != nil {
+	if err := perPage(o.accounts, func(page []string) error { return r.incomplete(ctx, f, page, o.span) }); err != nil {
 		return nil, err
 	}
 	about.Completeness.add(nil, 0)
-	for _, id := range accounts {
+	for _, id := range o.accounts {
 		about.Completeness.add(f.quarantined[id], f.waiting[id])
 	}
 	for _, m := range []*Money{&about.Amount, &about.Refunded, &about.Corrections, &about.Billable} {
 		m.Currency = about.Currency
 	}
-	d.title, d.digits = "Messages of "+about.Account+", "+s.name, min(metering.MinorDigits(about.Currency), 6)
+	d.title, d.digits = "Messages of "+about.Account+", "+about.Period, min(metering.MinorDigits(about.Currency), 6)
 	d.about = func() []render.Fact {
 		return append(about.facts(), render.Fact{Label: "Amount", Value: about.Amount.String()}, render.Fact{Label: "Refunded", Value: about.Refunded.String()},
 			render.Fact{Label: "Corrections", Value: about.Corrections.String()}, render.Fact{Label: "Amount billable", Value: about.Billable.String()},
@@ -103,7 +111,7 @@ func (r *Reporter) moneyMessages(ctx context.Context, q *Request, formats []stri
 			render.Fact{Label: "Refunds waiting", Value: count(about.Completeness.Waiting)})
 	}
 	d.each = func(ctx context.Context, f func(*MessageLine) error) error {
-		return r.messageLines(ctx, query, func(l *MessageLine) error {
+		return r.messageLines(ctx, o.query, func(l *MessageLine) error {
 			about.Lines++
 			about.Amount.Micros += l.Amount
 			about.Refunded.Micros += l.Refunded
@@ -112,35 +120,41 @@ func (r *Reporter) moneyMessages(ctx context.Context, q *Request, formats []stri
 			return f(l)
 		})
 	}
-	return writeDetail(ctx, q, formats, &d, &about)
+	return writeDetail(ctx, o, &d, &about)
 }
 
-func (r *Reporter) activityDetail(ctx context.Context, q *Request, formats []string, query ledger.ActivityQuery, accounts []string, s *span, about ActivityAbout, d detail[ActivityMessage]) ([]File, error) {
-	rejected, err := r.rejected(ctx, accounts, s)
+func (r *Reporter) activityDetail(ctx context.Context, o *detailOrder, about ActivityAbout, d detail[ActivityMessage]) ([]File, error) {
+	rejected, err := r.rejected(ctx, o.accounts, o.span)
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range accounts {
+	for _, id := range o.accounts {
 		about.Rejected += rejected[id]
 	}
-	d.title = "Messages of " + about.Account + ", " + s.name
+	d.title = "Messages of " + about.Account + ", " + about.Period
 	d.about = func() []render.Fact {
 		return append(about.facts(), render.Fact{Label: "Rejected records", Value: count(about.Rejected)})
 	}
 	d.each = func(ctx context.Context, f func(*ActivityMessage) error) error {
-		return r.activityMessages(ctx, query, func(l *ActivityMessage) error {
+		return r.activityMessages(ctx, o.query, func(l *ActivityMessage) error {
 			about.Lines++
 			return f(l)
 		})
 	}
-	return writeDetail(ctx, q, formats, &d, &about)
+	return writeDetail(ctx, o, &d, &about)
 }
 
 func (a *DetailAbout) facts() []render.Fact {
 	return []render.Fact{
-		{Label: "Account", Value: a.Account}, {Label: "Period", Value: a.Period}, {Label: "Start", Value: instant(a.Start)}, {Label: "End", Value: instant(a.End)},
-		{Label: "Time zone", Value: a.Timezone}, {Label: "Times", Value: "UTC"}, {Label: "As of", Value: instant(a.AsOf)},
-		{Label: "State", Value: closedWord(a.Closed)}, {Label: "Lines", Value: strconv.FormatInt(a.Lines, 10)},
+		{Label: "Account", Value: a.Account},
+		{Label: "Period", Value: a.Period},
+		{Label: "Start", Value: instant(a.Start)},
+		{Label: "End", Value: instant(a.End)},
+		{Label: "Time zone", Value: a.Timezone},
+		{Label: "Times", Value: "UTC"},
+		{Label: "As of", Value: instant(a.AsOf)},
+		{Label: "State", Value: closedWord(a.Closed)},
+		{Label: "Lines", Value: strconv.FormatInt(a.Lines, 10)},
 	}
 }
 
@@ -149,8 +163,9 @@ func (a *DetailAbout) facts() []render.Fact {
 func writeDetail[T any, P interface {
 	*T
 	line
-}](ctx context.Context, q *Request, formats []string, d *detail[T], about any) ([]File, error) {
-	files := make([]File, len(formats))
+}](ctx context.Context, o *detailOrder, d *detail[T], about any) ([]File, error) {
+	formats := o.formats
+	made := make([]File, len(formats))
 	lines := int64(0)
 	writers := make([]lineWriter[T], 0, len(formats))
 	// Each file is open while those after it are written: the innermost reads.
@@ -159,7 +174,7 @@ func writeDetail[T any, P interface {
 		if i == len(formats) {
 			return d.each(ctx, func(l *T) error {
 				lines++
-				q.progress(lines, d.total)
+				o.progress(lines, d.total)
 				for _, w := range writers {
 					if err := w.write(l); err != nil {
 						return err
@@ -169,7 +184,7 @@ func writeDetail[T any, P interface {
 			})
 		}
 		sheets := 0
-		made, err := writeFile(q.Out, d.name+"."+extension(formats[i]), func(out io.Writer) error {
+		f, err := writeFile(o.Out, d.name+"."+extension(formats[i]), func(out io.Writer) error {
 			w, err := newLineWriter[T, P](out, formats[i], d)
 			if err != nil {
 				return err
@@ -185,18 +200,20 @@ func writeDetail[T any, P interface {
 			sheets = w.sheets()
 			return nil
 		})
-		made.Format, made.Sheets = formats[i], sheets
-		files[i] = made
+		f.Format, f.Sheets = formats[i], sheets
+		made[i] = f
 		return err
 	}
 	if err := open(0); err != nil {
 		return nil, err
 	}
-	q.progress(lines, lines)
-	for i := range files {
-		files[i].Lines = lines
+	o.progress(lines, lines)
+	var files []File
+	for _, f := range made {
+		f.Lines = lines
+		files = append(files, f)
 	}
-	beside, err := writeFile(q.Out, d.name+"-about.json", func(w io.Writer) error {
+	beside, err := writeFile(o.Out, d.name+"-about.json", func(w io.Writer) error {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		if err := e.Encode(about); err != nil {

@@ -26,7 +26,7 @@ func newLineWriter[T any, P interface {
 	var err error
 	switch format {
 	case FormatParquet:
-		return newParquetWriter(w, d), nil
+		return newParquetWriter[T](w), nil
 	case FormatCSV:
 		t.lines, err = render.CSVLines(w, columns)
 	case FormatJSON:
@@ -85,7 +85,7 @@ type parquetWriter[T any] struct {
 	batch []T
 }
 
-func newParquetWriter[T any](w io.Writer, d *detail[T]) *parquetWriter[T] {
+func newParquetWriter[T any](w io.Writer) *parquetWriter[T] {
 	return &parquetWriter[T]{
 		w: parquet.NewGenericWriter[T](w, parquet.MaxRowsPerRowGroup(groupRows), parquet.Compression(&parquet.Zstd),
 			parquet.CreatedBy("meterd", "", "")),

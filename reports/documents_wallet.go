@@ -57,8 +57,10 @@ func (b *PurseBook) section(zone string) render.Section {
 	s := render.Section{
 		Sheet: b.Account, Title: b.Name + " — budget", Subtitle: b.Account, Empty: "Nothing moved in this period.",
 		Facts: []render.Fact{
-			{Label: "Opening balance", Value: b.Opening.text()}, {Label: "Moved in and out", Value: b.Moved.text()},
-			{Label: "Charged", Value: b.Charged.text()}, {Label: "Closing balance", Value: b.Closing.text()},
+			{Label: "Opening balance", Value: b.Opening.text()},
+			{Label: "Moved in and out", Value: b.Moved.text()},
+			{Label: "Charged", Value: b.Charged.text()},
+			{Label: "Closing balance", Value: b.Closing.text()},
 		},
 	}
 	if b.Purse == string(metering.PurseWallet) {
@@ -68,8 +70,13 @@ func (b *PurseBook) section(zone string) render.Section {
 		return s
 	}
 	t := render.Table{Caption: "Movements and charges", Columns: []render.Column{
-		{Name: "When", Kind: render.Text}, {Name: "Kind", Kind: render.Text}, {Name: "Reference", Kind: render.Text}, {Name: "By", Kind: render.Text},
-		{Name: "Reason", Kind: render.Text}, {Name: "Amount", Kind: render.Money}, {Name: "Balance", Kind: render.Money},
+		{Name: "When", Kind: render.Text},
+		{Name: "Kind", Kind: render.Text},
+		{Name: "Reference", Kind: render.Text},
+		{Name: "By", Kind: render.Text},
+		{Name: "Reason", Kind: render.Text},
+		{Name: "Amount", Kind: render.Money},
+		{Name: "Balance", Kind: render.Money},
 	}}
 	balance := render.Chart{Caption: "Balance at the end of each day", Series: []string{"Balance"}}
 	for i := range b.Lines {

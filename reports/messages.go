@@ -100,10 +100,18 @@ type ActivityMessage struct {
 
 func (*ActivityMessage) columns() []render.Column {
 	return []render.Column{
-		{Name: "message_id", Kind: render.Text}, {Name: "occurred_at", Kind: render.Time}, {Name: "account", Kind: render.Text},
-		{Name: "channel", Kind: render.Text}, {Name: "direction", Kind: render.Text}, {Name: "from", Kind: render.Text},
-		{Name: "to", Kind: render.Text}, {Name: "country", Kind: render.Text}, {Name: "status", Kind: render.Text},
-		{Name: "status_trace", Kind: render.Text}, {Name: "error_code", Kind: render.Text}, {Name: "call_seconds", Kind: render.Count},
+		{Name: "message_id", Kind: render.Text},
+		{Name: "occurred_at", Kind: render.Time},
+		{Name: "account", Kind: render.Text},
+		{Name: "channel", Kind: render.Text},
+		{Name: "direction", Kind: render.Text},
+		{Name: "from", Kind: render.Text},
+		{Name: "to", Kind: render.Text},
+		{Name: "country", Kind: render.Text},
+		{Name: "status", Kind: render.Text},
+		{Name: "status_trace", Kind: render.Text},
+		{Name: "error_code", Kind: render.Text},
+		{Name: "call_seconds", Kind: render.Count},
 	}
 }
 

@@ -316,8 +316,14 @@ func TestTheSameDataAreTheSameBytes(t *testing.T) {
 	t.Parallel()
 	w, _ := seeded(t)
 	for _, q := range []Request{
-		{Parent: "acme"}, {Parent: "globex", Redacted: true}, {Parent: "acme", Audience: "acme-support"}, {Parent: "globex", Audience: "globex-shop"},
-		{Parent: "acme", Kind: KindWallet}, {Parent: "acme", Kind: KindMessages}, {Parent: "globex", Kind: KindMessages, Redacted: true}, {Audience: "globex-shop", Kind: KindMessages},
+		{Parent: "acme"},
+		{Parent: "globex", Redacted: true},
+		{Parent: "acme", Audience: "acme-support"},
+		{Parent: "globex", Audience: "globex-shop"},
+		{Parent: "acme", Kind: KindWallet},
+		{Parent: "acme", Kind: KindMessages},
+		{Parent: "globex", Kind: KindMessages, Redacted: true},
+		{Audience: "globex-shop", Kind: KindMessages},
 	} {
 		// Each is made by a Reporter of its own, as two workers would.
 		one, two := files(t, w, q), files(t, w, q)

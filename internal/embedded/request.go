@@ -39,7 +39,7 @@ type request struct {
 	settings  map[string]string
 	params    params
 	readOnly  bool
-	atOnce    bool // the client wants rows as they come
+	atOnce    bool   // the client wants rows as they come
 	compress  string // native frames around the answer: "", "LZ4" or "ZSTD"
 	revision  string // the client's protocol version
 }

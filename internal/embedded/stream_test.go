@@ -89,6 +89,7 @@ func TestStreamedAnswers(t *testing.T) { //nolint:paralleltest // it measures th
 				rows, err := conn.Query(short, "SELECT number FROM numbers(1000000000000)")
 				require.NoError(t, err)
 				require.True(t, rows.Next())
+				require.NoError(t, rows.Err())
 				cancel()
 				_ = rows.Close()
 			}

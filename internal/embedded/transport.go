@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -60,7 +61,7 @@ func (rec *recorder) serve(h http.Handler, r *http.Request) {
 			_ = r.Body.Close()
 		}
 		broken := recover() // the handler breaks off what it has begun
-		if broken != nil && broken != http.ErrAbortHandler {
+		if err, ok := broken.(error); broken != nil && (!ok || !errors.Is(err, http.ErrAbortHandler)) {
 			panic(broken)
 		}
 		if rec.write == nil {

@@ -92,7 +92,6 @@ func TestJSONLinesAreExact(t *testing.T) {
 		require.Len(t, lines, 3)
 		var got struct {
 			A string `json:"a"`
-			B string `json:"b\""`
 			N *int   `json:"n"`
 		}
 		var raw map[string]any
