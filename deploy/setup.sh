@@ -139,6 +139,14 @@ compiler() {
   apt gcc libc6-dev
 }
 
+# Reports are opened in a browser.
+chromium() {
+  if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then return; fi
+  [ "$check" = no ] || fail "Chromium is missing: run \`deploy/setup.sh --tests\`."
+  need="Chromium (for the tests of reports)" instead=""
+  apt chromium
+}
+
 check=no
 tests=no
 for argument in "$@"; do
@@ -152,4 +160,7 @@ done
 command -v go >/dev/null || fail "Go 1.26 or later is missing: see https://go.dev/doc/install."
 library
 redis
-[ "$tests" = no ] || compiler
+if [ "$tests" = yes ]; then
+  compiler
+  chromium
+fi

@@ -127,7 +127,8 @@ type Schedule struct {
 	Audiences []string `json:"audiences"` // parent, each, sub-account ids; empty: whose schedule it is
 	Redacted  bool     `json:"redacted"`
 	Formats   []string `json:"formats"`
-	Deliver   []string `json:"deliver"` // destinations: file:DIR, s3://…, mailto:ADDRESS, https://…
+	Kind      string   `json:"kind,omitempty"` // statement (or empty), messages, wallet
+	Deliver   []string `json:"deliver"`        // destinations: file:DIR, s3://…, mailto:ADDRESS, https://…
 	// Secrets refer to what signs the webhooks among them, by destination.
 	Secrets map[string]SecretRef `json:"secrets,omitempty"`
 }

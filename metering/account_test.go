@@ -207,7 +207,7 @@ func TestJSONLossless(t *testing.T) {
 		CreditLimit: &m, MonthlyLimit: &m, Alerts: []int{}, Observe: true, AlertMail: []string{"a@b.example"}, Zones: []ZoneFrom{{"", "UTC"}, {"2026-11", "Asia/Tokyo"}}, OwnZone: "UTC",
 		Channels: []ChannelsFrom{{at, nil}, {at, []string{}}, {at, []string{"sms"}}}, Plans: []PlanFrom{{at, "x"}}, OwnPlan: "x",
 		Hooks:   []Hook{{"https://x", "S", []string{"alert"}}},
-		Reports: []Schedule{{"n", "@daily", "yesterday", []string{"parent"}, true, []string{"csv"}, []string{"file:x"}, map[string]SecretRef{"file:x": {"E", "F"}}}}, CreatedAt: at, ClosedAt: &at, Catalog: 7,
+		Reports: []Schedule{{"n", "@daily", "yesterday", []string{"parent"}, true, []string{"csv"}, "messages", []string{"file:x"}, map[string]SecretRef{"file:x": {"E", "F"}}}}, CreatedAt: at, ClosedAt: &at, Catalog: 7,
 	}
 	p := Plan{"x", "EUR", []PlanVersion{{at, []string{"failed"}, time.Minute, []Rule{
 		{"sms", Inbound, "IT", "22210", "39", "c", "second", 1, [2]int64{60, 6}, 2, 3}, {},

@@ -16,7 +16,7 @@ const topBars = 12
 
 func (p *ParentStatement) document() *render.Document {
 	d := &render.Document{
-		Title: p.Name, Subtitle: "Statement for " + monthWord(p.Period), Badge: closedBadge(p.Closed),
+		AsOf: p.AsOf, Title: p.Name, Subtitle: "Statement for " + monthWord(p.Period), Badge: closedBadge(p.Closed),
 		Facts: []render.Fact{
 			{Label: "Account", Value: p.Account},
 			{Label: "Period", Value: periodWord(p.Start, p.End, p.Timezone)},
@@ -50,7 +50,7 @@ func (p *ParentStatement) document() *render.Document {
 
 // totalCards are the figures that a parent looks for first.
 func totalCards(t *Totals) []render.Card {
-	billable := t.Billable.card("Billable")
+	billable := t.Billable.card("Amount billable")
 	billable.Hint = "net of refunds"
 	cards := []render.Card{billable, {Label: "Messages", Value: render.Group(count(t.Records))}}
 	if t.Refunds.Micros != 0 {
@@ -97,9 +97,9 @@ func (p *ParentStatement) overview() render.Section {
 		{Name: "Limit used", Kind: render.Percent},
 		{Name: "Messages", Kind: render.Count},
 		{Name: "Amount", Kind: render.Money},
-		{Name: "Refunds", Kind: render.Money},
+		{Name: "Refunded", Kind: render.Money},
 		{Name: "Adjustments", Kind: render.Money},
-		{Name: "Billable", Kind: render.Money},
+		{Name: "Amount billable", Kind: render.Money},
 		{Name: "Reasons", Kind: render.Text},
 	}}
 	cells := func(first, state, used string, x *Totals, reasons []string) []string {
@@ -108,7 +108,7 @@ func (p *ParentStatement) overview() render.Section {
 			strings.Join(reasons, ", "),
 		}
 	}
-	bars := render.Chart{Caption: "Billable by account", Series: []string{"Billable"}, Rows: true}
+	bars := render.Chart{Caption: "Amount billable by account", Series: []string{"Billable"}, Rows: true}
 	list := make([]*Section, len(p.Accounts))
 	for i := range p.Accounts {
 		s := &p.Accounts[i]
@@ -212,12 +212,13 @@ func (s *Section) section(p *ParentStatement) render.Section {
 		out.Tables = append(out.Tables, movementTable("Budget movements", s.Budget, p.Timezone))
 	}
 	out.Tables = append(out.Tables, suspensionTables(s.Suspensions, p.Timezone, true)...)
+	out.Tables = append(out.Tables, alertTables(s.Alerts, p.Timezone)...)
 	return out
 }
 
 func (e *EnterpriseStatement) document() *render.Document {
 	d := &render.Document{
-		Title: e.Name, Subtitle: "Statement for " + monthWord(e.Period), Badge: closedBadge(e.Closed),
+		AsOf: e.AsOf, Title: e.Name, Subtitle: "Statement for " + monthWord(e.Period), Badge: closedBadge(e.Closed),
 		Facts: []render.Fact{
 			{Label: "Account", Value: e.Account},
 			{Label: "Period", Value: periodWord(e.Start, e.End, e.Timezone)},
@@ -248,7 +249,7 @@ func (e *EnterpriseStatement) document() *render.Document {
 	}
 	d.Sections = []render.Section{{
 		Sheet: e.Account, Title: "Usage", Charts: e.charts(), Facts: totalFacts(&e.Totals),
-		Tables: append(e.tables(), suspensionTables(e.Suspensions, e.Timezone, false)...),
+		Tables: slices.Concat(e.tables(), suspensionTables(e.Suspensions, e.Timezone, false), alertTables(e.Alerts, e.Timezone)),
 		Empty:  "No messages in this period.",
 	}}
 	return d

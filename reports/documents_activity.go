@@ -11,7 +11,7 @@ import (
 
 func (a *ActivityStatement) document() *render.Document {
 	d := &render.Document{
-		Title: a.Name, Subtitle: "Activity in " + monthWord(a.Period), Badge: closedBadge(a.Closed),
+		AsOf: a.AsOf, Title: a.Name, Subtitle: "Activity in " + monthWord(a.Period), Badge: closedBadge(a.Closed),
 		Facts: []render.Fact{
 			{Label: "Account", Value: a.Account},
 			{Label: "Period", Value: a.Period},
@@ -150,7 +150,7 @@ func outcomeTable(caption string, lines []ActivityLine) render.Table {
 
 func (o *ActivityOverview) document() *render.Document {
 	d := &render.Document{
-		Title: o.Name, Subtitle: "Activity in " + monthWord(o.Period) + ", all accounts", Badge: closedBadge(o.Closed),
+		AsOf: o.AsOf, Title: o.Name, Subtitle: "Activity in " + monthWord(o.Period) + ", all accounts", Badge: closedBadge(o.Closed),
 		Facts: []render.Fact{
 			{Label: "Account", Value: o.Account},
 			{Label: "Period", Value: o.Period},

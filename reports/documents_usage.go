@@ -13,8 +13,8 @@ func figureColumns() []render.Column {
 	return []render.Column{
 		{Name: "Messages", Kind: render.Count},
 		{Name: "Amount", Kind: render.Money},
-		{Name: "Of it fees", Kind: render.Money},
-		{Name: "Refunds", Kind: render.Money},
+		{Name: "Non-refundable fees", Kind: render.Money},
+		{Name: "Refunded", Kind: render.Money},
 		{Name: "Net", Kind: render.Money},
 	}
 }
@@ -27,12 +27,12 @@ func totalFacts(t *Totals) []render.Fact {
 	out := []render.Fact{
 		{Label: "Messages", Value: render.Group(count(t.Records))},
 		{Label: "Amount", Value: t.Amount.text()},
-		{Label: "Refunds", Value: t.Refunds.text()},
+		{Label: "Refunded", Value: t.Refunds.text()},
 	}
 	if t.Adjustments.Micros != 0 {
 		out = append(out, render.Fact{Label: "Adjustments", Value: t.Adjustments.text()})
 	}
-	return append(out, render.Fact{Label: "Billable", Value: t.Billable.text()})
+	return append(out, render.Fact{Label: "Amount billable", Value: t.Billable.text()})
 }
 
 // charts of an account's usage.
@@ -74,7 +74,7 @@ func (u *Usage) tables() []render.Table {
 		{Name: "Direction", Kind: render.Text},
 		{Name: "Unit", Kind: render.Text},
 		{Name: "Units", Kind: render.Number},
-		{Name: "Billed units", Kind: render.Number},
+		{Name: "Units charged", Kind: render.Number},
 	}, figureColumns()...)}
 	for i := range u.ByChannel {
 		l := &u.ByChannel[i]
@@ -82,7 +82,7 @@ func (u *Usage) tables() []render.Table {
 	}
 	channels.Rows = append(channels.Rows, render.Row{Cells: append([]string{"Total", "", "", "", ""}, total...), Total: true})
 
-	countries := render.Table{Caption: "By country", Columns: append([]render.Column{{Name: "Country", Kind: render.Text}}, figureColumns()...)}
+	countries := render.Table{Caption: "By destination country", Columns: append([]render.Column{{Name: "Country", Kind: render.Text}}, figureColumns()...)}
 	for i := range u.ByCountry {
 		countries.Rows = append(countries.Rows, render.Row{Cells: append([]string{countryWord(u.ByCountry[i].Country)}, u.ByCountry[i].cells()...)})
 	}
@@ -94,7 +94,11 @@ func (u *Usage) tables() []render.Table {
 	}
 	days.Rows = append(days.Rows, render.Row{Cells: append([]string{"Total"}, total...), Total: true})
 
-	out := []render.Table{channels, countries, days, u.rateTable()}
+	out := []render.Table{channels, countries}
+	if len(u.ByCampaign) > 0 {
+		out = append(out, u.campaignTable())
+	}
+	out = append(out, days, u.rateTable())
 	if len(u.Adjustments) > 0 {
 		out = append(out, u.adjustmentTable())
 	}
@@ -102,6 +106,35 @@ func (u *Usage) tables() []render.Table {
 		out = append(out, outcomeTable("Delivery by day", u.Outcomes))
 	}
 	return out
+}
+
+func (u *Usage) campaignTable() render.Table {
+	t := render.Table{Caption: "By campaign", Columns: append([]render.Column{
+		{Name: "Campaign", Kind: render.Text}, {Name: "Units charged", Kind: render.Number},
+	}, figureColumns()...)}
+	for i := range u.ByCampaign {
+		l := &u.ByCampaign[i]
+		name := l.Campaign
+		if name == "" {
+			name = "none"
+		}
+		t.Rows = append(t.Rows, render.Row{Cells: append([]string{name, l.BilledUnits.String()}, l.cells()...)})
+	}
+	t.Rows = append(t.Rows, render.Row{Cells: append([]string{"Total", ""}, u.Totals.cells()...), Total: true})
+	return t
+}
+
+func alertTables(list []Alert, zone string) []render.Table {
+	if len(list) == 0 {
+		return nil
+	}
+	t := render.Table{Caption: "Alerts", Columns: []render.Column{
+		{Name: "When", Kind: render.Text}, {Name: "Of", Kind: render.Text}, {Name: "Used", Kind: render.Percent},
+	}}
+	for _, a := range list {
+		t.Rows = append(t.Rows, render.Row{Cells: []string{stamp(a.At, zone), strings.ReplaceAll(a.Limit, "_", " "), strconv.Itoa(a.Share)}})
+	}
+	return []render.Table{t}
 }
 
 func (u *Usage) rateTable() render.Table {
@@ -113,7 +146,7 @@ func (u *Usage) rateTable() render.Table {
 		{Name: "Unit", Kind: render.Text},
 		{Name: "Price", Kind: render.Number},
 		{Name: "Fee", Kind: render.Money},
-		{Name: "Billed units", Kind: render.Number},
+		{Name: "Units charged", Kind: render.Number},
 	}, figureColumns()...)}
 	for i := range u.ByRate {
 		l := &u.ByRate[i]

@@ -29,6 +29,7 @@ type EnterpriseStatement struct {
 	State        string       `json:"state"`
 	Reasons      []string     `json:"reasons"`
 	Suspensions  []Suspension `json:"suspensions"`
+	Alerts       []Alert      `json:"alerts"` // about its own budget or limit
 	Funds        string       `json:"funds"`  // budget or shared
 	Budget       *OwnBudget   `json:"budget"` // where it has one of its own
 	Limit        *Limit       `json:"limit"`  // its own monthly cap
@@ -79,6 +80,11 @@ func (r *Reporter) BuildEnterprise(ctx context.Context, a *metering.Account, s *
 		return nil, err
 	}
 	out.Suspensions = h.suspensions(own, metering.AudienceEnterprise, s)
+	alerts, err := r.alerts(ctx, []string{a.ID}, s)
+	if err != nil {
+		return nil, err
+	}
+	out.Alerts = append([]Alert{}, alerts[a.ID]...)
 	f := &facts{quarantined: map[string]map[metering.Reason]uint64{}, waiting: map[string]uint64{}}
 	if err := r.incomplete(ctx, f, []string{a.ID}, s); err != nil {
 		return nil, err

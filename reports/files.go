@@ -1,12 +1,13 @@
 package reports
 
 import (
-	"bytes"
+	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,12 +15,8 @@ import (
 	"github.com/meterd/meterd/reports/render"
 )
 
-// bytesOf is a file in the making. Reports are small: a line for each day,
-// channel and outcome, not for each message.
-type bytesOf = bytes.Buffer
-
 // renderTo writes a statement in a format.
-func renderTo(b *bytesOf, format string, st Statement) error {
+func renderTo(b io.Writer, format string, st Statement) error {
 	switch format {
 	case FormatCSV:
 		header, lines := st.table()
@@ -35,25 +32,49 @@ func renderTo(b *bytesOf, format string, st Statement) error {
 		return render.HTML(b, st.document())
 	case FormatXLSX:
 		return render.XLSX(b, st.document())
+	case FormatPDF:
+		return render.PDF(b, st.document())
 	default:
 		return ErrFormat
 	}
 }
 
-// writeFile puts a file into a folder, whole or not at all.
-func writeFile(folder, name string, write func(*bytesOf) error) (File, error) {
-	var b bytesOf
-	if err := write(&b); err != nil {
-		return File{}, err
-	}
-	sum := sha256.Sum256(b.Bytes())
+// writeFile puts a file into a folder as it is made, whole or not at all.
+func writeFile(folder, name string, write func(io.Writer) error) (File, error) {
 	path := filepath.Join(folder, name)
-	f := File{Path: path, Bytes: int64(b.Len()), SHA256: hex.EncodeToString(sum[:])}
-	if err := putFile(path, b.Bytes()); err != nil {
+	f := File{Path: path}
+	sum := sha256.New()
+	var failed error // of what is written, not of the folder
+	err := replaceFile(path, func(w io.Writer) error {
+		buf := bufio.NewWriterSize(io.MultiWriter(w, sum, (*counter)(&f.Bytes)), bufferBytes)
+		if failed = write(buf); failed != nil {
+			return failed
+		}
+		return buf.Flush()
+	})
+	if failed != nil {
+		if _, ok := errors.AsType[*fs.PathError](failed); !ok {
+			return File{}, failed
+		}
+	}
+	if err != nil {
 		err = withoutPath(err)
 		return File{}, fmt.Errorf("%w %s: %w", ErrFolder, folder, err)
 	}
+	f.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	return f, nil
+}
+
+// bufferBytes is how much of a file is gathered for one write.
+const bufferBytes = 256 << 10
+
+// counter counts what is written to it.
+type counter int64
+
+// Write implements io.Writer.
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
 }
 
 // Modes of what is made: the reader's group may read.
@@ -62,7 +83,17 @@ const (
 	fileMode   = 0o640
 )
 
-func putFile(path string, data []byte) (err error) {
+// putFile writes a file, whole or not at all.
+func putFile(path string, data []byte) error {
+	return replaceFile(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// replaceFile has a file written beside its place and moves it there once it is
+// on the disk.
+func replaceFile(path string, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, folderMode); err != nil {
 		return err
@@ -76,7 +107,7 @@ func putFile(path string, data []byte) (err error) {
 			_ = os.Remove(tmp.Name()) // what is left over of a failure
 		}
 	}()
-	if _, err = tmp.Write(data); err != nil {
+	if err = write(tmp); err != nil {
 		return errors.Join(err, tmp.Close())
 	}
 	if err = tmp.Chmod(fileMode); err != nil {

@@ -35,6 +35,7 @@ type world struct {
 	keep   bool // rows are kept in kept
 	kept   []ledger.Row
 	conn   func() driver.Conn
+	engine *testengine.Engines
 }
 
 // micro reads an amount.
@@ -128,7 +129,7 @@ func newWorld(tb testing.TB) *world {
 	tb.Cleanup(func() { _ = l.Close() })
 	_, err = l.Migrate(tb.Context())
 	require.NoError(tb, err)
-	w := &world{tb: tb, ledger: l, clock: clock.NewFake(now), states: map[string]AccountState{}, conn: func() driver.Conn { return e.ClickHouse(tb) }}
+	w := &world{tb: tb, engine: e, ledger: l, clock: clock.NewFake(now), states: map[string]AccountState{}, conn: func() driver.Conn { return e.ClickHouse(tb) }}
 	w.apply(1, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), accounts(), plans())
 	return w
 }
@@ -187,6 +188,7 @@ func (w *world) refund(of *ledger.Row, at time.Time) {
 	rec := *of.Record
 	w.row(rec.AccountID, at, func(r *ledger.Row) {
 		rec.Kind, rec.RefersTo, rec.ID, rec.Status, rec.OccurredAt = metering.KindRefund, rec.ID, "r"+rec.ID, "", at
+		rec.Tags = nil // a refund has none of its message's
 		r.Record = &rec
 		r.Charge = metering.Charge{Amount: from.Charge.Amount - from.Charge.Fee, Plan: from.Charge.Plan, Version: 1, Rule: 1}
 	})
@@ -260,6 +262,9 @@ func (w *world) message(account string, n int, at time.Time, country, end string
 		r.Record.Country = country
 		r.Charge.Amount = metering.Micros(41_237 + n%13*1_009)
 		r.Record.Tags = []metering.Tag{{Key: "rate", Value: canaryTag}}
+		if strings.HasPrefix(account, "acme") && n%6 < 2 {
+			r.Record.Tags = append([]metering.Tag{{Key: "campaign", Value: "autumn" + strconv.Itoa(n%6)}}, r.Record.Tags...)
+		}
 		switch n % 9 {
 		case 5:
 			r.Record.Channel, r.Record.Unit, r.Charge.Unit, r.Charge.Rule = "voice", "second", "second", 2
@@ -337,6 +342,13 @@ func (w *world) trouble() {
 	w.quarantine("acme-support", metering.ReasonChannelNotEnabled, 2, at)
 	w.quarantine("lone-shop", metering.ReasonNoPrice, 4, at)
 	w.quarantine("globex-shop", metering.ReasonConflict, 1, at)
+	require.NoError(w.tb, w.ledger.InsertAlerts(w.tb.Context(), []ledger.AlertRow{
+		{AccountID: "acme-marketing", ParentID: "acme", Limit: "budget", Mark: "t1", Share: 50, Epoch: 1, At: at},
+		{AccountID: "acme-marketing", ParentID: "acme", Limit: "budget", Mark: "t1", Share: 50, Epoch: 2, At: at.Add(time.Hour)},
+		{AccountID: "acme", ParentID: "acme", Limit: "wallet", Mark: "t1", Share: 80, Epoch: 1, At: at.Add(2 * time.Hour)},
+		{AccountID: "acme", ParentID: "acme", Limit: "wallet", Mark: "t0", Share: 80, Epoch: 1, At: at.AddDate(0, -1, 0)},
+		{AccountID: "lone-shop", ParentID: canaryParent, Limit: "budget", Mark: canaryRef, Share: 100, Epoch: 1, At: at},
+	}))
 	row := func(id, parent string, epoch int64, flags metering.Flags, cause string, at time.Time) ledger.StateRow {
 		return ledger.StateRow{AccountID: id, ParentID: parent, Epoch: epoch, Flags: flags, Cause: cause, Period: "2026-11", Actor: "operator", Note: canaryNote, At: at}
 	}

@@ -30,13 +30,13 @@ func TestLookOfEveryReport(t *testing.T) {
 		"acme-2026-11-02_2026-11-08-statement": {Parent: "acme", Period: "2026-11-02..2026-11-08"},
 		"globex-2026-10-statement":             {Parent: "globex", Period: "2026-10"},
 	} {
-		q.Formats, q.Out = []string{FormatCSV, FormatJSON, FormatHTML, FormatXLSX, FormatCSV}, out
+		q.Formats, q.Out = []string{FormatCSV, FormatJSON, FormatHTML, FormatXLSX, FormatPDF, FormatCSV}, out
 		if q.Period == "" {
 			q.Period = "2026-11"
 		}
 		list, err := w.reporter().Run(t.Context(), q)
 		require.NoError(t, err)
-		require.Len(t, list, 4)
+		require.Len(t, list, 5)
 		for _, f := range list {
 			require.Equal(t, base+"."+f.Format, filepath.Base(f.Path))
 			require.NotZero(t, f.Bytes)

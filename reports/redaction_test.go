@@ -3,6 +3,7 @@ package reports
 import (
 	"archive/zip"
 	"bytes"
+	"compress/zlib"
 	"encoding/csv"
 	"flag"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ledongthuc/pdf"
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/metering"
@@ -19,12 +21,24 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// unpacked has the parts of a workbook as well as its bytes.
+// unpacked has all that can be read out of a file: the parts of a workbook, the
+// pages, outline and properties of a PDF.
 func unpacked(t *testing.T, format string, b []byte) string {
 	t.Helper()
-	if format != FormatXLSX {
+	switch format {
+	case FormatXLSX:
+		return unzipped(t, b)
+	case FormatPDF:
+		return pdfText(t, b)
+	case FormatParquet:
+		return parquetText(t, b)
+	default:
 		return string(b)
 	}
+}
+
+func unzipped(t *testing.T, b []byte) string {
+	t.Helper()
 	r, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
 	require.NoError(t, err)
 	var out strings.Builder
@@ -38,10 +52,46 @@ func unpacked(t *testing.T, format string, b []byte) string {
 	return out.String()
 }
 
+// pdfText has a PDF's pages as a reader finds their text, and every object and
+// stream of the file, whose texts are UTF-16.
+func pdfText(t *testing.T, b []byte) string {
+	t.Helper()
+	r, err := pdf.NewReader(bytes.NewReader(b), int64(len(b)))
+	require.NoError(t, err)
+	var out strings.Builder
+	for n := range r.NumPage() {
+		rows, err := r.Page(n + 1).GetTextByRow()
+		require.NoError(t, err)
+		for _, row := range rows {
+			for _, w := range row.Content {
+				out.WriteString(w.S + "\t")
+			}
+			out.WriteString("\n")
+		}
+	}
+	for _, s := range pdfStreams.FindAllSubmatch(b, -1) {
+		if z, err := zlib.NewReader(bytes.NewReader(s[1])); err == nil {
+			text, err := io.ReadAll(z)
+			require.NoError(t, err)
+			if bytes.HasPrefix(text, []byte{0, 1, 0, 0}) || len(text) == 1<<17 {
+				continue // a font, and which of its letters is which
+			}
+			out.WriteString(strings.ReplaceAll(string(text), "\x00", ""))
+		}
+	}
+	objects, tail, ok := strings.Cut(pdfStreams.ReplaceAllString(string(b), ""), "\nxref\n")
+	require.True(t, ok)
+	_, tail, _ = strings.Cut(tail, "trailer") // without the table of where objects are
+	out.WriteString(strings.ReplaceAll(objects+tail, "\x00", ""))
+	return out.String()
+}
+
+var pdfStreams = regexp.MustCompile(`(?s)stream\r?\n(.*?)\r?\nendstream`)
+
 // allRuns makes a request in every format and returns all text, with the names.
 func allRuns(t *testing.T, w *world, q Request) string {
 	t.Helper()
-	q.Out, q.Formats, q.Period = t.TempDir(), []string{FormatCSV, FormatJSON, FormatHTML, FormatXLSX}, "2026-11"
+	q.Out, q.Formats, q.Period = t.TempDir(), FormatsOf(q.Kind), "2026-11"
 	list, err := w.reporter().Run(t.Context(), q)
 	require.NoError(t, err)
 	var all strings.Builder
@@ -66,6 +116,11 @@ func TestNoCanaryReachesAReseller(t *testing.T) {
 	w, _ := seeded(t)
 	text := allRuns(t, w, Request{Parent: canaryParent, Audience: "lone-shop"})
 	require.Contains(t, text, "lone-shop-2026-11-activity.csv")
+	require.Contains(t, text, "lone-shop-2026-11-activity.pdf")
+	detail := allRuns(t, w, Request{Parent: canaryParent, Audience: "lone-shop", Kind: KindMessages})
+	require.Contains(t, detail, "lone-shop-2026-11-messages-activity.parquet")
+	require.Contains(t, detail, " > not_allowed 2026-11-")
+	text += detail
 	require.Contains(t, text, OutcomeNotAllowed)
 	require.Contains(t, text, "suspended")
 	for _, c := range []string{
@@ -75,13 +130,17 @@ func TestNoCanaryReachesAReseller(t *testing.T) {
 		lacks(t, strings.ToLower(text), strings.ToLower(c))
 	}
 	// The parent's own shows that the canaries were there to be found.
-	full := allRuns(t, w, Request{Parent: canaryParent})
+	full := allRuns(t, w, Request{Parent: canaryParent}) + allRuns(t, w, Request{Parent: canaryParent, Kind: KindWallet})
+	details := allRuns(t, w, Request{Parent: canaryParent, Kind: KindMessages})
+	for _, c := range []string{canaryPlan, canarySibling, canaryTag, canaryPrice, canaryStatus, "31337", "JPY"} {
+		require.GreaterOrEqual(t, strings.Count(details, c), 4, "%s in each format", c)
+	}
 	for _, c := range []string{canaryPlan, canarySibling, canaryParent, canaryNote, canaryRef, canaryPrice, "7654321.5", "JPY"} {
 		require.Contains(t, full, c)
 	}
 	// No errors of its requests either.
 	for _, q := range []Request{
-		{Audience: "lone-shop", Period: "x"}, {Audience: "lone-shop", Period: "2027-01"}, {Audience: "lone-shop", Period: "2026-11", Formats: []string{"x"}},
+		{Audience: "lone-shop", Period: "2026-11", Kind: KindWallet, Formats: []string{"csv"}}, {Audience: "lone-shop", Period: "x"}, {Audience: "lone-shop", Period: "2027-01"}, {Audience: "lone-shop", Period: "2026-11", Formats: []string{"x"}},
 	} {
 		_, err := w.reporter().Run(t.Context(), q)
 		require.Error(t, err)
@@ -90,7 +149,9 @@ func TestNoCanaryReachesAReseller(t *testing.T) {
 	// An enterprise sub-account that asks for the redacted form gets it; a franchise of an enterprise gets no other.
 	for _, q := range []Request{{Parent: "acme", Audience: "acme-support", Redacted: true}, {Audience: "acme-franchise"}} {
 		text := allRuns(t, w, q)
-		for _, c := range []string{"EUR", "standard", "acme-marketing", "Acme Retail", canaryNote, "500.00"} {
+		q.Kind = KindMessages
+		text += allRuns(t, w, q)
+		for _, c := range []string{"EUR", "standard", "autumn", "campaign", "not_allowed_", "acme-marketing", "Acme Retail", canaryNote, "500.00"} {
 			lacks(t, text, c)
 		}
 	}
@@ -100,7 +161,7 @@ func TestAnEnterpriseSeesNothingOfItsParentOrSiblings(t *testing.T) {
 	t.Parallel()
 	w, _ := seeded(t)
 	for _, id := range []string{"acme-support", "acme-marketing"} {
-		text := allRuns(t, w, Request{Parent: "acme", Audience: id})
+		text := allRuns(t, w, Request{Parent: "acme", Audience: id}) + allRuns(t, w, Request{Parent: "acme", Audience: id, Kind: KindMessages})
 		for _, c := range []string{"Acme Retail", "acme-franchise", "wallet", "162.211292", canaryNote, canaryRef, "operator"} {
 			lacks(t, text, c)
 		}
@@ -116,7 +177,7 @@ func TestTheOverviewHasNoMoney(t *testing.T) {
 	t.Parallel()
 	w, _ := seeded(t)
 	for _, parent := range []string{"globex", canaryParent, "acme"} {
-		text := allRuns(t, w, Request{Parent: parent, Redacted: true})
+		text := allRuns(t, w, Request{Parent: parent, Redacted: true}) + allRuns(t, w, Request{Parent: parent, Redacted: true, Kind: KindMessages})
 		for _, c := range []string{
 			canaryPlan, canaryTag, canaryNote, canaryRef, canaryPrice, canaryStatus, "31337", "7654321", "10000.00", "10 000", "250.00", "standard",
 			" eur", "eur,", "usd", "jpy", "amount", "price", "balance", "budget", "wallet", "credit", "no_price", "_exhausted",

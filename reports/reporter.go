@@ -3,6 +3,7 @@ package reports
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -44,10 +45,30 @@ type Request struct {
 	Parent   string // "": the audience's
 	Period   string // a month, 2026-11; or days: 2026-11-05, 2026-11-02..2026-11-08
 	Audience string // "parent" (or ""), or an account's id
+	Kind     string // "statement" (or ""), "messages", "wallet"
 	Redacted bool   // the parent's report without money
 	Formats  []string
 	Out      string // folder; made where it is missing
+	// Progress is told now and then how many messages of about how many are
+	// written. Nil: nobody.
+	Progress func(done, total int64)
 }
+
+// progressEvery is after how many messages it is told.
+const progressEvery = 5_000
+
+func (q *Request) progress(done, total int64) {
+	if q.Progress != nil && (done%progressEvery == 0 || done == total) {
+		q.Progress(done, total)
+	}
+}
+
+// Kinds of reports.
+const (
+	KindStatement = "statement"
+	KindMessages  = "messages" // a line for each
+	KindWallet    = "wallet"   // a prepaid parent's
+)
 
 // File is one file that was made.
 type File struct {
@@ -56,14 +77,19 @@ type File struct {
 	Format   string `json:"format"`
 	Bytes    int64  `json:"bytes"`
 	SHA256   string `json:"sha256"`
+	Lines    int64  `json:"lines,omitempty"`  // of a detail
+	Sheets   int    `json:"sheets,omitempty"` // of lines, in a detail's workbook
 }
 
 // Run makes a report in each of the formats and writes it to the folder. Every
 // file is there whole or not at all.
 func (r *Reporter) Run(ctx context.Context, q Request) ([]File, error) {
-	formats, err := CheckFormats(q.Formats)
+	formats, err := CheckFormats(q.Kind, q.Formats)
 	if err != nil {
 		return nil, err
+	}
+	if q.Kind == KindMessages {
+		return r.runDetail(ctx, &q, formats)
 	}
 	st, audience, err := r.Build(ctx, q)
 	if err != nil {
@@ -71,7 +97,7 @@ func (r *Reporter) Run(ctx context.Context, q Request) ([]File, error) {
 	}
 	files := make([]File, 0, len(formats))
 	for _, format := range formats {
-		f, err := writeFile(q.Out, st.baseName()+"."+format, func(b *bytesOf) error { return renderTo(b, format, st) })
+		f, err := writeFile(q.Out, st.baseName()+"."+format, func(w io.Writer) error { return renderTo(w, format, st) })
 		if err != nil {
 			return files, err
 		}
@@ -79,6 +105,33 @@ func (r *Reporter) Run(ctx context.Context, q Request) ([]File, error) {
 		files = append(files, f)
 	}
 	return files, nil
+}
+
+// runDetail makes the detail that a request's audience may read.
+func (r *Reporter) runDetail(ctx context.Context, q *Request, formats []string) ([]File, error) {
+	parent, reader, err := r.audience(*q)
+	if err != nil {
+		return nil, err
+	}
+	s, err := r.span(ctx, parent, q.Period)
+	if err != nil {
+		return nil, err
+	}
+	if !reader.IsParent() {
+		s.zone = ownZone(reader, s)
+	}
+	files, err := r.runMessages(ctx, q, parent, reader, s, formats)
+	for i := range files {
+		files[i].Audience = audienceName(reader)
+	}
+	return files, err
+}
+
+func audienceName(reader *metering.Account) string {
+	if reader.IsParent() {
+		return AudienceParent
+	}
+	return reader.ID
 }
 
 // Build makes the statement that a request's audience may read.
@@ -93,6 +146,12 @@ func (r *Reporter) Build(ctx context.Context, q Request) (Statement, string, err
 	}
 	var st Statement
 	switch {
+	case q.Kind == KindWallet && !reader.IsParent():
+		return nil, "", metering.ErrUnknownAccount // like anything else that isn't its own
+	case q.Kind == KindWallet && q.Redacted:
+		return nil, "", fmt.Errorf("%w statement without money: leave out --redacted", ErrNoWallet)
+	case q.Kind == KindWallet:
+		st, err = r.BuildWallet(ctx, parent, s)
 	case reader.IsParent() && q.Redacted:
 		st, err = r.BuildOverview(ctx, parent, s)
 	case reader.IsParent():
@@ -105,10 +164,7 @@ func (r *Reporter) Build(ctx context.Context, q Request) (Statement, string, err
 	if err != nil {
 		return nil, "", fmt.Errorf("build the report: %w", err)
 	}
-	if reader.IsParent() {
-		return st, AudienceParent, nil
-	}
-	return st, reader.ID, nil
+	return st, audienceName(reader), nil
 }
 
 // audience finds who the report is for, and the parent that it is under. What
@@ -163,30 +219,43 @@ func (r *Reporter) span(ctx context.Context, parent *metering.Account, name stri
 
 // Formats that are written.
 const (
-	FormatCSV  = "csv"
-	FormatJSON = "json"
-	FormatHTML = "html"
-	FormatXLSX = "xlsx"
-	FormatPDF  = "pdf" // named in accounts files, not available yet
+	FormatCSV     = "csv"
+	FormatJSON    = "json" // of a detail: one object a line
+	FormatHTML    = "html"
+	FormatXLSX    = "xlsx"
+	FormatPDF     = "pdf"
+	FormatParquet = "parquet"
 )
 
-// CheckFormats reads a list of formats: each once, in their order.
-func CheckFormats(list []string) ([]string, error) {
+// FormatsOf are the formats that a kind of report comes in; nil: not a kind.
+func FormatsOf(kind string) []string {
+	switch kind {
+	case "", KindStatement, KindWallet:
+		return []string{FormatCSV, FormatJSON, FormatHTML, FormatXLSX, FormatPDF}
+	case KindMessages:
+		return []string{FormatCSV, FormatJSON, FormatXLSX, FormatParquet}
+	}
+	return nil
+}
+
+// CheckFormats reads a list of formats for a kind of report: each once, in
+// their order.
+func CheckFormats(kind string, list []string) ([]string, error) {
+	may := FormatsOf(kind)
+	if may == nil {
+		return nil, fmt.Errorf("kind %q: %w", strings.ToValidUTF8(kind, "?"), ErrKind)
+	}
 	var out []string
 	for _, f := range list {
-		switch f {
-		case FormatCSV, FormatJSON, FormatHTML, FormatXLSX:
-			if !slices.Contains(out, f) {
-				out = append(out, f)
-			}
-		case FormatPDF:
-			return nil, fmt.Errorf("format %s: %w", f, ErrFormatUnavailable)
-		default:
-			return nil, fmt.Errorf("format %q: %w", strings.ToValidUTF8(f, "?"), ErrFormat)
+		if !slices.Contains(may, f) {
+			return nil, fmt.Errorf("format %q: %w: give some of %s", strings.ToValidUTF8(f, "?"), ErrFormat, strings.Join(may, ", "))
+		}
+		if !slices.Contains(out, f) {
+			out = append(out, f)
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("no format: %w", ErrFormat)
+		return nil, fmt.Errorf("no format: %w: give some of %s", ErrFormat, strings.Join(may, ", "))
 	}
 	return out, nil
 }

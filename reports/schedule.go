@@ -128,19 +128,6 @@ func Schedules(snap *metering.Snapshot, parent string, f func(a *metering.Accoun
 	return nil
 }
 
-// FormatsOf a schedule that can be written now, and those that can't: a
-// scheduled report goes out in the others.
-func FormatsOf(list []string) (formats, unavailable []string) {
-	for _, f := range list {
-		if f == FormatPDF {
-			unavailable = append(unavailable, f)
-		} else {
-			formats = append(formats, f)
-		}
-	}
-	return formats, unavailable
-}
-
 // Coming is a report that will be due.
 type Coming struct {
 	Parent       string    `json:"parent"`

@@ -70,6 +70,7 @@ type Section struct {
 	State        string       `json:"state"`
 	Reasons      []string     `json:"reasons"`
 	Suspensions  []Suspension `json:"suspensions"`
+	Alerts       []Alert      `json:"alerts"` // that were raised about it
 	Limit        *Limit       `json:"limit"`  // its own monthly cap
 	Budget       *Purse       `json:"budget"` // where it has one
 	Completeness Completeness `json:"completeness"`
@@ -151,6 +152,7 @@ type facts struct {
 	outcomes    map[string][]ActivityLine
 	states      map[string]AccountState
 	history     history
+	alerts      map[string][]Alert
 	quarantined map[string]map[metering.Reason]uint64
 	waiting     map[string]uint64
 	opening     map[string]metering.Micros
@@ -176,19 +178,27 @@ func (r *Reporter) gather(ctx context.Context, parent *metering.Account, s *span
 	if f.history, err = r.history(ctx, parent.Calendar, ids, earlier(s.end, s.asOf)); err != nil {
 		return nil, err
 	}
+	if f.alerts, err = r.alerts(ctx, ids, s); err != nil {
+		return nil, err
+	}
 	if err = perPage(ids, func(page []string) error { return r.incomplete(ctx, f, page, s) }); err != nil {
 		return nil, err
 	}
 	if f.accounts[0].Mode != metering.Prepaid {
 		return f, nil
 	}
+	return f, r.purses(ctx, f, parent, s)
+}
+
+// purses reads what the purses held when a month began, and what moved in them.
+func (r *Reporter) purses(ctx context.Context, f *facts, parent *metering.Account, s *span) (err error) {
 	if s.month {
 		if f.opening, err = r.deps.Ledger.OpeningBalances(ctx, parent.ID, s.name); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	from, to := s.bounds()
-	return f, r.deps.Ledger.ParentTransfers(ctx, ledger.TransferQuery{Parent: parent.ID, Booked: s.booked(), From: from, To: to}, func(t *ledger.TransferLine) error {
+	return r.deps.Ledger.ParentTransfers(ctx, ledger.TransferQuery{Parent: parent.ID, Booked: s.booked(), From: from, To: to}, func(t *ledger.TransferLine) error {
 		f.movements[t.AccountID] = append(f.movements[t.AccountID], *t)
 		return nil
 	})
@@ -221,7 +231,7 @@ func (f *facts) section(a *metering.Account, s *span) *Section {
 	sec := &Section{
 		Account: a.ID, Name: a.Name, Module: string(a.Module), Source: string(a.Source), State: stateOf(a, st, s),
 		Reasons:     metering.VisibleReasons(metering.AudienceParent, st.Own, st.Inherited),
-		Suspensions: f.history.suspensions(a, metering.AudienceParent, s), Usage: c.usage,
+		Suspensions: f.history.suspensions(a, metering.AudienceParent, s), Alerts: append([]Alert{}, f.alerts[a.ID]...), Usage: c.usage,
 	}
 	sec.Outcomes = append(sec.Outcomes, f.outcomes[a.ID]...)
 	sec.Completeness.add(f.quarantined[a.ID], f.waiting[a.ID])

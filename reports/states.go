@@ -18,6 +18,24 @@ type Suspension struct {
 	Note    string     `json:"note,omitempty"`
 }
 
+// Alert is a share of a limit that was passed.
+type Alert struct {
+	At    time.Time `json:"at"`
+	Limit string    `json:"limit"` // wallet, budget, credit, monthly_limit
+	Share int       `json:"share"` // percent
+}
+
+// alerts that were raised in the span, by account.
+func (r *Reporter) alerts(ctx context.Context, ids []string, s *span) (map[string][]Alert, error) {
+	out := map[string][]Alert{}
+	return out, perPage(ids, func(page []string) error {
+		return r.deps.Ledger.Alerts(ctx, page, s.start, s.end, func(a *ledger.AlertRow) error {
+			out[a.AccountID] = append(out[a.AccountID], Alert{At: a.At.UTC(), Limit: a.Limit, Share: a.Share})
+			return nil
+		})
+	})
+}
+
 // history has the changes of flags of a parent's accounts, oldest first.
 type history map[string][]ledger.StateRow
 

@@ -65,6 +65,10 @@ func (t *longTable) usage(account string, u *Usage) {
 	for i := range u.ByCountry {
 		with(u.ByCountry[i].pairs(), "section", "country", "country", u.ByCountry[i].Country)
 	}
+	for i := range u.ByCampaign {
+		l := &u.ByCampaign[i]
+		with(l.pairs(), "section", "campaign", "name", l.Campaign, "billed_units", l.BilledUnits.String())
+	}
 	for i := range u.ByDay {
 		with(u.ByDay[i].pairs(), "section", "day", "day", u.ByDay[i].Day)
 	}
@@ -92,6 +96,12 @@ func (t *longTable) suspensions(account string, list []Suspension) {
 			until = instant(*s.Until)
 		}
 		t.add("section", "suspension", "account", account, "day", instant(s.From), "name", strings.Join(s.Reasons, " "), "value", until)
+	}
+}
+
+func (t *longTable) alerts(account string, list []Alert) {
+	for _, a := range list {
+		t.add("section", "alert", "account", account, "day", instant(a.At), "name", a.Limit, "value", strconv.Itoa(a.Share))
 	}
 }
 
@@ -143,6 +153,7 @@ func (p *ParentStatement) table() ([]string, [][]string) {
 		t.limit(s.Account, s.Limit)
 		t.purse(s.Account, "budget", s.Budget)
 		t.suspensions(s.Account, s.Suspensions)
+		t.alerts(s.Account, s.Alerts)
 		t.usage(s.Account, &s.Usage)
 	}
 	return t.header, t.lines
@@ -162,6 +173,7 @@ func (e *EnterpriseStatement) table() ([]string, [][]string) {
 	t.completeness(e.Account, &e.Completeness)
 	t.limit(e.Account, e.Limit)
 	t.suspensions(e.Account, e.Suspensions)
+	t.alerts(e.Account, e.Alerts)
 	t.usage(e.Account, &e.Usage)
 	return t.header, t.lines
 }

@@ -2,10 +2,12 @@ package reports
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,16 +24,18 @@ import (
 type expected struct {
 	records                                      uint64
 	amount, fees, refunds, adjustments, purseNet metering.Micros
-	days, countries, channels                    map[string]metering.Micros // net
+	days, countries, channels, campaigns         map[string]metering.Micros // net
 	outcomes                                     map[string]uint64
 }
 
 func expect(rows []ledger.Row, account, period string, loc *time.Location) *expected {
-	e := &expected{days: map[string]metering.Micros{}, countries: map[string]metering.Micros{}, channels: map[string]metering.Micros{}, outcomes: map[string]uint64{}}
-	last := map[string]string{}
+	e := &expected{days: map[string]metering.Micros{}, countries: map[string]metering.Micros{}, channels: map[string]metering.Micros{}, campaigns: map[string]metering.Micros{}, outcomes: map[string]uint64{}}
+	last, campaign := map[string]string{}, map[string]string{}
 	for i := range rows {
 		if r := rows[i].Record; r.AccountID == account && r.Kind == metering.KindStatus {
 			last[r.RefersTo] = r.Status // written in the order of their times
+		} else if r.Kind == metering.KindUsage {
+			campaign[r.ID] = tagOf(r, "campaign")
 		}
 	}
 	for i := range rows {
@@ -66,9 +70,19 @@ func expect(rows []ledger.Row, account, period string, loc *time.Location) *expe
 		}
 		e.days[r.OccurredAt.In(loc).Format(time.DateOnly)] += net
 		e.countries[r.Country] += net
+		e.campaigns[campaign[cmp.Or(r.RefersTo, r.ID)]] += net
 		e.channels[r.Channel+" "+r.Direction] += net
 	}
 	return e
+}
+
+func tagOf(r *metering.Record, key string) string {
+	for _, t := range r.Tags {
+		if t.Key == key {
+			return t.Value
+		}
+	}
+	return ""
 }
 
 // seeded is a world whose rows are kept.
@@ -121,7 +135,7 @@ func equalUsage(t *testing.T, want *expected, u *Usage) {
 	require.Equal(t, want.refunds, u.Totals.Refunds.Micros)
 	require.Equal(t, want.adjustments, u.Totals.Adjustments.Micros)
 	require.Equal(t, want.amount-want.refunds+want.adjustments, u.Totals.Billable.Micros)
-	days, countries, channels := map[string]metering.Micros{}, map[string]metering.Micros{}, map[string]metering.Micros{}
+	days, countries, channels, campaigns := map[string]metering.Micros{}, map[string]metering.Micros{}, map[string]metering.Micros{}, map[string]metering.Micros{}
 	outcomes := map[string]uint64{}
 	var rates Figures
 	for _, l := range u.ByDay {
@@ -139,6 +153,13 @@ func equalUsage(t *testing.T, want *expected, u *Usage) {
 	for _, l := range u.Outcomes {
 		outcomes[l.Outcome] += l.Messages
 	}
+	for _, l := range u.ByCampaign {
+		campaigns[l.Campaign] += l.Net.Micros
+	}
+	if len(want.campaigns) == 1 {
+		want.campaigns = map[string]metering.Micros{} // nobody names one
+	}
+	require.Equal(t, want.campaigns, campaigns)
 	require.Equal(t, want.days, days)
 	require.Equal(t, want.countries, countries)
 	require.Equal(t, want.channels, channels)
@@ -165,6 +186,7 @@ func TestEnterpriseStatementIsItsSectionOfTheParents(t *testing.T) {
 			require.Equal(t, []string{"budget_exhausted"}, e.Reasons)
 			require.Len(t, e.Suspensions, 2)
 			require.Empty(t, e.Suspensions[0].Note)
+			require.Equal(t, []Alert{{At: time.Date(2026, 11, 5, 14, 0, 0, 0, time.UTC), Limit: "budget", Share: 50}}, e.Alerts, "once, and not the parent's")
 		} else {
 			require.Equal(t, Shared, e.Funds)
 			require.Nil(t, e.Budget)
@@ -180,7 +202,7 @@ func TestEnterpriseStatementIsItsSectionOfTheParents(t *testing.T) {
 // files of a request by their format.
 func files(t *testing.T, w *world, q Request) map[string][]byte {
 	t.Helper()
-	q.Out, q.Formats = t.TempDir(), []string{FormatCSV, FormatJSON, FormatHTML, FormatXLSX}
+	q.Out, q.Formats = t.TempDir(), FormatsOf(q.Kind)
 	if q.Period == "" {
 		q.Period = "2026-11"
 	}
@@ -191,6 +213,9 @@ func files(t *testing.T, w *world, q Request) map[string][]byte {
 		b, err := os.ReadFile(f.Path)
 		require.NoError(t, err)
 		require.EqualValues(t, len(b), f.Bytes)
+		if strings.HasSuffix(f.Path, "-about.json") {
+			f.Format = "about"
+		}
 		out[f.Format] = b
 	}
 	return out
@@ -199,7 +224,7 @@ func files(t *testing.T, w *world, q Request) map[string][]byte {
 func TestCSVAddsUp(t *testing.T) {
 	t.Parallel()
 	w, _ := seeded(t)
-	for _, q := range []Request{{Parent: "acme"}, {Parent: "globex"}, {Parent: "acme", Audience: "acme-marketing"}} {
+	for _, q := range []Request{{Parent: "acme"}, {Parent: "acme", Audience: "acme-marketing"}} {
 		lines, err := csv.NewReader(bytes.NewReader(files(t, w, q)[FormatCSV])).ReadAll()
 		require.NoError(t, err)
 		at := map[string]int{}
@@ -216,7 +241,7 @@ func TestCSVAddsUp(t *testing.T) {
 			}
 		}
 		for _, column := range []string{"amount", "refunds", "net", "records"} {
-			for _, section := range []string{"channel", "country", "day", "rate"} {
+			for _, section := range []string{"channel", "country", "campaign", "day", "rate"} {
 				require.Equal(t, sums["account_total "+column].String(), sums[section+" "+column].String(), "%s %s", section, column)
 			}
 		}
@@ -247,7 +272,7 @@ func TestXLSXIsTypedAndAddsUp(t *testing.T) {
 			switch {
 			case len(row) == 1:
 				in, sum = row[0], decimal.Zero
-			case len(row) > 1 && (in == "By channel" || in == "By country" || in == "By day" || in == "By price"):
+			case len(row) > 1 && (in == "By channel" || in == "By destination country" || in == "By campaign" || in == "By day" || in == "By price"):
 				v, err := decimal.NewFromString(row[len(row)-1]) // net
 				if err != nil {
 					continue // the header
@@ -266,7 +291,7 @@ func TestXLSXIsTypedAndAddsUp(t *testing.T) {
 				sum = sum.Add(v)
 			}
 		}
-		require.Equal(t, 4, checked, sheet)
+		require.Equal(t, 5, checked, sheet)
 	}
 	props, err := f.GetDocProps()
 	require.NoError(t, err)
@@ -291,9 +316,18 @@ func TestTheSameDataAreTheSameBytes(t *testing.T) {
 	t.Parallel()
 	w, _ := seeded(t)
 	for _, q := range []Request{
-		{Parent: "acme"}, {Parent: "globex", Redacted: true}, {Parent: "acme", Audience: "acme-support"}, {Parent: "globex", Audience: "globex-shop"},
+		{Parent: "acme"},
+		{Parent: "globex", Redacted: true},
+		{Parent: "acme", Audience: "acme-support"},
+		{Parent: "globex", Audience: "globex-shop"},
+		{Parent: "acme", Kind: KindWallet},
+		{Parent: "acme", Kind: KindMessages},
+		{Parent: "globex", Kind: KindMessages, Redacted: true},
+		{Audience: "globex-shop", Kind: KindMessages},
 	} {
+		// Each is made by a Reporter of its own, as two workers would.
 		one, two := files(t, w, q), files(t, w, q)
+		require.GreaterOrEqual(t, len(one), len(FormatsOf(q.Kind)))
 		for format := range one {
 			sameText(t, one[format], two[format])
 		}
@@ -320,6 +354,11 @@ func TestAClosedMonthKeepsItsBytes(t *testing.T) {
 		}))
 	}
 	requests := []Request{{Parent: "acme"}, {Parent: "acme", Redacted: true}, {Parent: "acme", Audience: "acme-support"}, {Audience: "globex-shop"}, {Parent: "globex"}}
+	for _, q := range slices.Clone(requests) {
+		q.Kind = KindMessages
+		requests = append(requests, q)
+	}
+	requests = append(requests, Request{Parent: "acme", Kind: KindWallet}, Request{Parent: canaryParent, Kind: KindWallet})
 	w.clock.Set(closed.Add(time.Hour))
 	var before []map[string][]byte
 	for _, q := range requests {
@@ -362,7 +401,7 @@ func TestAClosedMonthKeepsItsBytes(t *testing.T) {
 		for format := range after {
 			sameText(t, before[i][format], after[format])
 		}
-		require.Contains(t, string(after[FormatJSON]), `"closed": true`)
+		require.Contains(t, string(after[FormatJSON])+string(after["about"]), `"closed": true`)
 	}
 	december := files(t, w, Request{Parent: "acme", Period: "2026-12"})
 	require.Contains(t, string(december[FormatJSON]), `"period": "2026-11"`, "the late record is an adjustment that names its month")
@@ -413,7 +452,6 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{func(q *Request) { q.Period = "2026-12" }, ErrFuture},
 		{func(q *Request) { q.Formats = []string{"docx"} }, ErrFormat},
 		{func(q *Request) { q.Formats = nil }, ErrFormat},
-		{func(q *Request) { q.Formats = []string{"csv", "pdf"} }, ErrFormatUnavailable},
 		{func(q *Request) { q.Out = filepath.Join(file, "sub") }, ErrFolder},
 		{func(q *Request) { q.Parent = "nobody" }, metering.ErrUnknownAccount},
 		{func(q *Request) { q.Parent = "acme-support" }, metering.ErrUnknownAccount},

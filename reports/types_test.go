@@ -37,7 +37,7 @@ func TestReportsWithoutMoneyHaveNoFieldForIt(t *testing.T) {
 			}
 			require.True(t, strings.HasSuffix(rt.PkgPath(), "/reports"), "%s is of another package: %s", path, rt)
 			for f := range rt.Fields() {
-				name := strings.ToLower(f.Name + " " + f.Tag.Get("json"))
+				name := strings.ToLower(f.Name + " " + f.Tag.Get("json") + " " + f.Tag.Get("parquet"))
 				for _, w := range economic {
 					require.NotContains(t, name, w, "%s.%s", path, f.Name)
 				}
@@ -51,7 +51,19 @@ func TestReportsWithoutMoneyHaveNoFieldForIt(t *testing.T) {
 	walk(reflect.TypeFor[ActivityStatement](), "ActivityStatement")
 	walk(reflect.TypeFor[ActivityOverview](), "ActivityOverview")
 	walk(reflect.TypeFor[AccountNotice](), "AccountNotice")
+	walk(reflect.TypeFor[ActivityMessage](), "ActivityMessage")
+	walk(reflect.TypeFor[ActivityAbout](), "ActivityAbout")
 	require.True(t, seen[reflect.TypeFor[ActivityLine]()])
+}
+
+func TestErrorsTellNothingOfCredit(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]string{
+		"": "", "absent-sub": "absent_sub", "ABSENT-SUB": "absent_sub", "30003": "30003", "30002": OutcomeOther, "31337": OutcomeOther,
+		"NO-CREDITS": OutcomeNotAllowed, "NOT-ALLOWED": OutcomeNotAllowed, "low_balance": OutcomeNotAllowed, "0.0412": OutcomeOther, "wombat": OutcomeOther,
+	} {
+		require.Equal(t, want, ErrorWord(code), code)
+	}
 }
 
 func TestOutcomeTellsNothingOfCredit(t *testing.T) {

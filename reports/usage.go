@@ -56,7 +56,8 @@ type Totals struct {
 type Usage struct {
 	Totals      Totals           `json:"totals"`
 	ByChannel   []ChannelLine    `json:"by_channel"`
-	ByCountry   []CountryLine    `json:"by_country"`
+	ByCountry   []CountryLine    `json:"by_country"`  // of destination
+	ByCampaign  []CampaignLine   `json:"by_campaign"` // empty where no message names one
 	ByDay       []DayLine        `json:"by_day"`
 	ByRate      []RateLine       `json:"by_rate"`
 	Adjustments []AdjustmentLine `json:"adjustments"`
@@ -76,6 +77,13 @@ type ChannelLine struct {
 // CountryLine is one destination country, "" where none is known.
 type CountryLine struct {
 	Country string `json:"country"`
+	Figures
+}
+
+// CampaignLine is one campaign, by the messages' tag, "" for those without.
+type CampaignLine struct {
+	Campaign    string          `json:"campaign"`
+	BilledUnits decimal.Decimal `json:"billed_units"`
 	Figures
 }
 
@@ -110,6 +118,14 @@ type AdjustmentLine struct {
 type charges struct {
 	usage Usage
 	purse map[metering.Purse]metering.Micros // net, with adjustments
+	daily map[chargeOf]metering.Micros       // the same, of each day
+}
+
+// chargeOf says what a purse was charged for: a day, or the closed month that
+// rows came too late for, or correct.
+type chargeOf struct {
+	purse     metering.Purse
+	day, late string
 }
 
 // The dimensions of the one query that all money comes from.
@@ -158,7 +174,24 @@ func (r *Reporter) charges(ctx context.Context, accounts []*metering.Account, zo
 	for id, x := range sums {
 		out[id] = x.finish()
 	}
-	return out, nil
+	return out, r.campaigns(ctx, accounts, s, out)
+}
+
+// campaigns adds the lists of campaigns.
+func (r *Reporter) campaigns(ctx context.Context, accounts []*metering.Account, s *span, to map[string]*charges) error {
+	from, till := s.bounds()
+	q := ledger.ActivityQuery{Parent: accounts[0].Parent(), Booked: s.booked(), From: from, To: till}
+	return perPage(idsOf(accounts), func(page []string) error {
+		q.Accounts = page
+		return r.deps.Ledger.Campaigns(ctx, q, func(c *ledger.CampaignLine) error {
+			u := &to[c.Account].usage
+			l := CampaignLine{Campaign: c.Campaign, BilledUnits: c.BilledUnits}
+			l.add(&ledger.UsageLine{Records: c.Records, Amount: c.Amount, Fees: c.Fees, Refunds: c.Refunds})
+			l.in(u.Totals.Amount.Currency)
+			u.ByCampaign = append(u.ByCampaign, l)
+			return nil
+		})
+	})
 }
 
 // sums are an account's lists in the making.
@@ -176,7 +209,7 @@ type sums struct {
 
 func newSums(s *span, currency string, plans map[string]*metering.Plan) *sums {
 	return &sums{
-		span: s, currency: currency, plans: plans, charges: charges{purse: map[metering.Purse]metering.Micros{}},
+		span: s, currency: currency, plans: plans, charges: charges{purse: map[metering.Purse]metering.Micros{}, daily: map[chargeOf]metering.Micros{}},
 		channels: map[[3]string]*ChannelLine{}, country: map[string]*CountryLine{}, days: map[string]*DayLine{},
 		rates: map[[3]string]*RateLine{}, adjusted: map[string]*AdjustmentLine{},
 	}
@@ -195,6 +228,13 @@ func (x *sums) add(u *ledger.UsageLine) {
 	k := u.Keys
 	x.charges.purse[metering.Purse(k[keyPurse])] += u.Net() + u.Adjustments
 	late := x.span.month && k[keyPeriod] != x.span.name
+	of := chargeOf{purse: metering.Purse(k[keyPurse])}
+	if late {
+		of.late = k[keyPeriod]
+	} else {
+		of.day = x.day(k[keyDay])
+	}
+	x.charges.daily[of] += u.Net() + u.Adjustments
 	if late || u.Adjustments != 0 {
 		l := get(x.adjusted, k[keyPeriod], func() AdjustmentLine { return AdjustmentLine{Period: k[keyPeriod]} })
 		if late {
@@ -251,9 +291,12 @@ func (x *sums) rate(of [3]string) RateLine {
 	if rule.Prefix != "" {
 		parts = append(parts, "+"+rule.Prefix)
 	}
-	l.Selects, l.Unit, l.Price, l.Fee.Micros = strings.Join(parts, " "), rule.Unit, decimal.New(rule.Price, -8).String(), rule.Fee
+	l.Selects, l.Unit, l.Price, l.Fee.Micros = strings.Join(parts, " "), rule.Unit, priceText(rule.Price), rule.Fee
 	return l
 }
+
+// priceText is a price of hundred-millionths.
+func priceText(price int64) string { return decimal.New(price, -8).String() }
 
 // finish sorts the lists and gives every amount its currency.
 func (x *sums) finish() *charges {
@@ -274,7 +317,7 @@ func (x *sums) finish() *charges {
 		u.Totals.Adjustments.Micros += l.Total.Micros
 	}
 	u.Totals.Billable.Micros = u.Totals.Net.Micros + u.Totals.Adjustments.Micros
-	u.Outcomes = []ActivityLine{}
+	u.Outcomes, u.ByCampaign = []ActivityLine{}, []CampaignLine{}
 	u.in(x.currency)
 	return &x.charges
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
 )
 
 // postbox is a real SMTP server that keeps what it gets, by receiver.
@@ -133,6 +134,13 @@ func TestAlertMail(t *testing.T) {
 	assert.Equal(t, want, box.of("boss@ent.example"), "in order")
 	assert.Equal(t, want, box.of("sub@ent.example"), "in order")
 	assert.Len(t, box.of("boss@res.example"), 3)
+	var shares []int
+	require.NoError(t, h.Ledger.Alerts(t.Context(), []string{"ent-sub"}, time.UnixMilli(0), time.Now().Add(time.Hour), func(a *ledger.AlertRow) error {
+		assert.Equal(t, "budget", a.Limit)
+		shares = append(shares, a.Share)
+		return nil
+	}))
+	assert.ElementsMatch(t, []int{50, 80, 100}, shares, "reports know them")
 	box.mu.Lock()
 	defer box.mu.Unlock()
 	assert.Len(t, box.letters, 3, "nobody else")

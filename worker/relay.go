@@ -77,6 +77,7 @@ func (e *engine) record(ctx context.Context, p int, facts []balance.Fact) error 
 	var states []ledger.StateRow
 	var transfers []ledger.TransferRow
 	var opened []ledger.Breaker
+	var alerts []ledger.AlertRow
 	for i := range facts {
 		f := facts[i].Fields
 		switch f["k"] {
@@ -87,6 +88,11 @@ func (e *engine) record(ctx context.Context, p int, facts []balance.Fact) error 
 			})
 		case "breaker":
 			opened = append(opened, ledger.Breaker{Partition: p, Open: true, AccountID: f["id"], At: time.UnixMilli(integer(f["at"])).UTC()})
+		case "alert":
+			alerts = append(alerts, ledger.AlertRow{
+				AccountID: f["id"], ParentID: parentOf(f), Limit: f["limit"], Mark: f["mark"], Share: int(integer(f["share"])), Period: f["per"],
+				Epoch: integer(f["e"]), At: time.UnixMilli(integer(f["at"])).UTC(),
+			})
 		case "transfer":
 			row := ledger.TransferRow{Booked: f["booked"], At: time.UnixMilli(integer(f["at"])).UTC(), Epoch: integer(f["e"]), Seq: integer(f["seq"])}
 			if err := json.Unmarshal([]byte(f["row"]), &row.Transfer); err != nil {
@@ -99,6 +105,9 @@ func (e *engine) record(ctx context.Context, p int, facts []balance.Fact) error 
 		}
 	}
 	if err := e.ledger.InsertStates(ctx, states); err != nil {
+		return err
+	}
+	if err := e.ledger.InsertAlerts(ctx, alerts); err != nil {
 		return err
 	}
 	for i := range opened {

@@ -189,7 +189,7 @@ func runsOf(snap *metering.Snapshot, a *metering.Account, s *metering.Schedule, 
 	for _, audience := range reports.AudiencesOf(snap, a, s, due) {
 		list = append(list, ledger.ReportRun{
 			Run: reports.RunID(a.ID, s.Name, audience, due), ParentID: a.Parent(), Owner: owner, Name: s.Name, Audience: audience,
-			Period: reports.PeriodAt(s, a.Calendar, due), Redacted: s.Redacted, Formats: s.Formats, Destinations: s.Deliver,
+			Period: reports.PeriodAt(s, a.Calendar, due), Redacted: s.Redacted, Kind: s.Kind, Formats: s.Formats, Destinations: s.Deliver,
 			DueAt: due, NextAt: due, State: ledger.RunPending, Version: 1,
 		})
 	}

@@ -61,10 +61,6 @@ type roundRun struct {
 }
 
 func (x *roundRun) work(ctx context.Context) error {
-	formats, left := reports.FormatsOf(x.row.Formats)
-	if len(left) > 0 {
-		x.detail.Notes = append(x.detail.Notes, "left out, not available yet: "+strings.Join(left, ", "))
-	}
 	if len(x.row.Destinations) == 0 {
 		return x.fail(ctx, errNoDestination)
 	}
@@ -86,7 +82,7 @@ func (x *roundRun) work(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := x.build(ctx, formats, dir); err != nil {
+	if err := x.build(ctx, dir); err != nil {
 		if forGoodReport(err) {
 			return x.fail(ctx, err)
 		}
@@ -101,7 +97,7 @@ func (x *roundRun) work(ctx context.Context) error {
 var errNoDestination = errors.New("no destination: give deliver in the accounts file")
 
 // build makes the files; a few runs at once, for each asks the ledger much.
-func (x *roundRun) build(ctx context.Context, formats []string, dir string) error {
+func (x *roundRun) build(ctx context.Context, dir string) error {
 	select {
 	case x.builds <- struct{}{}:
 		defer func() { <-x.builds }()
@@ -109,7 +105,7 @@ func (x *roundRun) build(ctx context.Context, formats []string, dir string) erro
 		return ctx.Err()
 	}
 	files, err := x.deps.Reporter.Run(ctx, reports.Request{
-		Parent: x.row.ParentID, Period: x.row.Period, Audience: x.row.Audience, Redacted: x.row.Redacted, Formats: formats, Out: dir,
+		Parent: x.row.ParentID, Period: x.row.Period, Audience: x.row.Audience, Redacted: x.row.Redacted, Kind: x.row.Kind, Formats: x.row.Formats, Out: dir,
 	})
 	if err != nil {
 		return err
@@ -235,7 +231,7 @@ func (x *roundRun) end(ctx context.Context, state string) error {
 // forGoodReport errors don't pass by trying again.
 func forGoodReport(err error) bool {
 	for _, e := range []error{
-		metering.ErrUnknownAccount, metering.ErrOverflow, reports.ErrPeriod, reports.ErrFormat, reports.ErrFormatUnavailable, reports.ErrFuture, reports.ErrGone,
+		metering.ErrUnknownAccount, metering.ErrOverflow, reports.ErrPeriod, reports.ErrFormat, reports.ErrKind, reports.ErrNoWallet, reports.ErrFuture, reports.ErrGone,
 	} {
 		if errors.Is(err, e) {
 			return true

@@ -185,8 +185,8 @@ func TestScheduledReportsAreMadeUpAndDeliveredOnce(t *testing.T) {
 		require.Equal(t, ledger.RunDelivered, r.State)
 		require.Equal(t, "2026-10", r.Period)
 		info := reports.Info(&r)
-		require.Equal(t, []string{"left out, not available yet: pdf"}, info.Notes)
-		require.Len(t, info.Files, 1)
+		require.Empty(t, info.Notes)
+		require.Len(t, info.Files, 2)
 		require.Len(t, info.Destinations, 1)
 		require.Equal(t, 1, info.Destinations[0].Attempts)
 		require.Empty(t, info.ForAccount().Parent)
@@ -200,7 +200,7 @@ func TestScheduledReportsAreMadeUpAndDeliveredOnce(t *testing.T) {
 		}
 		return list
 	}
-	require.Equal(t, []string{"acme-2026-10-statement.csv", "acme-shop-2026-10-activity.csv"}, names())
+	require.Equal(t, []string{"acme-2026-10-statement.csv", "acme-2026-10-statement.pdf", "acme-shop-2026-10-activity.csv", "acme-shop-2026-10-activity.pdf"}, names())
 	require.NoError(t, s.reports.Task(t.Context(), "", []byte(s.runs()[0].Run+"-0")), "a run that is done stays so")
 	require.Equal(t, []string{ledger.RunDelivered, ledger.RunDelivered}, s.ended)
 

@@ -35,15 +35,22 @@ type reportRunCmd struct {
 	Parent   string   `help:"The parent." placeholder:"P"`
 	Period   string   `required:"" help:"A month such as 2026-11, or days: 2026-11-05, 2026-11-02..2026-11-08."`
 	Audience string   `help:"Who it is for: parent, or an account's id." default:"parent"`
+	Kind     string   `help:"statement; messages: a line for each; wallet: what moved in a prepaid parent's wallet." default:"statement"`
 	Redacted bool     `help:"Without anything economic."`
-	Format   []string `help:"csv, xlsx, html, json." default:"csv,json,html,xlsx"`
+	Format   []string `help:"csv, json, html, xlsx, pdf; of messages csv, json, xlsx, parquet. Unless given: all, of messages csv."`
 	Out      string   `required:"" help:"Folder for the files." placeholder:"DIR"`
 	As       string   `help:"What that account may see." placeholder:"ID"`
 }
 
 // Run implements the command.
 func (c *reportRunCmd) Run(a *app) error {
-	if _, err := reports.CheckFormats(c.Format); err != nil {
+	if len(c.Format) == 0 {
+		c.Format = reports.FormatsOf(c.Kind)
+		if c.Kind == reports.KindMessages {
+			c.Format = []string{reports.FormatCSV}
+		}
+	}
+	if _, err := reports.CheckFormats(c.Kind, c.Format); err != nil {
 		return reportError(err)
 	}
 	e, done, err := a.connect()
@@ -51,11 +58,14 @@ func (c *reportRunCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	q := reports.Request{Parent: c.Parent, Period: c.Period, Audience: c.Audience, Redacted: c.Redacted, Formats: c.Format, Out: c.Out}
+	q := reports.Request{Parent: c.Parent, Period: c.Period, Audience: c.Audience, Kind: c.Kind, Redacted: c.Redacted, Formats: c.Format, Out: c.Out}
 	if err := c.narrow(e, &q); err != nil {
 		return err
 	}
+	progress, finish := a.reportProgress()
+	q.Progress = progress
 	files, err := e.reporter().Run(a.ctx, q)
+	finish()
 	if err != nil {
 		return reportError(err)
 	}
@@ -63,7 +73,14 @@ func (c *reportRunCmd) Run(a *app) error {
 		return a.printJSON(map[string]any{"files": files})
 	}
 	for _, f := range files {
-		_, _ = fmt.Fprintf(a.out, "%s  (%s, %d bytes)\n", f.Path, f.Format, f.Bytes)
+		more := ""
+		if f.Lines > 0 {
+			more = fmt.Sprintf(", %d messages", f.Lines)
+		}
+		if f.Sheets > 1 {
+			more += fmt.Sprintf(" on %d sheets: one holds no more than 1,048,575", f.Sheets)
+		}
+		_, _ = fmt.Fprintf(a.out, "%s  (%s, %d bytes%s)\n", f.Path, f.Format, f.Bytes, more)
 	}
 	return nil
 }
@@ -106,7 +123,7 @@ func (c *reportRunCmd) narrow(e *engines, q *reports.Request) error {
 
 // reportError gives an error its exit code.
 func reportError(err error) error {
-	if errors.Is(err, reports.ErrFormat) || errors.Is(err, reports.ErrPeriod) || errors.Is(err, reports.ErrFuture) {
+	if errors.Is(err, reports.ErrFormat) || errors.Is(err, reports.ErrKind) || errors.Is(err, reports.ErrPeriod) || errors.Is(err, reports.ErrFuture) {
 		return &inputError{err: err}
 	}
 	return err

@@ -23,6 +23,9 @@ type library struct {
 	streamCancel       func(stream uintptr)
 	streamError        func(stream uintptr) uintptr
 	streamDestroy      func(stream uintptr)
+	queryStream        func(conn uintptr, sql *byte, sqlLen uintptr, format *byte, formatLen uintptr, names **byte, nameLens *uintptr, values **byte, valueLens *uintptr, count uintptr) uintptr
+	queryFetch         func(conn, stream uintptr) uintptr
+	queryCancel        func(conn, stream uintptr)
 	resultBuffer       func(result uintptr) uintptr
 	resultLength       func(result uintptr) uintptr
 	resultError        func(result uintptr) uintptr
@@ -66,6 +69,9 @@ func openLibrary(path string) (*library, error) {
 		{&lib.streamCancel, "chdb_stream_cancel_insert"},
 		{&lib.streamError, "chdb_stream_insert_error"},
 		{&lib.streamDestroy, "chdb_destroy_insert_stream"},
+		{&lib.queryStream, "chdb_stream_query_with_params_n"},
+		{&lib.queryFetch, "chdb_stream_fetch_result"},
+		{&lib.queryCancel, "chdb_stream_cancel_query"},
 		{&lib.resultBuffer, "chdb_result_buffer"},
 		{&lib.resultLength, "chdb_result_length"},
 		{&lib.resultError, "chdb_result_error"},
@@ -145,6 +151,37 @@ func (c *conn) query(sql, format string, p params) (result, error) {
 	runtime.KeepAlive(sql)
 	runtime.KeepAlive(format)
 	return c.lib.take(handle)
+}
+
+// stream runs one statement and gives what it produces block by block, as it is
+// read. It ends with the statement, or with what each returns.
+func (c *conn) stream(sql, format string, p params, each func(data []byte) error) error {
+	names := newStrings(p.names)
+	values := newStrings(p.values)
+	defer names.release()
+	defer values.release()
+	handle := c.lib.queryStream(c.inner,
+		unsafe.StringData(sql), uintptr(len(sql)), unsafe.StringData(format), uintptr(len(format)),
+		names.data(), names.lens(), values.data(), values.lens(), uintptr(len(p.names)))
+	runtime.KeepAlive(sql)
+	runtime.KeepAlive(format)
+	if handle == 0 {
+		return errors.New("the ClickHouse engine gave no result")
+	}
+	defer c.lib.resultDestroy(handle)
+	if text := goString(c.lib.resultError(handle)); text != "" {
+		return newEngineError(text)
+	}
+	for {
+		r, err := c.lib.take(c.lib.queryFetch(c.inner, handle))
+		if err != nil || len(r.data) == 0 {
+			return err
+		}
+		if err := each(r.data); err != nil {
+			c.lib.queryCancel(c.inner, handle)
+			return err
+		}
+	}
 }
 
 // insert runs "INSERT INTO t (…)" with data in the given format.

@@ -41,6 +41,10 @@ func (c *ClickHouse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, err)
 		return
 	}
+	if req.streams() {
+		c.stream(r.Context(), w, req)
+		return
+	}
 	res, err := c.run(r.Context(), req)
 	if err != nil {
 		c.fail(w, err)
@@ -58,21 +62,69 @@ func (c *ClickHouse) answer(w http.ResponseWriter, req *request, res result) {
 			return
 		}
 	}
-	h := w.Header()
-	h.Set("Content-Type", contentType(req.format))
-	h.Set("X-ClickHouse-Format", req.format)
-	h.Set("X-ClickHouse-Timezone", c.timezone)
+	h := c.introduced(w, req)
 	h.Set("X-ClickHouse-Summary", `{"read_rows":"`+strconv.FormatUint(res.rowsRead, 10)+
 		`","written_rows":"`+strconv.FormatUint(res.rowsWritten, 10)+`"}`)
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	_, _ = w.Write(data)
 }
 
+// introduced sets the headers that say how to read an answer.
+func (c *ClickHouse) introduced(w http.ResponseWriter, req *request) http.Header {
+	h := w.Header()
+	h.Set("Content-Type", contentType(req.format))
+	h.Set("X-ClickHouse-Format", req.format)
+	h.Set("X-ClickHouse-Timezone", c.timezone)
+	return h
+}
+
+// stream answers a request as its rows come, so that an answer of any size
+// needs the memory of one block. An error after the first block breaks the
+// connection off: the client must not take the part for the whole.
+func (c *ClickHouse) stream(ctx context.Context, w http.ResponseWriter, req *request) {
+	cn, err := c.acquire(ctx, req.database, req.settings)
+	if err != nil {
+		c.fail(w, err)
+		return
+	}
+	defer c.put(cn)
+	defer c.killOnCancel(ctx, cn)()
+	out := http.NewResponseController(w)
+	begun := false
+	err = cn.stream(req.statement.sql, req.format, req.params, func(data []byte) error {
+		if !begun {
+			c.introduced(w, req)
+			begun = true
+		}
+		if req.compress != "" {
+			var err error
+			if data, err = compressed(data, req.compress); err != nil {
+				return err
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := w.Write(data); err != nil {
+			return err
+		}
+		return out.Flush()
+	})
+	switch {
+	case err != nil && !begun:
+		c.fail(w, err)
+	case err != nil:
+		panic(http.ErrAbortHandler) // net/http's way to break an answer off
+	case !begun:
+		c.introduced(w, req)
+	}
+}
+
 // run executes a request on a pooled connection. When ctx ends first, a
 // statement that only reads is told to stop; one that writes runs to its end,
 // for nobody could say afterwards how far it had got.
 func (c *ClickHouse) run(ctx context.Context, req *request) (result, error) {
-	if strings.TrimSpace(req.statement.sql) == helloQuery {
+	if req.hello() {
 		return c.hello(req.revision)
 	}
 	cn, err := c.acquire(ctx, req.database, req.settings)

@@ -39,9 +39,19 @@ type request struct {
 	settings  map[string]string
 	params    params
 	readOnly  bool
+	atOnce    bool   // the client wants rows as they come
 	compress  string // native frames around the answer: "", "LZ4" or "ZSTD"
 	revision  string // the client's protocol version
 }
+
+// streams tells whether the answer goes out block by block: Native blocks stand
+// for themselves, other formats need the engine to write head and tail.
+func (q *request) streams() bool {
+	return q.atOnce && q.format == "Native" && !q.hello() && (q.statement.verb == "SELECT" || q.statement.verb == "WITH")
+}
+
+// hello tells whether it is a client's opening question.
+func (q *request) hello() bool { return strings.TrimSpace(q.statement.sql) == helloQuery }
 
 // authorized checks user and secret, in any of the three places where clients
 // put them, in constant time.
@@ -135,9 +145,11 @@ func (q *request) takeParams(query url.Values) {
 		}
 		switch name {
 		case "query", "database", "default_format", "user", "password", "query_id", "quota_key", "decompress",
-			"client_protocol_version", "wait_end_of_query", "buffer_size", "session_timeout", "session_check",
+			"client_protocol_version", "buffer_size", "session_timeout", "session_check",
 			"stacktrace", "network_zstd_compression_level", "role", "enable_http_compression":
 		case "session_id": // what would need one is refused in parseRequest
+		case "wait_end_of_query":
+			q.atOnce = value == "0"
 		case "readonly":
 			q.readOnly = q.readOnly || value != "0"
 		case "compress":

@@ -31,6 +31,9 @@ func (r *fileReader) reports(m *mapping) (out []fileReport) {
 func (r *fileReader) ownReports(m *mapping, id string) []fileReport {
 	list := r.reports(m)
 	for i := range list {
+		if list[i].Kind == "wallet" {
+			r.fail(m.place("reports"), "a wallet's movements are its parent's alone; give another kind")
+		}
 		for _, a := range list[i].audiences {
 			if a.v != id {
 				r.fail(a.at, "a sub-account's schedule is for its own statement; leave audiences out")
@@ -41,7 +44,7 @@ func (r *fileReader) ownReports(m *mapping, id string) []fileReport {
 }
 
 func (r *fileReader) report(n ast.Node, where place) fileReport {
-	m, ok := r.mapping(n, where, "name", "schedule", "period", "audiences", "redacted", "formats", "deliver")
+	m, ok := r.mapping(n, where, "name", "schedule", "period", "audiences", "redacted", "kind", "formats", "deliver")
 	if !ok {
 		return fileReport{}
 	}
@@ -67,18 +70,39 @@ func (r *fileReader) report(n ast.Node, where place) fileReport {
 			r.fail(red.at, "give true or false")
 		}
 	}
+	r.kind(&m, &s)
+	r.deliver(&m, &s)
+	return s
+}
+
+// kind of a report, and the formats that it comes in.
+func (r *fileReader) kind(m *mapping, s *fileReport) {
+	may := []string{"csv", "json", "html", "xlsx", "pdf"}
+	if k := m.text("kind"); k.set {
+		switch s.Kind = k.v; k.v {
+		case "statement":
+		case "wallet":
+			for _, a := range s.audiences {
+				if a.v != "parent" {
+					r.fail(a.at, "a wallet's movements are its parent's alone; leave audiences out")
+				}
+			}
+		case "messages":
+			may = []string{"csv", "json", "xlsx", "parquet"}
+		default:
+			r.fail(k.at, "%q isn't a kind of report; give statement, messages or wallet", k.v)
+		}
+	}
 	formats, set := m.texts("formats")
 	for _, f := range formats {
-		if !slices.Contains([]string{"csv", "xlsx", "html", "json", "pdf"}, f.v) {
-			r.fail(f.at, "%q isn't a format; give csv, xlsx, html, json or pdf", f.v)
+		if !slices.Contains(may, f.v) {
+			r.fail(f.at, "%q isn't a format of this kind of report; give some of %s", f.v, strings.Join(may, ", "))
 		}
 		s.Formats = append(s.Formats, f.v)
 	}
 	if !set || len(formats) == 0 {
-		r.fail(m.place("formats"), "missing; give some of csv, xlsx, html, json, pdf")
+		r.fail(m.place("formats"), "missing; give some of %s", strings.Join(may, ", "))
 	}
-	r.deliver(&m, &s)
-	return s
 }
 
 // preset is a schedule that needs no cron expression: its time of the parent's

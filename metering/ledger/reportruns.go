@@ -17,6 +17,7 @@ type ReportRun struct {
 	Audience     string // "parent", or an account
 	Period       string
 	Redacted     bool
+	Kind         string // statement, messages, wallet; "": statement
 	Formats      []string
 	Destinations []string
 	DueAt        time.Time
@@ -53,18 +54,18 @@ func (l *Ledger) InsertReportRuns(ctx context.Context, list []ReportRun) error {
 	}
 	runs, parents, names, audiences, periods := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	states, details, files, owners := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	redacted, formats, destinations := make([]bool, n), make([][]string, n), make([][]string, n)
+	redacted, kinds, formats, destinations := make([]bool, n), make([]string, n), make([][]string, n), make([][]string, n)
 	due, next, rounds, versions := make([]time.Time, n), make([]time.Time, n), make([]uint32, n), make([]uint64, n)
 	for i := range list {
 		r := &list[i]
 		runs[i], parents[i], names[i], audiences[i], periods[i] = r.Run, r.ParentID, r.Name, r.Audience, r.Period
-		states[i], details[i], files[i], redacted[i] = r.State, r.Detail, r.Files, r.Redacted
+		states[i], details[i], files[i], redacted[i], kinds[i] = r.State, r.Detail, r.Files, r.Redacted, r.Kind
 		formats[i], destinations[i], due[i], versions[i] = r.Formats, r.Destinations, r.DueAt, r.Version
 		owners[i], next[i], rounds[i] = r.Owner, r.NextAt, r.Round
 	}
 	return l.insertColumns(ctx, "report_runs",
-		"run, parent_id, owner, name, audience, period, redacted, formats, destinations, due_at, state, detail, files, round, next_at, version",
-		runs, parents, owners, names, audiences, periods, redacted, formats, destinations, due, states, details, files, rounds, next, versions)
+		"run, parent_id, owner, name, audience, period, redacted, kind, formats, destinations, due_at, state, detail, files, round, next_at, version",
+		runs, parents, owners, names, audiences, periods, redacted, kinds, formats, destinations, due, states, details, files, rounds, next, versions)
 }
 
 // RunFilter selects report runs; empty fields select all.
@@ -86,7 +87,7 @@ func (l *Ledger) ReportRuns(ctx context.Context, q RunFilter) ([]ReportRun, erro
 	var out []ReportRun
 	err := l.each(ctx, "report_runs", params, func(rows driver.Rows) error {
 		var r ReportRun
-		err := rows.Scan(&r.Run, &r.ParentID, &r.Owner, &r.Name, &r.Audience, &r.Period, &r.Redacted, &r.Formats, &r.Destinations,
+		err := rows.Scan(&r.Run, &r.ParentID, &r.Owner, &r.Name, &r.Audience, &r.Period, &r.Redacted, &r.Kind, &r.Formats, &r.Destinations,
 			&r.DueAt, &r.State, &r.Detail, &r.Files, &r.Round, &r.NextAt, &r.Version)
 		out = append(out, r)
 		return err

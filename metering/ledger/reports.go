@@ -24,7 +24,7 @@ type ActivityQuery struct {
 	Booked string
 	// From and To bound a message's occurred_at, [From, To). Zero: unbounded.
 	From, To time.Time
-	// Zone of the days.
+	// Zone of the days; not for messages.
 	Zone *time.Location
 	// Epoch and Seq leave out statuses that were charged later. Zero: none.
 	Epoch, Seq int64
@@ -39,8 +39,8 @@ type ActivityLine struct {
 	CallSeconds                      int64 // as reported, of voice only
 }
 
-// Activity calls f for each line, sorted.
-func (l *Ledger) Activity(ctx context.Context, q ActivityQuery, f func(*ActivityLine) error) error {
+// params of the queries that take one.
+func (q *ActivityQuery) params() map[string]string {
 	from, to := int64(earliest), int64(latest)
 	if !q.From.IsZero() {
 		from = ceilMilli(q.From)
@@ -48,15 +48,22 @@ func (l *Ledger) Activity(ctx context.Context, q ActivityQuery, f func(*Activity
 	if !q.To.IsZero() {
 		to = ceilMilli(q.To)
 	}
-	if q.Epoch == 0 {
-		q.Epoch = math.MaxUint32
+	epoch := q.Epoch
+	if epoch == 0 {
+		epoch = math.MaxUint32
 	}
-	params := map[string]string{
-		"parent": q.Parent, "accounts": array(q.Accounts), "booked": q.Booked, "zone": q.Zone.String(),
+	return map[string]string{
+		"parent": q.Parent, "accounts": array(q.Accounts), "booked": q.Booked,
 		"from": strconv.FormatInt(from, 10), "to": strconv.FormatInt(to, 10),
-		"epoch": strconv.FormatInt(q.Epoch, 10), "seq": strconv.FormatInt(q.Seq, 10),
+		"epoch": strconv.FormatInt(epoch, 10), "seq": strconv.FormatInt(q.Seq, 10),
 		"slack": strconv.FormatInt(statusSlack.Milliseconds(), 10),
 	}
+}
+
+// Activity calls f for each line, sorted.
+func (l *Ledger) Activity(ctx context.Context, q ActivityQuery, f func(*ActivityLine) error) error {
+	params := q.params()
+	params["zone"] = q.Zone.String()
 	return l.each(ctx, "report_activity", params, func(r driver.Rows) error {
 		var a ActivityLine
 		if err := r.Scan(&a.Account, &a.Day, &a.Channel, &a.Direction, &a.Status, &a.Messages, &a.CallSeconds); err != nil {
@@ -110,6 +117,29 @@ func (l *Ledger) ParentTransfers(ctx context.Context, q TransferQuery, f func(*T
 		}
 		t.Amount = micros(amount)
 		return f(&t)
+	})
+}
+
+// CampaignLine sums one account's messages of one campaign, "" where none is
+// named, and their refunds.
+type CampaignLine struct {
+	Account, Campaign     string
+	Records               uint64
+	BilledUnits           decimal.Decimal
+	Amount, Fees, Refunds metering.Micros
+}
+
+// Campaigns calls f for each campaign of the accounts that have any, sorted.
+// Late records and corrections of closed months aren't in them.
+func (l *Ledger) Campaigns(ctx context.Context, q ActivityQuery, f func(*CampaignLine) error) error {
+	return l.each(ctx, "report_campaigns", q.params(), func(r driver.Rows) error {
+		var c CampaignLine
+		var amount, fees, refunds decimal.Decimal
+		if err := r.Scan(&c.Account, &c.Campaign, &c.Records, &c.BilledUnits, &amount, &fees, &refunds); err != nil {
+			return err
+		}
+		c.Amount, c.Fees, c.Refunds = micros(amount), micros(fees), micros(refunds)
+		return f(&c)
 	})
 }
 

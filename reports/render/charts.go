@@ -23,28 +23,75 @@ const (
 
 // columnChart draws columns side by side as an SVG picture.
 func columnChart(c Chart) template.HTML {
-	if len(c.Bars) == 0 {
+	p := newPlot(c)
+	if p == nil {
 		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, chartWidth, chartHeight, escape(c.Caption))
+	for _, l := range p.grid {
+		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`, chartLeft, chartWidth-chartRight, l, l)
+	}
+	for _, col := range p.columns {
+		fmt.Fprintf(&b, `<g><title>%s</title>`, escape(col.title))
+		for _, r := range col.parts {
+			fmt.Fprintf(&b, `<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, r.class, r.x, r.y, r.w, r.h)
+		}
+		b.WriteString(`</g>`)
+	}
+	for _, t := range p.labels {
+		fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="%s">%s</text>`, t.x, t.y, t.anchor, escape(t.text))
+	}
+	b.WriteString(`</svg>`)
+	return template.HTML(b.String()) //nolint:gosec // every text in it is escaped
+}
+
+// plot is where everything of a chart of columns goes, in its own units: the
+// page and the PDF draw the same picture.
+type plot struct {
+	grid    []float64 // heights of its lines
+	columns []plotColumn
+	labels  []plotLabel
+}
+
+type plotColumn struct {
+	title string
+	parts []plotPart
+}
+
+type plotPart struct {
+	class      string // its colour
+	x, y, w, h float64
+}
+
+type plotLabel struct {
+	x, y   float64
+	anchor string // start, middle or end
+	text   string
+}
+
+// newPlot lays out a chart; nil where there is nothing to draw.
+func newPlot(c Chart) *plot {
+	if len(c.Bars) == 0 {
+		return nil
 	}
 	top := niceTop(highest(c))
 	if len(c.Series) > 1 {
 		top = math.Max(top, gridLines) // counts: no fractions at the axis
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, chartWidth, chartHeight, escape(c.Caption))
+	p := &plot{}
 	height := float64(chartHeight - chartTop - chartBottom)
 	for i := range gridLines + 1 {
-		v := top * float64(i) / gridLines
 		y := float64(chartTop) + height - height*float64(i)/gridLines
-		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text class="tick" x="%d" y="%.1f" text-anchor="end">%s</text>`,
-			chartLeft, chartWidth-chartRight, y, y, chartLeft-6, y+4, short(v))
+		p.grid = append(p.grid, y)
+		p.labels = append(p.labels, plotLabel{chartLeft - 6, y + 4, "end", short(top * float64(i) / gridLines)})
 	}
 	step := float64(chartWidth-chartLeft-chartRight) / float64(len(c.Bars))
 	width := math.Min(step*(1-columnGap), columnMax)
 	every := (len(c.Bars) + labelsMax - 1) / labelsMax
 	for i, bar := range c.Bars {
 		x := chartLeft + step*(float64(i)+0.5)
-		fmt.Fprintf(&b, `<g><title>%s</title>`, escape(barTitle(c, bar)))
+		col := plotColumn{title: barTitle(c, bar)}
 		y := float64(chartTop) + height
 		for s := range bar.Values {
 			h := height * math.Max(value(bar.Values[s]), 0) / top
@@ -52,19 +99,18 @@ func columnChart(c Chart) template.HTML {
 				continue
 			}
 			y -= h
-			fmt.Fprintf(&b, `<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, seriesClass(c, s), x-width/2, y, width, h)
+			col.parts = append(col.parts, plotPart{seriesClass(c, s), x - width/2, y, width, h})
 		}
-		b.WriteString(`</g>`)
+		p.columns = append(p.columns, col)
 		if i%every == 0 {
 			anchor := "middle"
 			if x > chartWidth-labelHalf {
 				x, anchor = chartWidth-1, "end"
 			}
-			fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%d" text-anchor="%s">%s</text>`, x, chartHeight-7, anchor, escape(dayLabel(bar.Label)))
+			p.labels = append(p.labels, plotLabel{x, chartHeight - 7, anchor, dayLabel(bar.Label)})
 		}
 	}
-	b.WriteString(`</svg>`)
-	return template.HTML(b.String()) //nolint:gosec // every text in it is escaped
+	return p
 }
 
 // lying is one bar of a chart of rows.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 )
 
 // CSV writes lines by RFC 4180, in UTF-8. A cell that a spreadsheet might take
@@ -31,9 +32,15 @@ func CSV(w io.Writer, header []string, lines [][]string) error {
 	return nil
 }
 
+// formulaStarts are what spreadsheets take for the beginning of a formula, at
+// once or once a blank before it is dropped; the wide forms are turned into the
+// narrow ones by some.
+const formulaStarts = "=+-@\t\r\n＝＋－＠"
+
 // SafeCell puts an apostrophe in front of what could be run as a formula.
 func SafeCell(s string) string {
-	if s == "" || !strings.ContainsRune("=+-@\t\r", rune(s[0])) || plainNumber(s) {
+	first, _ := utf8.DecodeRuneInString(s)
+	if s == "" || !strings.ContainsRune(formulaStarts, first) || plainNumber(s) {
 		return s
 	}
 	return "'" + s

@@ -1,8 +1,11 @@
 package render
 
+import "time"
+
 // Document is a report, ready to be shown.
 type Document struct {
-	Title    string // of the page, and the workbook's first sheet's heading
+	AsOf     time.Time // what its files are dated
+	Title    string    // of the page, and the workbook's first sheet's heading
 	Subtitle string
 	Badge    Badge  // open or closed
 	Facts    []Fact // what the report is of
@@ -70,13 +73,15 @@ type Section struct {
 // Kind is what a column holds.
 type Kind string
 
-// The kinds. All but Text are plain decimals as text, exact.
+// The kinds. All but Text and Time are plain decimals as text, exact.
 const (
 	Text    Kind = "text"
 	Count   Kind = "count"
 	Number  Kind = "number"
 	Money   Kind = "money"
 	Percent Kind = "percent"
+	Price   Kind = "price" // of a unit, to eight decimals
+	Time    Kind = "time"  // RFC 3339, UTC; of Lines only
 )
 
 // Column of a table.

@@ -85,7 +85,7 @@ func cellText(t Table, column int, v string) string {
 		return Group(v)
 	case Money:
 		return Group(padded(v, decimals(t, column)))
-	case Text, Percent:
+	case Text, Percent, Price, Time:
 	}
 	return v
 }

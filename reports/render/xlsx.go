@@ -1,14 +1,13 @@
 package render
 
 import (
-	"archive/zip"
-	"bytes"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/xuri/excelize/v2"
 )
@@ -32,11 +31,7 @@ func XLSX(w io.Writer, d *Document) error {
 	if err := b.build(); err != nil {
 		return fmt.Errorf("write XLSX: %w", err)
 	}
-	var buf bytes.Buffer
-	if err := f.Write(&buf); err != nil {
-		return fmt.Errorf("write XLSX: %w", err)
-	}
-	if err := repack(w, buf.Bytes()); err != nil {
+	if err := b.save(w); err != nil {
 		return fmt.Errorf("write XLSX: %w", err)
 	}
 	return nil
@@ -79,9 +74,7 @@ func (b *book) build() error {
 		}
 		start = end
 	}
-	return b.file.SetDocProps(&excelize.DocProperties{
-		Title: b.doc.Title, Creator: "meterd", LastModifiedBy: "meterd", Created: made, Modified: made,
-	})
+	return nil
 }
 
 func (b *book) makeStyles() error {
@@ -89,9 +82,9 @@ func (b *book) makeStyles() error {
 	if b.doc.Digits == 0 {
 		money = "#,##0.######"
 	}
-	formats := map[Kind]string{Text: "@", Count: "#,##0", Number: "#,##0.######", Money: money, Percent: `0.0"%"`}
+	formats := map[Kind]string{Text: "@", Count: "#,##0", Number: "#,##0.######", Money: money, Percent: `0.0"%"`, Price: "#,##0.00######", Time: "yyyy-mm-dd hh:mm:ss.000"}
 	b.styles = map[styleKey]int{}
-	for _, kind := range []Kind{Text, Count, Number, Money, Percent} {
+	for _, kind := range []Kind{Text, Count, Number, Money, Percent, Price, Time} {
 		for _, bold := range []bool{false, true} {
 			format := formats[kind]
 			st := &excelize.Style{CustomNumFmt: &format, Font: &excelize.Font{Bold: bold}}
@@ -131,7 +124,7 @@ const sheetMax = 31
 // sheetName makes a name that is allowed, and used once.
 func (b *book) sheetName(want string) string {
 	name := strings.Map(func(r rune) rune {
-		if strings.ContainsRune(`:\/?*[]'`, r) {
+		if strings.ContainsRune(`:\/?*[]'`, r) || unicode.IsControl(r) || r == utf8.RuneError {
 			return '_'
 		}
 		return r
@@ -139,16 +132,26 @@ func (b *book) sheetName(want string) string {
 	if name == "" {
 		name = "Report"
 	}
-	short := name
-	if len(short) > sheetMax {
-		short = short[:sheetMax]
+	if strings.EqualFold(name, "history") {
+		name += "_" // spreadsheets keep that one for themselves
 	}
+	short := clipped(name, sheetMax)
 	for n := 2; b.names[strings.ToLower(short)]; n++ {
 		tail := "~" + strconv.Itoa(n)
-		short = name[:min(len(name), sheetMax-len(tail))] + tail
+		short = clipped(name, sheetMax-len(tail)) + tail
 	}
 	b.names[strings.ToLower(short)] = true
 	return short
+}
+
+// clipped has as many letters of s as make n units of UTF-16.
+func clipped(s string, n int) string {
+	for i, r := range s {
+		if n -= utf16.RuneLen(r); n < 0 {
+			return s[:i]
+		}
+	}
+	return s
 }
 
 // sheet writes the sections of one sheet.
@@ -284,41 +287,4 @@ func widths(sections []Section) []float64 {
 		}
 	}
 	return out
-}
-
-// repack writes the parts of a workbook in their order of names, with one time:
-// the library writes them in an order that changes.
-func repack(w io.Writer, b []byte) error {
-	r, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
-	if err != nil {
-		return err
-	}
-	files := slices.Clone(r.File)
-	slices.SortFunc(files, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
-	// Readers look for the list of types first.
-	if i := slices.IndexFunc(files, func(f *zip.File) bool { return f.Name == "[Content_Types].xml" }); i > 0 {
-		types := files[i]
-		files = slices.Insert(slices.Delete(files, i, i+1), 0, types)
-	}
-	out := zip.NewWriter(w)
-	for _, f := range files {
-		if err := repackFile(out, f); err != nil {
-			return err
-		}
-	}
-	return out.Close()
-}
-
-func repackFile(out *zip.Writer, f *zip.File) error {
-	in, err := f.Open()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }() // read to its end
-	part, err := out.CreateHeader(&zip.FileHeader{Name: f.Name, Method: zip.Deflate, Modified: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)})
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(part, in) //nolint:gosec // our own workbook
-	return err
 }

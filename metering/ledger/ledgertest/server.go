@@ -59,6 +59,7 @@ func layouts() map[string]layout {
 		"transfers":    {key: []string{"ref", "line"}, version: "epoch"},
 		"states":       {key: []string{"account_id", "epoch"}},
 		"deliveries":   {key: []string{"account_id", "event", "epoch", "destination"}, version: "delivered_at"},
+		"alerts":       {key: []string{"account_id", "limit_kind", "mark", "share", "epoch"}},
 		"epochs":       {key: []string{"partition", "epoch"}},
 		"findings":     {},
 		"breakers":     {key: []string{"partition", "changed_at"}},

@@ -1,0 +1,160 @@
+package reports
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// WalletStatement is what moved in a prepaid parent's wallet and in the budgets
+// of its sub-accounts over a month: transfers as they were made, and what was
+// charged each day. Recharge and its history are the parent's only.
+type WalletStatement struct {
+	Kind     string      `json:"kind"` // "wallet"
+	Account  string      `json:"account"`
+	Name     string      `json:"name"`
+	Timezone string      `json:"timezone"`
+	Currency string      `json:"currency"`
+	Period   string      `json:"period"`
+	Start    time.Time   `json:"start"`
+	End      time.Time   `json:"end"`
+	AsOf     time.Time   `json:"as_of"`
+	Closed   bool        `json:"closed"`
+	Purses   []PurseBook `json:"purses"` // the wallet, then the budgets
+}
+
+// PurseBook is one purse: opening + its lines = closing.
+type PurseBook struct {
+	Account string      `json:"account"`
+	Name    string      `json:"name"`
+	Purse   string      `json:"purse"` // wallet or budget
+	Opening Money       `json:"opening"`
+	Moved   Money       `json:"moved"`   // the sum of the transfers
+	Charged Money       `json:"charged"` // the sum of the charges, net of refunds
+	Closing Money       `json:"closing"`
+	Lines   []PurseLine `json:"lines"`
+}
+
+// PurseLine is one transfer, or what was charged on a day, or what is charged for
+// a closed month.
+type PurseLine struct {
+	Day     string     `json:"day"`          // the parent's
+	At      *time.Time `json:"at,omitempty"` // of a transfer
+	Kind    string     `json:"kind"`         // topup, …, charges, adjustments
+	Ref     string     `json:"ref,omitempty"`
+	Actor   string     `json:"actor,omitempty"`
+	Reason  string     `json:"reason,omitempty"`
+	Period  string     `json:"period,omitempty"` // the closed month that adjustments are of
+	Amount  Money      `json:"amount"`           // signed
+	Balance Money      `json:"balance"`          // after it
+}
+
+// Kinds of lines that aren't transfers.
+const (
+	lineCharges     = "charges"
+	lineAdjustments = "adjustments"
+)
+
+// BuildWallet makes a prepaid parent's wallet statement of a month.
+func (r *Reporter) BuildWallet(ctx context.Context, parent *metering.Account, s *span) (*WalletStatement, error) {
+	s.clamp = true
+	accounts, err := r.accountsOf(ctx, parent, s)
+	if err != nil {
+		return nil, err
+	}
+	own := accounts[0]
+	if own.Mode != metering.Prepaid {
+		return nil, fmt.Errorf("%w: %s pays afterwards; its statement has the credit limit and how much is used", ErrNoWallet, parent.ID)
+	}
+	if !s.month {
+		return nil, fmt.Errorf("%w: a wallet's statement is of a month, such as 2026-11", ErrPeriod)
+	}
+	f := &facts{accounts: accounts, movements: map[string][]ledger.TransferLine{}}
+	if f.charges, err = r.charges(ctx, accounts, s.zone, s); err != nil {
+		return nil, err
+	}
+	if err := r.purses(ctx, f, parent, s); err != nil {
+		return nil, err
+	}
+	out := &WalletStatement{
+		Kind: KindWallet, Account: parent.ID, Name: own.Name, Timezone: s.zone.String(), Currency: own.Currency,
+		Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Purses: []PurseBook{},
+	}
+	wallet := map[chargeOf]metering.Micros{}
+	for _, a := range accounts {
+		for k, v := range f.charges[a.ID].daily {
+			if k.purse == metering.PurseWallet {
+				wallet[k] += v
+			}
+		}
+	}
+	out.Purses = append(out.Purses, f.book(own, metering.PurseWallet, wallet, s))
+	for _, a := range accounts[1:] {
+		b := f.book(a, metering.PurseBudget, f.charges[a.ID].daily, s)
+		if len(b.Lines) > 0 || b.Opening.Micros != 0 || a.Source == metering.SourceAllocated && !gone(a, s) {
+			out.Purses = append(out.Purses, b)
+		}
+	}
+	return out, nil
+}
+
+// book puts a purse's lines in their order: a day's transfers, then what the day
+// was charged; what is charged for closed months comes last.
+func (f *facts) book(a *metering.Account, kind metering.Purse, charged map[chargeOf]metering.Micros, s *span) PurseBook {
+	money := func(m metering.Micros) Money { return Money{m, a.Currency} }
+	b := PurseBook{Account: a.ID, Name: a.Name, Purse: string(kind), Opening: money(f.opening[a.ID]), Moved: money(0), Charged: money(0), Lines: []PurseLine{}}
+	for _, t := range f.movements[a.ID] {
+		if t.Purse != string(kind) {
+			continue
+		}
+		at := t.At.UTC()
+		b.Moved.Micros += t.Amount
+		b.Lines = append(b.Lines, PurseLine{
+			Day: at.In(s.zone).Format(time.DateOnly), At: &at, Kind: t.Kind, Ref: t.Ref, Actor: t.Actor, Reason: t.Reason, Amount: money(t.Amount),
+		})
+	}
+	for k, v := range charged {
+		if k.purse != kind || v == 0 {
+			continue
+		}
+		b.Charged.Micros += v
+		l := PurseLine{Day: k.day, Kind: lineCharges, Amount: money(-v)}
+		if k.late != "" {
+			l.Day, l.Kind, l.Period = "", lineAdjustments, k.late
+		}
+		b.Lines = append(b.Lines, l)
+	}
+	slices.SortStableFunc(b.Lines, comparePurseLines)
+	b.Closing = b.Opening
+	for i := range b.Lines {
+		b.Closing.Micros += b.Lines[i].Amount.Micros
+		b.Lines[i].Balance = b.Closing
+	}
+	return b
+}
+
+func comparePurseLines(a, b PurseLine) int {
+	last := func(l PurseLine) string { // an order in which adjustments come last
+		if l.Kind == lineAdjustments {
+			return "~" + l.Period
+		}
+		return l.Day
+	}
+	if c := strings.Compare(last(a), last(b)); c != 0 {
+		return c
+	}
+	switch {
+	case a.At != nil && b.At != nil:
+		return a.At.Compare(*b.At)
+	case a.At != nil:
+		return -1
+	case b.At != nil:
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,108 @@
+package reports
+
+import (
+	"bytes"
+	"encoding/csv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+func TestAWalletStatementAddsUp(t *testing.T) {
+	t.Parallel()
+	w, rows := seeded(t)
+	for _, parent := range []string{"acme", canaryParent} {
+		st, audience, err := w.reporter().Build(t.Context(), Request{Parent: parent, Period: "2026-11", Kind: KindWallet})
+		require.NoError(t, err)
+		require.Equal(t, AudienceParent, audience)
+		s, ok := st.(*WalletStatement)
+		require.True(t, ok)
+		require.Len(t, s.Purses, 2)
+		sums, err := w.ledger.Sums(t.Context(), parent, &ledger.Base{}, 2, 0)
+		require.NoError(t, err)
+		var charged metering.Micros
+		for _, p := range s.Purses {
+			running := p.Opening.Micros
+			var moved metering.Micros
+			for _, l := range p.Lines {
+				running += l.Amount.Micros
+				require.Equal(t, running, l.Balance.Micros)
+				if l.At != nil {
+					moved += l.Amount.Micros
+				} else {
+					charged -= l.Amount.Micros
+				}
+			}
+			require.Equal(t, running, p.Closing.Micros, "opening and lines are the closing balance")
+			require.Equal(t, moved, p.Moved.Micros)
+			require.Equal(t, p.Opening.Micros+p.Moved.Micros-p.Charged.Micros, p.Closing.Micros)
+			require.Equal(t, sums.Balance[p.Account], p.Closing.Micros, "the projection's way to the same balance")
+		}
+		var want metering.Micros
+		for _, id := range append([]string{parent}, w.snap.Subs[parent]...) {
+			want += expect(rows, id, "2026-11", time.UTC).purseNet
+		}
+		require.Equal(t, want, charged)
+	}
+}
+
+func TestAWalletStatementInEveryFormat(t *testing.T) {
+	t.Parallel()
+	w, _ := seeded(t)
+	got := files(t, w, Request{Parent: "acme", Kind: KindWallet})
+	lines, err := csv.NewReader(bytes.NewReader(got[FormatCSV])).ReadAll()
+	require.NoError(t, err)
+	running := map[string]metering.Micros{}
+	for _, l := range lines[1:] {
+		k := l[0] + " " + l[1]
+		switch l[4] {
+		case "opening":
+			running[k] = micro(l[10])
+		case "closing":
+			require.Equal(t, running[k], micro(l[10]))
+		default:
+			running[k] += micro(l[9])
+			require.Equal(t, running[k], micro(l[10]), "%v", l)
+		}
+	}
+	require.Len(t, running, 2)
+	text := pdfText(t, got[FormatPDF])
+	require.Contains(t, text, "adjustments of 2026-10")
+	require.Contains(t, string(got[FormatJSON]), `"kind": "adjustments"`)
+}
+
+func TestWhoHasNoWalletStatement(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, c := range []struct {
+		q    Request
+		want error
+	}{
+		{Request{Parent: "globex"}, ErrNoWallet},
+		{Request{Parent: "acme", Audience: "acme-marketing"}, metering.ErrUnknownAccount},
+		{Request{Audience: "globex-shop"}, metering.ErrUnknownAccount},
+		{Request{Parent: "acme", Redacted: true}, ErrNoWallet},
+		{Request{Parent: "acme", Period: "2026-11-02"}, ErrPeriod},
+		{Request{Parent: "acme", Formats: []string{FormatParquet}}, ErrFormat},
+		{Request{Parent: "acme", Kind: "purse"}, ErrKind},
+		{Request{Parent: "acme", Kind: KindMessages, Formats: []string{FormatPDF}}, ErrFormat},
+	} {
+		q := c.q
+		if q.Kind == "" {
+			q.Kind = KindWallet
+		}
+		if q.Period == "" {
+			q.Period = "2026-11"
+		}
+		if q.Formats == nil {
+			q.Formats = []string{FormatCSV}
+		}
+		q.Out = t.TempDir()
+		_, err := w.reporter().Run(t.Context(), q)
+		require.ErrorIs(t, err, c.want, "%+v", q)
+	}
+}
