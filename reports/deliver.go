@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 
@@ -36,6 +37,7 @@ type RunInfo struct {
 	Period       string     `json:"period"`
 	State        string     `json:"state"`
 	DueAt        time.Time  `json:"due_at"`
+	Kind         string     `json:"kind"`
 	Formats      []string   `json:"formats"`
 	Destinations []Delivery `json:"destinations,omitempty"`
 	Notes        []string   `json:"notes,omitempty"`
@@ -49,7 +51,7 @@ func Info(r *ledger.ReportRun) RunInfo {
 	d := Detail(r)
 	out := RunInfo{
 		Run: r.Run, Parent: r.ParentID, Name: r.Name, Audience: r.Audience, Period: r.Period, State: r.State, DueAt: r.DueAt,
-		Formats: r.Formats, Destinations: d.Destinations, Notes: d.Notes, LeftOut: d.LeftOut, Error: d.Error,
+		Kind: cmp.Or(r.Kind, KindStatement), Formats: r.Formats, Destinations: d.Destinations, Notes: d.Notes, LeftOut: d.LeftOut, Error: d.Error,
 	}
 	if r.Files != "" {
 		_ = json.Unmarshal([]byte(r.Files), &out.Files) // ours
@@ -60,7 +62,7 @@ func Info(r *ledger.ReportRun) RunInfo {
 // ForAccount is what a sub-account may see of a run that is about it: nothing
 // of its parent and where its parent has reports sent.
 func (r RunInfo) ForAccount() RunInfo {
-	return RunInfo{Run: r.Run, Audience: r.Audience, Period: r.Period, State: r.State, DueAt: r.DueAt, Formats: r.Formats}
+	return RunInfo{Run: r.Run, Audience: r.Audience, Period: r.Period, State: r.State, DueAt: r.DueAt, Kind: cmp.Or(r.Kind, KindStatement), Formats: r.Formats}
 }
 
 // Detail of a run; destinations that nothing is known of are pending.

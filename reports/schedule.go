@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -135,6 +136,7 @@ type Coming struct {
 	Audience     string    `json:"audience"`
 	Period       string    `json:"period"`
 	DueAt        time.Time `json:"due_at"`
+	Kind         string    `json:"kind"`
 	Formats      []string  `json:"formats"`
 	Destinations []string  `json:"destinations"`
 }
@@ -151,7 +153,7 @@ func Upcoming(snap *metering.Snapshot, parent string, now time.Time, n int) ([]C
 			for _, audience := range AudiencesOf(snap, a, s, at) {
 				out = append(out, Coming{
 					Parent: a.Parent(), Name: s.Name, Audience: audience, Period: PeriodAt(s, a.Calendar, at), DueAt: at,
-					Formats: s.Formats, Destinations: s.Deliver,
+					Kind: cmp.Or(s.Kind, KindStatement), Formats: s.Formats, Destinations: s.Deliver,
 				})
 			}
 		}

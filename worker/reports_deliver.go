@@ -219,6 +219,8 @@ func mediaType(format string) string {
 		return "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 	case reports.FormatPDF:
 		return "application/pdf"
+	case reports.FormatParquet:
+		return "application/vnd.apache.parquet"
 	default:
 		return "application/octet-stream"
 	}

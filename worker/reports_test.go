@@ -287,8 +287,8 @@ func TestAChangedScheduleStartsAnew(t *testing.T) {
 	require.Len(t, s.runs(), 1, "its new times count from when they were applied")
 	require.Equal(t, "2026-12-10", s.runs()[0].Period)
 
-	// Without a destination, or with formats that aren't there yet only, it fails and says so.
-	s.apply(3, metering.Schedule{Name: "y", Cron: "0 7 * * *", Formats: []string{"csv"}}, metering.Schedule{Name: "z", Cron: "0 7 * * *", Formats: []string{"pdf"}, Deliver: []string{dir}})
+	// Without a destination, or with formats of another kind only, it fails and says so.
+	s.apply(3, metering.Schedule{Name: "y", Cron: "0 7 * * *", Formats: []string{"csv"}}, metering.Schedule{Name: "z", Cron: "0 7 * * *", Formats: []string{"parquet"}, Deliver: []string{dir}})
 	s.at("2026-12-12T07:00:00Z")
 	require.NoError(t, s.serve())
 	errs := map[string]string{}
@@ -298,5 +298,5 @@ func TestAChangedScheduleStartsAnew(t *testing.T) {
 		}
 	}
 	require.Contains(t, errs["y"], "no destination")
-	require.Contains(t, errs["z"], "no format")
+	require.Contains(t, errs["z"], "not a format of this kind")
 }

@@ -151,7 +151,7 @@ func (c *reportListCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	t := a.table("RUN", "NAME", "AUDIENCE", "PERIOD", "DUE", "STATE", "DESTINATIONS")
+	t := a.table("RUN", "NAME", "AUDIENCE", "KIND", "PERIOD", "DUE", "STATE", "DESTINATIONS")
 	for i := range runs {
 		info := reports.Info(&runs[i])
 		if sub != "" {
@@ -170,7 +170,7 @@ func (c *reportListCmd) Run(a *app) error {
 		for _, d := range info.Destinations {
 			to = append(to, d.To+" "+d.State)
 		}
-		t.AppendRow([]any{info.Run, info.Name, info.Audience, info.Period, info.DueAt.UTC().Format(time.RFC3339), info.State, strings.Join(to, ", ")})
+		t.AppendRow([]any{info.Run, info.Name, info.Audience, info.Kind, info.Period, info.DueAt.UTC().Format(time.RFC3339), info.State, strings.Join(to, ", ")})
 	}
 	if !a.JSON {
 		a.render(t)
@@ -214,6 +214,7 @@ type comingView struct {
 	Audience     string   `json:"audience"`
 	Period       string   `json:"period"`
 	DueAt        string   `json:"due_at"`
+	Kind         string   `json:"kind"`
 	Formats      []string `json:"formats"`
 	Destinations []string `json:"destinations,omitempty"`
 	State        string   `json:"state"`
@@ -237,11 +238,11 @@ func (c *reportScheduleCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	t := a.table("DUE", "PARENT", "NAME", "AUDIENCE", "PERIOD", "FORMATS", "DESTINATIONS")
+	t := a.table("DUE", "PARENT", "NAME", "AUDIENCE", "KIND", "PERIOD", "FORMATS", "DESTINATIONS")
 	for _, r := range coming {
 		v := comingView{
 			Parent: r.Parent, Name: r.Name, Audience: r.Audience, Period: r.Period, DueAt: r.DueAt.UTC().Format(time.RFC3339),
-			Formats: r.Formats, Destinations: r.Destinations, State: "scheduled",
+			Kind: r.Kind, Formats: r.Formats, Destinations: r.Destinations, State: "scheduled",
 		}
 		if sub != "" {
 			if r.Audience != sub {
@@ -255,7 +256,7 @@ func (c *reportScheduleCmd) Run(a *app) error {
 			}
 			continue
 		}
-		t.AppendRow([]any{v.DueAt, v.Parent, v.Name, v.Audience, v.Period, strings.Join(v.Formats, ","), strings.Join(v.Destinations, ", ")})
+		t.AppendRow([]any{v.DueAt, v.Parent, v.Name, v.Audience, v.Kind, v.Period, strings.Join(v.Formats, ","), strings.Join(v.Destinations, ", ")})
 	}
 	if !a.JSON {
 		a.render(t)

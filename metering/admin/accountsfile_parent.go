@@ -32,6 +32,11 @@ func (r *fileReader) parent(n ast.Node, where place) (fileParent, bool) {
 		p.hooks = append(p.hooks, r.hook(n, places[i]))
 	}
 	p.reports = r.reports(&m)
+	for i := range p.reports {
+		if p.reports[i].Kind == "wallet" && p.mode == metering.Postpaid {
+			r.fail(m.place("reports"), "report %s: a postpaid parent has no wallet; give another kind", p.reports[i].Name)
+		}
+	}
 	subs, places, _ := m.items("sub_accounts")
 	for i, n := range subs {
 		if s, ok := r.sub(n, places[i], p.mode); ok {
