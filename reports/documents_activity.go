@@ -59,23 +59,10 @@ func channelSections(lines []ActivityLine) []render.Section {
 	for _, ch := range sortedKeys(channels) {
 		list := channels[ch]
 		out = append(out, render.Section{
-			Title: channelWord(ch), Charts: []render.Chart{outcomeChart(list)}, Tables: []render.Table{outcomeTable(channelWord(ch)+" by day", list)},
+			Title: render.ChannelName(ch), Charts: []render.Chart{outcomeChart(list)}, Tables: []render.Table{outcomeTable(render.ChannelName(ch)+" by day", list)},
 		})
 	}
 	return out
-}
-
-// channelWord is a channel for people.
-func channelWord(c string) string {
-	switch c {
-	case "sms", "mms", "rcs":
-		return strings.ToUpper(c)
-	case "whatsapp":
-		return "WhatsApp"
-	case "":
-		return "Other"
-	}
-	return strings.ToUpper(c[:1]) + c[1:]
 }
 
 // outcomesOf lists the outcomes that occur, in their order.

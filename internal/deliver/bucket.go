@@ -73,7 +73,7 @@ func openBucket(ctx context.Context, a *destination.Address) (*blob.Bucket, erro
 func putObject(ctx context.Context, b *blob.Bucket, key string, f File) error {
 	in, err := os.Open(f.Path)
 	if err != nil {
-		return withoutPath(err)
+		return fmt.Errorf("read the report again: %w", err)
 	}
 	defer func() { _ = in.Close() }() // only read
 	ctx, cancel := context.WithCancel(ctx)

@@ -23,6 +23,9 @@ const (
 
 const bufferSize = 256 << 10
 
+// ErrWrite says that a file can't be written or read.
+var ErrWrite = errors.New("check that the folder is there and may be written to")
+
 // File is a file in the making: its bytes go to a hidden one beside it until
 // Commit. Use it from one goroutine.
 type File struct {
@@ -37,11 +40,11 @@ type File struct {
 func Create(path string) (*File, error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, folderMode); err != nil {
-		return nil, named(dir, err)
+		return nil, failure(err)
 	}
 	tmp, err := os.CreateTemp(dir, ".part-*")
 	if err != nil {
-		return nil, named(dir, err)
+		return nil, failure(err)
 	}
 	f := &File{path: path, tmp: tmp, sum: sha256.New()}
 	f.buf = bufio.NewWriterSize(io.MultiWriter(tmp, f.sum), bufferSize)
@@ -53,7 +56,7 @@ func (f *File) Write(b []byte) (int, error) {
 	n, err := f.buf.Write(b)
 	f.n += int64(n)
 	if err != nil {
-		return n, named(f.path, err)
+		return n, failure(err)
 	}
 	return n, nil
 }
@@ -75,7 +78,7 @@ func (f *File) Commit() (string, error) {
 	}
 	if err != nil {
 		_ = os.Remove(f.tmp.Name()) // what is left over of a failure
-		return "", named(f.path, err)
+		return "", failure(err)
 	}
 	return hex.EncodeToString(f.sum.Sum(nil)), nil
 }
@@ -91,23 +94,39 @@ func (f *File) Abort() {
 func SHA256(path string) (string, error) {
 	f, err := os.Open(path) //nolint:gosec // the operator names it
 	if err != nil {
-		return "", named(path, err)
+		return "", fmt.Errorf("read a file again: %w", err)
 	}
 	defer func() { _ = f.Close() }() // only read
 	sum := sha256.New()
 	if _, err := io.Copy(sum, f); err != nil {
-		return "", named(path, err)
+		return "", fmt.Errorf("read a file again: %w", err)
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// named is what went wrong with a path, without the name of the hidden file.
-func named(path string, err error) error {
+// failure is what went wrong with a file, without its name: whoever reads the
+// error is told by the caller what it may know of that.
+func failure(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
 	if le, ok := errors.AsType[*os.LinkError](err); ok {
 		err = le.Err
 	}
-	return fmt.Errorf("write %s: %w: check that the folder is there and may be written to", path, err)
+	return fmt.Errorf("%w: %w", err, ErrWrite)
+}
+
+// Save creates a file, has it written and commits it. An error of write's own
+// comes back as it is.
+func Save(path string, write func(io.Writer) error) (n int64, sum string, err error) {
+	f, err := Create(path)
+	if err != nil {
+		return 0, "", err
+	}
+	defer f.Abort()
+	if err := write(f); err != nil {
+		return 0, "", err
+	}
+	sum, err = f.Commit()
+	return f.n, sum, err
 }

@@ -3,6 +3,8 @@ package outfile
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -47,6 +49,14 @@ func TestAFileIsThereWholeOrNotAtAll(t *testing.T) {
 	_, err = SHA256(filepath.Join(dir, "b.csv"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	_, err = Create(filepath.Join(path, "under-a-file"))
-	require.ErrorContains(t, err, "a.csv")
-	require.NotContains(t, err.Error(), ".part-")
+	require.ErrorIs(t, err, ErrWrite)
+	require.NotContains(t, err.Error(), "a.csv")
+
+	broken := errors.New("out of words")
+	_, _, err = Save(path, func(io.Writer) error { return broken })
+	require.Equal(t, broken, err)
+	n, sum, err := Save(path, func(w io.Writer) error { _, err := io.WriteString(w, "first"); return err })
+	require.NoError(t, err)
+	require.EqualValues(t, 5, n)
+	require.Equal(t, hex.EncodeToString(want[:]), sum)
 }

@@ -160,49 +160,56 @@ func (q *Request) extension() string {
 
 // file writes the lines of months to one file.
 func (x *Exporter) file(ctx context.Context, q *Request, path string, months []*month, m *Manifest) error {
-	f, err := outfile.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Abort()
 	columns := aggregateColumns()
 	if q.Format == FormatFOCUS {
 		columns = focusColumns(q.FOCUS.Version)
 	}
-	out, err := q.sink(f, path, columns)
+	part := m.begin(path)
+	var err error
+	part.file.Bytes, part.file.SHA256, err = outfile.Save(path, func(w io.Writer) error {
+		out, err := q.sink(w, path, columns)
+		if err != nil {
+			return err
+		}
+		for _, mo := range months {
+			if err := x.lines(ctx, q, mo, part, out); err != nil {
+				return fmt.Errorf("export %s of %s: %w", mo.period.Name, mo.parent.ID, err)
+			}
+		}
+		return out.close()
+	})
+	if errors.Is(err, outfile.ErrWrite) {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
 	if err != nil {
 		return err
 	}
-	part := m.begin(path)
-	for _, mo := range months {
-		sum := part.month(mo)
-		progress := q.Progress
-		if q.of > 1 && progress != nil {
-			q.done++
-			progress(q.done, q.of)
-			progress = nil
-		}
-		if q.Format == FormatFOCUS {
-			err = x.focus(ctx, q, mo, part.counted(out, progress), sum)
-		} else {
-			err = x.aggregates(ctx, mo, part.counted(out, progress), sum)
-		}
-		if err != nil {
-			return fmt.Errorf("export %s of %s: %w", mo.period.Name, mo.parent.ID, err)
-		}
-		sum.finish(mo.parent.Currency)
-	}
-	if err := out.close(); err != nil {
-		return err
-	}
-	if part.file.SHA256, err = f.Commit(); err != nil {
-		return err
-	}
-	part.file.Bytes = f.Bytes()
 	m.add(part)
 	if q.Format == FormatFOCUS {
 		return saveMetadata(path, &q.FOCUS, months)
 	}
+	return nil
+}
+
+// lines of one month.
+func (x *Exporter) lines(ctx context.Context, q *Request, mo *month, part *part, out sink) error {
+	sum := part.month(mo)
+	progress := q.Progress
+	if q.of > 1 && progress != nil {
+		q.done++
+		progress(q.done, q.of)
+		progress = nil
+	}
+	write := x.aggregates
+	if q.Format == FormatFOCUS {
+		write = func(ctx context.Context, mo *month, line func([]any) error, sum *running) error {
+			return x.focus(ctx, q, mo, line, sum)
+		}
+	}
+	if err := write(ctx, mo, part.counted(out, progress), sum); err != nil {
+		return err
+	}
+	sum.finish(mo.parent.Currency)
 	return nil
 }
 

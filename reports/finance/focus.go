@@ -13,6 +13,7 @@ import (
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/reports/render"
 )
 
 // FOCUSOptions say what meterd can't know.
@@ -309,7 +310,7 @@ func skuDetails(tier string) string {
 }
 
 func describe(l *ledger.ChargeLine, tier string) string {
-	s := serviceName(l.Channel) + " " + l.Direction
+	s := render.ChannelName(l.Channel) + " " + l.Direction
 	if l.Country != "" {
 		s += " " + l.Country
 	}

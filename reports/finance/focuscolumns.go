@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/shopspring/decimal"
+
+	"github.com/meterd/meterd/reports/render"
 )
 
 // Versions of FOCUS that are written.
@@ -134,7 +136,7 @@ func costColumns() []focusColumn {
 		in(FOCUS14, str("HostProviderName", true, func(m *focusMonth, _ *charge) string { return m.options.Provider })),
 		in(FOCUS12, str("ProviderName", false, func(m *focusMonth, _ *charge) string { return m.options.Provider })),
 		in(FOCUS12, str("PublisherName", false, func(m *focusMonth, _ *charge) string { return m.options.Provider })),
-		str("ServiceName", false, func(_ *focusMonth, c *charge) string { return serviceName(c.channel) }),
+		str("ServiceName", false, func(_ *focusMonth, c *charge) string { return render.ChannelName(c.channel) }),
 		str("ServiceCategory", false, func(m *focusMonth, c *charge) string { return m.options.category(c.channel) }),
 		str("ServiceSubcategory", true, func(m *focusMonth, c *charge) string { return "Other (" + m.options.category(c.channel) + ")" }),
 		str("SubAccountId", true, func(_ *focusMonth, c *charge) string { return c.accountID }),

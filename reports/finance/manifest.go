@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -165,16 +166,14 @@ func (m *Manifest) save(path string) error {
 }
 
 func saveFile(path string, b []byte) error {
-	f, err := outfile.Create(path)
+	_, _, err := outfile.Save(path, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("write %s: %w", path, err)
 	}
-	defer f.Abort()
-	if _, err := f.Write(b); err != nil {
-		return err
-	}
-	_, err = f.Commit()
-	return err
+	return nil
 }
 
 // ErrManifest says that a file isn't an export's manifest.

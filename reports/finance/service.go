@@ -1,28 +1,12 @@
 package finance
 
-import (
-	"errors"
-	"strings"
-)
+import "errors"
 
 // ErrFOCUS says that an option of a FOCUS export is wrong.
 var ErrFOCUS = errors.New("focus")
 
 // walletService is the service of top-ups.
 const walletService = "wallet"
-
-// serviceName is a channel as people write it.
-func serviceName(channel string) string {
-	switch channel {
-	case "sms", "mms", "rcs":
-		return strings.ToUpper(channel)
-	case "whatsapp":
-		return "WhatsApp"
-	case "":
-		return "Other"
-	}
-	return strings.ToUpper(channel[:1]) + channel[1:]
-}
 
 // category of a channel. FOCUS has none for messaging platforms.
 func (o *FOCUSOptions) category(channel string) string {

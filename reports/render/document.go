@@ -1,6 +1,9 @@
 package render
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Document is a report, ready to be shown.
 type Document struct {
@@ -117,4 +120,17 @@ type Bar struct {
 	Label  string
 	Values []string
 	Text   string // shown with the bar
+}
+
+// ChannelName is a channel as people write it.
+func ChannelName(channel string) string {
+	switch channel {
+	case "sms", "mms", "rcs":
+		return strings.ToUpper(channel)
+	case "whatsapp":
+		return "WhatsApp"
+	case "":
+		return "Other"
+	}
+	return strings.ToUpper(channel[:1]) + channel[1:]
 }
