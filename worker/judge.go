@@ -207,27 +207,64 @@ func (e *engine) judgeAnew(ctx context.Context, t *task, snap *metering.Snapshot
 }
 
 // force charges identities that stand in their set but have no row: a hash
-// collision, a reversed charge, an answer that was given up. It reads S, waits
-// until no open answer is ≤ S, and looks again.
+// collision, a reversed charge, an answer that was given up. At S they stand in
+// their set, so whatever was charged of them is ≤ S; once no open answer is, it
+// looks again. Redis refuses the charge if another was forced since S, or if the
+// set may have forgotten them.
 func (e *engine) force(ctx context.Context, t *task, snap *metering.Snapshot, p int, meta *balance.Meta) error {
-	now, err := e.store.Meta(ctx, p)
-	if err != nil {
-		return e.stale(p, err)
-	}
-	ok, err := e.waitSettled(ctx, p, now.Seq, judgePatience)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return errLater
-	}
 	parts, _, err := e.classify(ctx, t, snap)
 	if err != nil {
 		return err
 	}
 	s := parts[p]
-	if s == nil || len(parts) != 1 {
+	if s == nil || len(parts) != 1 || len(s.charged) == 0 {
 		return e.process(ctx, t)
+	}
+	reply, err := e.chargeForced(ctx, t, s, meta, balance.AskS)
+	if again, ok := errors.AsType[*balance.AgainError](err); ok {
+		if err := e.keepRowless(ctx, t, s, again.Seq); err != nil {
+			return err
+		}
+		if len(s.charged) == 0 {
+			if len(s.refused) > 0 {
+				return e.process(ctx, t)
+			}
+			return errLater // rows have come: judge again
+		}
+		reply, err = e.chargeForced(ctx, t, s, meta, again.Seq)
+		if errors.As(err, &again) {
+			return errLater
+		}
+	}
+	switch {
+	case errors.Is(err, balance.ErrRestart):
+		return e.process(ctx, t)
+	case err != nil:
+		return e.stale(p, err)
+	}
+	if reply.State == balance.Charged {
+		e.log.WarnContext(ctx, "identities without a row were charged", slogTask(t.id))
+		e.metrics.forced.Add(double(len(s.charged)))
+	}
+	return e.conclude(ctx, t, snap, s, reply, meta)
+}
+
+func (e *engine) chargeForced(ctx context.Context, t *task, s *slice, meta *balance.Meta, upTo int64) (*balance.Reply, error) {
+	call := e.call(t, s, meta)
+	call.Force, call.S = true, upTo
+	return e.store.Charge(ctx, s.p, s.catalog, call)
+}
+
+// keepRowless leaves those lines to be charged that have no row once every
+// charge up to a seq has settled. The others are copies of their row: judged
+// once more after the charge.
+func (e *engine) keepRowless(ctx context.Context, t *task, s *slice, upTo int64) error {
+	ok, err := e.waitSettled(ctx, s.p, upTo, judgePatience)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errLater
 	}
 	lines := make([]int, len(s.charged))
 	for i := range s.charged {
@@ -237,7 +274,6 @@ func (e *engine) force(ctx context.Context, t *task, snap *metering.Snapshot, p 
 	if err != nil {
 		return err
 	}
-	// Lines that have a row are copies of it: judged once more after the charge.
 	kept := s.charged[:0]
 	for _, c := range s.charged {
 		if _, ok := rows[c.rec.Identity()]; ok {
@@ -247,21 +283,5 @@ func (e *engine) force(ctx context.Context, t *task, snap *metering.Snapshot, p 
 		kept = append(kept, c)
 	}
 	s.charged = kept
-	if len(s.charged) == 0 {
-		return errLater // rows have come: judge again
-	}
-	call := e.call(t, s, meta)
-	call.Force, call.S = true, now.Seq
-	reply, err := e.store.Charge(ctx, p, s.catalog, call)
-	switch {
-	case errors.Is(err, balance.ErrRestart):
-		return e.process(ctx, t)
-	case errors.Is(err, balance.ErrAgain):
-		return errLater
-	case err != nil:
-		return e.stale(p, err)
-	}
-	e.log.WarnContext(ctx, "identities without a row were charged", slogTask(t.id))
-	e.metrics.forced.Add(double(len(s.charged)))
-	return e.conclude(ctx, t, snap, s, reply, meta)
+	return nil
 }

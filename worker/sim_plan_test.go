@@ -97,6 +97,9 @@ func (p *plan) focus() {
 	case string(balancetest.RuleInSet):
 		p.ids, p.lines, p.vanish, p.loss, p.window, p.copies, p.closing = 1, 1, 0, "", true, 3, false
 		p.poison, p.other, p.cold, p.restamp, p.refunds = true, true, false, false, false
+	case string(balancetest.RuleJudged):
+		p.ids, p.lines, p.vanish, p.loss, p.window, p.copies, p.closing = 2, 1, 0, "", true, 6, false
+		p.poison, p.other, p.cold, p.restamp, p.refunds, p.steps = true, true, false, false, false, 190
 	case string(balancetest.RuleReplid), withoutAdopt:
 		p.ids, p.loss, p.other, p.window = 1, "failover", true, false
 	case withoutFactEpoch:

@@ -158,7 +158,7 @@ func (w *world) take() bool {
 	procs := slices.DeleteFunc(w.working(), func(p *process) bool { return p.attempts >= 4 })
 	var due []*simTask
 	for _, t := range w.tasks() {
-		early := w.plan.bias == string(balancetest.RuleInSet) && t.typ == jobs.TypeJudge && w.plan.window
+		early := w.forgets() && t.typ == jobs.TypeJudge && w.plan.window
 		if t.state == pending && !t.after.After(w.now()) && !early {
 			due = append(due, t)
 		}
@@ -174,12 +174,20 @@ func (w *world) take() bool {
 	return true
 }
 
+// forgets: judge tasks are to run when what they judge was forgotten.
+func (w *world) forgets() bool {
+	return w.plan.bias == string(balancetest.RuleInSet) || w.plan.bias == string(balancetest.RuleJudged)
+}
+
 // step does one thing.
 func (w *world) step(faults bool) bool {
 	open := w.open()
 	n := w.rng.IntN(100)
 	if faults && w.plan.bias != "" && w.plan.loss == "failover" && n%20 == 0 && w.lose() {
 		return true // it takes two: a replica lags, and takes over
+	}
+	if faults && w.plan.bias == string(balancetest.RuleJudged) && w.aged && n%10 == 0 && w.copyTask(w.working()) {
+		return true
 	}
 	switch {
 	case n < 60 && len(open) > 0:
@@ -373,7 +381,7 @@ func (w *world) play() {
 			const generation = 25 * time.Hour
 			now := w.redisNow()
 			next := now.Truncate(0).Add(25 * time.Hour)
-			if w.plan.bias == string(balancetest.RuleInSet) {
+			if w.forgets() {
 				next = now.Add(2 * generation) // what was known is forgotten
 			} else if w.rng.IntN(2) == 0 {
 				past := time.Duration(next.UnixMilli()) * time.Millisecond % generation

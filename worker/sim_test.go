@@ -108,7 +108,8 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	o := newOrigin(t, simBase)
 	from := map[string]uint64{ // what few schedules notice begins near one that does
-		string(balancetest.RuleEpoch): 1000,
+		string(balancetest.RuleEpoch):  1000,
+		string(balancetest.RuleJudged): 850,
 	}
 	for rule, schedules := range map[string]uint64{
 		string(balancetest.RuleAnswer):  50,
@@ -132,8 +133,9 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		withoutAge:                     4000,
 		withoutRebook:                  4000,
 		// Others.
-		string(balancetest.RuleEpoch): 4000,
-		string(balancetest.RuleInSet): 4000,
+		string(balancetest.RuleEpoch):  4000,
+		string(balancetest.RuleInSet):  4000,
+		string(balancetest.RuleJudged): 4000,
 	} {
 		t.Run(rule, func(t *testing.T) {
 			t.Parallel()

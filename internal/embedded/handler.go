@@ -131,11 +131,18 @@ func (c *ClickHouse) run(ctx context.Context, req *request) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	if req.statement.marksSession() {
-		defer c.discard(cn)
+	res, err := c.execute(ctx, cn, req)
+	if err != nil || ctx.Err() != nil || req.statement.marksSession() {
+		// What a statement had written when it failed stays with the engine's
+		// connection: the next one's answer would begin with it.
+		c.discard(cn)
 	} else {
-		defer c.put(cn)
+		c.put(cn)
 	}
+	return res, err
+}
+
+func (c *ClickHouse) execute(ctx context.Context, cn *conn, req *request) (result, error) {
 	if req.statement.format != "" {
 		return cn.insert(req.statement.sql, req.statement.format, req.params, req.body)
 	}

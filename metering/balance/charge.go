@@ -45,13 +45,16 @@ type Call struct {
 	Found    []byte // per item: '1' found, '0' not, '-' not looked up; nil before a lookup
 	LookedAt int64  // Redis's time before the lookups, ms
 	Force    bool   // charge although the identities stand in their sets
-	S        int64  // with Force: the seq that was judged
+	S        int64  // with Force: the seq that was judged by, AskS for none yet
 
 	groups  []group
 	parents []string
 	months  map[string]Months
 	meta    *Meta
 }
+
+// AskS makes a forced charge that asks by what seq to judge: *AgainError says.
+const AskS = -1
 
 type group struct {
 	account, parent, purse, period string
@@ -166,7 +169,7 @@ func identityHash(m *Meta, id metering.Identity) uint64 {
 }
 
 // Charge runs charge.lua. Besides the guard's errors: *MissingError,
-// *ColdError, *OverflowError, ErrCatalog, ErrFull, ErrStale, ErrAgain,
+// *ColdError, *OverflowError, *AgainError, ErrCatalog, ErrFull, ErrStale,
 // ErrRestart.
 func (s *Store) Charge(ctx context.Context, p int, catalog int64, c *Call) (*Reply, error) {
 	if err := c.overflow(); err != nil {

@@ -24,8 +24,6 @@ var (
 	ErrClock = errors.New("redis's clock is outside the months around this machine's: set the clocks")
 	// ErrStale: a lookup took longer than it may be believed.
 	ErrStale = errors.New("the lookup in ClickHouse is more than a minute old")
-	// ErrAgain: a forced charge must be judged again.
-	ErrAgain = errors.New("a newer forced charge stands")
 	// ErrRestart: a forced charge's identity has left its set.
 	ErrRestart = errors.New("the identity is no longer in its dedup set")
 	// ErrGone: the answer isn't held under this seq.
@@ -48,6 +46,13 @@ type MissingError struct{ Accounts []string }
 func (e *MissingError) Error() string {
 	return fmt.Sprintf("%d accounts are not in the projection yet", len(e.Accounts))
 }
+
+// AgainError: a forced charge must be judged by this seq, at which all of its
+// identities stood in their sets.
+type AgainError struct{ Seq int64 }
+
+// Error implements error.
+func (e *AgainError) Error() string { return "identities without a row must be judged again" }
 
 // ColdError lists items whose identity must be looked up in the ledger.
 type ColdError struct {

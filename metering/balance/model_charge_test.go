@@ -98,7 +98,7 @@ func (m *model) force(r *rapid.T) {
 	task := "task" + strconv.Itoa(len(m.tasks))
 	items := m.drawItems(r)
 	call := m.newCall(task, items)
-	call.Force, call.S = true, rapid.SampledFrom([]int64{m.seq, 0}).Draw(r, "S")
+	call.Force, call.S = true, rapid.SampledFrom([]int64{m.seq, 0, AskS}).Draw(r, "S")
 	reply, err := m.Charge(m.t.Context(), 0, m.catalog, call)
 	for i := range items {
 		if !m.seen[items[i].Identity] {
@@ -107,7 +107,9 @@ func (m *model) force(r *rapid.T) {
 		}
 	}
 	if max(m.forced, m.genseq) > call.S {
-		require.ErrorIs(r, err, ErrAgain)
+		var again *AgainError
+		require.ErrorAs(r, err, &again)
+		require.Equal(r, m.seq, again.Seq)
 		return
 	}
 	if m.apply(r, task, call, func(*Item) bool { return false }, reply, err) {

@@ -125,7 +125,10 @@ func (s *Store) run(ctx context.Context, name string, keys []string, args ...any
 	case "stale":
 		return nil, ErrStale
 	case "again!":
-		return nil, ErrAgain
+		if len(v) < 2 {
+			return nil, fmt.Errorf("script %s: no seq to judge by", name)
+		}
+		return nil, &AgainError{Seq: num(v[1])}
 	case "restart":
 		return nil, ErrRestart
 	case "gone":

@@ -81,7 +81,7 @@ func (c *call) held() []any {
 		return []any{"open", t["s"], t["o"], t["g"], t["r"]}
 	case t["k"] == "d" && c.r.Without != RuleDone:
 		return []any{"done"}
-	case t["k"] == "m" && c.arg(4) != "force" && c.r.Without != RuleMarker:
+	case t["k"] == "m" && c.r.Without != RuleMarker:
 		return []any{"mark", t["s"], t["o"]}
 	}
 	return nil
@@ -162,19 +162,19 @@ func unpack(b string) item {
 
 // forced: all are charged although they stand in their sets.
 func (s *slice) forced() []any {
+	upTo := integer(s.arg(5))
 	for i := range s.items {
-		if !s.items[i].inSet && s.r.Without != RuleInSet {
+		if !s.items[i].inSet && s.r.Without != RuleInSet && !(upTo < 0 && s.r.Without == RuleJudged) {
 			return []any{"restart"}
 		}
 		s.items[i].dup = false
 	}
-	upTo := integer(s.arg(5))
 	if s.r.Without == RuleGeneration && str(s.gen) != s.meta["gen"] {
-		return []any{"again!"}
+		return []any{"again!", s.meta["seq"]}
 	}
-	if s.r.Without != RuleForced && integer(s.meta["forced"]) > upTo ||
+	if upTo < 0 || s.r.Without != RuleForced && integer(s.meta["forced"]) > upTo ||
 		s.r.Without != RuleInSet && integer(s.meta["genseq"]) > upTo {
-		return []any{"again!"}
+		return []any{"again!", s.meta["seq"]}
 	}
 	return nil
 }

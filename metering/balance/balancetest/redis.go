@@ -40,6 +40,7 @@ const (
 	RuleColdSet Rule = "coldset"  // a cold identity is asked of, and enters, its set
 	RuleForced  Rule = "forced"   // a forced charge is refused if a newer one stands
 	RuleInSet   Rule = "inset"    // ... and while the identity isn't in its set
+	RuleJudged  Rule = "judged"   // ... nor was when its row was missed
 	RuleHolds   Rule = "holds"    // settle and finish refuse what isn't held
 	RuleEpoch   Rule = "epoch"    // a caller of another epoch is refused
 	RuleReplid  Rule = "replid"   // so is one who found another Redis

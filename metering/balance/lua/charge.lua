@@ -2,7 +2,7 @@
 -- KEYS 1 {pNN}:meta  2 {pNN}:t:<task>
 -- ARGV 1 projection epoch  2 caller's catalog number  3 task
 --      4 mode: "" | "found" (14 holds lookups) | "force" (5 holds S)
---      5 S  6 Redis time before the lookups, ms
+--      5 S, -1 to ask for it  6 Redis time before the lookups, ms
 --      7 accounts  8 parents  9 groups  10 bucket runs  11 lines of the task
 --      12 per record, in the order of the runs: line u32, group u32,
 --         amount double (0 where 15 names it), occurred_at double ms; little endian
@@ -22,7 +22,8 @@
 --        {"cold", now, record, …}                  to look up; nothing changed
 --        {"accounts", id, …}                       to push; nothing changed
 --        {"catalog", number} {"overflow", group, …} {"clock"} {"stale"} {"full"}
---        {"again!"} {"restart"}                     a forced charge that must judge again, or start over
+--        {"again!", seq}  a forced charge must judge by this seq, at which all were in their sets
+--        {"restart"}      a forced charge must start over
 --        {"empty"} {"replid", id} {"epoch", n}     see guard
 local m, refusal = guard(ARGV[1])
 if not m then return refusal end
@@ -30,7 +31,7 @@ local mode, S = ARGV[4], tonumber(ARGV[5])
 local t = redis.call('HMGET', KEYS[2], 'k', 's', 'o', 'g', 'r')
 if t[1] == 'o' then return {'open', t[2], t[3], t[4], t[5]} end
 if t[1] == 'd' then return {'done'} end
-if t[1] == 'm' and mode ~= 'force' then return {'mark', t[2], t[3]} end
+if t[1] == 'm' then return {'mark', t[2], t[3]} end
 if tonumber(ARGV[2]) < tonumber(m.catalog) then return {'catalog', m.catalog} end
 if tonumber(m.openn) > 5000000 then return {'full'} end
 if mode == 'found' and NOW - tonumber(ARGV[6]) > 60000 then return {'stale'} end
@@ -85,7 +86,7 @@ end
 local found = 0
 if mode == 'force' then
   if ndup < total then return {'restart'} end
-  if tonumber(m.forced) > S or tonumber(m.genseq) > S then return {'again!'} end
+  if tonumber(m.forced) > S or tonumber(m.genseq) > S then return {'again!', m.seq} end
   dup, ndup = {}, 0
 else
   local edge = math.max(NOW - tonumber(m.window), tonumber(m.floor))
