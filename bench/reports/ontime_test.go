@@ -97,14 +97,16 @@ func (r *rig) start(c clock.Clock, o worker.Options) (stop func()) {
 	return stop
 }
 
-// seed applies n parents with three sub-accounts each, and some usage.
-func (r *rig) seed(d worker.Deps, n int, deliver func(i int) string) {
+// seed applies n parents with three sub-accounts each, whose reports are due at
+// an instant, and some usage.
+func (r *rig) seed(d worker.Deps, n int, due time.Time, deliver func(i int) string) {
 	r.tb.Helper()
 	var text strings.Builder
 	text.WriteString("plans:\n  - {id: flat, currency: EUR, versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: \"0.01\"}]}]}\nparents:\n")
 	for i := range n {
 		fmt.Fprintf(&text, "  - id: p%d\n    module: enterprise\n    timezone: UTC\n    plan: flat\n    funding: {mode: postpaid}\n"+
-			"    reports: [{name: daily, schedule: daily, formats: [html, csv], deliver: [%s]}]\n    sub_accounts:\n", i, deliver(i))
+			"    reports: [{name: daily, schedule: \"%d %d * * *\", period: yesterday, formats: [html, csv], deliver: [%s]}]\n    sub_accounts:\n",
+			i, due.Minute(), due.Hour(), deliver(i))
 		for s := range 3 {
 			fmt.Fprintf(&text, "      - {id: p%d-s%d, channels: [sms]}\n", i, s)
 		}
@@ -201,7 +203,8 @@ func onTime(t *testing.T, dead bool) *outcome {
 	d := r.deps(clock.System())
 	_, err := d.Ledger.Migrate(t.Context())
 	require.NoError(t, err)
-	r.seed(d, n, func(i int) string {
+	day := time.Now().UTC().Add(6 * time.Hour).Truncate(time.Minute) // the only one of its schedule by then
+	r.seed(d, n, day, func(i int) string {
 		folder := fmt.Sprintf("%q", "file:"+filepath.Join(r.dir, strconv.Itoa(i)))
 		return []string{
 			folder,
@@ -214,7 +217,6 @@ func onTime(t *testing.T, dead bool) *outcome {
 	mail, err := notify.NewMail(notify.MailOptions{Server: "smtp://" + smtpAddr + "?tls=none", From: "meterd@example.com"})
 	require.NoError(t, err)
 
-	day := time.Now().UTC().Truncate(24 * time.Hour).Add(30 * time.Hour)
 	offset := ahead(time.Until(day) - 3*time.Second)
 	for range 2 {
 		r.start(offset, worker.Options{Mail: mail, Reports: worker.ReportOptions{Retry: []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}}})
