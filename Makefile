@@ -32,9 +32,9 @@ run: setup build ## Start the embedded system, meter the examples, write reports
 # systems has the machine to itself.
 test: ## Set up what is missing and run every test against the real engines
 	@deploy/setup.sh --tests
-	CGO_ENABLED=1 go test -race -p 2 -timeout 9m $$(go list ./... | grep -v /bench/)
-	CGO_ENABLED=1 go test -race -p 1 -timeout 9m ./bench/...
-	go test ./worker -run 'TestSimulation$$'
+	CGO_ENABLED=1 go test -race -p 2 -timeout 20m $$(go list ./... | grep -v /bench/)
+	CGO_ENABLED=1 go test -race -p 1 -timeout 20m ./bench/...
+	go test ./worker -run 'TestSimulation$$' -timeout 20m
 
 SCHEDULES ?= 1000000
 soak: ## Run SCHEDULES schedules of the simulated protocol (default a million)

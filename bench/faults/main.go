@@ -136,7 +136,7 @@ the queue has drained, the suite compares with an independent computation:
 every accepted record stands exactly once in the ledger or in quarantine, with
 its amount, fee, plan version and rule; every balance, month and state; the
 transfers' sum; projection against ledger (no difference; where Redis lost data
-or a handler never gets past its charge, one heal, and none after it); usage from rows and from rollups. It fails on any
+or a handler never gets past its charge, one heal, and none after it); usage and statements, from rows and from rollups. It fails on any
 other figure, so a table with anything but zeros in the two middle columns is
 not written.
 
