@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"sync/atomic"
@@ -32,6 +33,8 @@ type address struct {
 	Clock   time.Duration // how far its clock is off
 	Die     string        // the point at which it is killed
 	Nth     int           // the how manyth time
+	Death   *death        // the statement at which it is killed
+	Keep    admin.Retention
 }
 
 // skewed is a clock that is wrong by a fixed time.
@@ -58,7 +61,11 @@ func (s *system) close() {
 
 func (a address) open(level slog.Level) (*system, error) {
 	rdb := redis.NewClient(&redis.Options{Addr: a.Redis, Password: a.RedisPassword, PoolSize: 64, DialTimeout: 3 * time.Second})
-	l, err := ledger.Open(ledger.Options{URL: a.ClickHouse, Password: a.ClickHousePassword, Database: a.ClickHouseDB})
+	o := ledger.Options{URL: a.ClickHouse, Password: a.ClickHousePassword, Database: a.ClickHouseDB}
+	if a.Death != nil {
+		o.Transport = dying{*a.Death, http.DefaultTransport}
+	}
+	l, err := ledger.Open(o)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +85,7 @@ func (a address) open(level slog.Level) (*system, error) {
 }
 
 func (a address) options() worker.Options {
-	return worker.Options{Alone: a.Alone, ReconcileEvery: time.Second}
+	return worker.Options{Alone: a.Alone, ReconcileEvery: time.Second, Retention: a.Keep}
 }
 
 // workerEnv makes a process of the test binary a worker.
@@ -101,8 +108,7 @@ func serve(text string) error {
 	var passed atomic.Int64
 	o.Crash = func(point string) {
 		if point == a.Die && passed.Add(1) == int64(a.Nth) {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {} // the signal is on its way
+			die()
 		}
 	}
 	w, err := worker.New(s.Deps, o)

@@ -13,8 +13,7 @@ import (
 // TestClickHouseAway: connections are refused for a while, twice.
 func TestClickHouseAway(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 10, "ClickHouse away for "+pick("8 s", "2 min"))
-	r.before(pick(120, 400))
+	r := begun(t, 10, "ClickHouse away for "+pick("8 s", "2 min"))
 	r.worker(r.proxied(), nil)
 	sent := r.send(r.lines(pick(400, 6000)), 50*time.Millisecond)
 	for range pick(1, 2) {
@@ -31,8 +30,7 @@ func TestClickHouseAway(t *testing.T) {
 // TestClickHouseSlow: every answer takes a while, and comes in drops.
 func TestClickHouseSlow(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 11, "ClickHouse slow: 1.5 s an answer, 20 KB/s")
-	r.before(pick(120, 400))
+	r := begun(t, 11, "ClickHouse slow: 1.5 s an answer, 20 KB/s")
 	r.worker(r.proxied(), nil)
 	r.result.Tried = 1
 	r.back.toxic("latency", "downstream", `{"latency":1500,"jitter":500}`)
@@ -48,8 +46,7 @@ func TestClickHouseSlow(t *testing.T) {
 // TestClickHouseSilent: connections stand, and nothing comes through them.
 func TestClickHouseSilent(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 12, "ClickHouse silent: connections stand, no byte passes, for "+pick("7 s", "1 min"))
-	r.before(pick(120, 400))
+	r := begun(t, 12, "ClickHouse silent: connections stand, no byte passes, for "+pick("7 s", "1 min"))
 	r.worker(r.proxied(), nil)
 	sent := r.send(r.lines(pick(300, 4000)), 50*time.Millisecond)
 	r.result.Tried = 1
@@ -67,8 +64,7 @@ func TestClickHouseSilent(t *testing.T) {
 // middle. That rows were sent twice is seen in the parts.
 func TestClickHouseCutAfterCommit(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 13, "ClickHouse cut in mid-answer after it has committed")
-	r.before(pick(120, 400))
+	r := begun(t, 13, "ClickHouse cut in mid-answer after it has committed")
 	require.NoError(t, r.ch.Exec(t.Context(), "SYSTEM STOP MERGES "+r.engines.Database+".records"))
 	copies := func() (n int64) {
 		require.NoError(t, r.ch.QueryRow(t.Context(), "SELECT count() - uniqExact(account_id, kind, id) FROM records").Scan(&n))
@@ -92,8 +88,7 @@ func TestClickHouseCutAfterCommit(t *testing.T) {
 // as on a disk that is full: the space is reserved before a part is written.
 func TestClickHouseDiskFull(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 14, "ClickHouse's disk full")
-	r.before(pick(120, 400))
+	r := begun(t, 14, "ClickHouse's disk full")
 	tables := []string{"records", "quarantine", "dirty_hours", "states", "waiting"}
 	room := func(bytes string) {
 		for _, table := range tables {

@@ -64,8 +64,7 @@ func TestKilledWhileARerateBooks(t *testing.T) {
 	}
 	require.NotNil(t, plan)
 	month := time.Now().In(r.oracle.Zones["rom"]).Format("2006-01")
-	a := r.proxied()
-	a.Durable, a.Alone = true, true
+	a := r.alone()
 	for i, to := range []string{r.dearer(plan), own} {
 		request := worker.RerateRequest{
 			Parent: "rom", Account: "rom-budget", Period: month, Plan: to, Apply: true,
@@ -84,10 +83,7 @@ func TestKilledWhileARerateBooks(t *testing.T) {
 		}()
 		for _, point := range pick([]string{"charged"}, []string{"charged", "stored", "settled"}) {
 			a.Die, a.Nth = point, 1
-			died := r.process(a)
-			died.WaitKilled(t)
-			r.result.Tried++
-			r.ended()
+			r.dies(a)
 		}
 		a.Die = ""
 		stop := r.worker(a, nil)
@@ -110,9 +106,8 @@ func TestKilledWhileARerateBooks(t *testing.T) {
 // the projection that is made anew holds them too, until a hand releases them.
 func TestBreakerHoldsThroughALoss(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 51, "Redis emptied while the breaker holds suspensions back; the records are sent again")
+	r := begun(t, 51, "Redis emptied while the breaker holds suspensions back; the records are sent again")
 	r.heals = true
-	r.before(pick(120, 400))
 	r.worker(r.proxied(), func(_ *system, o *worker.Options) { o.BreakerAccounts = 1 })
 	require.NoError(t, r.sys.Store.SetBreaker(t.Context(), 0, r.meta(), 1))
 	lines := r.lines(pick(400, 3000))
@@ -157,14 +152,10 @@ func TestObservedAndKilled(t *testing.T) {
 	})
 	r.before(pick(120, 400))
 	sent := r.send(r.lines(pick(300, 3000)), 10*time.Millisecond)
-	a := r.proxied()
-	a.Durable, a.Alone = true, true
+	a := r.alone()
 	for _, point := range pick([]string{"charged", "settled"}, points) {
 		a.Die, a.Nth = point, 2
-		died := r.process(a)
-		died.WaitKilled(t)
-		r.result.Tried++
-		r.ended()
+		r.dies(a)
 	}
 	a.Die = ""
 	r.worker(a, nil)

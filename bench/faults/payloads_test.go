@@ -40,8 +40,7 @@ func (r *rig) refuse(payload []byte) {
 // TestPoison: payloads that can't be read stand between those that can.
 func TestPoison(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 50, "poison tasks")
-	r.before(pick(120, 400))
+	r := begun(t, 50, "poison tasks")
 	r.worker(r.proxied(), nil)
 	sent := r.send(r.lines(pick(300, 4000)), 5*time.Millisecond)
 	rnd := rand.New(rand.NewPCG(1, 1))
@@ -68,8 +67,7 @@ func TestPoison(t *testing.T) {
 // always panics is quarantined whole and holds back no other.
 func TestPanics(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 51, "handler panics")
-	r.before(pick(120, 400))
+	r := begun(t, 51, "handler panics")
 	var at atomic.Value // point
 	var left atomic.Int64
 	at.Store("")
@@ -124,8 +122,7 @@ func (r *rig) plain(n int, told bool) []string {
 // TestPayloads: tasks of 0 B to 64 MiB, of one line and of many.
 func TestPayloads(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 52, "payloads of 0 B to 64 MiB")
-	r.before(pick(120, 400))
+	r := begun(t, 52, "payloads of 0 B to 64 MiB")
 	r.worker(r.proxied(), nil)
 	rnd := rand.NewChaCha8([32]byte{1})
 	for _, size := range []int{0, 1, 255, 256, 64 << 10, 1 << 20, 16 << 20, 64 << 20} {
@@ -154,8 +151,7 @@ func TestPayloads(t *testing.T) {
 // keeps its bound, and nothing is lost.
 func TestTooMuch(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 53, "ten times the load it can bear")
-	r.before(pick(120, 400))
+	r := begun(t, 53, "ten times the load it can bear")
 	r.back.toxic("latency", "downstream", `{"latency":150}`)
 	r.worker(r.proxied(), func(_ *system, o *worker.Options) { o.Concurrency = 1 })
 	const senders, most = 8, 3

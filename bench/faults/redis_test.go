@@ -34,8 +34,7 @@ func TestRedisRestarted(t *testing.T) {
 	} {
 		t.Run(strconv.FormatBool(c.durable), func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, 20+i, c.name)
-			r.before(pick(120, 400))
+			r := begun(t, 20+i, c.name)
 			a := r.proxied()
 			a.Durable = c.durable
 			r.worker(a, nil)
@@ -63,8 +62,7 @@ func TestRedisRestarted(t *testing.T) {
 // TestRedisAway: connections to Redis are refused, then cut at random.
 func TestRedisAway(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 22, "Redis out of reach for "+pick("4 s", "1 min"))
-	r.before(pick(120, 400))
+	r := begun(t, 22, "Redis out of reach for "+pick("4 s", "1 min"))
 	r.worker(r.proxied(), nil)
 	sent := r.send(r.lines(pick(400, 6000)), pick(60*time.Millisecond, 30*time.Millisecond))
 	for range pick(1, 2) {
@@ -83,9 +81,8 @@ func TestRedisAway(t *testing.T) {
 // them sends again what it sent since, as the runbook says.
 func TestRedisEmptied(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 23, "Redis emptied while records come in; they are sent again")
+	r := begun(t, 23, "Redis emptied while records come in; they are sent again")
 	r.heals = true
-	r.before(pick(120, 400))
 	r.worker(r.proxied(), nil)
 	lines := r.lines(pick(400, 3000))
 	sent := r.send(lines, pick(60*time.Millisecond, 30*time.Millisecond))
@@ -104,9 +101,8 @@ func TestRedisEmptied(t *testing.T) {
 // append-only file with it.
 func TestRedisCutByASecond(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 24, "Redis's append-only file cut by its last second; the records are sent again")
+	r := begun(t, 24, "Redis's append-only file cut by its last second; the records are sent again")
 	r.heals = true
-	r.before(pick(120, 400))
 	r.worker(r.proxied(), nil)
 	lines := r.lines(pick(600, 3000))
 	sent := r.send(lines, pick(60*time.Millisecond, 30*time.Millisecond))
@@ -137,8 +133,7 @@ func TestRedisCutByASecond(t *testing.T) {
 // TestRedisOutOfMemory: Redis refuses every write that needs memory.
 func TestRedisOutOfMemory(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 25, "Redis out of memory (noeviction)")
-	r.before(pick(120, 400))
+	r := begun(t, 25, "Redis out of memory (noeviction)")
 	r.worker(r.proxied(), nil)
 	sent := r.send(r.lines(pick(400, 6000)), pick(60*time.Millisecond, 30*time.Millisecond))
 	for range pick(2, 10) {
@@ -162,8 +157,7 @@ func TestRedisOutOfMemory(t *testing.T) {
 // room again it starts on what it has.
 func TestRedisDiskFull(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 26, "Redis's disk full")
-	r.before(pick(120, 400))
+	r := begun(t, 26, "Redis's disk full")
 	a := r.proxied()
 	a.Durable = true
 	r.worker(a, nil)

@@ -99,6 +99,14 @@ func newRig(t *testing.T, order int, fault string) *rig {
 	return r
 }
 
+// begun is a rig with a history that later lines refer to.
+func begun(t *testing.T, order int, fault string) *rig {
+	t.Helper()
+	r := newRig(t, order, fault)
+	r.before(pick(120, 400))
+	return r
+}
+
 // fund moves money, and tells the oracle.
 func (r *rig) fund() {
 	r.t.Helper()
@@ -163,6 +171,14 @@ func (r *rig) proxied() address {
 	return a
 }
 
+// alone is where the proxies are, for workers that follow one another, over a
+// Redis that can't lose an answered write.
+func (r *rig) alone() address {
+	a := r.proxied()
+	a.Durable, a.Alone = true, true
+	return a
+}
+
 // worker runs one in this process until stop, which wants a clean end.
 func (r *rig) worker(a address, change func(*system, *worker.Options)) (stop func()) {
 	r.t.Helper()
@@ -207,9 +223,22 @@ func (r *rig) worker(a address, change func(*system, *worker.Options)) (stop fun
 // process runs a worker in a process of its own.
 func (r *rig) process(a address) *proc.Process {
 	r.t.Helper()
-	p := proc.Launch(r.t, os.Args[0], []string{workerEnv + "=" + a.String()}, "-test.run=^$")
+	p := r.launch(a)
 	p.WaitReady(r.t)
 	return p
+}
+
+func (r *rig) launch(a address) *proc.Process {
+	r.t.Helper()
+	return proc.Launch(r.t, os.Args[0], []string{workerEnv + "=" + a.String()}, "-test.run=^$")
+}
+
+// dies runs one until it is killed where its address says.
+func (r *rig) dies(a address) {
+	r.t.Helper()
+	r.launch(a).WaitKilled(r.t)
+	r.result.Tried++
+	r.ended()
 }
 
 // before sends what later lines refer to, and waits until it is stored.

@@ -22,8 +22,7 @@ func TestRollingRestart(t *testing.T) {
 		binaries[i], err = proc.Build(dir, version)
 		require.NoError(t, err)
 	}
-	r := newRig(t, 60, "rolling restart of two workers of different versions")
-	r.before(pick(120, 400))
+	r := begun(t, 60, "rolling restart of two workers of different versions")
 	clickhouse, err := url.Parse(r.proxied().ClickHouse)
 	require.NoError(t, err)
 	clickhouse.User = url.UserPassword(r.engines.ClickHouseUser, r.engines.ClickHousePassword)

@@ -28,19 +28,14 @@ func TestKilledAtEachPoint(t *testing.T) {
 	for i, point := range points {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, 30+i, "worker killed when a task is "+point)
-			r.before(pick(120, 400))
+			r := begun(t, 30+i, "worker killed when a task is "+point)
 			sent := r.send(r.lines(pick(300, 4000)), 10*time.Millisecond)
+			a := r.alone()
 			for _, nth := range pick([]int{1, 5}, []int{1, 2, 3, 5, 8, 13, 21, 34}) {
-				a := r.proxied()
-				a.Durable, a.Alone, a.Die, a.Nth = true, true, point, nth
-				died := r.process(a)
-				died.WaitKilled(t)
-				r.result.Tried++
-				r.ended()
+				a.Die, a.Nth = point, nth
+				r.dies(a)
 			}
-			a := r.proxied()
-			a.Durable, a.Alone = true, true
+			a.Die = ""
 			r.worker(a, nil)
 			sent.wait()
 			r.settle()
@@ -52,8 +47,7 @@ func TestKilledAtEachPoint(t *testing.T) {
 // tasks are another's by then; it is resumed and goes on where it was.
 func TestPaused(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 40, "worker paused past its lease (SIGSTOP), another takes over, then resumed")
-	r.before(pick(120, 400))
+	r := begun(t, 40, "worker paused past its lease (SIGSTOP), another takes over, then resumed")
 	// Its inserts take a while, so that it is stopped with tasks in hand.
 	r.back.toxic("latency", "downstream", `{"latency":300}`)
 	paused := r.process(r.proxied())
@@ -114,8 +108,7 @@ func (r *rig) holding(p *proc.Process) map[string][]string {
 // refunds that come before their messages.
 func TestTwoSchedulers(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 41, "three schedulers at once")
-	r.before(pick(120, 400))
+	r := begun(t, 41, "three schedulers at once")
 	for range 3 {
 		r.worker(r.proxied(), func(_ *system, o *worker.Options) { o.ReconcileEvery = 100 * time.Millisecond })
 	}
@@ -161,8 +154,7 @@ func (r *rig) waiting(n int) {
 // and one ahead, then both wrong.
 func TestClocksApart(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 42, "clocks five minutes apart")
-	r.before(pick(120, 400))
+	r := begun(t, 42, "clocks five minutes apart")
 	held := 0
 	for _, off := range [][2]time.Duration{{0, 5 * time.Minute}, {-150 * time.Second, 150 * time.Second}} {
 		var stops []func()
@@ -239,8 +231,7 @@ func isAck(cmd redis.Cmder) bool {
 // worker doesn't hear that Redis did.
 func TestAckLost(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 43, "ack lost")
-	r.before(pick(120, 400))
+	r := begun(t, 43, "ack lost")
 	l := &lossyAck{}
 	l.left.Store(pick[int64](10, 100))
 	r.worker(r.proxied(), func(s *system, _ *worker.Options) { s.redis.AddHook(l) })

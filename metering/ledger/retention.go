@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -60,7 +61,9 @@ func (l *Ledger) StoredMonths(ctx context.Context, before time.Time) ([]StoredMo
 // DueHoursBefore counts hours before an instant whose rollup isn't up to date.
 func (l *Ledger) DueHoursBefore(ctx context.Context, before time.Time) (int, error) {
 	var n uint64
-	err := l.each(ctx, "retention_due_hours", map[string]string{"before": ms(before)}, func(r driver.Rows) error { return r.Scan(&n) })
+	err := l.each(ctx, "retention_due_hours", map[string]string{
+		"before": ms(before), "slack": strconv.FormatInt(rollSlack.Milliseconds(), 10),
+	}, func(r driver.Rows) error { return r.Scan(&n) })
 	return int(n), err
 }
 

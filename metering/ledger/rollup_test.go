@@ -266,3 +266,28 @@ func TestWholeSlots(t *testing.T) {
 	in("Africa/Monrovia", 1970, 1971, false)  // −00:44:30
 	require.True(t, wholeSlots(nil, time.Time{}, time.Time{}))
 }
+
+// TestHoursDueBeforeRowsGo: an hour whose rows are still read, and would be
+// rolled anew, is due; one of which the instant's own hour alone is due isn't.
+func TestHoursDueBeforeRowsGo(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	hour := AccountHour{"acme-marketing", noon}
+	due := func(before time.Time) int {
+		t.Helper()
+		n, err := l.DueHoursBefore(t.Context(), before)
+		require.NoError(t, err)
+		return n
+	}
+	marked := noon.Add(3 * time.Hour)
+	require.NoError(t, l.MarkHour(t.Context(), hour, marked))
+	require.Equal(t, 1, due(noon.Add(time.Hour)))
+	require.NoError(t, l.RollHours(t.Context(), []AccountHour{hour}, marked.Add(rollSlack/2)))
+	require.Equal(t, 1, due(noon.Add(time.Hour)), "a mark by a clock that is behind may stand for rows that weren't rolled")
+	require.NoError(t, l.RollHours(t.Context(), []AccountHour{hour}, marked.Add(rollSlack)))
+	require.Zero(t, due(noon.Add(time.Hour)))
+
+	// A local hour of a zone of half hours, in the last hour before the instant.
+	require.NoError(t, l.MarkHour(t.Context(), AccountHour{hour.AccountID, noon.Add(30 * time.Minute)}, marked.Add(-time.Hour)))
+	require.Zero(t, due(noon.Add(time.Hour)), "the hour after it needs no row of before")
+}

@@ -1,4 +1,5 @@
--- retention_due_hours: how many hours before an instant are marked and not rolled since. Params: before (ms).
+-- retention_due_hours: how many hours before an instant are marked and not rolled since, as in rollup_settled.
+-- Params: before (ms), slack (ms).
 SELECT count() FROM (
     SELECT account_id, utc_hour FROM (
         SELECT account_id, arrayJoin(arrayDistinct([toStartOfHour(hour), toStartOfHour(hour + 3599)])) AS utc_hour,
@@ -9,5 +10,5 @@ SELECT count() FROM (
         FROM {db}.usage_hourly WHERE hour < toDateTime(intDiv({before:Int64}, 1000), 'UTC')
     )
     GROUP BY account_id, utc_hour
-    HAVING max(marked) > max(built)
+    HAVING max(marked) > 0 AND max(marked) + {slack:Int64} > max(built) AND utc_hour < toDateTime(intDiv({before:Int64}, 1000), 'UTC')
 )
