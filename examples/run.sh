@@ -85,7 +85,7 @@ heading "Who is suspended, and why"
 heading "Reports, in $out/"
 mkdir -p "$out"
 echo "acme, everything:"
-report acme csv,json,html,xlsx
+report acme csv,json,html,xlsx,pdf
 echo "saffron-store, a reseller's customer: no prices, no amounts, no units"
 report saffron csv,json,html,xlsx --audience saffron-store
 echo "globex without money, for its staff to pass on:"
