@@ -223,10 +223,12 @@ func (w *world) presentEpoch(data []any) {
 	}
 }
 
+// first column of text, in an order of its own: tasks that go on at one instant
+// come to the writer in any.
 func first(data []any) any {
 	for _, c := range data {
 		if s, ok := c.([]string); ok && len(s) > 0 {
-			return s
+			return slices.Sorted(slices.Values(s))
 		}
 	}
 	return ""

@@ -102,8 +102,11 @@ func TestSeedReplays(t *testing.T) {
 
 // TestSimulationFindsWhatIsMissing takes a rule of the protocol out and wants
 // the simulation to notice within so many schedules, and the same schedule to be
-// clean with the rule. Two rules aren't here, for no schedule has shown them yet:
-// RuleHolds and withoutJudgeEpoch.
+// clean with the rule. Two rules aren't here. RuleHolds matters where an id holds
+// a second answer while an attempt goes on with the first: charge.lua makes none,
+// for it answers a settled task with its marker, forced or not, so it takes one
+// that was given up and sent again. Without withoutJudgeEpoch a judge task of
+// another epoch meets RuleJudged; no schedule has shown that this isn't enough.
 func TestSimulationFindsWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	o := newOrigin(t, simBase)

@@ -75,7 +75,7 @@ func TestAFailedQueryLeavesNothingBehind(t *testing.T) {
 			return err
 		}
 		defer func() { _ = rows.Close() }()
-		for rows.Next() { //nolint:revive // only the end counts
+		for rows.Next() {
 		}
 		return rows.Err()
 	}
@@ -89,11 +89,14 @@ func TestAFailedQueryLeavesNothingBehind(t *testing.T) {
 		rows, err := conn.Query(t.Context(), fmt.Sprint("SELECT toUInt64(", i, ") AS a, a, a"))
 		require.NoError(t, err)
 		require.Len(t, rows.Columns(), 3)
-		require.True(t, rows.Next())
-		var a, b, c uint64
-		require.NoError(t, rows.Scan(&a, &b, &c))
-		require.Equal(t, [3]uint64{i, i, i}, [3]uint64{a, b, c})
-		require.False(t, rows.Next())
+		var got [][3]uint64
+		for rows.Next() {
+			var a, b, c uint64
+			require.NoError(t, rows.Scan(&a, &b, &c))
+			got = append(got, [3]uint64{a, b, c})
+		}
+		require.NoError(t, rows.Err())
+		require.Equal(t, [][3]uint64{{i, i, i}}, got)
 		require.NoError(t, rows.Close())
 	}
 }
@@ -183,7 +186,7 @@ func (q question) ask(ctx context.Context, conn driver.Conn) (bool, error) {
 	if err := rows.Err(); err != nil {
 		return false, q.own(err)
 	}
-	if got != q.rows && !(q.wrong && got == 0) {
+	if got != q.rows && (!q.wrong || got > 0) {
 		return false, fmt.Errorf("asked for %d rows, got %d without an error", q.rows, got)
 	}
 	return true, nil

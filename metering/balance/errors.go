@@ -47,8 +47,8 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("%d accounts are not in the projection yet", len(e.Accounts))
 }
 
-// AgainError: a forced charge must be judged by this seq, at which all of its
-// identities stood in their sets.
+// AgainError says that a forced charge must be judged by this seq, at which all
+// of its identities stood in their sets.
 type AgainError struct{ Seq int64 }
 
 // Error implements error.

@@ -219,7 +219,9 @@ func (m *model) again(r *rapid.T) {
 	}
 	task := rapid.SampledFrom(m.names).Draw(r, "task")
 	mt := m.tasks[task]
-	reply, err := m.Charge(m.t.Context(), 0, m.catalog, m.newCall(task, mt.items))
+	call := m.newCall(task, mt.items)
+	call.Force, call.S = rapid.Bool().Draw(r, "by force"), m.seq // no id holds a second answer
+	reply, err := m.Charge(m.t.Context(), 0, m.catalog, call)
 	require.NoError(r, err)
 	want := &Reply{State: mt.state}
 	switch mt.state {

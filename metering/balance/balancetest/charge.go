@@ -164,7 +164,7 @@ func unpack(b string) item {
 func (s *slice) forced() []any {
 	upTo := integer(s.arg(5))
 	for i := range s.items {
-		if !s.items[i].inSet && s.r.Without != RuleInSet && !(upTo < 0 && s.r.Without == RuleJudged) {
+		if !s.items[i].inSet && s.r.Without != RuleInSet && (upTo >= 0 || s.r.Without != RuleJudged) {
 			return []any{"restart"}
 		}
 		s.items[i].dup = false

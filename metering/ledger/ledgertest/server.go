@@ -117,7 +117,7 @@ func (s *Server) Block(table, columns string, data []any) (*Block, error) {
 		}
 	}
 	b := &Block{s: s, table: table}
-	index := map[string]int{}
+	parts := map[string][]Row{}
 	for _, r := range rows {
 		if s.Refuse != nil && s.Refuse(table, r) {
 			return nil, &clickhouse.Exception{Code: 469, Message: "a value is refused"}
@@ -126,13 +126,10 @@ func (s *Server) Block(table, columns string, data []any) (*Block, error) {
 		if l.partition != nil {
 			name = l.partition(r)
 		}
-		i, ok := index[name]
-		if !ok {
-			i = len(b.parts)
-			index[name] = i
-			b.parts = append(b.parts, nil)
-		}
-		b.parts[i] = append(b.parts[i], r)
+		parts[name] = append(parts[name], r)
+	}
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		b.parts = append(b.parts, parts[name])
 	}
 	return b, nil
 }
