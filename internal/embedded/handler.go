@@ -87,7 +87,7 @@ func (c *ClickHouse) stream(ctx context.Context, w http.ResponseWriter, req *req
 		c.fail(w, err)
 		return
 	}
-	defer c.put(cn)
+	defer func() { c.release(ctx, cn, err) }()
 	defer c.killOnCancel(ctx, cn)()
 	out := http.NewResponseController(w)
 	begun := false
@@ -132,14 +132,23 @@ func (c *ClickHouse) run(ctx context.Context, req *request) (result, error) {
 		return result{}, err
 	}
 	res, err := c.execute(ctx, cn, req)
-	if err != nil || ctx.Err() != nil || req.statement.marksSession() {
-		// What a statement had written when it failed stays with the engine's
-		// connection: the next one's answer would begin with it.
+	if req.statement.marksSession() {
 		c.discard(cn)
 	} else {
-		c.put(cn)
+		c.release(ctx, cn, err)
 	}
 	return res, err
+}
+
+// release gives a connection back after a statement. What one had written when
+// it failed stays with the engine's connection, and the next one's answer would
+// begin with it: such a connection is closed.
+func (c *ClickHouse) release(ctx context.Context, cn *conn, err error) {
+	if err != nil || ctx.Err() != nil {
+		c.discard(cn)
+		return
+	}
+	c.put(cn)
 }
 
 func (c *ClickHouse) execute(ctx context.Context, cn *conn, req *request) (result, error) {

@@ -54,7 +54,7 @@ func runChild(dir string) int {
 		fmt.Println("failed:", system.Err())
 		return 1
 	}
-	stopCtx, stopCancel := context.WithTimeout(context.Background(), 20*time.Second)
+	stopCtx, stopCancel := context.WithTimeout(context.Background(), time.Minute)
 	defer stopCancel()
 	if err := system.Stop(stopCtx); err != nil {
 		fmt.Println("failed:", err)

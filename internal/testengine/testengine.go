@@ -196,7 +196,7 @@ func (e *Engines) StopRedis(tb testing.TB) {
 	if e.redis == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := e.redis.Stop(ctx); err != nil {
 		tb.Errorf("stop redis-server: %v", err)
@@ -281,7 +281,7 @@ func (s *engine) stop() error {
 	if s.server == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return errors.Join(s.server.http.Close(), s.server.engine.Close(ctx), os.RemoveAll(s.server.dir))
 }
