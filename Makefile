@@ -48,8 +48,9 @@ $(golangci):
 	GOBIN=$(cache)/bin/build-$(lint_version) GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(lint_version)
 	@mv $(cache)/bin/build-$(lint_version)/golangci-lint $@ && rmdir $(cache)/bin/build-$(lint_version)
 
-bench: setup ## Run the benchmarks
+bench: setup build ## Run the benchmarks; they end with the table of the published figures
 	go test -run '^$$' -bench . -benchmem ./...
+	bin/meterd bench
 
 faults: ## Run the fault suite in its long form and write docs/reliability.md
 	@deploy/setup.sh --tests

@@ -140,7 +140,7 @@ compiler() {
 }
 
 # Reports are opened in a browser.
-chromium() {
+browser() {
   if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then return; fi
   [ "$check" = no ] || fail "Chromium is missing: run \`deploy/setup.sh --tests\`."
   need="Chromium (for the tests of reports)" instead=""
@@ -162,5 +162,5 @@ library
 redis
 if [ "$tests" = yes ]; then
   compiler
-  chromium
+  browser
 fi

@@ -22,11 +22,14 @@ type ClientOptions struct {
 	// Shards is the number of ingest queues, the same for workers and clients.
 	// Default IngestShards.
 	Shards int
-	// RecordsMax and BytesMax end a task. Larger: fewer bytes a record, more
-	// to do again after a failure. Defaults 1,000 records and 256 KiB.
+	// RecordsMax and BytesMax end a task. Larger: fewer bytes and less work a
+	// record, more to do again after a failure. Defaults RecordsMax records and
+	// 2 MiB.
 	RecordsMax int
 	BytesMax   int
-	// Linger is how long a record waits for company. Default 10 ms.
+	// Linger is how long a record waits for company in a stream of them. Where
+	// hardly any other would come in that time it waits 1 ms; in a dense stream
+	// up to 40 ms, for larger tasks cost less a record. Default 10 ms.
 	Linger time.Duration
 	// InFlight bounds the tasks on their way to Redis. Default 8.
 	InFlight int
@@ -38,6 +41,20 @@ type ClientOptions struct {
 	// Run counts the outcomes of all tasks, for RunCounts. Default "": none.
 	Run string
 }
+
+// RecordsMax is how many records a task holds unless said otherwise: with fewer,
+// what a task costs whatever it holds is felt in each record.
+const RecordsMax = 8000
+
+// lingerIdle is how long a record waits where fewer than company would come
+// within the linger. Where more than crowd would, it waits as many times longer
+// as there are crowds, up to lingerDense.
+const (
+	lingerIdle  = time.Millisecond
+	lingerDense = 40 * time.Millisecond
+	company     = 4
+	crowd       = 100
+)
 
 // Errors of a client.
 var (
@@ -63,6 +80,8 @@ type Client struct {
 
 	mu     sync.Mutex
 	cur    *pack
+	began  time.Time // the last pack
+	packed int       // its records, once it is taken
 	closed bool
 	wg     sync.WaitGroup // packs on their way
 	slots  chan struct{}
@@ -71,6 +90,15 @@ type Client struct {
 
 	firstErr error // of Add's packs since the last Flush
 	sent     atomic.Int64
+
+	lengths []length // of the ingest queues
+}
+
+// length is what a queue held when it was last asked.
+type length struct {
+	mu    sync.Mutex
+	tasks int64
+	asked time.Time // zero: never
 }
 
 type pack struct {
@@ -91,8 +119,8 @@ func NewClient(rdb redis.UniversalClient, o ClientOptions) (*Client, error) {
 		}
 	}
 	set(&o.Shards, IngestShards)
-	set(&o.RecordsMax, 1000)
-	set(&o.BytesMax, 256<<10)
+	set(&o.RecordsMax, RecordsMax)
+	set(&o.BytesMax, 2<<20)
 	set(&o.InFlight, 8)
 	if o.QueueMax == 0 {
 		o.QueueMax = 10_000
@@ -106,7 +134,7 @@ func NewClient(rdb redis.UniversalClient, o ClientOptions) (*Client, error) {
 	}
 	c := &Client{
 		opts: o, rdb: rdb, queue: asynq.NewClientFromRedisClient(rdb), codec: codec,
-		slots: make(chan struct{}, o.InFlight),
+		slots: make(chan struct{}, o.InFlight), lengths: make([]length, o.Shards),
 	}
 	c.prefix = uuid.NewString()
 	if o.Run != "" {
@@ -208,16 +236,29 @@ func (c *Client) add(ctx context.Context, line []byte) (*pack, error) {
 	return p, nil
 }
 
+// lingerOf is how long a pack waits, begun so long after one that packed so many
+// records.
+func lingerOf(linger time.Duration, packed int, since time.Duration) time.Duration {
+	expected := int64(time.Duration(packed) * linger / max(since, 1))
+	if expected < company {
+		return min(linger, lingerIdle)
+	}
+	return max(linger, min(linger*time.Duration(min(expected, 100*crowd))/crowd, lingerDense))
+}
+
 // newPack starts a pack; its timer sends it if nothing fills it. Locked.
 func (c *Client) newPack(ctx context.Context) *pack {
 	p := &pack{done: make(chan struct{}), ctx: context.WithoutCancel(ctx)}
+	now := time.Now() //nolint:forbidigo // a wait of the machine's own time
+	linger := lingerOf(c.opts.Linger, c.packed, now.Sub(c.began))
+	c.began = now
 	p.id = c.prefix + "-" + strconv.FormatInt(c.serial.Add(1), 36)
 	c.wg.Add(1)
-	p.timer = time.AfterFunc(c.opts.Linger, func() { //nolint:contextcheck // a pack outlives the call that began it
+	p.timer = time.AfterFunc(linger, func() { //nolint:contextcheck // a pack outlives the call that began it
 		c.mu.Lock()
 		mine := c.cur == p
 		if mine {
-			c.cur = nil
+			c.take()
 		}
 		c.mu.Unlock()
 		if mine {
@@ -232,6 +273,7 @@ func (c *Client) take() *pack {
 	p := c.cur
 	c.cur = nil
 	if p != nil {
+		c.packed = p.records
 		p.timer.Stop()
 	}
 	return p
@@ -267,10 +309,10 @@ const sendMax = 30 * time.Second
 func (c *Client) enqueue(p *pack) error {
 	ctx, cancel := context.WithTimeout(p.ctx, sendMax)
 	defer cancel()
-	queue := IngestQueue(ShardOf(p.id, c.opts.Shards))
+	shard := ShardOf(p.id, c.opts.Shards)
 	task := asynq.NewTask(TypeIngest, c.codec.Compress(p.text))
 	for wait := 5 * time.Millisecond; ; wait = min(wait*2, time.Second) {
-		err := c.try(ctx, queue, p.id, task)
+		err := c.try(ctx, shard, p.id, task)
 		if err == nil {
 			return nil
 		}
@@ -290,15 +332,17 @@ func fatal(err error) bool {
 	return redis.HasErrorPrefix(err, "NOAUTH") || redis.HasErrorPrefix(err, "WRONGPASS") || redis.HasErrorPrefix(err, "NOPERM")
 }
 
-func (c *Client) try(ctx context.Context, queue, id string, task *asynq.Task) error {
-	n, err := c.rdb.LLen(ctx, "asynq:{"+queue+"}:pending").Result()
-	if err != nil {
-		return fmt.Errorf("ask for the queue's length: %w", err)
+func (c *Client) try(ctx context.Context, shard int, id string, task *asynq.Task) error {
+	queue := IngestQueue(shard)
+	var full error
+	var asked sync.WaitGroup
+	asked.Go(func() { full = c.room(ctx, shard) })
+	if c.roomy(shard) { // the answer is for the next task: each wait is for Redis's present script
+		defer asked.Wait()
+	} else if asked.Wait(); full != nil {
+		return full
 	}
-	if n >= c.opts.QueueMax {
-		return ErrQueueFull
-	}
-	_, err = c.queue.EnqueueContext(ctx, task, Options(id, queue)...)
+	_, err := c.queue.EnqueueContext(ctx, task, Options(id, queue)...)
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		err = nil // an earlier try of ours got through
 	}
@@ -308,13 +352,44 @@ func (c *Client) try(ctx context.Context, queue, id string, task *asynq.Task) er
 	return c.fence(ctx, queue)
 }
 
+// room asks how long a queue is: ErrQueueFull if it may take no more.
+func (c *Client) room(ctx context.Context, shard int) error {
+	n, err := c.rdb.LLen(ctx, PendingKey(IngestQueue(shard))).Result()
+	if err != nil {
+		return fmt.Errorf("ask for the queue's length: %w", err)
+	}
+	l := &c.lengths[shard]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tasks, l.asked = n, time.Now() //nolint:forbidigo // a span of the machine's own time
+	if n >= c.opts.QueueMax {
+		return ErrQueueFull
+	}
+	return nil
+}
+
+// roomy tells whether a queue was less than half full a moment ago.
+func (c *Client) roomy(shard int) bool {
+	l := &c.lengths[shard]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tasks < c.opts.QueueMax/2 && time.Since(l.asked) < time.Second //nolint:forbidigo // as above
+}
+
 // fence waits for replicas: WAIT covers the writes of its own connection only,
 // so a write to the queue's node goes with it.
 func (c *Client) fence(ctx context.Context, queue string) error {
 	if c.opts.Replicas == 0 {
 		return nil
 	}
-	pipe := c.rdb.Pipeline()
+	node := c.rdb
+	if cluster, ok := c.rdb.(*redis.ClusterClient); ok { // which would send WAIT to any node
+		var err error
+		if node, err = cluster.MasterForKey(ctx, PendingKey(queue)); err != nil {
+			return fmt.Errorf("find the queue's node: %w", err)
+		}
+	}
+	pipe := node.Pipeline()
 	pipe.Set(ctx, "asynq:{"+queue+"}:meterd:fence", 1, 0)
 	wait := pipe.Do(ctx, "WAIT", c.opts.Replicas, 2000)
 	if _, err := pipe.Exec(ctx); err != nil {

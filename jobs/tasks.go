@@ -36,6 +36,9 @@ const IngestShards = 4
 // IngestQueue is the name of an ingest queue.
 func IngestQueue(shard int) string { return "ingest-" + strconv.Itoa(shard) }
 
+// PendingKey is the list of a queue's tasks that nobody has in hand.
+func PendingKey(queue string) string { return "asynq:{" + queue + "}:pending" }
+
 // IngestQueues are the names of all ingest queues.
 func IngestQueues(shards int) []string {
 	out := make([]string, shards)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/jobs"
@@ -32,6 +33,7 @@ type engine struct {
 	log       *slog.Logger
 	metrics   *metrics
 	shards    int
+	room      *semaphore.Weighted // recordsInHand
 	noPrice   unpriced
 	crash     func(point string) // nil but in crash tests
 
@@ -39,6 +41,19 @@ type engine struct {
 	metas      map[int]*balance.Meta
 	writes     map[string]*writing // no more than open answers
 	background sync.WaitGroup      // of the writes
+}
+
+// recordsInHand bounds the records of all tasks in hand (about 1 KB each with
+// all that is made of them), however large the tasks are.
+const recordsInHand = 256 << 10
+
+// hold waits until so many records may be in hand.
+func (e *engine) hold(ctx context.Context, records int) (release func(), err error) {
+	n := int64(min(records, recordsInHand))
+	if err := e.room.Acquire(ctx, n); err != nil {
+		return nil, fmt.Errorf("wait for other records to be stored: %w", err)
+	}
+	return func() { e.room.Release(n) }, nil
 }
 
 // enqueuer adds a task: an *asynq.Client, or the queue of the simulation.
@@ -67,6 +82,18 @@ func (e *engine) renew(ctx context.Context, p int) (*balance.Meta, error) {
 	e.metas[p] = m
 	e.mu.Unlock()
 	return m, nil
+}
+
+// charged is a number that changes with every charge of any worker, as far as
+// the projections were last looked at.
+func (e *engine) charged() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := int64(0)
+	for _, m := range e.metas {
+		n += m.Seq
+	}
+	return n
 }
 
 // at is a named point at which crash tests end the process.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/meterd/meterd/jobs"
@@ -69,10 +70,12 @@ func (e *engine) quarantineConflicts(ctx context.Context, t *task, p int, lines 
 // charged; it returns the lines that the ledger must judge, and conflicts.
 func (s *slice) compare(t *task, outcome string, counts *balance.Counts) (open, conflicts []int) {
 	first := map[metering.Identity]int{}
-	for i := range t.lines {
-		switch outcome[i] {
-		case balance.OutcomeNew, balance.OutcomeDuplicate, balance.OutcomeReversed:
-			first[t.recs[i].Identity()] = i
+	if strings.IndexByte(outcome, balance.OutcomeCopy) >= 0 { // rarely
+		for i := range t.lines {
+			switch outcome[i] {
+			case balance.OutcomeNew, balance.OutcomeDuplicate, balance.OutcomeReversed:
+				first[t.recs[i].Identity()] = i
+			}
 		}
 	}
 	for i := range t.lines {
@@ -138,6 +141,11 @@ func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error
 	if err != nil {
 		return e.unreadable(ctx, id, payload, err)
 	}
+	release, err := e.hold(ctx, len(lines))
+	if err != nil {
+		return err
+	}
+	defer release()
 	t := newTask(id, lines, true)
 	if j.Corrections {
 		if t, err = newCorrections(id, lines); err != nil {

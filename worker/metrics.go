@@ -64,6 +64,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"partition"}),
 	}
 	reg.MustRegister(m.records, m.chargeSeconds, m.storeSeconds, m.forced, m.drift, m.openAnswers, m.suspended, m.queueLag, m.hooks, m.reports, m.requeued, m.breaker)
+	m.count(balance.Counts{}) // an outcome that hasn't come yet is 0, not missing
 	return m
 }
 

@@ -27,6 +27,11 @@ func (e *engine) refundTask(ctx context.Context, id string, payload []byte) erro
 	if err != nil {
 		return e.unreadable(ctx, id, payload, err)
 	}
+	release, err := e.hold(ctx, len(lines))
+	if err != nil {
+		return err
+	}
+	defer release()
 	t := newTask(id, lines, true)
 	t.since = time.UnixMilli(head.At)
 	return e.process(ctx, t)
@@ -39,8 +44,8 @@ func (e *engine) queued(ctx context.Context, t *task) (bool, error) {
 	}
 	var n int64
 	for _, q := range jobs.IngestQueues(e.shards) {
-		for _, list := range []string{":pending", ":active"} {
-			l, err := e.store.Redis().LLen(ctx, "asynq:{"+q+"}"+list).Result()
+		for _, list := range []string{jobs.PendingKey(q), "asynq:{" + q + "}:active"} {
+			l, err := e.store.Redis().LLen(ctx, list).Result()
 			if err != nil {
 				return false, fmt.Errorf("ask for the queue's length: %w", err)
 			}

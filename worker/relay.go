@@ -21,8 +21,7 @@ import (
 // factsMax bounds the facts of one round.
 const factsMax = 500
 
-// relayEvery is how often an idle outbox is looked at: part of the time from a
-// charge to its suspension job.
+// relayEvery is the least time between two rounds: facts of a burst go together.
 const relayEvery = 25 * time.Millisecond
 
 // relay makes each fact of a partition's outbox a row in the ledger and a job,
@@ -48,6 +47,9 @@ func (e *engine) relay(ctx context.Context, p int, token string) error {
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil
+		}
+		if n == 0 && err == nil {
+			_ = e.store.AwaitFact(ctx, p, idleWait) // the next round tells of an error
 		}
 	}
 }

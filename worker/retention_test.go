@@ -22,7 +22,7 @@ func (h *harness) rollUp() {
 		due, err := h.Ledger.DueHours(h.tb.Context(), time.Time{}, soon)
 		require.NoError(h.tb, err)
 		require.NoError(h.tb, h.Ledger.RollHours(h.tb.Context(), due, soon))
-		if len(due) < ledger.RollMax {
+		if len(due) < ledger.DueMax {
 			return
 		}
 	}

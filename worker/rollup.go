@@ -9,14 +9,9 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 )
 
-// Times of the roller.
-const (
-	// rollEvery is how often the roller asks what is due.
-	rollEvery = time.Second
-	// rollAllEvery is how often it asks of all marks, not only the new ones:
-	// one that was longer on its way than any insert may be is found then.
-	rollAllEvery = time.Hour
-)
+// rollAllEvery is how often the roller asks of all marks, not only the new ones:
+// one that was longer on its way than any insert may be is found then.
+const rollAllEvery = time.Hour
 
 // rollup keeps the rollups of hours that are over. Any number may run: what is
 // due stands in the ledger, and rolling an hour twice is harmless.
@@ -31,24 +26,6 @@ type rollup struct {
 // newRollup returns a roller.
 func newRollup(l *ledger.Ledger, log *slog.Logger) *rollup {
 	return &rollup{ledger: l, log: log}
-}
-
-// Run rolls what is due until ctx ends. While ClickHouse is away it goes on
-// asking.
-func (r *rollup) Run(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		}
-		if err := r.pass(ctx); err != nil && ctx.Err() == nil {
-			r.log.DebugContext(ctx, "rollups wait", slog.Any("error", err))
-		}
-		timer.Reset(rollEvery)
-	}
 }
 
 // pass rolls all that is due now.
@@ -72,7 +49,7 @@ func (r *rollup) pass(ctx context.Context) error {
 		if len(due) > 0 {
 			r.log.DebugContext(ctx, "rolled hours", slog.Int("hours", len(due)))
 		}
-		if len(due) < ledger.RollMax {
+		if len(due) < ledger.DueMax {
 			break
 		}
 	}

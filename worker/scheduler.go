@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
@@ -20,6 +21,10 @@ type chore struct {
 	every time.Duration
 	run   func(ctx context.Context) error
 }
+
+// idleEvery is how often an idle system asks what time alone makes due: each
+// question costs ClickHouse some 10 ms.
+const idleEvery = 10 * time.Second
 
 // closeEvery is how often months are looked for whose grace is over.
 const closeEvery = 10 * time.Second
@@ -38,19 +43,21 @@ func (w *Worker) chores() []chore {
 		}
 	}
 	return []chore{
-		{"snapshot", 2 * time.Second, func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err }},
+		// The projection tells of a newer one sooner, unless who applied it died.
+		{"snapshot", idleEvery, func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err }},
+		{"rollups", idleEvery, newRollup(e.ledger, e.log).pass},
 		{"projection", time.Second, partitions(w.ensure)},
 		{"bounds of months", time.Second, w.admin.OpenMonths},
 		{"months", time.Second, w.rollMonths},
-		{"waiting refunds", 2 * time.Second, w.dueRefunds},
-		{"automatic refunds", 2 * time.Second, w.autoRefunds},
+		{"waiting refunds", 2 * time.Second, w.afterCharges(w.dueRefunds)},
+		{"automatic refunds", 2 * time.Second, w.afterCharges(w.autoRefunds)},
 		{"delivered refunds", 5 * time.Minute, w.deliveredRefunds},
 		{"resolved quarantine", 10 * time.Second, func(ctx context.Context) error {
 			_, err := e.ledger.ResolveQuarantine(ctx, e.clock.Now())
 			return err
 		}},
 		{"dead workers", 5 * time.Second, func(ctx context.Context) error { return e.requeue(ctx, w.redis, e.chargingQueues(), false) }},
-		{"open answers", time.Minute, partitions(func(ctx context.Context, p int) error { return e.giveUp(ctx, w.redis, p) })},
+		{"open answers", time.Minute, func(ctx context.Context) error { return e.giveUpAll(ctx, w.redis) }},
 		{"old dedup sets", 10 * time.Minute, partitions(func(ctx context.Context, p int) error {
 			meta, err := e.meta(ctx, p)
 			if err != nil {
@@ -82,9 +89,34 @@ func (w *Worker) runChore(ctx context.Context, c chore) {
 	}
 }
 
-// ensure notices a Redis that was restarted or emptied while nobody charged.
+// afterCharges asks f for what charges, of any worker, leave behind: while there
+// are none, every idleEvery only.
+func (w *Worker) afterCharges(f func(ctx context.Context) error) func(ctx context.Context) error {
+	var seen int64
+	var moved, asked time.Time
+	return func(ctx context.Context) error {
+		now := clock.System().Now() // not the worker's: this is about work, not about what is due
+		if charged := w.engine.charged(); charged != seen {
+			seen, moved = charged, now
+		}
+		if now.Sub(moved) > idleEvery && now.Sub(asked) < idleEvery {
+			return nil
+		}
+		asked = now
+		return f(ctx)
+	}
+}
+
+// ensure notices a Redis that was restarted or emptied, and accounts that
+// another process has changed, while nobody charged.
 func (w *Worker) ensure(ctx context.Context, p int) error {
-	_, err := w.engine.renew(ctx, p)
+	meta, err := w.engine.renew(ctx, p)
+	if err != nil {
+		return err
+	}
+	if meta.Catalog > w.engine.snapshots.Current().Catalog {
+		_, err = w.engine.snapshots.Refresh(ctx)
+	}
 	return err
 }
 
@@ -176,7 +208,7 @@ func (w *Worker) gauges(ctx context.Context) error {
 	e := w.engine
 	var tasks int64
 	for _, q := range jobs.IngestQueues(e.shards) {
-		n, err := w.redis.LLen(ctx, "asynq:{"+q+"}:pending").Result()
+		n, err := w.redis.LLen(ctx, jobs.PendingKey(q)).Result()
 		if err != nil {
 			return err
 		}

@@ -126,6 +126,11 @@ func (e *engine) ingestTask(ctx context.Context, id string, payload []byte) erro
 	if len(lines) == 0 {
 		return e.unreadable(ctx, id, payload, jobs.ErrPayload)
 	}
+	release, err := e.hold(ctx, len(lines))
+	if err != nil {
+		return err
+	}
+	defer release()
 	return e.process(ctx, newTask(id, lines, false))
 }
 
@@ -148,6 +153,9 @@ func isFailure(err error) bool {
 	return errors.As(err, &p)
 }
 
+// delayedCheck is how often a server asks for tasks whose time has come.
+const delayedCheck = time.Second
+
 // server is one asynq server with what it serves.
 type server struct {
 	name string
@@ -155,12 +163,12 @@ type server struct {
 	mux  *asynq.ServeMux
 }
 
-func (e *engine) newServer(rdb redis.UniversalClient, queue string, concurrency int, delayed time.Duration, mux *asynq.ServeMux) *server {
-	return &server{name: queue, mux: mux, srv: asynq.NewServerFromRedisClient(rdb, asynq.Config{
+func (e *engine) newServer(rdb redis.UniversalClient, queue string, concurrency int, mux *asynq.ServeMux) *server {
+	return &server{name: queue, mux: mux, srv: asynq.NewServerFromRedisClient(patient{rdb}, asynq.Config{
 		Concurrency:              concurrency,
 		Queues:                   map[string]int{queue: 1},
-		TaskCheckInterval:        10 * time.Millisecond,
-		DelayedTaskCheckInterval: delayed,
+		TaskCheckInterval:        time.Millisecond, // after patient has waited,
+		DelayedTaskCheckInterval: delayedCheck,
 		RetryDelayFunc:           retryDelay,
 		IsFailure:                isFailure,
 		ShutdownTimeout:          20 * time.Second,

@@ -43,7 +43,7 @@ func (e *engine) classify(ctx context.Context, t *task, snap *metering.Snapshot)
 	at := func(p int) *slice {
 		s := slices[p]
 		if s == nil {
-			s = &slice{p: p, catalog: snap.Catalog, first: map[metering.Identity]int{}}
+			s = &slice{p: p, catalog: snap.Catalog, first: make(map[metering.Identity]int, len(t.lines)/e.store.Partitions())}
 			slices[p] = s
 		}
 		return s
@@ -171,10 +171,8 @@ func (s *slice) rest(lines int) string {
 func (e *engine) call(t *task, s *slice, meta *balance.Meta) *balance.Call {
 	items := make([]balance.Item, len(s.charged))
 	months := map[string]balance.Months{}
-	at := make(map[int]int, len(s.charged)) // line → candidate
 	for i := range s.charged {
 		c := &s.charged[i]
-		at[c.line] = i
 		parent := c.account.Parent()
 		if _, ok := months[parent]; !ok {
 			months[parent] = e.snapshots.Months(c.account)
@@ -187,7 +185,7 @@ func (e *engine) call(t *task, s *slice, meta *balance.Meta) *balance.Call {
 	call := balance.NewCall(t.id, len(t.lines), items, months, meta)
 	decisions := make([]decision, 0, len(s.charged))
 	for i := range call.Items {
-		c := &s.charged[at[call.Items[i].Line]]
+		c := &s.charged[call.Order[i]]
 		c.group = call.Items[i].Group
 		decisions = append(decisions, c.decision)
 	}

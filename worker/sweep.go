@@ -77,16 +77,29 @@ func (e *engine) waitSettled(ctx context.Context, p int, upTo int64, patience ti
 // giveUpAfter: an answer open so long without a task is given up.
 const giveUpAfter = 10 * time.Minute
 
-// giveUp looks for answers that no task will ever settle.
-func (e *engine) giveUp(ctx context.Context, rdb redis.UniversalClient, p int) error {
+// giveUpAll looks in every partition for answers that no task will ever settle.
+func (e *engine) giveUpAll(ctx context.Context, rdb redis.UniversalClient) error {
+	open := 0
+	for p := range e.store.Partitions() {
+		n, err := e.giveUp(ctx, rdb, p)
+		if err != nil {
+			return err
+		}
+		open += n
+	}
+	e.metrics.openAnswers.Set(double(open))
+	return nil
+}
+
+// giveUp looks in one, and returns how many answers are open.
+func (e *engine) giveUp(ctx context.Context, rdb redis.UniversalClient, p int) (int, error) {
 	open, err := e.store.OpenAnswers(ctx, p, 0)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	e.metrics.openAnswers.Set(double(len(open)))
 	meta, err := e.meta(ctx, p)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, a := range open {
 		if strings.HasPrefix(a.Task, "transfer:") {
@@ -94,16 +107,16 @@ func (e *engine) giveUp(ctx context.Context, rdb redis.UniversalClient, p int) e
 		}
 		has, err := e.hasTask(ctx, rdb, a.Task)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if has {
 			continue
 		}
 		if err := e.giveUpOne(ctx, p, meta, a, giveUpAfter); err != nil && !errors.Is(err, balance.ErrGone) {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return len(open), nil
 }
 
 // giveUpOne gives an answer up that is at least so old, and keeps a finding.

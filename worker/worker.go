@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/deliver"
@@ -43,8 +44,8 @@ type Deps struct {
 type Options struct {
 	// Shards is the number of ingest queues. Default jobs.IngestShards.
 	Shards int
-	// Concurrency is how many tasks of one ingest queue are in hand. More:
-	// larger inserts, more memory (about 1 MB a task). Default 16.
+	// Concurrency is how many tasks of one ingest queue are in hand: most wait for
+	// their rows to be stored. More: more small tasks a second. Default 64.
 	Concurrency int
 	// WaitMax is how long a refund waits for its message. Default 24 h.
 	WaitMax time.Duration
@@ -101,7 +102,7 @@ func New(d Deps, o Options) (*Worker, error) {
 		o.Shards = jobs.IngestShards
 	}
 	if o.Concurrency == 0 {
-		o.Concurrency = 16
+		o.Concurrency = 64
 	}
 	if o.WaitMax == 0 {
 		o.WaitMax = 24 * time.Hour
@@ -121,7 +122,7 @@ func New(d Deps, o Options) (*Worker, error) {
 	e := &engine{
 		store: d.Store, ledger: d.Ledger, writer: ledger.NewWriter(d.Ledger, o.Writer), snapshots: d.Snapshots, projector: d.Projector,
 		queue: queue, codec: codec, clock: d.Clock, log: d.Log, metrics: newMetrics(d.Metrics),
-		shards: o.Shards, crash: o.Crash, metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
+		shards: o.Shards, room: semaphore.NewWeighted(recordsInHand), crash: o.Crash, metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
 	}
 	reporter := reports.NewReporter(reports.Deps{
 		Ledger: d.Ledger, Snapshot: d.Snapshots.Current, States: ReportStates(d.Store, d.Clock), Clock: d.Clock,
@@ -132,7 +133,7 @@ func New(d Deps, o Options) (*Worker, error) {
 			Deliverer: deliver.New(deliver.Options{Mail: o.Mail, Timeout: o.Reports.DeliverTimeout}),
 			Outcome:   func(state string) { e.metrics.reports.WithLabelValues(state).Inc() },
 		}, o.Reports),
-		deps: d, opts: o, redis: d.Redis, engine: e, months: map[string]string{}, ready: make(chan struct{}),
+		deps: d, opts: o, redis: wholeQueues(d.Redis), engine: e, months: map[string]string{}, ready: make(chan struct{}),
 		admin:      admin.NewService(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Projector.Ensure),
 		closer:     admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
 		reconciler: reconcile.NewReconciler(d.Store, d.Ledger, d.Clock, d.Log),
@@ -176,9 +177,6 @@ func (w *Worker) Run(ctx context.Context) error {
 		for _, c := range w.chores() {
 			g.Go(func() error { w.runChore(ctx, c); return nil })
 		}
-		g.Go(func() error {
-			return newRollup(w.deps.Ledger, w.deps.Log).Run(ctx)
-		})
 	}
 	w.once.Do(func() { close(w.ready) })
 	return g.Wait()
@@ -219,7 +217,7 @@ func (w *Worker) servers() []*server {
 			mux.Handle(jobs.TypeJudge, w.engine.guarded(w.engine.judgeTask))
 			mux.Handle(jobs.TypeRefund, w.engine.guarded(w.engine.refundTask))
 			mux.Handle(jobs.TypeCorrect, w.engine.guarded(w.engine.correctTask))
-			out = append(out, w.engine.newServer(w.redis, q, w.opts.Concurrency, 100*time.Millisecond, mux))
+			out = append(out, w.engine.newServer(w.redis, q, w.opts.Concurrency, mux))
 		}
 	}
 	if w.has("suspensions") {
@@ -228,12 +226,12 @@ func (w *Worker) servers() []*server {
 		mux.Handle(jobs.TypeResume, w.engine.guarded(w.hooks.stateTask))
 		mux.Handle(jobs.TypeAlert, w.engine.guarded(w.hooks.alertTask))
 		mux.Handle(jobs.TypeBreaker, w.engine.guarded(w.hooks.breakerTask))
-		out = append(out, w.engine.newServer(w.redis, jobs.QueueSuspensions, 8, 100*time.Millisecond, mux))
+		out = append(out, w.engine.newServer(w.redis, jobs.QueueSuspensions, 8, mux))
 	}
 	if w.has("reports") {
 		mux := asynq.NewServeMux()
 		mux.Handle(jobs.TypeReport, w.engine.guarded(w.report.Task))
-		out = append(out, w.engine.newServer(w.redis, jobs.QueueReports, reportsInHand, time.Second, mux))
+		out = append(out, w.engine.newServer(w.redis, jobs.QueueReports, reportsInHand, mux))
 	}
 	return out
 }

@@ -238,7 +238,7 @@ func (r *rig) roll() {
 		due, err := r.sys.Ledger.DueHours(ctx, time.Time{}, later)
 		require.NoError(r.t, err)
 		require.NoError(r.t, r.sys.Ledger.RollHours(ctx, due, later))
-		if len(due) < ledger.RollMax {
+		if len(due) < ledger.DueMax {
 			return
 		}
 	}

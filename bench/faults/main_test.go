@@ -14,7 +14,7 @@ import (
 )
 
 // side is how many faults are tried at once: they mostly wait.
-const side = "8"
+const side = "4"
 
 // quiet drops what the Redis client says of connections that the tests cut.
 type quiet struct{}

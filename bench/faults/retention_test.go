@@ -90,8 +90,9 @@ func (r *rig) outdated(parent string, month metering.Period, n int) []string {
 	_, err := closer.CloseMonth(r.t.Context(), parent, month.Name, nil)
 	require.NoError(r.t, err)
 	later := time.Now().Add(10 * time.Minute)
-	due, err := r.sys.Ledger.DueHours(r.t.Context(), time.Time{}, later) // the oldest first
+	due, err := r.sys.Ledger.DueHours(r.t.Context(), time.Time{}, later)
 	require.NoError(r.t, err)
+	require.Less(r.t, len(due), ledger.DueMax, "all that are")
 	due = slices.DeleteFunc(due, func(h ledger.AccountHour) bool { return !h.Hour.Before(month.End) })
 	require.NoError(r.t, r.sys.Ledger.RollHours(r.t.Context(), due, later))
 	return lines

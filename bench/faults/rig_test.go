@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
+	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -331,7 +334,7 @@ func (s *sending) wait() {
 func (r *rig) ended() { r.over = time.Now() }
 
 // drainMax bounds the wait until the queues are empty.
-func drainMax() time.Duration { return pick(4*time.Minute, 8*time.Minute) }
+func drainMax() time.Duration { return pick(4*time.Minute, 15*time.Minute) }
 
 // drain waits until no task is left, no answer is open and the outbox is empty.
 func (r *rig) drain() {
@@ -407,7 +410,36 @@ func (r *rig) eventually(what string, within time.Duration, ok func() (bool, str
 		select {
 		case <-tick.C:
 		case <-deadline:
-			r.t.Fatalf("not within %s: %s (%s)", within, what, why)
+			r.t.Fatalf("not within %s: %s (%s)\n%s", within, what, why, busy())
 		}
 	}
+}
+
+// busy is where this process's goroutines are, the most frequent places first: of
+// each stack the innermost function of meterd's own.
+func busy() string {
+	var text strings.Builder
+	if err := pprof.Lookup("goroutine").WriteTo(&text, 1); err != nil {
+		return err.Error()
+	}
+	places := map[string]int{}
+	for group := range strings.SplitSeq(text.String(), "\n\n") {
+		n, _, _ := strings.Cut(group, " @ ")
+		count, err := strconv.Atoi(n[strings.LastIndexByte(n, '\n')+1:])
+		if err != nil {
+			continue
+		}
+		for line := range strings.SplitSeq(group, "\n") {
+			if _, place, ok := strings.Cut(line, "github.com/meterd/meterd/"); ok {
+				places[strings.Join(strings.Fields(place), " ")] += count
+				break
+			}
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(places), func(a, b string) int { return places[b] - places[a] })
+	var out strings.Builder
+	for _, name := range names[:min(len(names), 20)] {
+		_, _ = fmt.Fprintf(&out, "%5d %s\n", places[name], name)
+	}
+	return out.String()
 }

@@ -176,7 +176,12 @@ func TestOnTime(t *testing.T) {
 	})
 	t.Run("two dead", func(t *testing.T) {
 		ill = onTime(t, true)
-		require.Equal(t, map[string]int{"mail, refused": n / 5, "bucket, down": n/5 - n/20}, ill.failed)
+		require.Equal(t, n/5, ill.failed["mail, refused"])
+		// Which runs had both their files in it when it went down isn't fixed.
+		down := ill.failed["bucket, down"]
+		require.GreaterOrEqual(t, down, n/5-n/20)
+		require.Equal(t, n/5, down+len(ill.late["bucket, down"]))
+		require.Len(t, ill.failed, 2, "no others failed")
 	})
 	if well != nil && ill != nil {
 		// What is late is so because of those before it, not because of the dead.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"strings"
 	"time"
 
@@ -91,28 +93,50 @@ func (a *app) addresses() (embedded.RunInfo, error) {
 	return info, nil
 }
 
-// openRedis makes a client of an address: host:port, a URL, or a cluster's
-// nodes separated by commas.
+// openRedis makes a client of an address: host:port, or a URL with a user, a
+// password or, as rediss, with TLS. Where several hosts stand there, separated by
+// commas, they are nodes of a cluster.
 func openRedis(address, password string, pool int) (redis.UniversalClient, error) {
 	const dial = 3 * time.Second
-	if nodes := strings.Split(address, ","); len(nodes) > 1 {
-		if strings.ContainsAny(address, "/@") {
-			return nil, wrongInput("--redis: the nodes of a cluster are host:port, separated by commas")
-		}
-		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: nodes, Password: password, DialTimeout: dial, PoolSize: pool}), nil
+	before, nodes := clusterNodes(address)
+	if len(nodes) > 1 {
+		address = before + nodes[0]
 	}
-	opts := &redis.Options{Addr: address, Password: password}
+	opts := &redis.Options{Addr: address}
 	if strings.Contains(address, "://") {
 		var err error
 		if opts, err = redis.ParseURL(address); err != nil {
 			return nil, wrongInput("--redis: want host:port or redis://user:password@host:port/0")
 		}
-		if opts.Password == "" {
-			opts.Password = password
+	}
+	if opts.Password == "" {
+		opts.Password = password
+	}
+	if len(nodes) == 1 {
+		opts.DialTimeout, opts.PoolSize = dial, pool
+		return redis.NewClient(opts), nil
+	}
+	for _, n := range nodes {
+		if _, _, err := net.SplitHostPort(n); err != nil || strings.ContainsAny(n, "/?") || before != "" && !strings.Contains(before, "://") {
+			return nil, wrongInput("--redis: the nodes of a cluster are host:port, separated by commas, or redis://user:password@host:port,host:port; it has no numbered databases")
 		}
 	}
-	opts.DialTimeout, opts.PoolSize = dial, pool
-	return redis.NewClient(opts), nil
+	if opts.TLSConfig != nil {
+		opts.TLSConfig.ServerName = "" // each node's own, not that of the first
+	}
+	return redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: nodes, Username: opts.Username, Password: opts.Password, TLSConfig: opts.TLSConfig, DialTimeout: dial, PoolSize: pool,
+	}), nil
+}
+
+// clusterNodes are the hosts of an address, and what stands before them: scheme,
+// user and password, which may hold commas too.
+func clusterNodes(address string) (before string, nodes []string) {
+	at := strings.LastIndexByte(address, '@') + 1
+	if scheme, _, ok := strings.Cut(address, "://"); ok {
+		at = max(at, len(scheme)+len("://"))
+	}
+	return address[:at], strings.Split(address[at:], ",")
 }
 
 // redisPool bounds a process's connections.
@@ -124,15 +148,19 @@ func (a *app) open(log *slog.Logger, durable bool) (*engines, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return a.openAt(info, log, durable)
+	return a.openAt(info, nil, log, durable)
 }
 
-func (a *app) openAt(info embedded.RunInfo, log *slog.Logger, durable bool) (*engines, func(), error) {
+// openAt connects to engines at addresses, to ClickHouse by a transport if one
+// is given.
+func (a *app) openAt(info embedded.RunInfo, inside http.RoundTripper, log *slog.Logger, durable bool) (*engines, func(), error) {
 	rdb, err := openRedis(info.Redis, info.RedisPassword, redisPool)
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := ledger.Open(ledger.Options{URL: info.ClickHouse, Password: info.ClickHousePassword, Database: info.Database})
+	l, err := ledger.Open(ledger.Options{
+		URL: info.ClickHouse, Password: info.ClickHousePassword, Database: info.Database, Transport: inside,
+	})
 	if err != nil {
 		return nil, nil, errors.Join(&inputError{err: err}, rdb.Close())
 	}

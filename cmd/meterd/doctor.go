@@ -7,7 +7,10 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
 )
 
 // doctorCmd checks every part.
@@ -93,11 +96,7 @@ func diagnose(a *app) ([]check, bool) {
 	defer done()
 	redisOK := add("redis", e.redis.Ping(ctx).Err(), hideSecret(e.info.Redis))
 	if redisOK {
-		policy, err := e.redis.ConfigGet(ctx, "maxmemory-policy").Result()
-		if err == nil && policy["maxmemory-policy"] != "noeviction" {
-			err = fmt.Errorf("maxmemory-policy is %s: set noeviction, or Redis drops money", policy["maxmemory-policy"])
-		}
-		add("redis policy", err, "noeviction")
+		add("redis policy", checkPolicy(ctx, e.redis), "noeviction")
 	}
 	if add("clickhouse", e.ledger.Ping(ctx), hideSecret(e.info.ClickHouse)) {
 		n, err := e.ledger.CatalogNumber(ctx)
@@ -126,6 +125,23 @@ func diagnose(a *app) ([]check, bool) {
 	return list, all
 }
 
+// checkPolicy makes sure that no node of Redis drops what it holds.
+func checkPolicy(ctx context.Context, rdb redis.UniversalClient) error {
+	if cluster, ok := rdb.(*redis.ClusterClient); ok {
+		return cluster.ForEachShard(ctx, func(ctx context.Context, node *redis.Client) error {
+			if err := checkPolicy(ctx, node); err != nil {
+				return fmt.Errorf("%s: %w", node.Options().Addr, err)
+			}
+			return nil
+		})
+	}
+	policy, err := rdb.ConfigGet(ctx, "maxmemory-policy").Result()
+	if err == nil && policy["maxmemory-policy"] != "noeviction" {
+		err = fmt.Errorf("maxmemory-policy is %s: set noeviction, or Redis drops money", policy["maxmemory-policy"])
+	}
+	return err
+}
+
 func readyz(ctx context.Context, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
 	if err != nil {
@@ -143,10 +159,34 @@ func readyz(ctx context.Context, url string) error {
 }
 
 // migrateCmd brings the schema up to date.
-type migrateCmd struct{}
+type migrateCmd struct {
+	Print   bool   `help:"Print the statements instead of running them."`
+	Cluster string `help:"With --print: as they make replicated tables on every node of this ClickHouse cluster; '{cluster}' is the servers' macro." placeholder:"NAME"`
+}
+
+// print writes the schema's statements.
+func (m *migrateCmd) print(a *app) error {
+	list, err := ledger.Schema(a.Database, m.Cluster)
+	if err != nil {
+		return &inputError{err: err}
+	}
+	if a.JSON {
+		return a.printJSON(map[string]any{"statements": list})
+	}
+	for _, s := range list {
+		_, _ = fmt.Fprintf(a.out, "%s\n;\n", s)
+	}
+	return nil
+}
 
 // Run implements the command.
-func (migrateCmd) Run(a *app) error {
+func (m *migrateCmd) Run(a *app) error {
+	if m.Print {
+		return m.print(a)
+	}
+	if m.Cluster != "" {
+		return wrongInput("--cluster: only with --print; run the statements on the cluster, then meterd migrate as ever")
+	}
 	e, done, err := a.open(a.logger(a.err, 4), false)
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ type globals struct {
 
 	Config     string `help:"Configuration file." default:"meterd.yaml" env:"METERD_CONFIG" placeholder:"FILE"`
 	Data       string `help:"Where the embedded system lives." default:".meterd" env:"METERD_DATA" placeholder:"DIR"`
-	Redis      string `help:"Redis: host:port, redis://user:password@host:port/0, or a comma-separated list of a cluster's nodes. Empty: the embedded one." env:"METERD_REDIS"`
+	Redis      string `help:"Redis: host:port or redis://user:password@host:port/0; a cluster: host:port,host:port or redis://user:password@host:port,host:port (rediss: with TLS). Empty: the embedded one." env:"METERD_REDIS"`
 	ClickHouse string `name:"clickhouse" help:"ClickHouse's HTTP interface: http://user:password@host:8123. Empty: the embedded one." env:"METERD_CLICKHOUSE"`
 	Database   string `help:"ClickHouse database." default:"meterd" env:"METERD_DATABASE"`
 	Partitions int    `help:"Partitions of the projection: 1 on a single Redis, 64 on a cluster. Changing it: drain, then meterd rebuild." default:"1" env:"METERD_PARTITIONS"`
@@ -71,6 +71,7 @@ type cli struct {
 	Quarantine quarantineCmd `cmd:"" help:"Records that couldn't be charged."`
 	Reconcile  reconcileCmd  `cmd:"" help:"Compare the projection with the ledger, and heal it."`
 	Rebuild    rebuildCmd    `cmd:"" help:"Make the projection anew from the ledger."`
+	Bench      benchCmd      `cmd:"" help:"Measure this machine: the published figures, with comparisons in the same run."`
 	ShowConfig configCmd     `cmd:"" name:"config" help:"Print the configuration, and where each value comes from."`
 	Completion completionCmd `cmd:"" help:"What makes a shell complete commands and flags: source <(meterd completion bash)."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -22,7 +22,7 @@ import (
 // serveFlags are those of up and worker.
 type serveFlags struct {
 	Listen           string        `help:"Address of /healthz, /readyz and /metrics." default:"127.0.0.1:0" env:"METERD_LISTEN"`
-	Concurrency      int           `help:"Tasks of one ingest queue in hand. More: larger inserts, about 1 MB of memory each." default:"16" env:"METERD_CONCURRENCY"`
+	Concurrency      int           `help:"Tasks of one ingest queue in hand; most wait for their rows to be stored. More: more small tasks a second." default:"64" env:"METERD_CONCURRENCY"`
 	WaitMax          time.Duration `help:"How long a refund waits for its message." default:"24h" env:"METERD_WAIT_MAX"`
 	CloseGrace       time.Duration `help:"How long after its end a month takes late records, before it is closed for ever. Not less than the dedup window." default:"72h" env:"METERD_CLOSE_GRACE"`
 	BreakerAccounts  int           `help:"Hold suspensions back once more accounts than this would be suspended within a minute, until meterd breaker release. 0: never." default:"0" env:"METERD_BREAKER_ACCOUNTS"`
@@ -69,7 +69,7 @@ func (u *upCmd) Run(a *app) error {
 		return sys.Stop(ctx)
 	}
 	info := sys.Info()
-	e, done, err := a.openAt(info, log, true)
+	e, done, err := a.openAt(info, sys.ClickHouse.Transport(), log, true)
 	if err != nil {
 		return errors.Join(err, stop())
 	}

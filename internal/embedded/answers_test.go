@@ -58,7 +58,8 @@ func TestEachAnswerIsToItsQuestion(t *testing.T) {
 			change(o)
 			conn, err := clickhouse.Open(o)
 			require.NoError(t, err)
-			t.Cleanup(func() { _ = conn.Close() })
+			// Not closed: Close can wait for ever for a look at connections' ages
+			// that waits for it (ClickHouse/clickhouse-go#1990), here every 20 ms.
 			ask(t, conn, last)
 		})
 	}

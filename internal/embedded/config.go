@@ -16,11 +16,18 @@ type engineConfig struct {
 	MergeTree struct {
 		FsyncAfterInsert   int `xml:"fsync_after_insert"`
 		FsyncPartDirectory int `xml:"fsync_part_directory"`
+		// Wider merges: what comes in a stream is merged fewer times before it is large.
+		SelectorBase int `xml:"merge_selector_base"`
+		// Below it a merge reads whole rows: a column at a time, out of parts that keep
+		// all columns in one file, takes half as long again.
+		VerticalRows int `xml:"vertical_merge_algorithm_min_rows_to_activate"`
 	} `xml:"merge_tree"`
 
-	// Idle cost: the engine samples metrics every second unless told not to,
-	// and keeps up to 10,000 idle threads.
+	// Idle cost: the engine samples metrics every second and its own memory
+	// twenty times a second unless told not to, and keeps up to 10,000 idle
+	// threads.
 	MetricsPeriodSeconds int `xml:"asynchronous_metrics_update_period_s"`
+	MemoryPeriodMillis   int `xml:"memory_worker_period_ms"`
 	IdleThreadsMax       int `xml:"max_thread_pool_free_size"`
 
 	// Merges and mutations at a time; two keep up with 5 inserts a second.
@@ -41,6 +48,7 @@ func engineArgs(dir string, opts Options) ([]string, error) {
 	const mebibyte = 1 << 20
 	config := engineConfig{
 		MetricsPeriodSeconds:   60,
+		MemoryPeriodMillis:     500,
 		IdleThreadsMax:         8,
 		MergeThreads:           2,
 		MemoryBytesMax:         2 * opts.MaxMemoryBytes,
@@ -52,6 +60,8 @@ func engineArgs(dir string, opts Options) ([]string, error) {
 	}
 	config.MergeTree.FsyncAfterInsert = 1
 	config.MergeTree.FsyncPartDirectory = 1
+	config.MergeTree.SelectorBase = 12
+	config.MergeTree.VerticalRows = 5_000_000
 	data, err := xml.MarshalIndent(config, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("write the engine's configuration: %w", err)

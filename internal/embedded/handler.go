@@ -10,6 +10,8 @@ import (
 	chproto "github.com/ClickHouse/ch-go/proto"
 	chcolumn "github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/proto"
+
+	"github.com/meterd/meterd/internal/bodies"
 )
 
 // helloQuery is what clickhouse-go asks first on a connection. The handler
@@ -36,7 +38,9 @@ func (c *ClickHouse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte("Ok.\n"))
 		return
 	}
-	req, err := parseRequest(r, query)
+	body := bodies.Get()
+	defer bodies.Put(body)
+	req, err := parseRequest(r, query, body)
 	if err != nil {
 		c.fail(w, err)
 		return

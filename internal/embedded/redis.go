@@ -30,6 +30,9 @@ type RedisOptions struct {
 	// compact form: more is faster for large calls, but slower per write.
 	// Default 4096.
 	IntsetEntriesMax int
+	// Cluster makes it a node of a cluster, that talks to others on a second free
+	// loopback port. It holds no slot yet. Default false.
+	Cluster bool
 	// LoadTimeout is how long the append-only file may take to load. Default
 	// 5m, at some 20 MB a second.
 	LoadTimeout time.Duration
@@ -128,8 +131,16 @@ func startRedis(ctx context.Context, binary, dir string, opts RedisOptions) (*Re
 			return nil, err
 		}
 	}
+	text := redisConfig(dir, port, opts)
+	if opts.Cluster {
+		bus, err := freePort(ctx)
+		if err != nil {
+			return nil, err
+		}
+		text += "cluster-enabled yes\ncluster-port " + strconv.Itoa(bus) + "\n"
+	}
 	conf := filepath.Join(dir, "redis.conf")
-	if err := writeFile(conf, []byte(redisConfig(dir, port, opts))); err != nil {
+	if err := writeFile(conf, []byte(text)); err != nil {
 		return nil, err
 	}
 	if err := os.Remove(filepath.Join(dir, "redis.log")); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -169,6 +180,7 @@ func redisConfig(dir string, port int, opts RedisOptions) string {
 		"no-appendfsync-on-rewrite no",
 		"aof-use-rdb-preamble yes",
 		"aof-load-truncated yes",
+		"rdbcompression no", // random hashes, which the rewrite would compress in vain
 		"auto-aof-rewrite-percentage 100",
 		"auto-aof-rewrite-min-size 64mb",
 		"maxmemory-policy noeviction",

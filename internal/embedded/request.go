@@ -72,12 +72,12 @@ func (c *ClickHouse) authorized(r *http.Request, query url.Values) bool {
 }
 
 // parseRequest reads the whole request, so that a client that goes away in
-// the middle of an insert leaves nothing half written.
-func parseRequest(r *http.Request, query url.Values) (*request, error) {
+// the middle of an insert leaves nothing half written. Its data stays in buffer.
+func parseRequest(r *http.Request, query url.Values, buffer *bytes.Buffer) (*request, error) {
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/form-data") {
 		return nil, exception(codeUnsupported, "external tables are not supported by the embedded engine. (NOT_IMPLEMENTED)")
 	}
-	body, err := readBody(r, query.Get("decompress") == "1")
+	body, err := readBody(r, query.Get("decompress") == "1", buffer)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (q *request) takeParams(query url.Values) {
 	}
 }
 
-func readBody(r *http.Request, native bool) ([]byte, error) {
+func readBody(r *http.Request, native bool, buffer *bytes.Buffer) ([]byte, error) {
 	if r.Body == nil {
 		return nil, nil
 	}
@@ -177,7 +177,6 @@ func readBody(r *http.Request, native bool) ([]byte, error) {
 	if native {
 		reader = chcompress.NewReader(reader)
 	}
-	var buffer bytes.Buffer
 	if r.ContentLength > 0 && r.ContentLength < bodyBytesMax {
 		buffer.Grow(int(r.ContentLength) + bytes.MinRead)
 	}

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -16,7 +17,9 @@ func (c *ClickHouse) Transport() http.RoundTripper { return transport{handler: c
 type transport struct{ handler http.Handler }
 
 // RoundTrip runs the request. If its context ends first, RoundTrip returns at
-// once and the statement ends in the background.
+// once and the statement ends in the background. If it ends while the answer is
+// handed over, reading fails and so does writing: who stops reading without
+// closing holds nothing.
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		if r.Body != nil {
@@ -33,7 +36,6 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	go rec.serve(t.handler, in)
 	select {
 	case <-r.Context().Done():
-		rec.forget()
 		return nil, r.Context().Err()
 	case <-rec.ready:
 		return rec.response(r), nil
@@ -56,7 +58,9 @@ type recorder struct {
 
 // serve runs the handler to its end.
 func (rec *recorder) serve(h http.Handler, r *http.Request) {
+	stop := context.AfterFunc(r.Context(), rec.forget)
 	defer func() {
+		stop()
 		if r.Body != nil {
 			_ = r.Body.Close()
 		}

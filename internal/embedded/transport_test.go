@@ -2,7 +2,9 @@ package embedded_test
 
 import (
 	"context"
+	"io"
 	"net/http"
+	"net/url"
 	"testing"
 	"time"
 
@@ -44,4 +46,34 @@ func TestTransportNeedsNoSocket(t *testing.T) {
 	require.Less(t, time.Since(started), 5*time.Second)
 	require.NoError(t, conn.Ping(ctx))
 	require.Regexp(t, `^\d+\.\d+`, engine.Version())
+}
+
+// Who goes away in the midst of a streamed answer, neither reading on nor
+// closing it, holds no connection of the engine's.
+func TestTransportLetsGoOfWhoStopsReading(t *testing.T) {
+	t.Parallel()
+	engine := testengine.Embedded(t)
+	ask := func(ctx context.Context) *http.Response {
+		t.Helper()
+		q := url.Values{
+			"wait_end_of_query": {"0"}, "default_format": {"Native"},
+			"query": {"SELECT number FROM numbers(1000000000000)"},
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://embedded/?"+q.Encode(), nil)
+		require.NoError(t, err)
+		req.SetBasicAuth(engine.User(), engine.Password())
+		res, err := engine.Transport().RoundTrip(req)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		return res
+	}
+	for range 20 { // more than the engine has connections
+		ctx, cancel := context.WithCancel(t.Context())
+		res := ask(ctx)
+		_, err := io.ReadFull(res.Body, make([]byte, 1))
+		require.NoError(t, err)
+		cancel()
+	}
+	res := ask(t.Context())
+	require.NoError(t, res.Body.Close())
 }

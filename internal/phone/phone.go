@@ -16,9 +16,9 @@ const (
 	// digitsMax bounds a number: 15 digits by E.164, a few more are
 	// tolerated so that a mistyped number still shows its country.
 	digitsMax = 18
-	// slotBits sizes the cache: 2^15 slots × 8 B = 256 KiB, however many
+	// slotBits sizes the cache: 2^18 slots × 8 B = 2 MiB, however many
 	// numbers pass through it.
-	slotBits = 15
+	slotBits = 18
 	// regionBits holds a region's number, 1..676.
 	regionBits = 10
 	// lengthBits holds a number of digits, 0..18.

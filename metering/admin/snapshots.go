@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/metering"
@@ -43,6 +44,8 @@ func (h *Snapshots) Refresh(ctx context.Context) (bool, error) {
 	case <-ctx.Done():
 		return false, fmt.Errorf("wait for a refresh of accounts: %w", ctx.Err())
 	}
+	ctx, cancel := context.WithTimeout(ctx, refreshMax) // others wait for their turn
+	defer cancel()
 	number, err := h.ledger.CatalogNumber(ctx)
 	if err != nil {
 		return false, err
@@ -58,14 +61,15 @@ func (h *Snapshots) Refresh(ctx context.Context) (bool, error) {
 	if len(next.Faults) > 0 {
 		return false, fmt.Errorf("stored accounts are damaged: %w", errors.Join(next.Faults...))
 	}
-	// A first snapshot is pushed whole: a process may have died between the
-	// ledger and Redis, whatever the numbers say.
 	if err := h.push(ctx, next, old.Catalog); err != nil {
 		return false, err
 	}
 	h.current.Store(next)
 	return true, nil
 }
+
+// refreshMax bounds one: a hundred thousand accounts take some seconds.
+const refreshMax = 2 * time.Minute
 
 // push brings accounts that are newer than a catalog number to Redis.
 func (h *Snapshots) push(ctx context.Context, s *metering.Snapshot, since int64) error {
@@ -77,7 +81,13 @@ func (h *Snapshots) push(ctx context.Context, s *metering.Snapshot, since int64)
 		if err != nil {
 			return err
 		}
-		if err := h.store.PushSnapshot(ctx, p, meta, s, since, h.clock.Now()); err != nil {
+		from := since
+		if since == 0 {
+			// The first: what the partition holds says what it lacks, for who made
+			// the newest versions may have died before they were pushed.
+			from = meta.Catalog
+		}
+		if err := h.store.PushSnapshot(ctx, p, meta, s, from, h.clock.Now()); err != nil {
 			return err
 		}
 	}

@@ -8,10 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/meterd/meterd/metering"
 )
 
-// live is what push.lua takes of an account.
+// live is what push.lua takes of an account. A projection that stands is pushed
+// only what is newer: a version with another field here has to rebuild it.
 type live struct {
 	ID     string `json:"id"`
 	Parent string `json:"par"`
@@ -148,6 +151,8 @@ type State struct {
 	Used                  map[string]metering.Micros // by booked period
 	Quiet                 bool                       // suspended from birth, never told
 	ClosedThrough         string                     // parent: newest closed period
+
+	counters counters // where State has read it
 }
 
 // Flags that hold at the instant now (ms): monthly ones end with their period.
@@ -179,21 +184,42 @@ const epochSpan = 1_000_000_000
 
 // State reads one account. Held is false if the partition doesn't know it.
 func (s *Store) State(ctx context.Context, id string) (*State, error) {
-	// Which partition holds it isn't known without its parent: with one
-	// partition it is the only one, else each is asked.
-	for p := range s.partitions {
-		st, err := s.stateIn(ctx, p, id)
-		if err != nil || st.Held {
+	// Which partition holds it isn't known without its parent: each is asked once,
+	// later the one that held it.
+	known, _ := s.homes.Load(id)
+	if h, ok := known.(home); ok {
+		if st, err := s.stateIn(ctx, id, h); err != nil || st.Held {
 			return st, err
+		}
+	}
+	for p := range s.partitions {
+		st, err := s.stateIn(ctx, id, home{partition: p})
+		if err != nil {
+			return st, err
+		}
+		if st.Held {
+			s.homes.Store(id, home{p, st.ParentID})
+			return st, nil
 		}
 	}
 	return &State{ID: id}, nil
 }
 
-func (s *Store) stateIn(ctx context.Context, p int, id string) (*State, error) {
+// home is where an account's state was found.
+type home struct {
+	partition int
+	parent    string // "" where that isn't known, or it is one itself
+}
+
+// stateIn asks once where the parent is known, else twice.
+func (s *Store) stateIn(ctx context.Context, id string, h home) (*State, error) {
+	ofParent := func(c redis.Cmdable, parent string) *redis.SliceCmd {
+		return c.HMGet(ctx, keyAccount(h.partition, parent), "f", "n", "fe", "h")
+	}
 	pipe := s.rdb.Pipeline()
-	own := pipe.HGetAll(ctx, keyAccount(p, id))
-	ep := pipe.HGet(ctx, keyMeta(p), "epoch")
+	own := pipe.HGetAll(ctx, keyAccount(h.partition, id))
+	ep := pipe.HGet(ctx, keyMeta(h.partition), "epoch")
+	parent := ofParent(pipe, h.parent)
 	if _, err := pipe.Exec(ctx); err != nil && own.Err() != nil {
 		return nil, fmt.Errorf("read the account's state: %w", err)
 	}
@@ -206,17 +232,20 @@ func (s *Store) stateIn(ctx context.Context, p int, id string) (*State, error) {
 		return nil, ErrEmpty
 	}
 	st := stateOf(id, v)
-	st.Epoch += epoch * epochSpan
-	if st.ParentID == "" {
-		return st, nil
+	st.counters = counters{projection: epoch, own: st.Epoch}
+	if st.ParentID != "" {
+		if st.ParentID != h.parent {
+			parent = ofParent(s.rdb, st.ParentID)
+		}
+		pv, err := parent.Result()
+		if err != nil {
+			return nil, fmt.Errorf("read the parent's state: %w", err)
+		}
+		st.Parent = metering.Flags(num(pv[0]))
+		st.counters.parent = num(pv[1])
+		st.ParentUntil, st.ParentBack = num(pv[2]), metering.Flags(num(pv[3]))
 	}
-	pv, err := s.rdb.HMGet(ctx, keyAccount(p, st.ParentID), "f", "n", "fe", "h").Result()
-	if err != nil {
-		return nil, fmt.Errorf("read the parent's state: %w", err)
-	}
-	st.Parent = metering.Flags(num(pv[0]))
-	st.Epoch += num(pv[1])
-	st.ParentUntil, st.ParentBack = num(pv[2]), metering.Flags(num(pv[3]))
+	st.Epoch = st.counters.epoch()
 	return st, nil
 }
 
@@ -236,6 +265,11 @@ func stateOf(id string, v map[string]string) *State {
 	}
 	return st
 }
+
+// counters are what an account's epoch is made of.
+type counters struct{ projection, own, parent int64 }
+
+func (c counters) epoch() int64 { return AccountEpoch(c.projection, c.own, c.parent) }
 
 // AccountEpoch of a fact: projection epoch, own counter, parent's counter.
 func AccountEpoch(projection, own, parent int64) int64 { return projection*epochSpan + own + parent }

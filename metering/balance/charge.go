@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -39,8 +40,9 @@ type Call struct {
 	Task  string
 	Lines int    // of the payload
 	Items []Item // sorted by dedup bucket
+	Order []int  // what place an item had before it was sorted
 	Rated []byte // kept with the answer, opaque here
-	Rest  string // outcome of the lines that aren't charged, "" where there is none
+	Rest  string // per line, outcome of those that aren't charged, "" where all are "."
 
 	Found    []byte // per item: '1' found, '0' not, '-' not looked up; nil before a lookup
 	LookedAt int64  // Redis's time before the lookups, ms
@@ -96,16 +98,18 @@ const (
 // exactMax is the largest integer that a Lua number holds exactly.
 const exactMax = 1 << 53
 
-// NewCall groups the items and sorts them by bucket. Two items of one call
+// NewCall groups the items and lays them out by bucket. Two items of one call
 // must not have the same identity.
 func NewCall(task string, lines int, items []Item, months map[string]Months, meta *Meta) *Call {
-	c := &Call{Task: task, Lines: lines, Items: items, months: months, meta: meta}
+	c := &Call{Task: task, Lines: lines, Items: make([]Item, len(items)), Order: make([]int, len(items)), months: months, meta: meta}
+	byBucket := make([]uint64, len(items)) // bucket, then place
 	index := map[group]int{}
 	var last group
 	lastIndex := -1
 	for i := range items {
 		it := &items[i]
 		it.hash = identityHash(meta, it.Identity)
+		byBucket[i] = it.hash%uint64(meta.Buckets)<<32 | uint64(i)
 		key := group{account: it.Account, parent: it.Parent, purse: it.Purse, period: it.Period}
 		if key != last || lastIndex < 0 {
 			g, ok := index[key]
@@ -119,17 +123,11 @@ func NewCall(task string, lines int, items []Item, months map[string]Months, met
 		it.Group = lastIndex
 		c.groups[lastIndex].add(int64(it.Amount))
 	}
-	buckets := uint64(meta.Buckets)
-	slices.SortFunc(items, func(a, b Item) int {
-		ba, bb := a.hash%buckets, b.hash%buckets
-		switch {
-		case ba < bb:
-			return -1
-		case ba > bb:
-			return 1
-		}
-		return a.Line - b.Line
-	})
+	slices.Sort(byBucket)
+	for n, k := range byBucket {
+		c.Order[n] = int(uint32(k))
+		c.Items[n] = items[c.Order[n]]
+	}
 	return c
 }
 
@@ -227,21 +225,37 @@ func (s *Store) Peek(ctx context.Context, p int, task string) (*Reply, error) {
 func (c *Call) args(catalog int64) ([]any, error) {
 	accounts, accountIndex := c.accounts()
 	parentIndex := make(map[string]int, len(c.parents))
-	args := make([]any, 18, 24+len(accounts)+len(c.groups)*5+len(c.Items)+len(c.Items)*2)
+	args := make([]any, 23, 50+len(accounts)+len(c.Items)*3)
 	for _, id := range accounts {
 		args = append(args, id)
 	}
+	sets := map[Months]int{}
+	parents := make([]byte, 0, 8*len(c.parents))
 	for i, id := range c.parents {
 		parentIndex[id] = i + 1
 		months, ok := c.months[id]
 		if !ok {
 			return nil, fmt.Errorf("charge %s: no months for a parent", c.Task)
 		}
-		args = append(args, accountIndex[id])
-		args = months.append(args)
+		if sets[months] == 0 {
+			args = months.append(args)
+			sets[months] = len(sets) + 1
+		}
+		parents = binary.LittleEndian.AppendUint32(parents, uint32(accountIndex[id]))
+		parents = binary.LittleEndian.AppendUint32(parents, uint32(sets[months]))
 	}
-	for _, g := range c.groups {
-		args = append(args, accountIndex[g.account], parentIndex[g.parent], accountIndex[g.purse], g.period, g.sum)
+	periods := map[string]int{}
+	groups := make([]byte, 0, 24*len(c.groups))
+	var large strings.Builder
+	for i, g := range c.groups {
+		if periods[g.period] == 0 {
+			args = append(args, g.period)
+			periods[g.period] = len(periods) + 1
+		}
+		for _, n := range []int{accountIndex[g.account], parentIndex[g.parent], accountIndex[g.purse], periods[g.period]} {
+			groups = binary.LittleEndian.AppendUint32(groups, uint32(n))
+		}
+		groups = binary.LittleEndian.AppendUint64(groups, math.Float64bits(double(exact(&large, i, g.sum))))
 	}
 	args, runs := c.appendRuns(args)
 	packed, big, oldest := c.pack()
@@ -254,9 +268,22 @@ func (c *Call) args(catalog int64) ([]any, error) {
 	}
 	copy(args, []any{
 		c.meta.Epoch, catalog, c.Task, mode, c.S, c.LookedAt, len(accounts), len(c.parents), len(c.groups),
-		runs, c.Lines, packed, c.Rated, c.Found, big, oldest, c.meta.generation(), c.Rest,
+		runs, c.Lines, packed, c.Rated, c.Found, big, oldest, c.meta.generation(), c.outcome(),
+		groups, large.String(), len(periods), parents, len(sets),
 	})
 	return args, nil
+}
+
+// outcome per line if no record is a duplicate.
+func (c *Call) outcome() []byte {
+	out := []byte(c.Rest)
+	if c.Rest == "" {
+		out = bytes.Repeat([]byte{OutcomeNone}, c.Lines)
+	}
+	for i := range c.Items {
+		out[c.Items[i].Line] = OutcomeNew
+	}
+	return out
 }
 
 // accounts that the call touches, with the parents among them, in the order in
@@ -318,21 +345,25 @@ func (c *Call) appendRuns(args []any) ([]any, int) {
 func (c *Call) pack() (packed []byte, big string, oldest int64) {
 	packed = make([]byte, 0, 24*len(c.Items))
 	oldest = math.MaxInt64
-	var sb strings.Builder
+	var large strings.Builder
 	for i, it := range c.Items {
-		amount := it.Amount
-		if amount > exactMax || amount < -exactMax {
-			if sb.Len() > 0 {
-				sb.WriteByte(',')
-			}
-			sb.WriteString(strconv.Itoa(i+1) + "=" + strconv.FormatInt(int64(amount), 10))
-			amount = 0
-		}
 		packed = binary.LittleEndian.AppendUint32(packed, uint32(it.Line))
 		packed = binary.LittleEndian.AppendUint32(packed, uint32(it.Group))
-		packed = binary.LittleEndian.AppendUint64(packed, math.Float64bits(double(int64(amount))))
+		packed = binary.LittleEndian.AppendUint64(packed, math.Float64bits(double(exact(&large, i, int64(it.Amount)))))
 		packed = binary.LittleEndian.AppendUint64(packed, math.Float64bits(double(it.OccurredAt)))
 		oldest = min(oldest, it.OccurredAt)
 	}
-	return packed, sb.String(), oldest
+	return packed, large.String(), oldest
+}
+
+// exact is an amount that a double holds, or 0 for one that is named in a list.
+func exact(list *strings.Builder, i int, amount int64) int64 {
+	if amount <= exactMax && amount >= -exactMax {
+		return amount
+	}
+	if list.Len() > 0 {
+		list.WriteByte(',')
+	}
+	list.WriteString(strconv.Itoa(i+1) + "=" + strconv.FormatInt(amount, 10))
+	return 0
 }

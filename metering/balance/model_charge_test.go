@@ -78,7 +78,7 @@ func (m *model) charge(r *rapid.T) {
 		reply, err = m.Charge(m.t.Context(), 0, m.catalog, call)
 	}
 	m.apply(r, task, call, func(it *Item) bool {
-		return m.seen[it.Identity] || it.OccurredAt < m.start.Add(-24*time.Hour).UnixMilli() && m.rows[it.Identity]
+		return m.seen[it.Identity] || it.OccurredAt < m.start.Add(-m.meta.Window).UnixMilli() && m.rows[it.Identity]
 	}, reply, err)
 }
 
@@ -86,7 +86,7 @@ func (m *model) charge(r *rapid.T) {
 func (m *model) cold(items []Item) []int {
 	var out []int
 	for i := range items {
-		if !m.seen[items[i].Identity] && items[i].OccurredAt < m.start.Add(-24*time.Hour).UnixMilli() {
+		if !m.seen[items[i].Identity] && items[i].OccurredAt < m.start.Add(-m.meta.Window).UnixMilli() {
 			out = append(out, items[i].Line)
 		}
 	}

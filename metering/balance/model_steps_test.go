@@ -202,6 +202,10 @@ func (m *model) limits(r *rapid.T) {
 	} else if a.mode == metering.Postpaid {
 		a.credit = limit
 	}
+	if a.parent == "" {
+		a.alerts = rapid.SliceOfNDistinct(rapid.IntRange(1, 120), 0, 3, rapid.ID).Draw(r, "alerts")
+		slices.Sort(a.alerts)
+	}
 	m.catalog++
 	ids := []string{m.parentOf(a).id}
 	if a.parent != "" {

@@ -32,6 +32,15 @@ func (s *Store) Facts(ctx context.Context, p, n int) ([]Fact, error) {
 	return out, nil
 }
 
+// AwaitFact returns once the outbox holds a fact, or after d.
+func (s *Store) AwaitFact(ctx context.Context, p int, d time.Duration) error {
+	err := s.rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{keyOutbox(p), "0"}, Count: 1, Block: d}).Err()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("wait for the outbox: %w", err)
+	}
+	return nil
+}
+
 // Relayed removes facts that stand in the ledger and the queue.
 func (s *Store) Relayed(ctx context.Context, p int, facts []Fact) error {
 	ids := make([]string, len(facts))
@@ -127,10 +136,4 @@ func (s *Store) Release(ctx context.Context, p int, name, token string) error {
 		return nil //nolint:nilerr // it runs out by itself
 	}
 	return s.rdb.Del(ctx, key).Err()
-}
-
-// Changes delivers the ids of accounts whose state changed, until ctx ends.
-// After a lost connection ids may be missing: readers re-read old entries.
-func (s *Store) Changes(ctx context.Context, p int) *redis.PubSub {
-	return s.rdb.SSubscribe(ctx, channelState(p))
 }

@@ -14,58 +14,46 @@ import (
 // Clear ends a partition's projection: every script refuses from the first
 // step on. The counters of runs stay.
 func (s *Store) Clear(ctx context.Context, p int) error {
-	if err := s.rdb.Del(ctx, keyMeta(p)).Err(); err != nil {
-		return fmt.Errorf("end the projection: %w", err)
-	}
-	for _, kind := range []string{":t:*", ":a:*", ":d:*", ":r:*"} {
-		if err := s.unlink(ctx, p, tag(p)+kind); err != nil {
+	err := s.home(ctx, p, func(node redis.UniversalClient) error {
+		if err := node.Del(ctx, keyMeta(p)).Err(); err != nil {
 			return err
 		}
-	}
-	if err := s.rdb.Unlink(ctx, keyOpen(p), keyOutbox(p)).Err(); err != nil {
+		for _, kind := range []string{":t:*", ":a:*", ":d:*", ":r:*"} {
+			if err := unlink(ctx, node, tag(p)+kind); err != nil {
+				return fmt.Errorf("remove %s: %w", kind, err)
+			}
+		}
+		return node.Unlink(ctx, keyOpen(p), keyOutbox(p)).Err()
+	})
+	if err != nil {
 		return fmt.Errorf("end the projection: %w", err)
 	}
 	return nil
 }
 
-func (s *Store) unlink(ctx context.Context, p int, pattern string) error {
-	scan := func(ctx context.Context, c redis.UniversalClient) error {
-		it := c.Scan(ctx, 0, pattern, 1000).Iterator()
-		batch := make([]string, 0, 500)
-		flush := func() error {
-			if len(batch) == 0 {
-				return nil
+// unlink removes the keys of one node that fit a pattern.
+func unlink(ctx context.Context, c redis.UniversalClient, pattern string) error {
+	it := c.Scan(ctx, 0, pattern, 1000).Iterator()
+	batch := make([]string, 0, 500)
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		err := c.Unlink(ctx, batch...).Err()
+		batch = batch[:0]
+		return err
+	}
+	for it.Next(ctx) {
+		if batch = append(batch, it.Val()); len(batch) == cap(batch) {
+			if err := flush(); err != nil {
+				return err
 			}
-			err := c.Unlink(ctx, batch...).Err()
-			batch = batch[:0]
-			return err
 		}
-		for it.Next(ctx) {
-			if batch = append(batch, it.Val()); len(batch) == cap(batch) {
-				if err := flush(); err != nil {
-					return err
-				}
-			}
-		}
-		if err := it.Err(); err != nil {
-			return err
-		}
-		return flush()
 	}
-	var err error
-	if c, ok := s.rdb.(*redis.ClusterClient); ok {
-		node, nodeErr := c.MasterForKey(ctx, keyMeta(p))
-		if nodeErr != nil {
-			return fmt.Errorf("find the node of partition %d: %w", p, nodeErr)
-		}
-		err = scan(ctx, node)
-	} else {
-		err = scan(ctx, s.rdb)
+	if err := it.Err(); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("remove %s: %w", pattern, err)
-	}
-	return nil
+	return flush()
 }
 
 // Loaded is an account as the ledger has it.

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,14 +18,17 @@ var sources embed.FS
 // Store calls the scripts.
 type Store struct {
 	rdb        redis.UniversalClient
+	cluster    *redis.ClusterClient // rdb, if it is one
 	partitions int
 	scripts    map[string]*redis.Script
-	looks      []look // per partition
+	looks      []look   // per partition
+	homes      sync.Map // account → home
 }
 
 // New returns a Store over n partitions (0: 1).
 func New(rdb redis.UniversalClient, n int) *Store {
-	return &Store{rdb: rdb, partitions: max(n, 1), scripts: scripts(), looks: make([]look, max(n, 1))}
+	cluster, _ := rdb.(*redis.ClusterClient)
+	return &Store{rdb: rdb, cluster: cluster, partitions: max(n, 1), scripts: scripts(), looks: make([]look, max(n, 1))}
 }
 
 // scripts are put together once: their digests take longer than all else here.
@@ -102,6 +104,9 @@ func (m *Meta) generation() int64 { return int64((m.Window + time.Hour) / time.S
 
 // run calls a script and turns what it refuses into an error.
 func (s *Store) run(ctx context.Context, name string, keys []string, args ...any) ([]any, error) {
+	if s.cluster != nil {
+		keys = Whole(keys)
+	}
 	v, err := s.scripts[name].Run(ctx, s.rdb, keys, args...).Slice()
 	if err != nil {
 		return nil, fmt.Errorf("script %s: %w", name, err)
@@ -174,20 +179,6 @@ func num(v any) int64 {
 		return n
 	}
 	return 0
-}
-
-// Replid is Redis's own replication id now.
-func (s *Store) Replid(ctx context.Context, p int) (string, error) {
-	info, err := s.rdb.Info(ctx, "replication").Result()
-	if err != nil {
-		return "", fmt.Errorf("ask redis for its replication id: %w", err)
-	}
-	for line := range strings.SplitSeq(info, "\n") {
-		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "master_replid:"); ok {
-			return id, nil
-		}
-	}
-	return "", fmt.Errorf("redis names no master_replid: is partition %d's node a Redis 4 or newer?", p)
 }
 
 // Adopt takes a restarted Redis for the projection that it holds.

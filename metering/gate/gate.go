@@ -59,14 +59,17 @@ type Options struct {
 type Gate struct {
 	store *balance.Store
 	opts  Options
+	born  time.Time
 	cache sync.Map // account → *entry
 	size  atomic.Int64
+	heard atomic.Int64 // published changes
 }
 
+// entry is never changed but for gone.
 type entry struct {
 	state *balance.State
-	read  time.Time
-	gone  atomic.Bool // a change was published: read again
+	read  time.Duration // since the gate was born
+	gone  atomic.Bool   // a change was published: read again
 }
 
 // New returns a gate. Follow makes it quick; without it answers are up to
@@ -84,77 +87,77 @@ func New(s *balance.Store, o Options) *Gate {
 	if o.Clock == nil {
 		o.Clock = clock.System()
 	}
-	return &Gate{store: s, opts: o}
+	return &Gate{store: s, opts: o, born: o.Clock.Now()}
 }
 
 // Follow listens for published changes until ctx ends.
 func (g *Gate) Follow(ctx context.Context) {
 	var wg sync.WaitGroup
 	for p := range g.store.Partitions() {
-		wg.Go(func() { g.follow(ctx, p) })
+		wg.Go(func() { g.store.Follow(ctx, p, g.changed) })
 	}
 	wg.Wait()
 }
 
-func (g *Gate) follow(ctx context.Context, p int) {
-	sub := g.store.Changes(ctx, p)
-	defer func() { _ = sub.Close() }()
-	ch := sub.Channel()
-	for {
-		select {
-		case m, ok := <-ch:
-			if !ok {
-				return
-			}
-			g.drop(m.Payload)
-		case <-ctx.Done():
-			return
+// changed brings what is known of the account, and of its sub-accounts, to what
+// was published; where that doesn't tell enough the next question reads again.
+func (g *Gate) changed(p *balance.Published) {
+	g.heard.Add(1) // before the entries: see read
+	if e := g.cached(p.Account); e != nil {
+		g.renew(p.Account, e, p)
+		if e.state.ParentID != "" {
+			return // a sub-account has none of its own
 		}
 	}
-}
-
-// drop makes the next question about the account, or about a sub-account of
-// it, read again.
-func (g *Gate) drop(id string) {
-	if v, ok := g.cache.Load(id); ok {
-		if e, ok := v.(*entry); ok {
-			e.gone.Store(true)
-			if e.state.ParentID != "" {
-				return // a sub-account has none of its own
-			}
-		}
-	}
-	g.cache.Range(func(_, v any) bool {
-		if e, ok := v.(*entry); ok && e.state.ParentID == id {
-			e.gone.Store(true)
+	g.cache.Range(func(id, v any) bool {
+		if e, _ := v.(*entry); e.state.ParentID == p.Account {
+			g.renew(id, e, p)
 		}
 		return true
 	})
 }
 
-// Check answers for an account and a channel.
-func (g *Gate) Check(ctx context.Context, account, channel string) Answer {
-	now := g.opts.Clock.Now()
-	if v, ok := g.cache.Load(account); ok {
-		if e, ok := v.(*entry); ok && !e.gone.Load() && now.Sub(e.read) < g.opts.MaxAge {
-			return g.answer(e.state, channel, now)
-		}
+func (g *Gate) renew(id any, e *entry, p *balance.Published) {
+	next := e.state.With(p)
+	if next == nil || e.gone.Load() {
+		e.gone.Store(true)
+		return
 	}
-	return g.read(ctx, account, channel, now)
+	// One that a read has put there meanwhile is marked by that read.
+	ne := &entry{state: next, read: e.read}
+	if g.cache.CompareAndSwap(id, e, ne) && e.gone.Load() {
+		ne.gone.Store(true) // marked after it was looked at
+	}
 }
 
-func (g *Gate) read(ctx context.Context, account, channel string, now time.Time) Answer {
+// cached is nil for an account that isn't.
+func (g *Gate) cached(account string) *entry {
+	v, _ := g.cache.Load(account)
+	e, _ := v.(*entry)
+	return e
+}
+
+func (g *Gate) age() time.Duration { return clock.Since(g.opts.Clock, g.born) }
+
+// Check answers for an account and a channel.
+func (g *Gate) Check(ctx context.Context, account, channel string) Answer {
+	if e := g.cached(account); e != nil && !e.gone.Load() && g.age()-e.read < g.opts.MaxAge {
+		return g.answer(e.state, channel)
+	}
+	return g.read(ctx, account, channel)
+}
+
+func (g *Gate) read(ctx context.Context, account, channel string) Answer {
 	ctx, cancel := context.WithTimeout(ctx, g.opts.Timeout)
 	defer cancel()
+	began, heard := g.age(), g.heard.Load()
 	st, err := g.store.State(ctx, account)
 	if err != nil {
 		// What was known last holds while Redis is away.
-		if v, ok := g.cache.Load(account); ok {
-			if e, ok := v.(*entry); ok {
-				a := g.answer(e.state, channel, now)
-				a.Stale = true
-				return a
-			}
+		if e := g.cached(account); e != nil {
+			a := g.answer(e.state, channel)
+			a.Stale = true
+			return a
 		}
 		if g.opts.FailOpen {
 			return Answer{Allowed: true, Code: OK, Stale: true}
@@ -162,9 +165,16 @@ func (g *Gate) read(ctx context.Context, account, channel string, now time.Time)
 		return Answer{Code: Unknown, Stale: true}
 	}
 	if st.Held {
-		g.keep(account, &entry{state: st, read: now})
+		e := &entry{state: st, read: began}
+		g.keep(account, e)
+		if g.heard.Load() != heard { // what was published meanwhile may be newer than what was read
+			e.gone.Store(true)
+			if now := g.cached(account); now != nil {
+				now.gone.Store(true)
+			}
+		}
 	}
-	return g.answer(st, channel, now)
+	return g.answer(st, channel)
 }
 
 // keep bounds the cache: when it is full it starts anew.
@@ -177,18 +187,25 @@ func (g *Gate) keep(account string, e *entry) {
 	}
 }
 
-func (g *Gate) answer(st *balance.State, channel string, now time.Time) Answer {
-	if !st.Held {
-		return Answer{Code: Unknown}
-	}
-	own, inherited := st.Flags(now.UnixMilli())
+func (g *Gate) answer(st *balance.State, channel string) Answer {
 	switch {
-	case st.Closed, own|inherited != 0:
+	case !st.Held:
+		return Answer{Code: Unknown}
+	case st.Closed, g.suspended(st):
 		return Answer{Code: Suspended, Epoch: st.Epoch}
 	case !enabled(st.Channels, channel), g.opts.RefuseUnpriced && !enabled(st.Priced, channel):
 		return Answer{Code: ChannelNotEnabled, Epoch: st.Epoch}
 	}
 	return Answer{Allowed: true, Code: OK, Epoch: st.Epoch}
+}
+
+// suspended asks for the time only where flags may be over.
+func (g *Gate) suspended(st *balance.State) bool {
+	if st.Own|st.Parent == 0 {
+		return false
+	}
+	own, inherited := st.Flags(g.opts.Clock.Now().UnixMilli())
+	return own|inherited != 0
 }
 
 // enabled looks for the channel in a comma-separated list, "*" is all.

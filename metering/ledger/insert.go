@@ -1,9 +1,13 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/meterd/meterd/internal/bodies"
 )
 
 // insertColumns sends one insert of whole columns.
@@ -13,6 +17,9 @@ func (l *Ledger) insertColumns(ctx context.Context, table, columns string, data 
 
 // Insert implements Server.
 func (l remote) Insert(ctx context.Context, table, columns string, data []any) error {
+	if native := natives(data); native != nil {
+		return l.insertNative(ctx, table, columns, native)
+	}
 	batch, err := l.conn.PrepareBatch(ctx, l.text("INSERT INTO {db}."+table+" ("+columns+")"))
 	if err != nil {
 		return fmt.Errorf("insert into %s: %w", table, away(err))
@@ -29,15 +36,28 @@ func (l remote) Insert(ctx context.Context, table, columns string, data []any) e
 	return nil
 }
 
+// insertNative sends one block that is laid out here.
+func (l remote) insertNative(ctx context.Context, table, columns string, data []Column) error {
+	body := bodies.Get()
+	_, _ = body.Write(appendBlock(body.AvailableBuffer(), strings.Split(columns, ","), data)) // in place, if it fits
+	err := l.conn.InsertFormat(ctx, "Native", l.text("INSERT INTO {db}."+table+" ("+columns+")"), bytes.NewReader(body.Bytes()))
+	if err != nil {
+		// A request that was given up may still be read: its memory isn't reused.
+		return fmt.Errorf("insert into %s: %w", table, away(err))
+	}
+	bodies.Put(body)
+	return nil
+}
+
 // insertRows stores the rows. Those that ClickHouse refuses for good, found by
 // halving, are returned by index; every other one is stored.
 func (l *Ledger) insertRows(ctx context.Context, rows []*Row, now time.Time) ([]int, error) {
 	if len(rows) == 0 {
 		return nil, nil
 	}
-	b := &block{}
-	for _, r := range rows {
-		b.add(r, now)
+	b := newBlock(len(rows))
+	for _, i := range sorted(rows) {
+		b.add(rows[i], now)
 	}
 	err := l.insertColumns(ctx, "records", recordColumns, b.columns()...)
 	if err == nil {

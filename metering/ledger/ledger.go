@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -37,9 +38,10 @@ type Ledger struct {
 	conn     driver.Conn
 	server   Server
 	database string
-	// lookups bounds the lookups of identities, which come in hundreds at once:
-	// they wait here, not for a connection, and leave some for the inserts.
-	lookups chan struct{}
+	lookups  chan struct{} // lookupsAtOnce
+
+	asking sync.Mutex
+	asked  []*question // nobody answers them yet
 }
 
 var databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
@@ -88,6 +90,7 @@ func Open(o Options) (*Ledger, error) {
 		ConnMaxLifetime: time.Hour,
 		Settings: clickhouse.Settings{
 			"async_insert":                                0,
+			"optimize_on_insert":                          0, // merges collapse duplicates, not each insert
 			"max_query_size":                              16 << 20,
 			"date_time_input_format":                      "best_effort",
 			"max_partitions_per_insert_block":             0,
@@ -104,7 +107,7 @@ func Open(o Options) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open clickhouse: %w", err)
 	}
-	l := &Ledger{conn: conn, database: o.Database, lookups: make(chan struct{}, max(conns/2, 1))}
+	l := &Ledger{conn: conn, database: o.Database, lookups: make(chan struct{}, lookupsAtOnce)}
 	l.server = remote{l}
 	return l, nil
 }
@@ -122,7 +125,7 @@ type Server interface {
 // Over returns a Ledger over a server that isn't ClickHouse. It can't migrate
 // and rolls no hours.
 func Over(s Server) *Ledger {
-	return &Ledger{server: s, database: "memory", lookups: make(chan struct{}, 8)}
+	return &Ledger{server: s, database: "memory", lookups: make(chan struct{}, lookupsAtOnce)}
 }
 
 // Close ends the pool.
@@ -201,12 +204,8 @@ func (l remote) Exec(ctx context.Context, name, text string, params map[string]s
 // the names of the migrations that it applied, and may run any number of times
 // and at the same time.
 func (l *Ledger) Migrate(ctx context.Context) ([]string, error) {
-	for _, q := range []string{
-		"CREATE DATABASE IF NOT EXISTS {db} ENGINE = Atomic",
-		"CREATE TABLE IF NOT EXISTS {db}.migrations (name String, applied_at DateTime64(3, 'UTC')) ENGINE = ReplacingMergeTree ORDER BY name" +
-			" SETTINGS fsync_after_insert = 1, fsync_part_directory = 1",
-	} {
-		if err := l.conn.Exec(ctx, l.text(q)); err != nil {
+	for _, q := range first() {
+		if err := l.conn.Exec(ctx, l.text(qualify(q))); err != nil {
 			return nil, fmt.Errorf("migrate: %w", away(err))
 		}
 	}
@@ -240,11 +239,6 @@ func (l *Ledger) Migrate(ctx context.Context) ([]string, error) {
 	}
 	return applied, nil
 }
-
-var tableName = regexp.MustCompile(`(?i)((?:CREATE|ALTER|DROP) (?:TABLE|VIEW|MATERIALIZED VIEW|OR REPLACE VIEW)(?: IF (?:NOT )?EXISTS)? )([a-z_]+)`)
-
-// qualify puts the database in front of the table that a migration names.
-func qualify(s string) string { return tableName.ReplaceAllString(s, "${1}{db}.${2}") }
 
 // serverCode finds ClickHouse's error code in an error of its HTTP interface.
 var serverCode = regexp.MustCompile(`[Cc]ode: (\d+)`)

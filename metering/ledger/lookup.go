@@ -3,6 +3,8 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,9 +14,16 @@ import (
 	"github.com/meterd/meterd/metering"
 )
 
-// lookupMax bounds the identities of one lookup: its parameters travel in the
-// address of the request.
-const lookupMax = 1000
+// Bounds of one lookup: its parameters travel in the address of the request,
+// which servers take up to 1 MiB.
+const (
+	lookupMax      = 8000
+	lookupBytesMax = 900 << 10
+)
+
+// lookupsAtOnce bounds the lookups on their way: what comes meanwhile goes into
+// one with all others that wait, and reads each of the table's granules once.
+const lookupsAtOnce = 2
 
 // lookup waits for its turn.
 func (l *Ledger) lookup(ctx context.Context) (release func(), err error) {
@@ -26,37 +35,102 @@ func (l *Ledger) lookup(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// Lookup returns the content hash of those identities that have a row.
+// question is a call of Lookup that waits for its answer.
+type question struct {
+	ids   []metering.Identity
+	found map[metering.Identity]uint64
+	err   error
+	done  chan struct{}
+}
+
+// Lookup returns the content hash of those identities that have a row. Whose
+// turn it is asks for all who wait.
 func (l *Ledger) Lookup(ctx context.Context, ids []metering.Identity) (map[metering.Identity]uint64, error) {
-	release, err := l.lookup(ctx)
-	if err != nil {
-		return nil, err
+	q := &question{ids: ids, done: make(chan struct{})}
+	l.asking.Lock()
+	l.asked = append(l.asked, q)
+	l.asking.Unlock()
+	select {
+	case l.lookups <- struct{}{}:
+		l.answer(context.WithoutCancel(ctx)) // others wait for it too
+		<-l.lookups
+	case <-q.done:
+	case <-ctx.Done():
 	}
-	defer release()
-	found := make(map[metering.Identity]uint64, len(ids))
-	for start := 0; start < len(ids); start += lookupMax {
-		page := ids[start:min(start+lookupMax, len(ids))]
-		n := len(page)
-		accounts, kinds, keys := make([]string, n), make([]string, n), make([]string, n)
-		for i, id := range page {
-			accounts[i], kinds[i], keys[i] = id.AccountID, string(id.Kind), id.ID
-		}
-		params := map[string]string{"accounts": array(accounts), "kinds": array(kinds), "ids": array(keys)}
-		if err := l.each(ctx, "lookup", params, func(r driver.Rows) error {
-			var id metering.Identity
-			var kind string
-			var hash uint64
-			if err := r.Scan(&id.AccountID, &kind, &id.ID, &hash); err != nil {
-				return err
+	select {
+	case <-q.done:
+		return q.found, q.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for a lookup's turn: %w", ctx.Err())
+	}
+}
+
+// answerMax bounds one answer: a connection that says nothing more must not hold
+// up all who ask after it.
+const answerMax = time.Minute
+
+// answer answers all questions that are open and that nobody answers yet.
+func (l *Ledger) answer(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, answerMax)
+	defer cancel()
+	l.asking.Lock()
+	asked := l.asked
+	l.asked = nil
+	l.asking.Unlock()
+	var ids []metering.Identity
+	for _, q := range asked {
+		ids = append(ids, q.ids...)
+	}
+	found := make(map[metering.Identity]uint64)
+	var err error
+	for len(ids) > 0 && err == nil {
+		n := pageOf(ids)
+		err = l.lookUpPage(ctx, ids[:n], found)
+		ids = ids[n:]
+	}
+	for _, q := range asked {
+		q.err, q.found = err, make(map[metering.Identity]uint64, len(q.ids))
+		for _, id := range q.ids {
+			if hash, ok := found[id]; ok {
+				q.found[id] = hash
 			}
-			id.Kind = metering.Kind(kind)
-			found[id] = hash
-			return nil
-		}); err != nil {
-			return nil, err
+		}
+		close(q.done)
+	}
+}
+
+// pageOf is how many of the identities one request can carry.
+func pageOf(ids []metering.Identity) int {
+	bytes := 0
+	for n := range ids {
+		// Each byte may be escaped; so are quotes and comma.
+		bytes += 3*len(ids[n].ID) + 9 + 3*len(ids[n].AccountID) + 9
+		if n > 0 && (n >= lookupMax || bytes > lookupBytesMax) {
+			return n
 		}
 	}
-	return found, nil
+	return len(ids)
+}
+
+func (l *Ledger) lookUpPage(ctx context.Context, ids []metering.Identity, found map[metering.Identity]uint64) error {
+	wanted := make(map[string]bool)
+	keys := make([]string, len(ids))
+	for i, id := range ids {
+		wanted[id.AccountID] = true
+		keys[i] = id.ID
+	}
+	params := map[string]string{"accounts": array(slices.Sorted(maps.Keys(wanted))), "ids": array(keys)}
+	return l.each(ctx, "lookup", params, func(r driver.Rows) error {
+		var id metering.Identity
+		var kind string
+		var hash uint64
+		if err := r.Scan(&id.AccountID, &kind, &id.ID, &hash); err != nil {
+			return err
+		}
+		id.Kind = metering.Kind(kind)
+		found[id] = hash // of other kinds and accounts too: nobody asks for those
+		return nil
+	})
 }
 
 // MessageKey names a message of an account.

@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -72,6 +74,47 @@ func TestLookupOfThousands(t *testing.T) {
 	none, err := l.Lookup(t.Context(), nil)
 	require.NoError(t, err)
 	require.Empty(t, none)
+}
+
+// Who asks while others wait is answered with them.
+func TestLookupsAreJoined(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	const callers = 40
+	rows := make([]Row, callers)
+	for i := range rows {
+		rows[i] = sent(fmt.Sprintf("m-%d", i), noon)
+		rows[i].Hash = uint64(i)
+	}
+	put(t, l, noon, rows...)
+	for range lookupsAtOnce { // nobody's turn yet
+		l.lookups <- struct{}{}
+	}
+	answers := make(chan error, callers)
+	for i := range rows {
+		go func() {
+			id := rows[i].Record.Identity()
+			found, err := l.Lookup(t.Context(), []metering.Identity{id})
+			if err == nil && (found[id] != uint64(i) || len(found) != 1) {
+				err = fmt.Errorf("caller %d: %d of %d identities", i, found[id], len(found))
+			}
+			answers <- err
+		}()
+	}
+	require.Eventually(t, func() bool {
+		l.asking.Lock()
+		defer l.asking.Unlock()
+		return len(l.asked) == callers
+	}, time.Minute, time.Millisecond)
+	<-l.lookups
+	for range callers {
+		require.NoError(t, <-answers)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	l.lookups <- struct{}{}
+	_, err := l.Lookup(ctx, []metering.Identity{rows[0].Record.Identity()})
+	require.ErrorIs(t, err, context.Canceled, "who goes away waits for nobody")
 }
 
 func TestLookupTakesTheNewestEpoch(t *testing.T) {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,9 +22,12 @@ import (
 
 // Bounds of rolling.
 const (
-	// RollMax is how many hours of accounts are rolled by one statement: about
-	// 100 KB of parameters, and one pass over the rows of their months.
-	RollMax = 2000
+	// DueMax is how many hours of accounts DueHours gives at once: which are due is
+	// told by all that are marked.
+	DueMax = 20_000
+	// rollMax is how many are rolled by one statement: about 100 KB of parameters,
+	// and one pass over the rows of their months.
+	rollMax = 2000
 	// rollQuiet is how long an hour must have had no mark, and be over. It keeps
 	// the upkeep low: an hour that receives rows is read from them anyway.
 	rollQuiet = 30 * time.Second
@@ -42,12 +46,13 @@ type AccountHour struct {
 	Hour      time.Time
 }
 
-// DueHours are up to RollMax hours whose rollup is due at now, the oldest
-// first, of those marked since the instant (zero: of all).
+// DueHours are up to DueMax hours whose rollup is due at now, by account, of
+// those marked since the instant (zero: of all). An account's rows of a month
+// are read once then, however many of its hours are due.
 func (l *Ledger) DueHours(ctx context.Context, since, now time.Time) ([]AccountHour, error) {
 	params := map[string]string{
 		"since": "0", "before": ms(now.Add(-rollQuiet)), "slack": strconv.FormatInt(rollSlack.Milliseconds(), 10),
-		"limit": strconv.Itoa(RollMax),
+		"limit": strconv.Itoa(DueMax),
 	}
 	if !since.IsZero() {
 		params["since"] = ms(since)
@@ -70,15 +75,18 @@ const hourSpan = 2*time.Hour + 10*time.Minute
 // that was asked at now and left nothing due.
 func MarkedBefore(now time.Time) time.Time { return now.Add(-rollQuiet - markDelay - hourSpan) }
 
-// RollHours rolls up to RollMax hours anew. began is the present time: marks
-// from then on make them due again.
+// RollHours rolls hours anew. began is the present time: marks from then on make
+// them due again.
 func (l *Ledger) RollHours(ctx context.Context, list []AccountHour, began time.Time) error {
-	if len(list) == 0 {
-		return nil
+	for some := range slices.Chunk(list, rollMax) {
+		if err := l.rollHours(ctx, some, began); err != nil {
+			return err
+		}
 	}
-	if len(list) > RollMax {
-		return fmt.Errorf("roll %d hours: at most %d at once", len(list), RollMax)
-	}
+	return nil
+}
+
+func (l *Ledger) rollHours(ctx context.Context, list []AccountHour, began time.Time) error {
 	accounts, hours := make([]string, len(list)), make([]string, len(list))
 	from, to := list[0].Hour, list[0].Hour
 	for i, h := range list {

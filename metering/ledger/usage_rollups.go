@@ -111,6 +111,10 @@ func rollupParams(q *UsageQuery, rows map[string]string) (map[string]string, boo
 	number := func(name string, n int64) { params[name] = strconv.FormatInt(n, 10) }
 	number("whole_from", from*1000)
 	number("whole_to", to*1000)
+	number("edges", 0)
+	if !q.From.IsZero() && ceilMilli(q.From) != from*1000 || !q.To.IsZero() && ceilMilli(q.To) != to*1000 {
+		number("edges", 1)
+	}
 	number("first", max(from/3600*3600, 3600))
 	number("last", to)
 	number("slack", rollSlack.Milliseconds())

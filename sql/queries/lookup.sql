@@ -1,9 +1,7 @@
--- lookup: content of identities. Params: accounts, kinds, ids (parallel arrays).
+-- lookup: content of identities. Params: accounts, ids (arrays, each of all
+-- identities: what they don't ask for may come too).
 -- Result: account_id, kind, id, content_hash. Dedup: newest epoch.
 SELECT account_id, toString(kind) AS kind_name, id, argMax(content_hash, epoch) AS hash
 FROM {db}.records
-WHERE (account_id, kind, id) IN (
-    SELECT tupleElement(t, 1), CAST(tupleElement(t, 2) AS Enum8('usage' = 1, 'status' = 2, 'refund' = 3, 'adjustment' = 4)), tupleElement(t, 3)
-    FROM (SELECT arrayJoin(arrayZip({accounts:Array(String)}, {kinds:Array(String)}, {ids:Array(String)})) AS t)
-)
+WHERE account_id IN {accounts:Array(String)} AND id IN {ids:Array(String)}
 GROUP BY account_id, kind, id

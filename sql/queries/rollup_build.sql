@@ -7,13 +7,13 @@ WITH pairs AS (
     FROM (SELECT arrayJoin(arrayZip({accounts:Array(String)}, {hours:Array(UInt32)})) AS p)
 )
 SELECT p.account_id, p.hour, {generation:UInt64},
-    groupArrayIf((slot, parent_id, period, booked, channel, direction, country, network, category, unit, currency, purse,
+    groupArrayIf((slot, parent_id, period, booked, channel, toString(direction), country, network, category, unit, currency, toString(purse),
         plan, plan_version, rule, records, units_sum, billed_sum, amount_sum, refunds_sum, fees_sum, adjustments_sum), r.found = 1)
 FROM pairs AS p
 LEFT JOIN (
     SELECT account_id, toDateTime(toStartOfHour(occurred_at), 'UTC') AS hour, toDateTime(toStartOfFifteenMinutes(occurred_at), 'UTC') AS slot,
-        parent_id, period, booked, channel, toString(direction) AS direction, country, network, category, unit, currency,
-        toString(purse) AS purse, plan, plan_version, rule, 1 AS found,
+        parent_id, period, booked, channel, direction, country, network, category, unit, currency,
+        purse, plan, plan_version, rule, 1 AS found,
         countIf(kind = 'usage') AS records,
         sumIf(units, kind = 'usage') AS units_sum,
         sumIf(billed_units, kind = 'usage') AS billed_sum,

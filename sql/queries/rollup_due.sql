@@ -1,5 +1,5 @@
--- rollup_due: hours of UTC of accounts whose rollup is due, oldest hour first: over for a while, and marked since
--- their newest roll began (less slack, for the clocks of workers differ) but not just now: they are quiet.
+-- rollup_due: hours of UTC of accounts whose rollup is due, by account, as rows are sorted: over for a while, and
+-- marked since their newest roll began (less slack, for the clocks of workers differ) but not just now: they are quiet.
 -- A mark is of a local hour, which touches one or two hours of UTC.
 -- Params: since (ms: marks from then on), before (ms: of marks and of the hours' ends), slack (ms), limit.
 -- Result: account_id, hour. Dedup: the newest mark and generation of (account, hour).
@@ -17,5 +17,5 @@ SELECT account_id, utc_hour FROM (
 GROUP BY account_id, utc_hour
 HAVING max(marked) > 0 AND max(marked) + {slack:Int64} > max(built)
    AND max(marked) < {before:Int64} AND (toUnixTimestamp(utc_hour) + 3600) * 1000 < {before:Int64}
-ORDER BY utc_hour, account_id
+ORDER BY account_id, utc_hour
 LIMIT {limit:UInt64}

@@ -1,10 +1,11 @@
 -- usage_rollups: what usage_rows gives, from the rollups of settled hours and the rows of the rest.
 -- The caller compares rollup_settled before and after: both parts must have meant the same hours.
--- Text and params as usage_rows; and whole_from, whole_to (ms: the whole quarters within [from, to)),
--- first, last, slack as rollup_settled. Result as usage_rows.
+-- Text and params as usage_rows; and whole_from, whole_to (ms: the whole quarters within [from, to)), edges (1: there
+-- may be rows outside of them), first, last, slack as rollup_settled. Result as usage_rows.
+-- Rows of accounts without an unsettled hour aren't looked at: rows are sorted by account, not by time.
 -- Dedup: FINAL, the newest epoch of an identity and the newest generation of an hour.
-WITH settled AS (
-    SELECT account_id, utc_hour FROM (
+WITH hours AS (
+    SELECT account_id, utc_hour, max(built) > 0 AND max(marked) + {slack:Int64} <= max(built) AS is_settled FROM (
         SELECT account_id, hour AS utc_hour, toInt64(intDiv(generation, 1000)) AS built, 0 AS marked FROM {db}.usage_hourly
         WHERE (empty({accounts:Array(String)}) OR account_id IN {accounts:Array(String)})
           AND hour >= toDateTime({first:Int64}, 'UTC') AND hour <= toDateTime({last:Int64}, 'UTC')
@@ -15,8 +16,8 @@ WITH settled AS (
           AND hour >= toDateTime({first:Int64} - 3600, 'UTC') AND hour <= toDateTime({last:Int64} + 3600, 'UTC')
     )
     GROUP BY account_id, utc_hour
-    HAVING max(built) > 0 AND max(marked) + {slack:Int64} <= max(built)
-)
+),
+settled AS (SELECT account_id, utc_hour FROM hours WHERE is_settled)
 SELECT {keys} AS keys, line_currency, sum(records), sum(units_sum), sum(billed_sum), sum(amount_sum), sum(refunds_sum), sum(fees_sum), sum(adjustments_sum)
 FROM (
     SELECT {columns} r.currency AS line_currency,
@@ -53,6 +54,7 @@ FROM (
       AND r.kind IN ('usage', 'refund', 'adjustment')
       AND r.occurred_at >= fromUnixTimestamp64Milli({from:Int64}) AND r.occurred_at < fromUnixTimestamp64Milli({to:Int64})
       AND ({booked:String} = '' OR r.booked = {booked:String})
+      AND ({edges:UInt8} = 1 OR r.account_id IN (SELECT account_id FROM hours WHERE NOT is_settled))
       AND NOT (r.occurred_at >= fromUnixTimestamp64Milli({whole_from:Int64}) AND r.occurred_at < fromUnixTimestamp64Milli({whole_to:Int64})
           AND (r.account_id, toDateTime(toStartOfHour(r.occurred_at), 'UTC')) IN (SELECT account_id, utc_hour FROM settled))
     GROUP BY {group} line_currency

@@ -89,7 +89,7 @@ func (c *call) held() []any {
 
 // known reads accounts, parents and groups.
 func (s *slice) known() []any {
-	s.at = 18
+	s.at = 23
 	missing := []any{"accounts"}
 	for range s.num(7) {
 		s.at++
@@ -102,26 +102,53 @@ func (s *slice) known() []any {
 	if len(missing) > 1 {
 		return missing
 	}
-	for range s.num(8) {
-		month, finish := s.current(s.at + 2)
+	var months [][2]string
+	for range s.num(23) {
+		month, finish := s.current(s.at + 1)
 		if month == "" {
 			return []any{"clock"}
 		}
-		s.parents = append(s.parents, parent{s.accounts[s.num(s.at+1)-1], month, finish})
-		s.at += 10
+		months = append(months, [2]string{month, finish})
+		s.at += 9
 	}
-	for range s.num(9) {
-		g := &group{a: s.accounts[s.num(s.at+1)-1], p: &s.parents[s.num(s.at+2)-1], period: s.arg(s.at + 4), sum: s.arg(s.at + 5)}
-		if n := s.num(s.at + 3); n > 0 {
-			g.purse = s.accounts[n-1]
+	for i := range s.num(8) {
+		b := []byte(s.arg(22)[8*i:])
+		m := months[binary.LittleEndian.Uint32(b[4:])-1]
+		s.parents = append(s.parents, parent{s.accounts[binary.LittleEndian.Uint32(b)-1], m[0], m[1]})
+	}
+	large := listed(s.arg(20))
+	for i := range s.num(9) {
+		b := []byte(s.arg(19)[24*i:])
+		n := func(at int) int { return int(binary.LittleEndian.Uint32(b[4*at:])) }
+		g := &group{a: s.accounts[n(0)-1], p: &s.parents[n(1)-1], period: s.arg(s.at + n(3)), sum: amountOf(b[16:])}
+		if v, ok := large[i]; ok {
+			g.sum = v
+		}
+		if n(2) > 0 {
+			g.purse = s.accounts[n(2)-1]
 		}
 		if thr := g.p.hash["thr"]; thr != "" && g.period <= thr && s.r.Without != RuleClosed {
 			g.period = g.p.month
 		}
 		s.groups = append(s.groups, g)
-		s.at += 5
 	}
+	s.at += s.num(21)
 	return nil
+}
+
+// listed are amounts that a double doesn't hold: place, from 0, to amount.
+func listed(text string) map[int]string {
+	out := map[int]string{}
+	for pair := range strings.SplitSeq(text, ",") {
+		if i, v, ok := strings.Cut(pair, "="); ok {
+			out[int(integer(i))-1] = v
+		}
+	}
+	return out
+}
+
+func amountOf(b []byte) string {
+	return str(int64(math.Float64frombits(binary.LittleEndian.Uint64(b))))
 }
 
 // dedup tells new from known.
@@ -155,7 +182,7 @@ func unpack(b string) item {
 	raw := []byte(b[:24])
 	return item{
 		line: int(binary.LittleEndian.Uint32(raw)), group: int(binary.LittleEndian.Uint32(raw[4:])),
-		amount:   str(int64(math.Float64frombits(binary.LittleEndian.Uint64(raw[8:])))),
+		amount:   amountOf(raw[8:]),
 		occurred: int64(math.Float64frombits(binary.LittleEndian.Uint64(raw[16:]))),
 	}
 }
@@ -214,10 +241,8 @@ func (s *slice) cold() []any {
 
 // sums: what each group adds, and whether it would overflow.
 func (s *slice) sums() []any {
-	for pair := range strings.SplitSeq(s.arg(15), ",") {
-		if i, v, ok := strings.Cut(pair, "="); ok {
-			s.items[integer(i)-1].amount = v
-		}
+	for i, v := range listed(s.arg(15)) {
+		s.items[i].amount = v
 	}
 	for i := range s.items {
 		it := &s.items[i]
@@ -320,9 +345,6 @@ func (s *slice) add(g *group, sum string) error {
 
 func (s *slice) outcome() string {
 	line := []byte(s.arg(18))
-	if len(line) == 0 {
-		line = []byte(strings.Repeat(".", s.num(11)))
-	}
 	for _, it := range s.items {
 		line[it.line] = 'n'
 		if it.dup {

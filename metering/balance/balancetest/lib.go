@@ -3,7 +3,6 @@ package balancetest
 import (
 	"fmt"
 	"math"
-	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -148,10 +147,10 @@ func (c *call) fact(kind string, a *account, more ...string) {
 	c.r.xadd(c.tag+":outbox", append([]string{"k", kind, "e", c.meta["epoch"], "id", a.id, "par", a.hash["par"], "at", str(c.now)}, more...)...)
 }
 
-// limit of an account, of which shares are told.
+// limit of an account, of which shares are told: by doubles, as in Lua.
 type limit struct {
 	kind, field, mark string
-	used, whole       int64
+	used, whole       float64 //nolint:forbidigo // what Lua reckons with
 }
 
 // shares emits one alert for each share that was passed.
@@ -164,10 +163,9 @@ func (c *call) shares(a *account, alerts, period string, l limit) {
 		from, _ = strconv.Atoi(rest)
 	}
 	top := from
-	used := new(big.Int).Mul(big.NewInt(l.used), big.NewInt(100))
 	for s := range strings.SplitSeq(alerts, ",") {
 		share, _ := strconv.Atoi(s)
-		if share > from && used.Cmp(new(big.Int).Mul(big.NewInt(l.whole), big.NewInt(int64(share)))) >= 0 {
+		if share > from && l.used*100 >= l.whole*double(int64(share)) {
 			c.fact("alert", a, "limit", l.kind, "share", s, "mark", l.mark, "per", period)
 			top = share
 		}
@@ -185,14 +183,14 @@ func (c *call) alert(a, p *account, used, period string) {
 			if own {
 				kind = "wallet"
 			}
-			c.shares(a, alerts, period, limit{kind, "as", a.hash["tn"], a.number("base") - a.number("bal"), a.number("base")})
+			c.shares(a, alerts, period, limit{kind, "as", a.hash["tn"], double(a.number("base")) - double(a.number("bal")), double(a.number("base"))})
 		}
 	}
 	if own && a.hash["ceil"] != "" {
-		c.shares(a, alerts, period, limit{"credit", "ac", period, integer(used), a.number("ceil")})
+		c.shares(a, alerts, period, limit{"credit", "ac", period, double(integer(used)), double(a.number("ceil"))})
 	}
 	if a.hash["lim"] != "" {
-		c.shares(a, alerts, period, limit{"monthly_limit", "am", period, integer(used), a.number("lim")})
+		c.shares(a, alerts, period, limit{"monthly_limit", "am", period, double(integer(used)), double(a.number("lim"))})
 	}
 }
 

@@ -10,10 +10,13 @@
 --      14 per record: "1" found, "0" not found, "-" not looked up
 --      15 amounts beyond 2^53: "record=amount,…", records from 1
 --      16 oldest occurred_at, ms  17 seconds that a dedup generation lasts
---      18 outcome of the lines that aren't charged ("q" refused, "w" waiting, "c" a
---         later copy of a line before it, "." none), "" where all are "."
---      then accounts: id; parents: account (from 1) and three months (name, start, end);
---      groups: account, parent, purse's account (0: none), period, sum;
+--      18 outcome if no record is a duplicate: "n" those of 12; of the lines that
+--         aren't charged "q" refused, "w" waiting, "c" a later copy of a line before it, "." none
+--      19 per group: account, parent, purse's account (0: none), period (from 1), each u32,
+--         sum double (0 where 20 names it); little endian
+--      20 sums beyond 2^53: "group=sum,…", groups from 1  21 periods
+--      22 per parent: account, months (from 1), each u32, little endian  23 sets of months
+--      then accounts: id; sets of three months (name, start, end); periods: name;
 --      runs: bucket, count, hashes as signed decimals
 -- RETURN {"ok", seq, outcome, booked, now}         charged now; outcome per line:
 --          "n" new, "d" duplicate, else as in 18; booked per group, ","-joined
@@ -36,54 +39,81 @@ if tonumber(ARGV[2]) < tonumber(m.catalog) then return {'catalog', m.catalog} en
 if tonumber(m.openn) > 5000000 then return {'full'} end
 if mode == 'found' and NOW - tonumber(ARGV[6]) > 60000 then return {'stale'} end
 
--- accounts and parents
+-- accounts and parents. Those that are far from all that may happen to them are
+-- read in part
 local nacc, npar, ngrp, nrun, nline = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local at = 18
-local acc, missing = {}, {'accounts'}
+local ids, at = 23, 23 + nacc
+local acc, par, grp, clock = {}, {}, {}, false
+local most = 0 -- of what any of them holds
+local function get(i, now, p)
+  local a = acc[i]
+  if not a and i ~= 0 then
+    a = glance(ARGV[ids + i], now, p)
+    acc[i] = a
+    if a then most = math.max(most, math.abs(tonumber(a.used)), math.abs(tonumber(a.bal))) end
+  end
+  return a
+end
+local months = {}
+for i = 1, tonumber(ARGV[23]) do
+  local name, finish = current(at + 1)
+  months[i] = {now = name, finish = finish}
+  clock = clock or not name
+  at = at + 9
+end
+for i = 1, npar do
+  local a, m = struct.unpack('<I4I4', ARGV[22], i * 8 - 7)
+  m = months[m]
+  par[i] = {a = get(a, m.now or '', nil), now = m.now, finish = m.finish}
+end
+-- listed: what a double doesn't hold, by its place
+local function listed(text)
+  local out = {}
+  for i, v in string.gmatch(text, '(%d+)=(-?%d+)') do out[tonumber(i)] = v end
+  return out
+end
+local large, every = listed(ARGV[20]), 0
+for i = 1, ngrp do
+  local a, p, purse, period, sum = struct.unpack('<I4I4I4I4d', ARGV[19], i * 24 - 23)
+  p, sum = par[p], large[i] or sum
+  local now = p.now or ''
+  grp[i] = {a = get(a, now, p.a), p = p, purse = get(purse, now, p.a), period = ARGV[at + period], sum = sum}
+  every = every + math.abs(tonumber(sum))
+end
+at = at + tonumber(ARGV[21])
+local missing = {'accounts'}
 for i = 1, nacc do
-  acc[i] = account(ARGV[at + i])
-  if not acc[i] then missing[#missing + 1] = ARGV[at + i] end
+  if not acc[i] then missing[#missing + 1] = ARGV[ids + i] end
 end
 if #missing > 1 then return missing end
-at = at + nacc
-local par = {}
-for i = 1, npar do
-  local name, finish = current(at + 2)
-  if not name then return {'clock'} end
-  par[i] = {a = acc[tonumber(ARGV[at + 1])], now = name, finish = finish}
-  at = at + 10
-end
-local grp = {}
-for i = 1, ngrp do
-  local p = par[tonumber(ARGV[at + 2])]
-  local period = ARGV[at + 4]
-  if p.a.thr ~= '' and period <= p.a.thr then period = p.now end
-  grp[i] = {a = acc[tonumber(ARGV[at + 1])], p = p, purse = acc[tonumber(ARGV[at + 3])], period = period, sum = ARGV[at + 5]}
-  at = at + 5
+if clock then return {'clock'} end
+local others = false -- whether a month but the current one is charged
+for _, g in ipairs(grp) do
+  local p = g.p
+  local thr = p.a.thr
+  if thr ~= '' and g.period <= thr then g.period = p.now end
+  if g.period ~= p.now then others = true end
 end
 
 -- dedup: by arrival generation, this one and the one before. genseq is the
 -- first seq of a generation: who judged before it can't know what has left
 local gen = math.max(math.floor(NOW / 1000 / tonumber(ARGV[17])), tonumber(m.gen))
-local runs, dup, ndup, total, first = {}, {}, 0, 0, at
-for r = 1, nrun do
-  local n = tonumber(ARGV[at + 2])
-  local run = {from = at + 3, n = n, base = total, key = TAG .. ':d:' .. int(gen) .. ':' .. ARGV[at + 1], dups = 0}
-  local before = TAG .. ':d:' .. int(gen - 1) .. ':' .. ARGV[at + 1]
-  local a = redis.call('SMISMEMBER', run.key, unpack(ARGV, run.from, run.from + n - 1))
-  local b = redis.call('SMISMEMBER', before, unpack(ARGV, run.from, run.from + n - 1))
+local runs, dup, ndup, total = at, {}, 0, 0
+local now, before = TAG .. ':d:' .. int(gen) .. ':', TAG .. ':d:' .. int(gen - 1) .. ':'
+for _ = 1, nrun do
+  local bucket, n = ARGV[at + 1], tonumber(ARGV[at + 2])
+  local a = redis.call('SMISMEMBER', now .. bucket, unpack(ARGV, at + 3, at + 2 + n))
+  local b = redis.call('SMISMEMBER', before .. bucket, unpack(ARGV, at + 3, at + 2 + n))
   for i = 1, n do
     if a[i] == 1 or b[i] == 1 then
       dup[total + i] = true
       ndup = ndup + 1
-      run.dups = run.dups + 1
     end
   end
-  runs[r] = run
   total = total + n
   at = at + 2 + n
 end
-local found = 0
+local found, held = 0, ndup
 if mode == 'force' then
   if ndup < total then return {'restart'} end
   if tonumber(m.forced) > S or tonumber(m.genseq) > S then return {'again!', m.seq} end
@@ -105,71 +135,116 @@ else
 end
 
 -- what each group adds: its sum less its duplicates
-local big = {}
-for i, v in string.gmatch(ARGV[15], '(%d+)=(-?%d+)') do big[tonumber(i)] = v end
-local line = {}
-if ARGV[18] == '' then
-  for i = 1, nline do line[i] = '.' end
+local big = listed(ARGV[15])
+local outcome = ARGV[18]
+if ndup == 0 then
+  for _, g in ipairs(grp) do g.some = true end
 else
-  for i = 1, nline do line[i] = string.sub(ARGV[18], i, i) end
-end
-for i = 1, total do
-  local pos, g = struct.unpack('<I4I4', ARGV[12], (i - 1) * 24 + 1)
-  line[pos + 1] = dup[i] and 'd' or 'n'
-  local gr = grp[g + 1]
-  if dup[i] then
-    gr.less = gr.less or {}
-    gr.less[#gr.less + 1] = big[i] or int(struct.unpack('<d', ARGV[12], (i - 1) * 24 + 9))
-  else
-    gr.some = true
+  local line = {}
+  for i = 1, nline do line[i] = string.sub(outcome, i, i) end
+  for i = 1, total do
+    local pos, g = struct.unpack('<I4I4', ARGV[12], (i - 1) * 24 + 1)
+    local gr = grp[g + 1]
+    if dup[i] then
+      line[pos + 1] = 'd'
+      gr.less = gr.less or {}
+      gr.less[#gr.less + 1] = big[i] or (struct.unpack('<d', ARGV[12], (i - 1) * 24 + 9))
+    else
+      gr.some = true
+    end
   end
+  outcome = table.concat(line)
 end
 -- how far a field may go: what it holds and the sums of all its groups, each
 -- taken as it comes; HINCRBY must not refuse one halfway
-local over, reach = {'overflow'}, {}
-local function far(key, have, sum)
-  reach[key] = (reach[key] or math.abs(tonumber(have))) + math.abs(sum)
-  return reach[key] > RANGE
+local over = {'overflow'}
+local function holds(a, field) return math.abs(tonumber(field == 'bal' and a.bal or usage(a, field))) end
+local function far(a, field, sum)
+  if holds(a, field) + every <= RANGE then return false end
+  if not a.reach then a.reach = {} end
+  local n = (a.reach[field] or holds(a, field)) + math.abs(sum)
+  a.reach[field] = n
+  return n > RANGE
 end
-for i, g in ipairs(grp) do
-  local sum = tonumber(g.sum)
-  local o = far(g.a.id .. ' ' .. g.period, usage(g.a, g.period), sum)
-  if g.a ~= g.p.a then o = far(g.p.a.id .. ' ' .. g.period, usage(g.p.a, g.period), sum) or o end
-  if g.purse then o = far(g.purse.id, g.purse.bal, sum) or o end
-  if o then over[#over + 1] = i end
+if others or most + every > RANGE then
+  for i, g in ipairs(grp) do
+    local sum = tonumber(g.sum)
+    local o = far(g.a, g.period, sum)
+    if g.a ~= g.p.a then o = far(g.p.a, g.period, sum) or o end
+    if g.purse then o = far(g.purse, 'bal', sum) or o end
+    if o then over[#over + 1] = i end
+  end
 end
 if #over > 1 then return over end
 
 -- all checks passed: change everything
 if gen ~= tonumber(m.gen) then redis.call('HSET', KEYS[1], 'gen', int(gen), 'genseq', int(tonumber(m.seq) + 1)) end
-for _, run in ipairs(runs) do
-  if mode ~= 'force' and run.dups < run.n then redis.call('SADD', run.key, unpack(ARGV, run.from, run.from + run.n - 1)) end
+if mode ~= 'force' and held < total then
+  at = runs
+  for _ = 1, nrun do
+    local n = tonumber(ARGV[at + 2])
+    redis.call('SADD', now .. ARGV[at + 1], unpack(ARGV, at + 3, at + 2 + n))
+    at = at + 2 + n
+  end
+end
+-- what groups add to a parent or a purse is booked at once, while a double holds it
+local moved, fields = {}, {}
+local function move(a, field, sum)
+  local n = tonumber(sum)
+  if not a.moves then a.moves = {} end
+  local sofar = a.moves[field] or 0
+  if math.abs(n) >= EXACT or math.abs(sofar + n) >= EXACT then return book(a, field, sum) end
+  if not a.moves[field] then moved[#moved + 1], fields[#fields + 1] = a, field end
+  a.moves[field] = sofar + n
 end
 local function add(g, sum)
-  incr(akey(g.a.id), 'u:' .. g.period, sum)
-  if g.a ~= g.p.a then incr(akey(g.p.a.id), 'u:' .. g.period, sum) end
-  if g.purse then g.purse.bal = incr(akey(g.purse.id), 'bal', neg(sum)) end
+  if sum == 0 or sum == '0' then return end
+  if g.a == g.p.a then move(g.a, g.period, sum) else
+    book(g.a, g.period, sum)
+    move(g.p.a, g.period, sum)
+  end
+  if g.purse then move(g.purse, 'bal', neg(sum)) end
 end
-local booked, touched = {}, {}
+-- the sum of a group without its duplicates, where a double holds it all the way
+local function rest(g)
+  local n = g.sum
+  for _, v in ipairs(g.less) do
+    if type(n) ~= 'number' or type(v) ~= 'number' or math.abs(n - v) >= EXACT then return nil end
+    n = n - v
+  end
+  return n
+end
+local booked = {}
 for i, g in ipairs(grp) do
   booked[i] = g.period
   if g.some then
-    if g.sum ~= '0' then add(g, g.sum) end
-    for _, v in ipairs(g.less or {}) do
-      if v ~= '0' then add(g, neg(v)) end
+    local n = not g.less and g.sum or rest(g)
+    if n then add(g, n) else
+      add(g, g.sum)
+      for _, v in ipairs(g.less) do add(g, neg(v)) end
     end
-    touched[g.a], touched[g.p.a] = g.p, g.p
-    if g.purse then touched[g.purse] = g.p end
+  end
+end
+for i, a in ipairs(moved) do book(a, fields[i], a.moves[fields[i]]) end
+-- whom this leaves no longer calm, with the months of the parent
+local touched = {}
+for _, g in ipairs(grp) do
+  if g.some then
+    local a, p, purse = g.a, g.p, g.purse
+    if not still(a) then touched[a] = p end
+    if not still(p.a) then touched[p.a] = p end
+    if purse and not still(purse) then touched[purse] = p end
   end
 end
 local seq = take(m, ARGV[3])
-local outcome = table.concat(line)
 booked = table.concat(booked, ',')
 redis.call('HSET', KEYS[2], 'k', 'o', 's', seq, 'o', outcome, 'g', booked, 'r', ARGV[13], 'c', total - ndup, 'at', int(NOW))
 redis.call('HINCRBY', KEYS[1], 'openn', total - ndup)
 if mode == 'force' then redis.call('HSET', KEYS[1], 'forced', seq) end
-for _, a in ipairs(acc) do
-  local p = touched[a]
-  if p then evaluate(a, p.now, p.finish, 'usage') end
+if next(touched) then
+  for _, a in ipairs(acc) do
+    local p = touched[a]
+    if p then evaluate(account(a.id, p.now), p.now, p.finish, 'usage') end
+  end
 end
 return {'ok', seq, outcome, booked, int(NOW)}

@@ -9,9 +9,7 @@ if m.corr ~= ARGV[2] then return {'moved'} end
 local period, finish = current(3)
 if not period then return {'clock'} end
 for i = 12, #ARGV, 3 do
-  local v = incr(akey(ARGV[i]), ARGV[i + 1], ARGV[i + 2])
-  local a = account(ARGV[i])
-  if ARGV[i + 1] == 'bal' then a.bal = v end
+  book(account(ARGV[i]), ARGV[i + 1] == 'bal' and 'bal' or string.sub(ARGV[i + 1], 3), ARGV[i + 2])
 end
 redis.call('HINCRBY', KEYS[1], 'corr', 1)
 for i = 12, #ARGV, 3 do evaluate(account(ARGV[i]), period, finish, 'reconcile') end

@@ -13,7 +13,8 @@ local BUDGET, WALLET, CEILING, MONTHLY, MANUAL = 1, 2, 4, 8, 48
 local AUTOMATIC = 15
 
 local function akey(id) return TAG .. ':a:' .. id end
-local function int(x) return string.format('%.0f', x) end
+-- int: an integer below 2^53 as text, which Redis would write as 1e+12
+local function int(x) return string.format('%d', x) end
 
 local META = {'epoch', 'seq', 'catalog', 'floor', 'replid', 'gen', 'genseq', 'forced', 'window', 'openn', 'corr', 'brk', 'brkmax', 'brkmin', 'brkn'}
 local M -- the partition's meta, once guard has read it
@@ -49,39 +50,92 @@ local function incr(key, field, delta)
 end
 
 local function neg(s)
+  if type(s) == 'number' then return -s end
   if s == '0' then return s end
   if string.sub(s, 1, 1) == '-' then return string.sub(s, 2) end
   return '-' .. s
 end
 
-local FIELDS = {'par', 'mode', 'src', 'lim', 'ceil', 'bal', 'f', 'h', 'obs', 'n', 'fp', 'quiet', 'thr', 'alerts', 'base', 'as', 'ac', 'am', 'tn', 'cat', 'fe'}
 local cache = {}
 
 -- account: its fields (absent ones are ''), nil if the partition doesn't hold it.
-local function account(id)
+-- month: whose usage to read along (nil: none), see usage. One constructor: a
+-- table that grows field by field costs more than all else here.
+local function account(id, month)
   local a = cache[id]
   if a then return a end
-  local v = redis.call('HMGET', akey(id), unpack(FIELDS))
+  local key = akey(id)
+  local v = redis.call('HMGET', key, 'par', 'mode', 'src', 'lim', 'ceil', 'bal', 'f', 'h', 'obs', 'n', 'fp', 'quiet', 'thr', 'alerts',
+    'base', 'as', 'ac', 'am', 'tn', 'cat', 'fe', 'calm', month and 'u:' .. month or 'fe')
   if not v[1] then return nil end
-  a = {id = id}
-  for i, n in ipairs(FIELDS) do a[n] = v[i] or '' end
-  if a.bal == '' then a.bal = '0' end
-  if a.f == '' then a.f = '0' end
-  if a.h == '' then a.h = '0' end
-  if a.n == '' then a.n = '0' end
+  a = {
+    id = id, key = key, par = v[1], mode = v[2] or '', src = v[3] or '', lim = v[4] or '', ceil = v[5] or '', bal = v[6] or '0',
+    f = v[7] or '0', h = v[8] or '0', obs = v[9] or '', n = v[10] or '0', fp = v[11] or '', quiet = v[12] or '', thr = v[13] or '',
+    alerts = v[14] or '', base = v[15] or '', as = v[16] or '', ac = v[17] or '', am = v[18] or '', tn = v[19] or '', cat = v[20] or '',
+    fe = v[21] or '', near = not v[22] or v[22] == '', month = month, used = month and (v[23] or '0'),
+  }
   cache[id] = a
   return a
+end
+
+-- mark: what calm holds under: the parent's shares and the month.
+local function mark(p, month)
+  p.mark = p.mark or p.alerts .. '|' .. month
+  return p.mark
+end
+
+-- glance: an account as far as a charge needs it that is calm (see there) in a
+-- month; else all of it. p: its parent, nil where it is one itself. A calm
+-- sub-account has eight fields: a ninth would double its table.
+local function glance(id, month, p)
+  if cache[id] then return cache[id] end
+  local key, used = akey(id), 'u:' .. month
+  local v = p and redis.call('HMGET', key, 'calm', used, 'bal') or redis.call('HMGET', key, 'calm', used, 'bal', 'alerts', 'thr')
+  local a = not p and {alerts = v[4] or '', thr = v[5] or ''}
+  if not v[1] or string.sub(v[1], 17) ~= mark(p or a, month) then return account(id, month) end
+  local below, above = struct.unpack('<dd', v[1])
+  local bal = tonumber(v[3] or 0)
+  used = tonumber(v[2] or 0)
+  if p then return {id = id, key = key, bal = bal, used = used, month = month, calm = true, below = below, above = above} end
+  a.id, a.key, a.bal, a.used, a.month, a.calm, a.below, a.above = id, key, bal, used, month, true, below, above
+  return a
+end
+
+-- still tells whether a charge leaves an account calm.
+local function still(a)
+  return a.calm and a.used < a.below and a.bal > a.above
 end
 
 local function set(a, field, value)
   if a[field] ~= value then
     a[field] = value
-    redis.call('HSET', akey(a.id), field, value)
+    redis.call('HSET', a.key, field, value)
   end
 end
 
+-- usage of a month, as it is now: used of the month that was read along, others
+-- are asked for.
 local function usage(a, period)
-  return redis.call('HGET', akey(a.id), 'u:' .. period) or '0'
+  if period == a.month then return a.used end
+  if not a.others then a.others = {} end
+  local u = a.others[period]
+  if not u then
+    u = redis.call('HGET', a.key, 'u:' .. period) or '0'
+    a.others[period] = u
+  end
+  return u
+end
+
+-- book adds to an account's balance ('bal') or to its usage of a month: an exact
+-- string, or a number that a double holds. What it then holds is only about
+-- right, a number, where the account is calm.
+local function book(a, field, delta)
+  local name = field == 'bal' and 'bal' or 'u:' .. field
+  if type(delta) == 'number' then delta = int(delta) end
+  local n = a.calm and redis.call('HINCRBY', a.key, name, delta) or incr(a.key, name, delta)
+  if field == 'bal' then a.bal = n
+  elseif field == a.month then a.used = n
+  elseif a.others then a.others[field] = n end
 end
 
 -- fact: who relays it may have seen another epoch since, so it names its own.
@@ -89,12 +143,17 @@ local function fact(kind, a, ...)
   redis.call('XADD', TAG .. ':outbox', '*', 'k', kind, 'e', M.epoch, 'id', a.id, 'par', a.par, 'at', int(NOW), ...)
 end
 
+-- told: the highest share that was told of under a mark.
+local function told(a, field, mark)
+  local share = string.match(a[field], '^' .. string.gsub(mark, '%-', '%%-') .. ':(%d+)$')
+  return share and tonumber(share) or 0
+end
+
 -- shares: emits one alert for each of the parent's shares that was passed,
 -- in order, once for each mark (a period, or a transfer's number).
 local function shares(a, alerts, kind, field, mark, used, whole, period)
   if alerts == '' or whole <= 0 then return end
-  local from = string.match(a[field], '^' .. string.gsub(mark, '%-', '%%-') .. ':(%d+)$')
-  from = from and tonumber(from) or 0
+  local from = told(a, field, mark)
   local top = from
   for s in string.gmatch(alerts, '%d+') do
     local share = tonumber(s)
@@ -152,6 +211,47 @@ local function effect(a, p, f, was, cause, born)
   return f, 0
 end
 
+-- calm: how far an active account is from whatever may happen to it next, a
+-- state or an alert, so that charges which stay this side of it needn't ask: two
+-- doubles, usage of the month below the one, balance above the other, and the
+-- mark under which they hold. A little less than exact, for doubles round.
+-- Everything else that it depends on ends in evaluate. Workers of two versions
+-- share it: who changes what it means renames it.
+local NEAR = 1 - 2 ^ -40
+local function calm(a, p, period)
+  local below, above = math.huge, -math.huge
+  local function share(field, under, whole)
+    local from, least = told(a, field, under), nil
+    for s in string.gmatch(p.alerts, '%d+') do
+      s = tonumber(s)
+      if s > from and (not least or s < least) then least = s end
+    end
+    return least and whole > 0 and whole * least / 100 or math.huge
+  end
+  local function limit(field, whole)
+    below = math.min(below, whole, share(field, period, whole))
+  end
+  if a.par == '' and a.mode == 'prepaid' or a.src == 'allocated' then
+    above = 0
+    if a.base ~= '' then
+      local base = tonumber(a.base)
+      above = math.max(0, base - share('as', a.tn, base) * NEAR)
+    end
+  end
+  if a.par == '' and a.ceil ~= '' then limit('ac', tonumber(a.ceil)) end
+  if a.lim ~= '' then limit('am', tonumber(a.lim)) end
+  redis.call('HSET', a.key, 'calm', struct.pack('<dd', below * NEAR - 1, above + 1) .. mark(p, period))
+  a.near = false
+end
+
+-- judged: after a judgement. Where the account isn't active each charge judges
+-- it; near: that is so already.
+local function judged(a, p, period, f, held)
+  if f == 0 and held == 0 then return calm(a, p, period) end
+  if not a.near then redis.call('HSET', a.key, 'calm', '') end
+  a.near = true
+end
+
 -- evaluate is the one state function: every script that moves a balance or a
 -- limit ends in it, for each account that it touched. It sets the own flags (f),
 -- and those that hold without effect (h),
@@ -183,21 +283,25 @@ local function evaluate(a, period, finish, cause, born, actor, note)
   local back = int(held) ~= a.h
   if back then set(a, 'h', int(held)) end
   if changed or a.fp ~= period then
-    redis.call('HSET', akey(a.id), 'f', f, 'fp', period, 'fe', finish)
+    redis.call('HSET', a.key, 'f', f, 'fp', period, 'fe', finish)
     a.f, a.fp, a.fe = int(f), period, finish
   end
   if born then
     set(a, 'quiet', f ~= 0 and '1' or '0')
+    judged(a, p, period, f, held)
     return f
   end
   local spoke = a.quiet == '1' or a.quiet == '2'
   if spoke then set(a, 'quiet', '0') end
   if changed or back or (spoke and f ~= 0) then
-    a.n = incr(akey(a.id), 'n', 1)
-    fact('state', a, 'f', f, 'h', held, 'was', was, 'only', (back and not changed) and 'held' or '', 'n', a.n, 'pn', a.par == '' and '0' or p.n, 'per', period,
+    a.n = incr(a.key, 'n', 1)
+    local pn = a.par == '' and '0' or p.n
+    fact('state', a, 'f', f, 'h', held, 'was', was, 'only', (back and not changed) and 'held' or '', 'n', a.n, 'pn', pn, 'per', period,
       'cause', cause, 'actor', actor or '', 'note', note or '')
-    redis.call('SPUBLISH', TAG .. ':state', a.id)
+    -- published.go reads it
+    redis.call('SPUBLISH', TAG .. ':state', a.id .. '\n' .. table.concat({M.epoch, a.n, pn, int(f), int(held), a.fe ~= '' and a.fe or '0'}, ' '))
   end
+  judged(a, p, period, f, held)
   return f
 end
 

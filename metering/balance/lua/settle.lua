@@ -30,12 +30,9 @@ for i = 1, nrev do
 end
 for _, r in ipairs(list) do
   if r.sum ~= '0' then
-    incr(akey(r.a.id), 'u:' .. r.period, r.sum)
-    if r.a ~= r.p.a then incr(akey(r.p.a.id), 'u:' .. r.period, r.sum) end
-    if r.purse ~= '' then
-      local a = account(r.purse)
-      a.bal = incr(akey(a.id), 'bal', neg(r.sum))
-    end
+    book(r.a, r.period, r.sum)
+    if r.a ~= r.p.a then book(r.p.a, r.period, r.sum) end
+    if r.purse ~= '' then book(account(r.purse), 'bal', neg(r.sum)) end
   end
 end
 if nrev > 0 then redis.call('HINCRBY', KEYS[1], 'corr', 1) end

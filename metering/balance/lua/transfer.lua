@@ -33,12 +33,12 @@ local task = 'transfer:' .. ARGV[2]
 local seq = take(m, task)
 redis.call('HSET', TAG .. ':t:' .. task, 'k', 'o', 's', seq, 'c', 0, 'at', int(NOW))
 redis.call('HSET', KEYS[2], 'hash', ARGV[3], 'seq', seq, 'booked', period, 'at', int(NOW), 'amount', amount, 'epoch', m.epoch)
-if from then from.bal = incr(akey(from.id), 'bal', neg(amount)) end
+if from then book(from, 'bal', neg(amount)) end
 if to then
-  to.bal = incr(akey(to.id), 'bal', amount)
+  book(to, 'bal', amount)
   if ARGV[9] == '1' then
     set(to, 'base', to.bal)
-    to.tn = incr(akey(to.id), 'tn', 1)
+    to.tn = incr(to.key, 'tn', 1)
     set(to, 'as', '')
   end
 end

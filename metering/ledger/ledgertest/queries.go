@@ -97,15 +97,11 @@ func (s *Server) newest(key func(Row) string) []Row {
 }
 
 func lookup(s *Server, params map[string]string) [][]any {
-	accounts, kinds, ids := array(params["accounts"]), array(params["kinds"]), array(params["ids"])
-	wanted := map[string]bool{}
-	for i := range accounts {
-		wanted[accounts[i]+"\x00"+kinds[i]+"\x00"+ids[i]] = true
-	}
+	accounts, ids := array(params["accounts"]), array(params["ids"])
 	var out [][]any
 	for _, r := range s.newest(func(r Row) string {
-		if k := r.str("account_id") + "\x00" + r.str("kind") + "\x00" + r.str("id"); wanted[k] {
-			return k
+		if slices.Contains(accounts, r.str("account_id")) && slices.Contains(ids, r.str("id")) {
+			return r.str("account_id") + "\x00" + r.str("kind") + "\x00" + r.str("id")
 		}
 		return ""
 	}) {

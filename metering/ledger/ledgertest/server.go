@@ -290,6 +290,8 @@ func (r result) Scan(dest ...any) error {
 // column turns an insert's column into values.
 func column(data any) ([]any, error) {
 	switch c := data.(type) {
+	case interface{ Values() []any }:
+		return c.Values(), nil
 	case []string:
 		return values(c, func(v string) any { return v }), nil
 	case []time.Time:

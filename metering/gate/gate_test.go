@@ -1,0 +1,206 @@
+package gate_test
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/internal/testengine"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/gate"
+)
+
+func TestMain(m *testing.M) { testengine.Main(m) }
+
+// rig is a projection with a postpaid parent and two sub-accounts.
+type rig struct {
+	t      *testing.T
+	e      *testengine.Engines
+	store  *balance.Store
+	meta   *balance.Meta
+	months balance.Months
+	sent   int
+}
+
+var accounts = []string{"acme", "acme-a", "acme-b"}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, e: testengine.StartRedis(t)}
+	r.store = balance.New(r.e.Redis(t), 1)
+	ctx := t.Context()
+	ok, err := r.store.Lease(ctx, 0, "rebuild", "token", time.Minute)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.NoError(t, r.store.Install(ctx, 0, balance.NewProjection{
+		Token: "token", Epoch: 1, Catalog: 1, Window: 24 * time.Hour, Buckets: 4, Key: hex.EncodeToString(make([]byte, 16)),
+	}))
+	r.meta, err = r.store.Meta(ctx, 0)
+	require.NoError(t, err)
+	calendar, err := metering.NewCalendar([]metering.ZoneFrom{{Zone: "UTC"}})
+	require.NoError(t, err)
+	r.months = balance.MonthsAround(calendar, time.Now())
+	r.push(calendar, nil, 1)
+	return r
+}
+
+func (r *rig) push(c *metering.Calendar, limit *metering.Micros, catalog int64) {
+	r.t.Helper()
+	list := []*metering.Account{{ID: "acme", Mode: metering.Postpaid, Source: metering.SourceCredit, Calendar: c, Catalog: catalog}}
+	for _, id := range accounts[1:] {
+		list = append(list, &metering.Account{
+			ID: id, ParentID: "acme", Mode: metering.Postpaid, Source: metering.SourceCredit, Calendar: c, MonthlyLimit: limit, Catalog: catalog,
+		})
+	}
+	require.NoError(r.t, r.store.Push(r.t.Context(), 0, r.meta, catalog, list, time.Now()))
+}
+
+func (r *rig) manual(id string, set bool) {
+	r.t.Helper()
+	_, err := r.store.SetManual(r.t.Context(), 0, r.meta, &balance.ManualChange{
+		Account: id, Flag: metering.FlagManualOperator, Set: set, Actor: "operator", Months: r.months,
+	})
+	require.NoError(r.t, err)
+}
+
+func (r *rig) spend(id string, amount metering.Micros) {
+	r.t.Helper()
+	r.sent++
+	task := fmt.Sprint("task", r.sent)
+	call := balance.NewCall(task, 1, []balance.Item{{
+		Identity: metering.Identity{AccountID: id, Kind: metering.KindUsage, ID: task}, Account: id, Parent: "acme",
+		Period: r.months[1].Name, Amount: amount, OccurredAt: time.Now().UnixMilli(),
+	}}, map[string]balance.Months{"acme": r.months}, r.meta)
+	_, err := r.store.Charge(r.t.Context(), 0, 1<<40, call)
+	require.NoError(r.t, err)
+}
+
+// follow starts a gate that never reads again by itself, on a client of its own
+// that counts what it asks.
+func (r *rig) follow(o gate.Options) (*gate.Gate, *atomic.Int64) {
+	r.t.Helper()
+	rdb := r.e.Redis(r.t)
+	asked := &atomic.Int64{}
+	rdb.AddHook(counter{asked})
+	g := gate.New(balance.New(rdb, 1), o)
+	ctx, cancel := context.WithCancel(r.t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); g.Follow(ctx) }()
+	r.t.Cleanup(func() { cancel(); <-ended })
+	require.Eventually(r.t, func() bool {
+		n, err := r.e.Redis(r.t).PubSubShardNumSub(r.t.Context(), "{p00}:state").Result()
+		return err == nil && n["{p00}:state"] > 0
+	}, 10*time.Second, 5*time.Millisecond, "it listens")
+	return g, asked
+}
+
+// counter counts pipelines: that is how the gate reads.
+type counter struct{ n *atomic.Int64 }
+
+func (c counter) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (c counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (c counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		c.n.Add(1)
+		return next(ctx, cmds)
+	}
+}
+
+// TestAChangeIsHeardWithoutARead: a suspension is in force as soon as it is
+// published; nothing is read for it.
+func TestAChangeIsHeardWithoutARead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g, asked := r.follow(gate.Options{MaxAge: time.Hour})
+	for _, id := range accounts {
+		require.True(t, g.Check(t.Context(), id, "sms").Allowed, id)
+	}
+	before := asked.Load()
+	allowed := func(id string) func() bool {
+		return func() bool { return g.Check(t.Context(), id, "sms").Allowed }
+	}
+	refused := func(id string) func() bool { return func() bool { return !allowed(id)() } }
+	r.manual("acme-a", true)
+	require.Eventually(t, refused("acme-a"), 10*time.Second, time.Millisecond)
+	require.True(t, allowed("acme-b")())
+	r.manual("acme", true)
+	require.Eventually(t, refused("acme-b"), 10*time.Second, time.Millisecond)
+	r.manual("acme", false)
+	require.Eventually(t, allowed("acme-b"), 10*time.Second, time.Millisecond)
+	require.True(t, refused("acme-a")(), "its own stands")
+	require.Equal(t, before, asked.Load(), "reads")
+}
+
+// TestPublishedAndReadAgree: after whatever happens a gate that only listens
+// comes to say what one says that reads.
+func TestPublishedAndReadAgree(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g, _ := r.follow(gate.Options{MaxAge: time.Hour})
+	calendar, err := metering.NewCalendar([]metering.ZoneFrom{{Zone: "UTC"}})
+	require.NoError(t, err)
+	catalog := int64(1)
+	rapid.Check(t, func(rt *rapid.T) {
+		id := rapid.SampledFrom(accounts)
+		rt.Repeat(map[string]func(*rapid.T){
+			"by hand": func(rt *rapid.T) { r.manual(id.Draw(rt, "account"), rapid.Bool().Draw(rt, "set")) },
+			"spend":   func(rt *rapid.T) { r.spend(rapid.SampledFrom(accounts[1:]).Draw(rt, "account"), 100) },
+			"limit": func(rt *rapid.T) {
+				catalog++
+				limit := metering.Micros(rapid.Int64Range(0, 3000).Draw(rt, "limit"))
+				r.push(calendar, &limit, catalog)
+			},
+			"": func(rt *rapid.T) {
+				fresh := gate.New(balance.New(r.e.Redis(t), 1), gate.Options{})
+				for _, id := range accounts {
+					want := fresh.Check(t.Context(), id, "sms")
+					var got gate.Answer
+					assert.Eventually(rt, func() bool { got = g.Check(t.Context(), id, "sms"); return got == want }, 5*time.Second, time.Millisecond)
+					require.Equal(rt, want, got, id)
+				}
+			},
+		})
+	})
+}
+
+// TestWithoutRedis: the configured rule answers for accounts that aren't known,
+// what was known last for the others.
+func TestWithoutRedis(t *testing.T) {
+	t.Parallel()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	away := l.Addr().String()
+	require.NoError(t, l.Close())
+	for _, open := range []bool{true, false} {
+		rdb := redis.NewClient(&redis.Options{Addr: away, MaxRetries: -1})
+		t.Cleanup(func() { _ = rdb.Close() })
+		a := gate.New(balance.New(rdb, 1), gate.Options{FailOpen: open}).Check(t.Context(), "acme-a", "sms")
+		require.Equal(t, open, a.Allowed)
+		require.True(t, a.Stale)
+	}
+
+	r := newRig(t)
+	now := clock.NewFake(time.Now())
+	g := gate.New(balance.New(r.e.Redis(t), 1), gate.Options{Clock: now})
+	require.Equal(t, gate.Answer{Allowed: true, Code: gate.OK, Epoch: 1_000_000_000}, g.Check(t.Context(), "acme-a", "sms"))
+	r.manual("acme-a", true)
+	require.True(t, g.Check(t.Context(), "acme-a", "sms").Allowed, "from memory: it doesn't listen")
+	now.Advance(time.Second)
+	require.Equal(t, gate.Suspended, g.Check(t.Context(), "acme-a", "sms").Code, "read again")
+	r.e.StopRedis(t)
+	now.Advance(time.Second)
+	a := g.Check(t.Context(), "acme-a", "sms")
+	require.Equal(t, gate.Suspended, a.Code)
+	require.True(t, a.Stale)
+}

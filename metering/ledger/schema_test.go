@@ -1,0 +1,80 @@
+package ledger
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/sql"
+)
+
+func TestSchemaOfOneServerIsWhatMigrateRuns(t *testing.T) {
+	t.Parallel()
+	list, err := Schema("here", "")
+	require.NoError(t, err)
+	all, err := sql.Migrations()
+	require.NoError(t, err)
+	want := first()
+	for _, m := range all {
+		want = append(want, m.Statements...)
+	}
+	require.Len(t, list, len(want))
+	l := &Ledger{database: "here"}
+	for i, s := range want {
+		assert.Equal(t, l.text(qualify(s)), list[i])
+	}
+	text := strings.Join(list, "\n")
+	assert.NotContains(t, text, "ON CLUSTER")
+	assert.NotContains(t, text, "Replicated")
+}
+
+// The embedded engine has no Keeper, so the statements are parsed, not run.
+func TestSchemaOfAClusterParses(t *testing.T) {
+	t.Parallel()
+	l := openEmpty(t)
+	for _, cluster := range []string{"{cluster}", "meter-1.eu"} {
+		list, err := Schema(l.database, cluster)
+		require.NoError(t, err)
+		plain, err := Schema(l.database, "")
+		require.NoError(t, err)
+		require.Len(t, list, len(plain))
+		for i, s := range list {
+			require.NoError(t, l.conn.Exec(t.Context(), "EXPLAIN AST "+s), s)
+			assert.Equal(t, 1, strings.Count(s, " ON CLUSTER '"+cluster+"'"), s)
+			assert.Equal(t, strings.Count(plain[i], "MergeTree"), strings.Count(s, "MergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}'"), s)
+			assert.Equal(t, strings.Count(s, "MergeTree"), strings.Count(s, "Replicated"), s)
+			assert.NotContains(t, s, "{db}")
+		}
+	}
+}
+
+// That EXPLAIN AST does find what is wrong.
+func TestABrokenStatementDoesNotParse(t *testing.T) {
+	t.Parallel()
+	l := openEmpty(t)
+	require.Error(t, l.conn.Exec(t.Context(), "EXPLAIN AST CREATE TABLE a ON CLUSTER (x UInt8) ENGINE = MergeTree ORDER BY x"))
+}
+
+func TestClusteredKeepsTheEnginesArguments(t *testing.T) {
+	t.Parallel()
+	f := func(in, want string) {
+		t.Helper()
+		assert.Equal(t, want, clustered(in, "c"))
+	}
+	f("CREATE DATABASE IF NOT EXISTS {db} ENGINE = Atomic", "CREATE DATABASE IF NOT EXISTS {db} ON CLUSTER 'c' ENGINE = Atomic")
+	f("CREATE TABLE IF NOT EXISTS t (x UInt8)\nENGINE = ReplacingMergeTree(x) ORDER BY x",
+		"CREATE TABLE IF NOT EXISTS {db}.t ON CLUSTER 'c' (x UInt8)\nENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', x) ORDER BY x")
+	f("ALTER TABLE t ADD COLUMN y UInt8", "ALTER TABLE {db}.t ON CLUSTER 'c' ADD COLUMN y UInt8")
+	f("CREATE MATERIALIZED VIEW IF NOT EXISTS v TO {db}.t AS SELECT 1", "CREATE MATERIALIZED VIEW IF NOT EXISTS {db}.v ON CLUSTER 'c' TO {db}.t AS SELECT 1")
+	f("CREATE OR REPLACE VIEW v AS SELECT 1", "CREATE OR REPLACE VIEW {db}.v ON CLUSTER 'c' AS SELECT 1")
+}
+
+func TestSchemaRefusesWhatIsNoName(t *testing.T) {
+	t.Parallel()
+	for _, names := range [][2]string{{"a-b", ""}, {"a", "c'"}, {"a", "{c"}, {"a", "c d"}} {
+		_, err := Schema(names[0], names[1])
+		require.Error(t, err, "%q", names)
+	}
+}

@@ -1,0 +1,31 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// idleWait is how long an empty queue or outbox is waited for in one call: part
+// of the time that stopping takes. go-redis waits whole seconds.
+const idleWait = time.Second
+
+// patient is the client that asynq's servers get. asynq asks an empty queue
+// again and again: often, and an idle system is busy asking; rarely, and a
+// record waits. patient waits in Redis for the queue's next task before it says
+// that there is none.
+type patient struct{ redis.UniversalClient }
+
+// EvalSha implements redis.Scripter. asynq takes tasks with a script whose first
+// key is the list of pending ones and which returns nothing if there is none.
+func (p patient) EvalSha(ctx context.Context, sha1 string, keys []string, args ...any) *redis.Cmd {
+	cmd := p.UniversalClient.EvalSha(ctx, sha1, keys, args...)
+	if len(keys) > 0 && strings.HasSuffix(keys[0], ":pending") && errors.Is(cmd.Err(), redis.Nil) {
+		// The oldest task moves to where it is: nothing changes.
+		_ = p.BLMove(ctx, keys[0], keys[0], "RIGHT", "RIGHT", idleWait)
+	}
+	return cmd
+}
