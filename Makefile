@@ -4,8 +4,8 @@
 SHELL := /bin/bash
 
 cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/meterd
-lint_version := v2.15.0
-golangci := $(cache)/bin/golangci-lint-$(lint_version)
+golangci := $(cache)/bin/golangci-lint@v2.15.0
+gotestsum := $(cache)/bin/gotestsum@v1.13.0
 
 version := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 ldflags := -s -w -X main.version=$(version)
@@ -28,13 +28,17 @@ build: ## Build bin/meterd, one static binary
 run: setup build ## Start the embedded system, meter the examples, write reports to out/
 	@examples/run.sh
 
+# Tells of each package as it ends, and of each failure again at the end.
+gotest := $(gotestsum) --format pkgname --
+
 # The race detector needs a C compiler, the product does not. What runs whole
-# systems has the machine to itself.
-test: ## Set up what is missing and run every test against the real engines
+# systems has the machine to itself. A test that hangs is ended by
+# testengine.Bound after two minutes; -timeout is for what starts no engine.
+test: $(gotestsum) ## Set up what is missing and run every test against the real engines
 	@deploy/setup.sh --tests
-	CGO_ENABLED=1 go test -race -p 2 -timeout 20m $$(go list ./... | grep -v /bench/)
-	CGO_ENABLED=1 go test -race -p 1 -timeout 20m ./bench/...
-	go test ./worker -run 'TestSimulation$$' -timeout 20m
+	CGO_ENABLED=1 $(gotest) -race -p 2 -timeout 10m $$(go list ./... | grep -v /bench/)
+	CGO_ENABLED=1 $(gotest) -race -p 1 -timeout 10m ./bench/...
+	$(gotest) ./worker -run 'TestSimulation$$' -timeout 10m
 
 SCHEDULES ?= 1000000
 soak: ## Run SCHEDULES schedules of the simulated protocol (default a million)
@@ -43,10 +47,14 @@ soak: ## Run SCHEDULES schedules of the simulated protocol (default a million)
 lint: $(golangci) ## Check style and the rules of .golangci.yml
 	$(golangci) run ./...
 
-$(golangci):
-	@mkdir -p $(cache)/bin/build-$(lint_version)
-	GOBIN=$(cache)/bin/build-$(lint_version) GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(lint_version)
-	@mv $(cache)/bin/build-$(lint_version)/golangci-lint $@ && rmdir $(cache)/bin/build-$(lint_version)
+$(golangci): module := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(gotestsum): module := gotest.tools/gotestsum
+
+# A tool is built beside its place, so that half of one is never run.
+$(golangci) $(gotestsum):
+	@mkdir -p $(@D)/build-$(@F)
+	GOBIN=$(@D)/build-$(@F) GOFLAGS= go install $(module)@$(lastword $(subst @, ,$(@F)))
+	@mv $(@D)/build-$(@F)/$(notdir $(module)) $@ && rmdir $(@D)/build-$(@F)
 
 bench: setup build ## Run the benchmarks; they end with the table of the published figures
 	go test -run '^$$' -bench . -benchmem ./...

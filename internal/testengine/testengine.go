@@ -55,6 +55,7 @@ func Start(tb testing.TB) *Engines {
 // StartClickHouse gives tb its own database and no Redis.
 func StartClickHouse(tb testing.TB) *Engines {
 	tb.Helper()
+	Bound(tb, testMax)
 	e := &Engines{Database: "test_" + strings.ReplaceAll(uuid.NewString(), "-", "")}
 	if external := os.Getenv("METERD_TEST_CLICKHOUSE"); external != "" {
 		e.useClickHouse(tb, external)
@@ -66,6 +67,7 @@ func StartClickHouse(tb testing.TB) *Engines {
 		e.ClickHouseURL = server.url
 		e.ClickHouseUser, e.ClickHousePassword = server.engine.User(), server.engine.Password()
 	}
+	Log(tb, "ClickHouse: what runs", e.statements)
 	admin := e.open(tb, "default")
 	if err := admin.Exec(tb.Context(), "CREATE DATABASE "+e.Database); err != nil {
 		tb.Fatalf("create database %s: %v", e.Database, err)
@@ -84,6 +86,7 @@ func StartClickHouse(tb testing.TB) *Engines {
 // Embedded is the shared embedded ClickHouse, for tests of what only it has.
 func Embedded(tb testing.TB) *embedded.ClickHouse {
 	tb.Helper()
+	Bound(tb, testMax)
 	server, err := shared.start()
 	if err != nil {
 		tb.Fatalf("start the embedded ClickHouse: %v", err)
@@ -163,6 +166,7 @@ var externalRedis sync.Mutex //nolint:gochecknoglobals // one server, shared by 
 
 func (e *Engines) startRedis(tb testing.TB) {
 	tb.Helper()
+	Bound(tb, testMax)
 	if external := os.Getenv("METERD_TEST_REDIS"); external != "" {
 		options, err := redis.ParseURL(external)
 		if err != nil {
@@ -177,6 +181,7 @@ func (e *Engines) startRedis(tb testing.TB) {
 		return
 	}
 	e.redisDir = tb.TempDir()
+	Log(tb, "redis.log", fileLog(e.redisDir, "redis.log"))
 	e.launchRedis(tb, embedded.RedisOptions{})
 	tb.Cleanup(func() { e.StopRedis(tb) })
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
