@@ -1,5 +1,6 @@
-// Package deploy holds what runs meterd on real servers. Its test keeps the
-// compose file and the image to what the documents promise; it starts nothing.
+// Package deploy holds what sets meterd up and runs it on real servers. Its tests
+// keep the compose file and the image to what the documents promise, and try
+// set-up on machines of stubs; they start no engine and install nothing.
 package deploy
 
 import (
