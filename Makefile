@@ -38,7 +38,7 @@ test: $(gotestsum) ## Set up what is missing and run every test against the real
 	@deploy/setup.sh --tests
 	CGO_ENABLED=1 $(gotest) -race -p 2 -timeout 10m $$(go list ./... | grep -v /bench/)
 	CGO_ENABLED=1 $(gotest) -race -p 1 -timeout 10m ./bench/...
-	$(gotest) ./worker -run 'TestSimulation$$' -timeout 10m
+	CGO_ENABLED=0 $(gotest) -trimpath ./worker -run 'TestSimulation$$' -timeout 10m
 
 SCHEDULES ?= 1000000
 soak: ## Run SCHEDULES schedules of the simulated protocol (default a million)

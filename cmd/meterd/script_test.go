@@ -51,6 +51,9 @@ func setupScript(env *testscript.Env) error {
 			env.Setenv(name, v)
 		}
 	}
+	// The race detector sleeps a second at each exit, for races that it would miss:
+	// hundreds of commands would take most of their time for it.
+	env.Setenv("GORACE", "atexit_sleep_ms=20")
 	env.Setenv("METERD_DATA", theSystem.data())
 	env.Setenv("REDIS_URL", theSystem.redisURL())
 	env.Setenv("REDIS_ADDR", theSystem.info.Redis)

@@ -17,10 +17,11 @@ import (
 	"time"
 )
 
-// Build builds meterd, of a version, into a folder and returns its path.
+// Build builds meterd, of a version, into a folder and returns its path: with
+// the flags of the Makefile, whose compiled packages it shares.
 func Build(dir, version string) (string, error) {
 	binary := filepath.Join(dir, "meterd-"+version)
-	build := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false",
+	build := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-trimpath",
 		"-ldflags", "-X main.version="+version, "-o", binary, "github.com/meterd/meterd/cmd/meterd")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
