@@ -128,8 +128,22 @@ func Over(s Server) *Ledger {
 	return &Ledger{server: s, database: "memory", lookups: make(chan struct{}, lookupsAtOnce)}
 }
 
+// closeMax is how long Close waits. It takes no time, but the pool's own Close
+// may never return: it keeps its lock while it waits for a goroutine that may
+// want that lock (ClickHouse/clickhouse-go#1990).
+const closeMax = 5 * time.Second
+
 // Close ends the pool.
-func (l *Ledger) Close() error { return l.conn.Close() }
+func (l *Ledger) Close() error {
+	closed := make(chan error, 1)
+	go func() { closed <- l.conn.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeMax):
+		return fmt.Errorf("close clickhouse: the connections of database %s aren't closed after %s; they end with the process", l.database, closeMax)
+	}
+}
 
 // Database is its name.
 func (l *Ledger) Database() string { return l.database }
