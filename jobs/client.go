@@ -193,7 +193,7 @@ func (c *Client) Flush() error {
 // Sent is the number of lines that are on Redis's disk.
 func (c *Client) Sent() int64 { return c.sent.Load() }
 
-// Close sends what is packed and waits for it.
+// Close sends what is packed and waits for it: at most slotMax and sendMax.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -284,27 +284,42 @@ func (c *Client) launch(p *pack) {
 	if p == nil {
 		return
 	}
-	c.slots <- struct{}{}
+	select {
+	case c.slots <- struct{}{}:
+	case <-time.After(slotMax):
+		c.end(p, fmt.Errorf("send %d usage records: %d tasks were on their way to Redis for %s, and others before these: send fewer at once", p.records, c.opts.InFlight, slotMax))
+		return
+	}
 	go func() { // ends with the pack; wg waits for it
-		defer c.wg.Done()
-		defer func() { <-c.slots }()
-		p.err = c.enqueue(p)
-		if p.err == nil {
-			c.sent.Add(int64(p.records))
-		} else {
-			c.mu.Lock()
-			if c.firstErr == nil {
-				c.firstErr = p.err
-			}
-			c.mu.Unlock()
-		}
-		close(p.done)
+		err := c.enqueue(p)
+		<-c.slots
+		c.end(p, err)
 	}()
+}
+
+// end tells those who wait for a pack what became of it.
+func (c *Client) end(p *pack, err error) {
+	defer c.wg.Done()
+	p.err = err
+	if err == nil {
+		c.sent.Add(int64(p.records))
+	} else {
+		c.mu.Lock()
+		if c.firstErr == nil {
+			c.firstErr = err
+		}
+		c.mu.Unlock()
+	}
+	close(p.done)
 }
 
 // sendMax is how long a task is tried before its records are given back as an
 // error: while Redis is away, or its queue is full.
 const sendMax = 30 * time.Second
+
+// slotMax is how long a task waits for its place among those on their way. Each
+// of them ends in sendMax: only where many more wait is this not enough.
+const slotMax = 2 * sendMax
 
 func (c *Client) enqueue(p *pack) error {
 	ctx, cancel := context.WithTimeout(p.ctx, sendMax)

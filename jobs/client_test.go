@@ -2,8 +2,10 @@ package jobs
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
 
@@ -34,4 +36,23 @@ func TestLinger(t *testing.T) {
 	}
 	require.Equal(t, 100*time.Microsecond, lingerOf(100*time.Microsecond, 0, time.Hour), "a shorter one stays")
 	require.Equal(t, 50*ms, lingerOf(50*ms, 8000, 50*ms), "a longer one too")
+}
+
+// TestCloseEndsThoughNothingGetsThere: the places of those on their way are
+// never free.
+func TestCloseEndsThoughNothingGetsThere(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	t.Cleanup(func() { _ = rdb.Close() })
+	synctest.Test(t, func(t *testing.T) {
+		c, err := NewClient(rdb, ClientOptions{InFlight: 2})
+		require.NoError(t, err)
+		c.slots <- struct{}{}
+		c.slots <- struct{}{}
+		require.NoError(t, c.Add(t.Context(), []byte("{}")))
+		began := time.Now()
+		require.ErrorContains(t, c.Close(), "send 1 usage records: 2 tasks were on their way to Redis for 1m0s")
+		require.Equal(t, slotMax, time.Since(began))
+		require.Zero(t, c.Sent())
+	})
 }

@@ -144,7 +144,7 @@ func (h *harness) workWith(d Deps, o Options) (stop func()) {
 		select {
 		case err := <-ended:
 			assert.NoError(h.tb, err)
-		case <-time.After(30 * time.Second):
+		case <-time.After(stopMax + 5*time.Second): // it says itself what it waits for
 			h.tb.Fatal("the worker doesn't stop")
 		}
 	}

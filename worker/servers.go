@@ -171,7 +171,7 @@ func (e *engine) newServer(rdb redis.UniversalClient, queue string, concurrency 
 		DelayedTaskCheckInterval: delayedCheck,
 		RetryDelayFunc:           retryDelay,
 		IsFailure:                isFailure,
-		ShutdownTimeout:          20 * time.Second,
+		ShutdownTimeout:          handlersMax,
 		Logger:                   &asynqLog{log: e.log, queue: queue},
 		LogLevel:                 asynq.WarnLevel,
 		ErrorHandler: asynq.ErrorHandlerFunc(func(ctx context.Context, t *asynq.Task, err error) {

@@ -94,6 +94,8 @@ type Worker struct {
 	failing    ledger.MessageKey // last message that was looked at for an automatic refund
 	ready      chan struct{}
 	once       sync.Once
+	parts      parts
+	stopMax    time.Duration // stopMax; shorter in tests
 }
 
 // New returns a worker; Run starts it.
@@ -133,7 +135,7 @@ func New(d Deps, o Options) (*Worker, error) {
 			Deliverer: deliver.New(deliver.Options{Mail: o.Mail, Timeout: o.Reports.DeliverTimeout}),
 			Outcome:   func(state string) { e.metrics.reports.WithLabelValues(state).Inc() },
 		}, o.Reports),
-		deps: d, opts: o, redis: wholeQueues(d.Redis), engine: e, months: map[string]string{}, ready: make(chan struct{}),
+		deps: d, opts: o, redis: wholeQueues(d.Redis), engine: e, months: map[string]string{}, ready: make(chan struct{}), stopMax: stopMax,
 		admin:      admin.NewService(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Projector.Ensure),
 		closer:     admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
 		reconciler: reconcile.NewReconciler(d.Store, d.Ledger, d.Clock, d.Log),
@@ -152,7 +154,8 @@ func (w *Worker) has(role string) bool {
 }
 
 // Run makes the schema and the projection ready, serves until ctx ends, then
-// stops cleanly: it takes no more tasks, finishes and stores what is in hand.
+// stops cleanly: it takes no more tasks, finishes and stores what is in hand. A
+// part that hasn't ended after stopMax is left behind and named in the error.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.prepare(ctx); err != nil {
 		return err
@@ -160,26 +163,33 @@ func (w *Worker) Run(ctx context.Context) error {
 	// The writer outlives the servers: they finish what they have in hand.
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	var writer sync.WaitGroup
-	writer.Go(func() { _ = w.engine.writer.Run(writing) })
-	defer w.engine.background.Wait()
-	defer writer.Wait()
-	defer stopWriting()
+	writer.Go(func() {
+		_ = w.parts.run("the writer", func() error { return w.engine.writer.Run(writing) })
+	})
 
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range w.servers() {
-		g.Go(func() error { return s.run(ctx) })
+		g.Go(func() error { return w.parts.run("queue "+s.name, func() error { return s.run(ctx) }) })
 	}
 	if w.has("scheduler") {
 		token := uuid.NewString()
 		for p := range w.engine.store.Partitions() {
-			g.Go(func() error { return w.engine.relay(ctx, p, token) })
+			g.Go(func() error { return w.parts.run("relay", func() error { return w.engine.relay(ctx, p, token) }) })
 		}
 		for _, c := range w.chores() {
-			g.Go(func() error { w.runChore(ctx, c); return nil })
+			g.Go(func() error { return w.parts.run("chore "+c.name, func() error { w.runChore(ctx, c); return nil }) })
 		}
 	}
 	w.once.Do(func() { close(w.ready) })
-	return g.Wait()
+	ended := make(chan error, 1)
+	go func() { // waits for the parts; Run waits for it
+		err := g.Wait()
+		stopWriting()
+		writer.Wait()
+		w.engine.background.Wait()
+		ended <- err
+	}()
+	return w.parts.wait(ctx, ended, w.stopMax)
 }
 
 // prepare brings schema, snapshot and projection into a state in which tasks

@@ -143,7 +143,7 @@ func (r *rig) work() {
 		select {
 		case err := <-ended:
 			assert.NoError(r.t, err, "the worker's end")
-		case <-time.After(40 * time.Second):
+		case <-time.After(60 * time.Second): // it says itself what it waits for, and sooner
 			r.t.Error("the worker doesn't stop")
 		}
 	})

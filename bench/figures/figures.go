@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 )
 
 // Options of a run.
@@ -130,6 +131,20 @@ func (m *measurement) wanted(only []string) bool {
 	return slices.Contains(only, m.name) || slices.ContainsFunc(m.figures, func(f Figure) bool { return slices.Contains(only, f.Name) })
 }
 
+// runMax bounds a run: the longest, the soak, takes less than an hour.
+const runMax = 2 * time.Hour
+
+// bounded is run, which fails where meterd doesn't get on.
+func (m *measurement) bounded(ctx context.Context, b *bench) (map[string]float64, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, runMax, fmt.Errorf("the run isn't done after %s: look whether a worker's log tells why", runMax))
+	defer cancel()
+	values, err := m.run(ctx, b)
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(err, context.Cause(ctx))
+	}
+	return values, err
+}
+
 func (b *bench) measure(ctx context.Context, m *measurement) ([]Figure, error) {
 	runs := max(b.Runs, 1)
 	if m.once {
@@ -138,7 +153,7 @@ func (b *bench) measure(ctx context.Context, m *measurement) ([]Figure, error) {
 	list := slices.Clone(m.figures)
 	for n := range runs {
 		_, _ = fmt.Fprintf(b.Log, "%s, run %d of %d\n", m.name, n+1, runs)
-		values, err := m.run(ctx, b)
+		values, err := m.bounded(ctx, b)
 		if err != nil {
 			return measured(list), err
 		}

@@ -89,11 +89,15 @@ func (r *rig) start(c clock.Clock, o worker.Options) (stop func()) {
 		if !stopped {
 			stopped = true
 			cancel()
-			require.NoError(r.tb, <-ended)
+			require.NoError(r.tb, <-ended) // bounded by the worker's own stop
 		}
 	}
 	r.tb.Cleanup(stop)
-	<-w.Ready()
+	select {
+	case <-w.Ready():
+	case <-time.After(time.Minute):
+		r.tb.Fatal("the worker isn't ready")
+	}
 	return stop
 }
 

@@ -169,7 +169,11 @@ func (a *app) openAt(info embedded.RunInfo, inside http.RoundTripper, log *slog.
 	e.snapshots = admin.NewSnapshots(l, e.store, c)
 	e.projector = reconcile.New(e.store, l, c, log, reconcile.Options{Window: a.Window, Buckets: a.Buckets, Durable: durable})
 	e.admin = admin.NewService(l, e.store, e.snapshots, c, e.projector.Ensure)
-	return e, func() { _, _ = l.Close(), rdb.Close() }, nil
+	return e, func() {
+		if err := errors.Join(l.Close(), rdb.Close()); err != nil {
+			log.WarnContext(a.ctx, "not closed", slog.Any("error", err))
+		}
+	}, nil
 }
 
 // pingMax is how long an engine may take to say that it is there.

@@ -93,7 +93,7 @@ func (s *system) launch() error {
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
+	line, err := firstLine(s.cmd, out)
 	if line != "ready\n" {
 		text, _ := os.ReadFile(log.Name())
 		return fmt.Errorf("up said %q (%w)\n%s", line, err, text)
@@ -102,22 +102,46 @@ func (s *system) launch() error {
 	return err
 }
 
+// readyMax is how long a start may take on a busy machine.
+const readyMax = time.Minute
+
+// firstLine is what a process says first. One that says nothing is killed.
+func firstLine(cmd *exec.Cmd, out io.Reader) (string, error) {
+	timer := time.AfterFunc(readyMax, func() { _ = cmd.Process.Kill() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if !timer.Stop() {
+		err = fmt.Errorf("it said nothing for %s and was killed", readyMax)
+	}
+	return line, err
+}
+
 func (s *system) data() string { return filepath.Join(s.dir, "data") }
 
 func (s *system) stop() error {
 	if s.cmd == nil || s.cmd.Process == nil {
 		return nil
 	}
-	timer := time.AfterFunc(time.Minute, func() { _ = s.cmd.Process.Kill() })
-	defer timer.Stop()
 	err := s.cmd.Process.Signal(syscall.SIGTERM)
-	if e := s.cmd.Wait(); e != nil {
+	if e := waitEnd(s.cmd); e != nil {
 		err = fmt.Errorf("SIGTERM: %w", e)
 	}
 	if text, e := os.ReadFile(filepath.Join(s.dir, "log")); e == nil && strings.Contains(string(text), "goroutine ") {
 		err = errors.Join(err, fmt.Errorf("a stack trace in the log:\n%s", text))
 	}
 	return errors.Join(err, os.RemoveAll(s.dir))
+}
+
+// endMax is how long a stop may take: what up allows its parts, and some more.
+const endMax = 100 * time.Second
+
+// waitEnd waits for a process's end. One that lives on is killed.
+func waitEnd(cmd *exec.Cmd) error {
+	timer := time.AfterFunc(endMax, func() { _ = cmd.Process.Kill() })
+	err := cmd.Wait()
+	if !timer.Stop() {
+		err = fmt.Errorf("it didn't end within %s and was killed: %w", endMax, err)
+	}
+	return err
 }
 
 // redisURL and clickhouseURL are the addresses with their passwords.

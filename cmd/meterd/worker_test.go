@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -21,11 +20,11 @@ func TestWorkerAgainstServers(t *testing.T) {
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	line, err := bufio.NewReader(out).ReadString('\n')
+	line, err := firstLine(cmd, out)
 	require.NoError(t, err, stderr.String())
 	require.Regexp(t, `^ready http://127\.0\.0\.1:\d+\n$`, line)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-	require.NoError(t, cmd.Wait(), stderr.String())
+	require.NoError(t, waitEnd(cmd), stderr.String())
 	require.NotContains(t, stderr.String(), theSystem.info.RedisPassword)
 	require.NotContains(t, stderr.String(), theSystem.info.ClickHousePassword)
 

@@ -326,18 +326,22 @@ func (c *ClickHouse) Close(ctx context.Context) error {
 
 func (c *ClickHouse) close(ctx context.Context) error {
 	close(c.closing)
+	var idle []*conn
 	for range c.size {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("close ClickHouse: statements still run: %w", ctx.Err())
 		case cn := <-c.slots:
 			if cn != nil {
-				cn.close()
+				idle = append(idle, cn)
 			}
 		}
 	}
 	done := make(chan struct{})
 	go func() {
+		for _, cn := range idle {
+			cn.close()
+		}
 		c.anchor.close()
 		close(done)
 	}()

@@ -156,8 +156,7 @@ func startRedis(ctx context.Context, binary, dir string, opts RedisOptions) (*Re
 		return nil, err
 	}
 	if err := r.waitLoaded(ctx, opts.LoadTimeout); err != nil {
-		r.kill()
-		return nil, err
+		return nil, errors.Join(err, r.kill())
 	}
 	return r, nil
 }
@@ -203,6 +202,7 @@ func (r *Redis) spawn(binary, conf string) error {
 		cmd.Dir = r.dir
 		var output bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &output, &output
+		cmd.WaitDelay = outputWait
 		if err := cmd.Start(); err != nil {
 			started <- fmt.Errorf("run %s: %w", binary, err)
 			return
@@ -214,6 +214,10 @@ func (r *Redis) spawn(binary, conf string) error {
 	}()
 	return <-started
 }
+
+// outputWait is how long the output of a child that has ended is waited for: a
+// child of its own, that rewrites the append-only file, keeps it open.
+const outputWait = 2 * time.Second
 
 func (r *Redis) ended(state *os.ProcessState, err error, output string) {
 	r.mu.Lock()
@@ -293,17 +297,27 @@ func (r *Redis) Stop(ctx context.Context) error {
 	case <-r.done:
 		return nil
 	case <-ctx.Done():
-		r.kill()
+		if err := r.kill(); err != nil {
+			return fmt.Errorf("stop redis-server: %w", err)
+		}
 		return fmt.Errorf("stop redis-server: killed, for it didn't stop in time: %w", ctx.Err())
 	}
 }
 
-func (r *Redis) kill() {
+// killMax is how long a killed child may take to end, its output included.
+const killMax = 10 * time.Second
+
+func (r *Redis) kill() error {
 	r.mu.Lock()
 	r.stopping = true
 	r.mu.Unlock()
 	_ = r.process.Kill()
-	<-r.done
+	select {
+	case <-r.done:
+		return nil
+	case <-time.After(killMax):
+		return fmt.Errorf("process %d is still there %s after it was killed: look what its disk waits for", r.PID(), killMax)
+	}
 }
 
 // freePort asks the kernel for a loopback port that nobody listens on.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -134,6 +135,33 @@ func TestStartRedisTakesOverWhatAKilledProcessLeft(t *testing.T) {
 	require.NoError(t, second.Stop(ctx))
 	require.NoError(t, second.Stop(ctx), "Stop may be called again")
 	require.NoError(t, second.Err())
+}
+
+func TestARedisThatDoesntStopIsKilled(t *testing.T) {
+	t.Parallel()
+	server, err := embedded.StartRedis(t.Context(), t.TempDir(), embedded.RedisOptions{})
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(server.PID(), syscall.SIGSTOP))
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	require.ErrorContains(t, server.Stop(ctx), "killed, for it didn't stop in time")
+	require.NoError(t, server.Err())
+}
+
+// TestRedisStopsThoughItsOutputIsHeld: by a child of redis-server's, as one that
+// rewrites the append-only file does.
+func TestRedisStopsThoughItsOutputIsHeld(t *testing.T) {
+	binary, err := exec.LookPath("redis-server")
+	require.NoError(t, err)
+	script := filepath.Join(t.TempDir(), "redis-server")
+	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\nsleep 60 &\nexec "+binary+" \"$@\"\n"), 0o700))
+	t.Setenv("METERD_REDIS_SERVER", script)
+	server, err := embedded.StartRedis(t.Context(), t.TempDir(), embedded.RedisOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = syscall.Kill(-server.PID(), syscall.SIGKILL) }) // the group's: sleep
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	require.NoError(t, server.Stop(ctx))
 }
 
 func TestAPidFileOfSomeoneElseHarmsNobody(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 )
 
 // endWait is how long a redis-server left behind has to stop by itself before
-// it is killed.
+// it is killed, and then to end.
 const endWait = 10 * time.Second
 
 // endPrevious ends a redis-server that still runs on dir. The kernel ends the
@@ -67,11 +67,16 @@ func endProcess(ctx context.Context, pid int, dir string) error {
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for isRedisOn(pid, dir) {
+	for killed := false; isRedisOn(pid, dir); {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for the earlier redis-server (process %d): %w", pid, ctx.Err())
 		case <-deadline.C:
+			if killed {
+				return fmt.Errorf("the earlier redis-server (process %d) is still there %s after it was killed: look what its disk waits for", pid, endWait)
+			}
+			killed = true
+			deadline.Reset(endWait)
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 				return fmt.Errorf("kill the earlier redis-server (process %d): %w", pid, err)
 			}

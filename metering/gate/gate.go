@@ -151,7 +151,7 @@ func (g *Gate) read(ctx context.Context, account, channel string) Answer {
 	ctx, cancel := context.WithTimeout(ctx, g.opts.Timeout)
 	defer cancel()
 	began, heard := g.age(), g.heard.Load()
-	st, err := g.store.State(ctx, account)
+	st, err := g.ask(ctx, account)
 	if err != nil {
 		// What was known last holds while Redis is away.
 		if e := g.cached(account); e != nil {
@@ -175,6 +175,24 @@ func (g *Gate) read(ctx context.Context, account, channel string) Answer {
 		}
 	}
 	return g.answer(st, channel)
+}
+
+// ask reads from Redis. Its client may notice only later that ctx has ended: by
+// its own timeout, which ends the goroutine.
+func (g *Gate) ask(ctx context.Context, account string) (*balance.State, error) {
+	var st *balance.State
+	done := make(chan error, 1)
+	go func() {
+		s, err := g.store.State(ctx, account)
+		st = s
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return st, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // keep bounds the cache: when it is full it starts anew.

@@ -204,3 +204,18 @@ func TestWithoutRedis(t *testing.T) {
 	require.Equal(t, gate.Suspended, a.Code)
 	require.True(t, a.Stale)
 }
+
+// TestAnAnswerIsntWaitedForLonger: Redis takes the connection and says nothing,
+// and its client would wait for a minute.
+func TestAnAnswerIsntWaitedForLonger(t *testing.T) {
+	t.Parallel()
+	var lc net.ListenConfig
+	silent, err := lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	rdb := redis.NewClient(&redis.Options{Addr: silent.Addr().String(), ReadTimeout: time.Minute})
+	t.Cleanup(func() { require.NoError(t, rdb.Close()); require.NoError(t, silent.Close()) })
+	g := gate.New(balance.New(rdb, 1), gate.Options{})
+	began := time.Now()
+	require.Equal(t, gate.Answer{Code: gate.Unknown, Stale: true}, g.Check(t.Context(), "acme", "sms"))
+	require.Less(t, time.Since(began), 30*time.Second)
+}

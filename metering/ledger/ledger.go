@@ -49,6 +49,9 @@ var databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 // ErrAway says that ClickHouse can't be reached or doesn't answer.
 var ErrAway = errors.New("clickhouse is away")
 
+// dialMax bounds the wait for a connection: a new one, or one of the pool.
+const dialMax = 10 * time.Second
+
 // Open makes the pool. It doesn't connect yet.
 func Open(o Options) (*Ledger, error) {
 	if o.Database == "" {
@@ -83,8 +86,9 @@ func Open(o Options) (*Ledger, error) {
 		Addr:     []string{host},
 		// The database may not exist before Migrate: tables are named in full.
 		Auth:            clickhouse.Auth{Username: user, Password: password, Database: "system"},
-		DialTimeout:     10 * time.Second, // also the wait for a connection of the pool
-		ReadTimeout:     5 * time.Minute,
+		DialTimeout:     dialMax,
+		DialContext:     dialer(silenceMax),
+		ReadTimeout:     silenceMax, // until an answer begins
 		MaxOpenConns:    conns,
 		MaxIdleConns:    conns,
 		ConnMaxLifetime: time.Hour,
@@ -128,8 +132,22 @@ func Over(s Server) *Ledger {
 	return &Ledger{server: s, database: "memory", lookups: make(chan struct{}, lookupsAtOnce)}
 }
 
+// closeMax is how long Close waits. It takes no time, but the pool's own Close
+// may never return: it keeps its lock while it waits for a goroutine that may
+// want that lock (ClickHouse/clickhouse-go#1990).
+const closeMax = 5 * time.Second
+
 // Close ends the pool.
-func (l *Ledger) Close() error { return l.conn.Close() }
+func (l *Ledger) Close() error {
+	closed := make(chan error, 1)
+	go func() { closed <- l.conn.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeMax):
+		return fmt.Errorf("close clickhouse: the connections of database %s aren't closed after %s; they end with the process", l.database, closeMax)
+	}
+}
 
 // Database is its name.
 func (l *Ledger) Database() string { return l.database }

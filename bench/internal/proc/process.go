@@ -21,7 +21,9 @@ import (
 // the flags of the Makefile, whose compiled packages it shares.
 func Build(dir, version string) (string, error) {
 	binary := filepath.Join(dir, "meterd-"+version)
-	build := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-trimpath",
+	ctx, cancel := context.WithTimeout(context.Background(), buildMax)
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath",
 		"-ldflags", "-X main.version="+version, "-o", binary, "github.com/meterd/meterd/cmd/meterd")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -30,8 +32,13 @@ func Build(dir, version string) (string, error) {
 	return binary, nil
 }
 
-// readyMax is how long a start may take on a busy machine.
-const readyMax = 30 * time.Second
+// How long each may take on a busy machine.
+const (
+	buildMax = 10 * time.Minute // with nothing built before
+	readyMax = 30 * time.Second
+	stopMax  = 100 * time.Second // what up allows its parts, and some more
+	killMax  = 10 * time.Second
+)
 
 // Process is a meterd that runs in the foreground: up or worker.
 type Process struct {
@@ -141,7 +148,11 @@ func (p *Process) WaitKilled(tb testing.TB) {
 // Kill ends the whole process group at once, as a power cut would.
 func (p *Process) Kill() {
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	<-p.ended
+	select {
+	case <-p.ended:
+	case <-time.After(killMax):
+		_, _ = fmt.Fprintf(p.log, "process %d is still there %s after it was killed\n", p.PID(), killMax)
+	}
 }
 
 // Stop ends it with SIGTERM and wants a clean exit.
@@ -152,8 +163,8 @@ func (p *Process) Stop(tb testing.TB) {
 	}
 	select {
 	case <-p.ended:
-	case <-time.After(45 * time.Second):
-		tb.Fatalf("meterd didn't stop\n%s", p.log)
+	case <-time.After(stopMax):
+		tb.Fatalf("meterd didn't stop within %s\n%s", stopMax, p.log)
 	}
 	if p.err != nil {
 		tb.Fatalf("meterd stopped with %v\n%s", p.err, p.log)
