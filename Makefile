@@ -14,7 +14,7 @@ ldflags := -s -w -X main.version=$(version)
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test soak lint bench faults check
+.PHONY: help setup build run test race soak lint bench faults check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,13 +32,20 @@ run: setup build ## Start the embedded system, meter the examples, write reports
 gotest := $(gotestsum) --format pkgname --
 
 # The race detector needs a C compiler, the product does not. What runs whole
-# systems has the machine to itself. A test that hangs is ended by
-# testengine.Bound after two minutes; -timeout is for what starts no engine.
+# systems has the machine to itself; the fault suite goes without the detector,
+# which takes it most of its time (make race has it too). A test that hangs is
+# ended by testengine.Bound after two minutes; -timeout is for what starts no
+# engine.
 test: $(gotestsum) ## Set up what is missing and run every test against the real engines
 	@deploy/setup.sh --tests
 	CGO_ENABLED=1 $(gotest) -race -p 2 -timeout 10m $$(go list ./... | grep -v /bench/)
-	CGO_ENABLED=1 $(gotest) -race -p 1 -timeout 10m ./bench/...
-	CGO_ENABLED=0 $(gotest) -trimpath ./worker -run 'TestSimulation$$' -timeout 10m
+	CGO_ENABLED=1 $(gotest) -race -p 1 -timeout 10m $$(go list ./bench/... | grep -v /faults)
+	CGO_ENABLED=0 $(gotest) -trimpath -timeout 10m ./bench/faults
+	CGO_ENABLED=0 $(gotest) -trimpath -timeout 10m ./worker -run 'TestSimulation$$'
+
+race: $(gotestsum) ## Run the fault suite under the race detector
+	@deploy/setup.sh --tests
+	CGO_ENABLED=1 $(gotest) -race -timeout 30m ./bench/faults
 
 SCHEDULES ?= 1000000
 soak: ## Run SCHEDULES schedules of the simulated protocol (default a million)

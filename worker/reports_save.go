@@ -61,11 +61,22 @@ func (s *runSaver) flush(ctx context.Context) {
 			return
 		}
 		s.mu.Unlock()
-		ctx, cancel := context.WithTimeout(ctx, saveMax)
-		batch.err = s.insert(ctx, batch.rows)
-		cancel()
+		batch.err = s.store(ctx, batch.rows)
 		close(batch.done)
 	}
+}
+
+// store is one insert. A panic is an error here: it would leave the saver busy,
+// and everybody after it waiting.
+func (s *runSaver) store(ctx context.Context, rows []ledger.ReportRun) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, saveMax)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicError{value: p}
+		}
+	}()
+	return s.insert(ctx, rows)
 }
 
 // save stores a run's next version.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -74,6 +75,7 @@ type result struct {
 
 func newRig(t *testing.T, order int, fault string) *rig {
 	t.Helper()
+	testengine.Bound(t, pick(5*time.Minute, 40*time.Minute)) // each of its waits says sooner what for
 	r := &rig{t: t, result: result{Order: order, Fault: fault}, redisDir: t.TempDir(), engines: testengine.StartClickHouse(t)}
 	r.ch = r.engines.ClickHouse(t)
 	r.startRedis(embedded.RedisOptions{})
@@ -388,10 +390,23 @@ func (r *rig) open() string {
 	if err != nil {
 		return err.Error()
 	}
+	ctx, inspector := r.t.Context(), asynq.NewInspectorFromRedisClient(r.sys.redis)
 	var out []string
 	for _, a := range list {
-		keys, err := r.sys.redis.Keys(r.t.Context(), "asynq:*:t:"+a.Task).Result()
-		out = append(out, fmt.Sprint(a.Seq, keys, err))
+		keys, err := r.sys.redis.Keys(ctx, "asynq:*:t:"+a.Task).Result()
+		text := fmt.Sprint(a.Seq, keys, err)
+		text += fmt.Sprint(" answer ", r.sys.redis.HMGet(ctx, "{p00}:t:"+a.Task, "k", "s").Val())
+		for _, k := range keys {
+			queue := strings.TrimSuffix(strings.TrimPrefix(k, "asynq:{"), "}:t:"+a.Task)
+			info, err := inspector.GetTaskInfo(queue, a.Task)
+			if err != nil {
+				text += fmt.Sprintf(" (no task: %v, %v)", err, r.sys.redis.HKeys(ctx, k).Val())
+				continue
+			}
+			lease := r.sys.redis.ZScore(ctx, "asynq:{"+queue+"}:lease", a.Task)
+			text += fmt.Sprintf(" (%s, tried %d times, last %q %s ago, lease %v)", info.State, info.Retried, info.LastErr, time.Since(info.LastFailedAt).Round(time.Second), lease)
+		}
+		out = append(out, text)
 	}
 	return strings.Join(out, ", ")
 }

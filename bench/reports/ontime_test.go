@@ -196,6 +196,7 @@ func TestOnTime(t *testing.T) {
 func onTime(t *testing.T, dead bool) *outcome {
 	t.Helper()
 	n := parents(t)
+	testengine.Bound(t, 3*time.Minute+time.Duration(n)*3*time.Second)
 	r := &rig{tb: t, e: testengine.Start(t), dir: t.TempDir()}
 	smtpAddr, letters := mailServer(t)
 	good, objects := bucketServer(t, 0)

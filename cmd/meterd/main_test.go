@@ -76,7 +76,7 @@ func (s *system) launch() error {
 	if s.dir, err = os.MkdirTemp("", "meterd-cmd-"); err != nil {
 		return err
 	}
-	log, err := os.Create(filepath.Join(s.dir, "log"))
+	log, err := os.Create(s.logFile())
 	if err != nil {
 		return err
 	}
@@ -95,8 +95,7 @@ func (s *system) launch() error {
 	}
 	line, err := firstLine(s.cmd, out)
 	if line != "ready\n" {
-		text, _ := os.ReadFile(log.Name())
-		return fmt.Errorf("up said %q (%w)\n%s", line, err, text)
+		return fmt.Errorf("up said %q (%w)\n%s", line, err, s.log())
 	}
 	s.info, err = embedded.ReadRunFile(s.data())
 	return err
@@ -117,6 +116,16 @@ func firstLine(cmd *exec.Cmd, out io.Reader) (string, error) {
 
 func (s *system) data() string { return filepath.Join(s.dir, "data") }
 
+func (s *system) logFile() string { return filepath.Join(s.dir, "log") }
+
+func (s *system) log() string {
+	text, err := os.ReadFile(s.logFile())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
 func (s *system) stop() error {
 	if s.cmd == nil || s.cmd.Process == nil {
 		return nil
@@ -125,7 +134,7 @@ func (s *system) stop() error {
 	if e := waitEnd(s.cmd); e != nil {
 		err = fmt.Errorf("SIGTERM: %w", e)
 	}
-	if text, e := os.ReadFile(filepath.Join(s.dir, "log")); e == nil && strings.Contains(string(text), "goroutine ") {
+	if text := s.log(); strings.Contains(text, "goroutine ") {
 		err = errors.Join(err, fmt.Errorf("a stack trace in the log:\n%s", text))
 	}
 	return errors.Join(err, os.RemoveAll(s.dir))

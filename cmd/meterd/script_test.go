@@ -18,6 +18,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/meterd/meterd/internal/testengine"
 )
 
 // TestScripts runs testdata/*.txtar. Beside the usual commands there are
@@ -45,7 +47,16 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// scriptMax is some ten times what the longest script takes.
+const scriptMax = 4 * time.Minute
+
 func setupScript(env *testscript.Env) error {
+	tb, ok := env.T().(testing.TB)
+	if !ok {
+		return errors.New("testscript hands no testing.TB on")
+	}
+	testengine.Bound(tb, scriptMax)
+	testengine.Log(tb, "log of meterd up", theSystem.log)
 	for _, name := range []string{"HOME", "XDG_CACHE_HOME", "METERD_LIBCHDB"} {
 		if v, ok := os.LookupEnv(name); ok {
 			env.Setenv(name, v)

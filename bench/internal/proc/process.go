@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/meterd/meterd/internal/testengine"
 )
 
 // Build builds meterd, of a version, into a folder and returns its path: with
@@ -84,6 +86,7 @@ func Launch(tb testing.TB, binary string, env []string, args ...string) *Process
 	if err := <-started; err != nil {
 		tb.Fatalf("start meterd %s: %v", strings.Join(args, " "), err)
 	}
+	testengine.Log(tb, "log of meterd "+args[0], p.log.String)
 	tb.Cleanup(func() {
 		p.Kill()
 		if tb.Failed() {
