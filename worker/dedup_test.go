@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -74,6 +75,22 @@ func TestOneBatch(t *testing.T) {
 	assert.Equal(t, rows{Usage: 2, Identities: 3, Net: 2 * price}, h.rows(shop))
 	assert.Equal(t, rows{Usage: 1, Identities: 1, Net: price}, h.rows("globex"))
 	assert.Equal(t, metering.Micros(3*price), h.used("globex"), "a parent's use includes its sub-accounts'")
+	assert.Zero(t, h.reconcile())
+}
+
+// TestALostAnswerHoldsNobodyUp: whoever asks the ledger waits for open answers,
+// and one that the projection lists but has lost never settles.
+func TestALostAnswerHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	first := h.batch().task(message(shop, "a", time.Hour)).wait()
+	require.Equal(t, balance.Counts{Stored: 1}, first)
+	h.forget()
+	require.NoError(t, h.engines.Redis(t).ZAdd(t.Context(), "{p00}:open", redis.Z{Score: 1, Member: "lost"}).Err())
+	got := h.batch().task(message(shop, "a", time.Hour), message(shop, "b", 40*time.Hour)).wait()
+	assert.Equal(t, balance.Counts{Stored: 1, Duplicates: 1}, got)
+	h.charged(shop, 2)
 	assert.Zero(t, h.reconcile())
 }
 

@@ -121,6 +121,10 @@ func (w *world) lose() bool {
 		if !w.freeze("{p00}:t:run.") {
 			return false
 		}
+	case withoutIntent:
+		if !w.freeze("/close closing_finish") {
+			return false
+		}
 	}
 	lost := func(why string) {
 		w.note("REDIS %s", why)
@@ -154,7 +158,8 @@ func (w *world) lose() bool {
 }
 
 // freeze pauses a process that is about to make one of some calls: to write what
-// it read of the outbox, to charge by the epoch that it knows.
+// it read of the outbox, to charge by the epoch that it knows, to write that a
+// month is closed.
 func (w *world) freeze(calls ...string) bool {
 	for _, s := range w.open() {
 		if slices.ContainsFunc(calls, func(c string) bool { return strings.Contains(s.key, c) }) && len(w.working()) > 1 {

@@ -113,6 +113,7 @@ func (p *plan) focus() {
 		p.closing = true
 	case withoutIntent:
 		p.closing, p.straggle, p.loss, p.steps, p.vanish, p.window = true, false, "emptied", 190, 0, false
+		p.pauses, p.other, p.crashes, p.breaks = 0, true, 0, 0
 	case withoutAge:
 		p.closing, p.straggle, p.long, p.loss = true, true, false, "emptied"
 	case withoutRebook:

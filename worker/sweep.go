@@ -64,6 +64,9 @@ func (e *engine) waitSettled(ctx context.Context, p int, upTo int64, patience ti
 	}
 	script := redis.NewScript(promoteSource)
 	for _, a := range open {
+		if lost, err := e.lost(ctx, p, a); err != nil || lost {
+			return false, err
+		}
 		for _, q := range e.chargingQueues() {
 			prefix := "asynq:{" + q + "}:"
 			if err := script.Run(ctx, e.store.Redis(), []string{prefix + "pending", prefix + "retry", prefix + "t:" + a.Task}, a.Task).Err(); err != nil {
@@ -72,6 +75,21 @@ func (e *engine) waitSettled(ctx context.Context, p int, upTo int64, patience ti
 		}
 	}
 	return false, nil
+}
+
+// lost replaces a projection that lists an answer as open which it has lost:
+// whoever waits would wait for ever, the task that holds it too.
+func (e *engine) lost(ctx context.Context, p int, a balance.OpenAnswer) (bool, error) {
+	meta, err := e.meta(ctx, p)
+	if err != nil {
+		return false, err
+	}
+	lost, err := e.store.Lost(ctx, p, a)
+	if err != nil || !lost {
+		return false, err
+	}
+	e.log.ErrorContext(ctx, "the projection has lost an open answer, it is made anew", slog.Int("partition", p), slogTask(a.Task))
+	return true, e.projector.Replace(ctx, p, meta.Epoch, "an open answer was lost")
 }
 
 // giveUpAfter: an answer open so long without a task is given up.

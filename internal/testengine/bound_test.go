@@ -50,7 +50,7 @@ func TestBoundEndsTheProcess(t *testing.T) {
 }
 
 // A test that has ended in time isn't looked at any more.
-func TestBoundEndsWithItsTest(t *testing.T) {
+func TestBoundEndsWithItsTest(t *testing.T) { //nolint:tparallel // see below
 	t.Parallel()
 	w := &watch{exit: func(int) { panic("it ended in time") }}
 	t.Run("in time", func(t *testing.T) { w.set(t, time.Hour) }) //nolint:paralleltest // it must end first

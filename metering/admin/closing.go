@@ -252,12 +252,16 @@ func (c *Closer) fix(ctx context.Context, p int, a *metering.Account, month mete
 	if err := c.settled(ctx, p, meta); err != nil {
 		return err
 	}
-	// What the month's rows may be: S is read after the mark and the wait.
-	meta, err = c.meta(ctx, p)
+	// What the month's rows may be: S is read after the mark and the wait. Of a
+	// later epoch, what the one before has in flight isn't waited for yet.
+	now, err := c.meta(ctx, p)
 	if err != nil {
 		return err
 	}
-	seq := meta.Seq
+	if now.Epoch != meta.Epoch {
+		return balance.ErrEpoch
+	}
+	seq := now.Seq
 	ok, err := c.store.WaitSettled(ctx, p, seq, settleMax)
 	if err != nil {
 		return err
@@ -273,8 +277,7 @@ func (c *Closer) fix(ctx context.Context, p int, a *metering.Account, month mete
 	if err := c.freeze(ctx, p, a.ID, done); err != nil {
 		return err
 	}
-	now, err := c.store.Meta(ctx, p)
-	if err != nil {
+	if now, err = c.store.Meta(ctx, p); err != nil {
 		return err
 	}
 	if now.Epoch != meta.Epoch {

@@ -44,11 +44,11 @@ func freshWith(ctx context.Context, r tb, rdb *redis.Client, buckets int) *parti
 	now, err := rdb.Time(ctx).Result()
 	require.NoError(r, err)
 	s := New(rdb, 1)
-	ok, err := s.Lease(ctx, 0, "rebuild", "token", time.Minute)
+	ok, err := s.Lease(ctx, 0, RebuildLease, "token", time.Minute)
 	require.NoError(r, err)
 	require.True(r, ok)
-	require.NoError(r, s.Install(ctx, 0, NewProjection{
-		Token: "token", Epoch: 1, Catalog: 1, Window: steadyWindow(now), Buckets: buckets, Key: hex.EncodeToString(make([]byte, 16)),
+	require.NoError(r, s.Rebuilding(0, "token").Install(ctx, NewProjection{
+		Epoch: 1, Catalog: 1, Window: steadyWindow(now), Buckets: buckets, Key: hex.EncodeToString(make([]byte, 16)),
 	}))
 	meta, err := s.Meta(ctx, 0)
 	require.NoError(r, err)

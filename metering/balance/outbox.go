@@ -77,37 +77,24 @@ func ClosingLease(parent string) string { return "close:" + parent }
 // ClosingSilence is how long its holder may be silent before another goes on.
 const ClosingSilence = 30 * time.Second
 
-// Lease takes or keeps a lease under a token; false if another holds it.
+// Lease takes a lease under a token, or keeps it; false if another holds it.
 func (s *Store) Lease(ctx context.Context, p int, name, token string, d time.Duration) (bool, error) {
-	key := keyLease(p, name)
-	ok, err := s.rdb.SetNX(ctx, key, token, d).Result()
+	return s.lease(ctx, p, name, token, d, "take")
+}
+
+func (s *Store) lease(ctx context.Context, p int, name, token string, d time.Duration, what string) (bool, error) {
+	v, err := s.run(ctx, "lease", []string{keyMeta(p), keyLease(p, name)}, token, d.Milliseconds(), what)
 	if err != nil {
-		return false, fmt.Errorf("take lease %s: %w", name, err)
+		return false, fmt.Errorf("%s lease %s: %w", what, name, err)
 	}
-	if ok {
-		return true, nil
-	}
-	held, err := s.rdb.Get(ctx, key).Result()
-	if errors.Is(err, redis.Nil) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("read lease %s: %w", name, err)
-	}
-	if held != token {
-		return false, nil
-	}
-	if err := s.rdb.PExpire(ctx, key, d).Err(); err != nil {
-		return false, fmt.Errorf("keep lease %s: %w", name, err)
-	}
-	return true, nil
+	return str(v[0]) == "ok", nil
 }
 
 // WhileHeld runs f while it keeps a lease that the token holds, and gives it
-// back. A lease that is lost all the same is for f to find: its last step must
-// be harmless then.
+// back. f's context ends with ErrMoved when the lease is found to be another's:
+// that may be late, so f's last step must be harmless then.
 func (s *Store) WhileHeld(ctx context.Context, p int, name, token string, d time.Duration, f func(ctx context.Context) error) error {
-	keep, stop := context.WithCancel(ctx)
+	held, stop := context.WithCancelCause(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -116,24 +103,22 @@ func (s *Store) WhileHeld(ctx context.Context, p int, name, token string, d time
 		for {
 			select {
 			case <-tick.C:
-				_, _ = s.Lease(keep, p, name, token, d)
-			case <-keep.Done():
+				if ok, err := s.lease(held, p, name, token, d, "keep"); err == nil && !ok {
+					stop(fmt.Errorf("lease %s: %w", name, ErrMoved))
+				}
+			case <-held.Done():
 				return
 			}
 		}
 	}()
-	err := f(ctx)
-	stop()
+	err := f(held)
+	stop(nil)
 	<-ended
 	return errors.Join(err, s.Release(context.WithoutCancel(ctx), p, name, token))
 }
 
 // Release gives a lease back if the token still holds it.
 func (s *Store) Release(ctx context.Context, p int, name, token string) error {
-	key := keyLease(p, name)
-	held, err := s.rdb.Get(ctx, key).Result()
-	if err != nil || held != token {
-		return nil //nolint:nilerr // it runs out by itself
-	}
-	return s.rdb.Del(ctx, key).Err()
+	_, err := s.lease(ctx, p, name, token, 0, "give")
+	return err
 }

@@ -11,19 +11,49 @@ import (
 	"github.com/meterd/meterd/metering"
 )
 
+// Rebuilding is a rebuild of a partition, by whoever holds its lease. Each of its
+// steps asks for the lease: a Redis that comes back without its last second may
+// have given it to another meanwhile, and what that one has made must stand.
+type Rebuilding struct {
+	store *Store
+	p     int
+	token string
+}
+
+// RebuildLease is the lease's name.
+const RebuildLease = "rebuild"
+
+// Rebuilding is that of a lease's holder.
+func (s *Store) Rebuilding(p int, token string) *Rebuilding {
+	return &Rebuilding{store: s, p: p, token: token}
+}
+
+// step runs a script that refuses without the lease: ErrMoved.
+func (r *Rebuilding) step(ctx context.Context, name string, keys []string, args ...any) error {
+	keys = append([]string{keyMeta(r.p), keyLease(r.p, RebuildLease)}, keys...)
+	v, err := r.store.run(ctx, name, keys, append([]any{r.token}, args...)...)
+	if err != nil {
+		return err
+	}
+	if str(v[0]) == "lost" {
+		return fmt.Errorf("%w: another process rebuilds it, or has", ErrMoved)
+	}
+	return nil
+}
+
 // Clear ends a partition's projection: every script refuses from the first
 // step on. The counters of runs stay.
-func (s *Store) Clear(ctx context.Context, p int) error {
-	err := s.home(ctx, p, func(node redis.UniversalClient) error {
-		if err := node.Del(ctx, keyMeta(p)).Err(); err != nil {
+func (r *Rebuilding) Clear(ctx context.Context) error {
+	err := r.store.home(ctx, r.p, func(node redis.UniversalClient) error {
+		if err := r.step(ctx, "clear", []string{keyMeta(r.p)}); err != nil {
 			return err
 		}
 		for _, kind := range []string{":t:*", ":a:*", ":d:*", ":r:*"} {
-			if err := unlink(ctx, node, tag(p)+kind); err != nil {
+			if err := r.unlink(ctx, node, tag(r.p)+kind); err != nil {
 				return fmt.Errorf("remove %s: %w", kind, err)
 			}
 		}
-		return node.Unlink(ctx, keyOpen(p), keyOutbox(p)).Err()
+		return r.step(ctx, "clear", []string{keyOpen(r.p), keyOutbox(r.p)})
 	})
 	if err != nil {
 		return fmt.Errorf("end the projection: %w", err)
@@ -31,15 +61,15 @@ func (s *Store) Clear(ctx context.Context, p int) error {
 	return nil
 }
 
-// unlink removes the keys of one node that fit a pattern.
-func unlink(ctx context.Context, c redis.UniversalClient, pattern string) error {
-	it := c.Scan(ctx, 0, pattern, 1000).Iterator()
+// unlink removes the keys of the partition's node that fit a pattern.
+func (r *Rebuilding) unlink(ctx context.Context, node redis.UniversalClient, pattern string) error {
+	it := node.Scan(ctx, 0, pattern, 1000).Iterator()
 	batch := make([]string, 0, 500)
 	flush := func() error {
 		if len(batch) == 0 {
 			return nil
 		}
-		err := c.Unlink(ctx, batch...).Err()
+		err := r.step(ctx, "clear", batch)
 		batch = batch[:0]
 		return err
 	}
@@ -67,7 +97,7 @@ type Loaded struct {
 }
 
 // Load writes it. The projection isn't in use yet.
-func (s *Store) Load(ctx context.Context, p int, l *Loaded) error {
+func (r *Rebuilding) Load(ctx context.Context, l *Loaded) error {
 	quiet := "2" // told once more if it isn't active
 	if l.Silent {
 		quiet = "1"
@@ -81,19 +111,19 @@ func (s *Store) Load(ctx context.Context, p int, l *Loaded) error {
 	for period, used := range l.Used {
 		args = append(args, "u:"+period, int64(used))
 	}
-	if err := s.rdb.HSet(ctx, keyAccount(p, v.ID), args...).Err(); err != nil {
+	if err := r.step(ctx, "load", []string{keyAccount(r.p, v.ID)}, args...); err != nil {
 		return fmt.Errorf("load an account: %w", err)
 	}
 	return nil
 }
 
 // LoadRef writes a used reference.
-func (s *Store) LoadRef(ctx context.Context, p int, ref string, fields map[string]string) error {
+func (r *Rebuilding) LoadRef(ctx context.Context, ref string, fields map[string]string) error {
 	args := make([]any, 0, 2*len(fields))
 	for k, v := range fields {
 		args = append(args, k, v)
 	}
-	if err := s.rdb.HSet(ctx, keyRef(p, ref), args...).Err(); err != nil {
+	if err := r.step(ctx, "load", []string{keyRef(r.p, ref)}, args...); err != nil {
 		return fmt.Errorf("load a reference: %w", err)
 	}
 	return nil
@@ -101,7 +131,6 @@ func (s *Store) LoadRef(ctx context.Context, p int, ref string, fields map[strin
 
 // NewProjection is what install.lua takes.
 type NewProjection struct {
-	Token   string // of the rebuild's lease
 	Epoch   int64
 	Catalog int64
 	Window  time.Duration
@@ -113,7 +142,7 @@ type NewProjection struct {
 
 // Install makes the loaded projection usable. ErrMoved: the lease was lost, or
 // another projection stands.
-func (s *Store) Install(ctx context.Context, p int, n NewProjection) error {
+func (r *Rebuilding) Install(ctx context.Context, n NewProjection) error {
 	floor := ""
 	if n.Floor > 0 {
 		floor = strconv.FormatInt(n.Floor.Milliseconds(), 10)
@@ -122,13 +151,8 @@ func (s *Store) Install(ctx context.Context, p int, n NewProjection) error {
 	if !n.Broken.IsZero() {
 		broken = strconv.FormatInt(n.Broken.UnixMilli(), 10)
 	}
-	v, err := s.run(ctx, "install", []string{keyMeta(p), keyLease(p, "rebuild")},
-		n.Token, n.Epoch, n.Catalog, n.Window.Milliseconds(), n.Buckets, n.Key, floor, broken)
-	if err != nil {
+	if err := r.step(ctx, "install", nil, n.Epoch, n.Catalog, n.Window.Milliseconds(), n.Buckets, n.Key, floor, broken); err != nil {
 		return fmt.Errorf("install the projection: %w", err)
-	}
-	if str(v[0]) == "lost" {
-		return fmt.Errorf("install the projection: %w", ErrMoved)
 	}
 	return nil
 }

@@ -2,7 +2,9 @@ package balance
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -201,6 +203,25 @@ func (s *Store) OpenAnswers(ctx context.Context, p int, upTo int64) ([]OpenAnswe
 		out = append(out, OpenAnswer{Task: task, Seq: int64(e.Score)})
 	}
 	return out, nil
+}
+
+// Lost tells whether an answer that is listed as open is gone: no script does
+// that, and nothing else would ever settle it.
+func (s *Store) Lost(ctx context.Context, p int, a OpenAnswer) (bool, error) {
+	state, err := s.rdb.HGet(ctx, keyTask(p, a.Task), "k").Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return false, fmt.Errorf("read an open answer: %w", err)
+	}
+	if state == "o" {
+		return false, nil
+	}
+	// It may have settled between the two looks: then it is listed no more.
+	seq := strconv.FormatInt(a.Seq, 10)
+	listed, err := s.rdb.ZRangeByScoreWithScores(ctx, keyOpen(p), &redis.ZRangeBy{Min: seq, Max: seq}).Result()
+	if err != nil {
+		return false, fmt.Errorf("read open answers: %w", err)
+	}
+	return slices.ContainsFunc(listed, func(z redis.Z) bool { return z.Member == a.Task }), nil
 }
 
 // GiveUp ends an answer that has been open for at least age and has no task.

@@ -40,11 +40,11 @@ func newRig(t *testing.T) *rig {
 	r := &rig{t: t, e: testengine.StartRedis(t)}
 	r.store = balance.New(r.e.Redis(t), 1)
 	ctx := t.Context()
-	ok, err := r.store.Lease(ctx, 0, "rebuild", "token", time.Minute)
+	ok, err := r.store.Lease(ctx, 0, balance.RebuildLease, "token", time.Minute)
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.NoError(t, r.store.Install(ctx, 0, balance.NewProjection{
-		Token: "token", Epoch: 1, Catalog: 1, Window: 24 * time.Hour, Buckets: 4, Key: hex.EncodeToString(make([]byte, 16)),
+	require.NoError(t, r.store.Rebuilding(0, "token").Install(ctx, balance.NewProjection{
+		Epoch: 1, Catalog: 1, Window: 24 * time.Hour, Buckets: 4, Key: hex.EncodeToString(make([]byte, 16)),
 	}))
 	r.meta, err = r.store.Meta(ctx, 0)
 	require.NoError(t, err)

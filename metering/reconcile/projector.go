@@ -85,7 +85,7 @@ func (r *Projector) Ensure(ctx context.Context, p int) (*balance.Meta, error) {
 			return nil, err
 		}
 		if errors.Is(err, balance.ErrEmpty) {
-			if err := r.Rebuild(ctx, p, "no projection"); err != nil {
+			if err := r.lead(ctx, p, "no projection", r.stands); err != nil && !errors.Is(err, balance.ErrMoved) {
 				return nil, err
 			}
 			continue
@@ -93,7 +93,7 @@ func (r *Projector) Ensure(ctx context.Context, p int) (*balance.Meta, error) {
 		if replid == meta.Replid {
 			return meta, nil
 		}
-		if err := r.renew(ctx, p, meta, replid); err != nil {
+		if err := r.renew(ctx, p, meta, replid); err != nil && !errors.Is(err, balance.ErrMoved) {
 			return nil, err
 		}
 	}
@@ -122,16 +122,39 @@ func (r *Projector) renew(ctx context.Context, p int, meta *balance.Meta, replid
 	if err != nil {
 		return err
 	}
-	return r.Rebuild(ctx, p, "redis restarted or failed over")
+	return r.lead(ctx, p, "redis restarted or failed over", r.stands)
+}
+
+// stands tells whether the partition's projection may be used as it is.
+func (r *Projector) stands(ctx context.Context, p int) bool {
+	meta, err := r.store.Meta(ctx, p)
+	if err != nil {
+		return false
+	}
+	replid, err := r.store.Replid(ctx, p)
+	return err == nil && replid == meta.Replid
 }
 
 // Rebuild makes a partition's projection anew from the ledger, under a new
 // epoch. One process does it at a time; the others wait for it.
 func (r *Projector) Rebuild(ctx context.Context, p int, reason string) error {
+	return r.lead(ctx, p, reason, func(context.Context, int) bool { return false })
+}
+
+// Replace is Rebuild, unless a later epoch than the one that was found wrong stands.
+func (r *Projector) Replace(ctx context.Context, p int, epoch int64, reason string) error {
+	return r.lead(ctx, p, reason, func(ctx context.Context, p int) bool {
+		meta, err := r.store.Meta(ctx, p)
+		return err == nil && meta.Epoch > epoch
+	})
+}
+
+// lead rebuilds once it holds the lease, unless that was needless: another has.
+func (r *Projector) lead(ctx context.Context, p int, reason string, needless func(ctx context.Context, p int) bool) error {
 	token := uuid.NewString()
 	// One lease for all partitions: epochs rise over the whole installation.
 	for wait := leaseLook; ; wait = min(2*wait, leaseLookMax) {
-		ok, err := r.store.Lease(ctx, p, "rebuild", token, leaseTime)
+		ok, err := r.store.Lease(ctx, p, balance.RebuildLease, token, leaseTime)
 		if err != nil {
 			return err
 		}
@@ -143,19 +166,19 @@ func (r *Projector) Rebuild(ctx context.Context, p int, reason string) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if meta, err := r.store.Meta(ctx, p); err == nil {
-			if replid, err := r.store.Replid(ctx, p); err == nil && replid == meta.Replid {
-				return nil // another made it
-			}
+		if r.stands(ctx, p) {
+			return nil // another made it
 		}
 	}
-	// A lost lease is found by install.lua.
-	return r.store.WhileHeld(ctx, p, "rebuild", token, leaseTime, func(ctx context.Context) error {
-		return r.rebuild(ctx, p, token, reason)
+	return r.store.WhileHeld(ctx, p, balance.RebuildLease, token, leaseTime, func(ctx context.Context) error {
+		if needless(ctx, p) {
+			return nil
+		}
+		return r.rebuild(ctx, p, r.store.Rebuilding(p, token), reason)
 	})
 }
 
-func (r *Projector) rebuild(ctx context.Context, p int, token, reason string) error {
+func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, reason string) error {
 	started := r.clock.Now()
 	snap, err := r.ledger.Snapshot(ctx)
 	if err != nil {
@@ -169,7 +192,7 @@ func (r *Projector) rebuild(ctx context.Context, p int, token, reason string) er
 	if err := r.ledger.InsertEpoch(ctx, p, epoch, reason, started); err != nil {
 		return err
 	}
-	if err := r.store.Clear(ctx, p); err != nil {
+	if err := to.Clear(ctx); err != nil {
 		return err
 	}
 	breaker, err := r.ledger.Breaker(ctx, p)
@@ -181,7 +204,7 @@ func (r *Projector) rebuild(ctx context.Context, p int, token, reason string) er
 		if r.store.PartitionOf(parent) != p {
 			continue
 		}
-		if err := r.load(ctx, p, snap, parent, epoch, breaker.Open); err != nil {
+		if err := r.load(ctx, to, snap, parent, epoch, breaker.Open); err != nil {
 			return fmt.Errorf("rebuild %s: %w", parent, err)
 		}
 	}
@@ -195,8 +218,8 @@ func (r *Projector) rebuild(ctx context.Context, p int, token, reason string) er
 	if last > 0 {
 		floor = floorAfter
 	}
-	if err := r.store.Install(ctx, p, balance.NewProjection{
-		Token: token, Epoch: epoch, Catalog: snap.Catalog, Window: r.opts.Window, Buckets: r.opts.Buckets,
+	if err := to.Install(ctx, balance.NewProjection{
+		Epoch: epoch, Catalog: snap.Catalog, Window: r.opts.Window, Buckets: r.opts.Buckets,
 		Key: hex.EncodeToString(key), Floor: floor, Broken: broken,
 	}); err != nil {
 		return err
@@ -215,7 +238,7 @@ func (r *Projector) rebuild(ctx context.Context, p int, token, reason string) er
 
 // load writes what the ledger holds of one parent's accounts. broken: the
 // breaker is open, so only who was suspended before stays so.
-func (r *Projector) load(ctx context.Context, p int, snap *metering.Snapshot, parent string, epoch int64, broken bool) error {
+func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *metering.Snapshot, parent string, epoch int64, broken bool) error {
 	base, err := r.ledger.Base(ctx, parent, "")
 	if err != nil {
 		return err
@@ -242,12 +265,12 @@ func (r *Projector) load(ctx context.Context, p int, snap *metering.Snapshot, pa
 		if id == parent {
 			l.ClosedThrough = base.Closed
 		}
-		if err := r.store.Load(ctx, p, &l); err != nil {
+		if err := to.Load(ctx, &l); err != nil {
 			return err
 		}
 	}
 	return r.ledger.Refs(ctx, parent, func(x *ledger.Ref) error {
-		return r.store.LoadRef(ctx, p, x.Ref, map[string]string{
+		return to.LoadRef(ctx, x.Ref, map[string]string{
 			"hash": strconv.FormatUint(x.Hash, 10), "seq": strconv.FormatInt(x.Seq, 10), "booked": x.Booked,
 			"at": strconv.FormatInt(x.At.UnixMilli(), 10), "amount": strconv.FormatInt(int64(x.Amount), 10),
 			"epoch": strconv.FormatInt(x.Epoch, 10),

@@ -64,8 +64,8 @@ func (r *Redis) eval(name string, args []string) (any, error) {
 
 func scripts() map[string]script {
 	return map[string]script{
-		"adopt": adopt, "breaker": breaker, "charge": charge, "close": closeMonth, "confirm": confirm, "finish": finish, "giveup": giveUp,
-		"heal": heal, "install": install, "manual": manual, "push": push, "read": readAll, "release": release, "roll": roll, "settle": settle,
+		"adopt": adopt, "breaker": breaker, "charge": charge, "clear": clearKeys, "close": closeMonth, "confirm": confirm, "finish": finish, "giveup": giveUp,
+		"heal": heal, "install": install, "lease": lease, "load": load, "manual": manual, "push": push, "read": readAll, "release": release, "roll": roll, "settle": settle,
 		"transfer": transfer,
 	}
 }

@@ -3,6 +3,8 @@ package balancetest
 import (
 	"crypto/sha1" //nolint:gosec // it is how Redis names a script
 	"encoding/hex"
+	"maps"
+	"time"
 )
 
 func digest(source string) string {
@@ -31,6 +33,43 @@ func install(c *call) ([]any, error) {
 		"epoch": c.arg(2), "seq": "0", "catalog": c.arg(3), "floor": floor, "replid": c.r.id(), "gen": "0", "genseq": "0",
 		"forced": "0", "window": c.arg(4), "buckets": c.arg(5), "key": c.arg(6), "openn": "0", "corr": "0", "brk": c.arg(8), "born": str(c.now),
 	}
+	return []any{"ok"}, nil
+}
+
+func lease(c *call) ([]any, error) {
+	held := read[string](c.r, c.keys[1])
+	switch {
+	case held != "" && held != c.arg(1), held == "" && c.arg(3) != "take":
+		return []any{"lost"}, nil
+	case c.arg(3) == "give":
+		c.r.del(c.keys[1])
+	default:
+		c.r.keys[c.keys[1]] = c.arg(1)
+		c.r.expires[c.keys[1]] = c.r.now().Add(time.Duration(c.num(2)) * time.Millisecond)
+	}
+	return []any{"ok"}, nil
+}
+
+func clearKeys(c *call) ([]any, error) {
+	if read[string](c.r, c.keys[1]) != c.arg(1) {
+		return []any{"lost"}, nil
+	}
+	for _, k := range c.keys[2:] {
+		c.r.del(k)
+	}
+	return []any{"ok"}, nil
+}
+
+func load(c *call) ([]any, error) {
+	if read[string](c.r, c.keys[1]) != c.arg(1) || read[hash](c.r, c.keys[0])["epoch"] != "" {
+		return []any{"lost"}, nil
+	}
+	to := hash{}
+	maps.Copy(to, read[hash](c.r, c.keys[2]))
+	for i := 1; i < len(c.argv); i += 2 {
+		to[c.argv[i]] = c.argv[i+1]
+	}
+	c.r.keys[c.keys[2]] = to
 	return []any{"ok"}, nil
 }
 

@@ -1,0 +1,126 @@
+package balance
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// A lease is its holder's until it is given back or over; who has lost it
+// neither keeps it nor takes it from the next.
+func TestLease(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		t.Helper()
+		s, ctx := New(b.rdb, 1), t.Context()
+		take := func(token string) bool {
+			t.Helper()
+			ok, err := s.Lease(ctx, 0, "x", token, time.Minute)
+			require.NoError(t, err)
+			return ok
+		}
+		assert.True(t, take("a"))
+		assert.True(t, take("a"), "it is kept")
+		assert.False(t, take("b"))
+		require.NoError(t, s.Release(ctx, 0, "x", "b"))
+		assert.False(t, take("b"), "it isn't b's to give back")
+		require.NoError(t, s.Release(ctx, 0, "x", "a"))
+		require.NoError(t, s.Release(ctx, 0, "x", "a"))
+		kept, err := s.lease(ctx, 0, "x", "a", time.Minute, "keep")
+		require.NoError(t, err)
+		assert.False(t, kept, "what is over isn't kept")
+		assert.True(t, take("b"))
+	})
+}
+
+// Who holds a lease is told when it is another's.
+func TestWhileHeldEndsWithTheLease(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		t.Helper()
+		s := New(b.rdb, 1)
+		ok, err := s.Lease(t.Context(), 0, "x", "a", time.Minute)
+		require.NoError(t, err)
+		require.True(t, ok)
+		err = s.WhileHeld(t.Context(), 0, "x", "a", 30*time.Millisecond, func(ctx context.Context) error {
+			require.NoError(t, s.Release(ctx, 0, "x", "a")) // as a Redis that has lost it
+			ok, err := s.Lease(ctx, 0, "x", "b", time.Minute)
+			require.NoError(t, err)
+			require.True(t, ok)
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		require.ErrorIs(t, err, ErrMoved)
+		ok, err = s.Lease(t.Context(), 0, "x", "c", time.Minute)
+		require.NoError(t, err)
+		assert.False(t, ok, "it stays b's")
+	})
+}
+
+// A rebuild whose lease a Redis has lost changes nothing of what another has
+// made since: a balance, an answer, the projection itself.
+func TestARebuildWithoutItsLeaseChangesNothing(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		t.Helper()
+		m := newModel(t, fresh(t, t, b.rdb)) // token has made it, and still holds the lease
+		m.push(t, m.order, false)
+		items := []Item{m.item("a", "post", 7, false)}
+		items[0].Parent, items[0].Period = "post", m.now()
+		ctx := t.Context()
+		_, err := m.Charge(ctx, 0, 1, m.newCall("one", items))
+		require.NoError(t, err)
+		stands := func() {
+			t.Helper()
+			got, err := m.Read(ctx, 0, []string{"post"})
+			require.NoError(t, err)
+			assert.EqualValues(t, 7, got.States["post"].Used[m.now()])
+			reply, err := m.Peek(ctx, 0, "one")
+			require.NoError(t, err)
+			require.NotNil(t, reply)
+			assert.Equal(t, Held, reply.State)
+			open, err := m.OpenAnswers(ctx, 0, 0)
+			require.NoError(t, err)
+			assert.Len(t, open, 1)
+		}
+		stale := m.Rebuilding(0, "stale")
+		account := &Loaded{Account: m.doc(m.account["post"]), Used: map[string]metering.Micros{m.now(): 3}}
+		require.ErrorIs(t, stale.Clear(ctx), ErrMoved)
+		require.ErrorIs(t, stale.Load(ctx, account), ErrMoved)
+		require.ErrorIs(t, stale.LoadRef(ctx, "ref", map[string]string{"hash": "1"}), ErrMoved)
+		require.ErrorIs(t, stale.Install(ctx, NewProjection{Epoch: 2}), ErrMoved)
+		stands()
+		// Nor is anything loaded beside a projection that stands.
+		require.ErrorIs(t, m.Rebuilding(0, "token").Load(ctx, account), ErrMoved)
+		stands()
+	})
+}
+
+// An open answer is lost where the list has it and its hash is gone.
+func TestLost(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		t.Helper()
+		m := newModel(t, fresh(t, t, b.rdb))
+		m.push(t, m.order, false)
+		items := []Item{m.item("a", "post", 7, false)}
+		items[0].Parent, items[0].Period = "post", m.now()
+		reply, err := m.Charge(t.Context(), 0, 1, m.newCall("one", items))
+		require.NoError(t, err)
+		lost := func(a OpenAnswer) bool {
+			t.Helper()
+			lost, err := m.Lost(t.Context(), 0, a)
+			require.NoError(t, err)
+			return lost
+		}
+		assert.False(t, lost(OpenAnswer{Task: "one", Seq: reply.Seq}))
+		assert.False(t, lost(OpenAnswer{Task: "two", Seq: 9}), "it isn't open")
+		require.NoError(t, b.rdb.Del(t.Context(), keyTask(0, "one")).Err())
+		assert.True(t, lost(OpenAnswer{Task: "one", Seq: reply.Seq}))
+	})
+}
