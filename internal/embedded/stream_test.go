@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/stretchr/testify/require"
@@ -39,6 +40,7 @@ func residentKiB(t *testing.T) int {
 
 // Answers of any size go out as their rows come, over a socket and without one.
 func TestStreamedAnswers(t *testing.T) { //nolint:paralleltest // it measures the process's memory
+	testengine.Bound(t, 5*time.Minute) // much data
 	e, engine := testengine.StartClickHouse(t), testengine.Embedded(t)
 	conns := map[string]clickhouse.Conn{"socket": e.ClickHouse(t)}
 	inside, err := clickhouse.Open(&clickhouse.Options{

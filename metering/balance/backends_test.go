@@ -26,6 +26,7 @@ func onBoth(t *testing.T, f func(t *testing.T, b backend)) {
 	t.Helper()
 	t.Run("redis", func(t *testing.T) {
 		t.Parallel()
+		testengine.Bound(t, 5*time.Minute) // some make hundreds of random checks
 		e := testengine.StartRedis(t)
 		f(t, backend{e.Redis(t), func(t *testing.T) { t.Helper(); e.RestartRedis(t) }})
 	})

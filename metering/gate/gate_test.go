@@ -146,6 +146,7 @@ func TestAChangeIsHeardWithoutARead(t *testing.T) {
 // comes to say what one says that reads.
 func TestPublishedAndReadAgree(t *testing.T) {
 	t.Parallel()
+	testengine.Bound(t, 5*time.Minute) // hundreds of random checks
 	r := newRig(t)
 	g, _ := r.follow(gate.Options{MaxAge: time.Hour})
 	calendar, err := metering.NewCalendar([]metering.ZoneFrom{{Zone: "UTC"}})

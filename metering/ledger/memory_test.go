@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/internal/testengine"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger/ledgertest"
 )
@@ -201,6 +202,7 @@ func (p *pair) resolve() {
 // ClickHouse and to the ledger of memory that the simulation uses.
 func TestMemoryAgreesWithClickHouse(t *testing.T) {
 	t.Parallel()
+	testengine.Bound(t, 5*time.Minute) // hundreds of random checks
 	clickhouse, memory := open(t), ledgertest.New()
 	fake := Over(memory)
 	accounts := []*metering.Account{{ID: "a", Mode: metering.Prepaid, Zones: []metering.ZoneFrom{{Zone: "Europe/Rome"}}}}
