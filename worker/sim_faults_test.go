@@ -114,7 +114,7 @@ func (w *world) lose() bool {
 	}
 	switch w.plan.bias {
 	case withoutFactEpoch:
-		if !w.freeze("/relay set", "/relay states") {
+		if !w.freeze(":lease:relay", "/relay states") {
 			return false
 		}
 	case string(balancetest.RuleEpoch):

@@ -30,8 +30,8 @@ func Bound(tb testing.TB, most time.Duration) {
 	bounds.set(tb, most)
 }
 
-// Log names a log whose last lines are shown if the test hangs: a file, or what
-// text returns.
+// Log names a log whose last lines are shown if the test hangs: of what text
+// returns then.
 func Log(tb testing.TB, name string, text func() string) {
 	tb.Helper()
 	bounds.log(tb, name, text)

@@ -71,8 +71,6 @@ func (r *Redis) do(args []string) (any, error) {
 		return r.count(name, args[1:]), nil
 	case "scan":
 		return r.scan(args[3]), nil
-	case "set", "get", "pexpire":
-		return r.str(name, args[1:])
 	case "hgetall", "hget", "hmget", "hset":
 		return r.hashes(name, args[1], args[2:])
 	case "zrange", "zrangebyscore":
@@ -106,49 +104,6 @@ func (r *Redis) scan(pattern string) []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-func (r *Redis) str(name string, args []string) (any, error) {
-	key := args[0]
-	have, ok := read[string](r, key), false
-	_, ok = r.keys[key]
-	switch name {
-	case "get":
-		if !ok {
-			return nil, redis.Nil
-		}
-		return have, nil
-	case "pexpire":
-		ms, err := strconv.ParseInt(args[1], 10, 64)
-		if ok {
-			r.expires[key] = r.now().Add(time.Duration(ms) * time.Millisecond)
-		}
-		return ok, err
-	}
-	// set key value [px|ex n] [nx]
-	var life time.Duration
-	for i := 2; i < len(args); i++ {
-		switch strings.ToLower(args[i]) {
-		case "nx":
-			if ok {
-				return false, nil
-			}
-		case "px", "ex":
-			n, err := strconv.ParseInt(args[i+1], 10, 64)
-			if err != nil {
-				return nil, fmt.Errorf("set: %w", err)
-			}
-			life = time.Duration(n) * time.Millisecond
-			if strings.EqualFold(args[i], "ex") {
-				life = time.Duration(n) * time.Second
-			}
-		}
-	}
-	r.keys[key] = args[1]
-	if life > 0 {
-		r.expires[key] = r.now().Add(life)
-	}
-	return true, nil
 }
 
 func (r *Redis) hashes(name, key string, args []string) (any, error) {
