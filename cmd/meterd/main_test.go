@@ -24,7 +24,8 @@ import (
 // doesn't outlive the tests.
 const systemCommand = "meterd-system"
 
-// TestMain makes the test binary the meterd that scripts run.
+// TestMain makes the test binary the meterd that serves, so that a race detector
+// in it watches the system.
 func TestMain(m *testing.M) {
 	testscript.Main(suite{m}, map[string]func(){
 		"meterd": main,
@@ -43,11 +44,32 @@ type suite struct{ m *testing.M }
 // Run implements testscript.TestingM.
 func (s suite) Run() int {
 	code := s.m.Run()
+	if commandDir != "" {
+		_ = os.RemoveAll(commandDir)
+	}
 	if err := theSystem.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the system:", err)
 		code = max(code, 1)
 	}
 	return code
+}
+
+// commandDir is where the meterd that scripts run is: built as it is shipped. A
+// command under the race detector takes three times its CPU time, and the scripts
+// run over 500.
+var commandDir string
+
+func buildCommand() error {
+	var err error
+	if commandDir, err = os.MkdirTemp("", "meterd-bin-"); err != nil {
+		return err
+	}
+	build := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-o", commandDir, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build meterd: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // theSystem is that of all tests that don't need their own.

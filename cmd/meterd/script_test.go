@@ -37,6 +37,9 @@ import (
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	theSystem.start(t)
+	if err := buildCommand(); err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata",
 		Setup: setupScript,
@@ -62,9 +65,7 @@ func setupScript(env *testscript.Env) error {
 			env.Setenv(name, v)
 		}
 	}
-	// The race detector sleeps a second at each exit, for races that it would miss:
-	// hundreds of commands would take most of their time for it.
-	env.Setenv("GORACE", "atexit_sleep_ms=20")
+	env.Setenv("PATH", commandDir+":"+env.Getenv("PATH"))
 	env.Setenv("METERD_DATA", theSystem.data())
 	env.Setenv("REDIS_URL", theSystem.redisURL())
 	env.Setenv("REDIS_ADDR", theSystem.info.Redis)
@@ -174,15 +175,13 @@ func cmdIs(ts *testscript.TestScript, neg bool, args []string) {
 func cmdUntil(ts *testscript.TestScript, _ bool, args []string) {
 	want := regexp.MustCompile(args[0])
 	deadline := time.NewTimer(time.Minute)
-	tick := time.NewTicker(100 * time.Millisecond)
 	defer deadline.Stop()
-	defer tick.Stop()
-	for {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		if err := ts.Exec(args[1], args[2:]...); err == nil && want.MatchString(ts.ReadFile("stdout")) {
 			return
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-deadline.C:
 			ts.Fatalf("no %s within a minute", args[0])
 		}
