@@ -114,6 +114,71 @@ func TestCloseMonth(t *testing.T) {
 	assert.Zero(t, h.reconcile())
 }
 
+// TestAnOlderMonthOnItsWay: a record of August is charged, and not stored yet,
+// when October closes: August is closed first, and no charge is in no balance.
+func TestAnOlderMonthOnItsWay(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	held, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	h.work(Options{Crash: func(point string) {
+		if point == "charged" {
+			once.Do(func() { close(held); <-release })
+		}
+	}})
+	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.transfer("top", metering.TransferTopup, "acme", 1_000_000)
+	august, october := h.monthsAgo("acme", 3), h.monthsAgo("acme", 1)
+	b := h.batch().task(messageAt("acme-shared", "old", august.Start.Add(time.Hour)))
+	<-held
+	var g sync.WaitGroup
+	g.Go(func() { h.closing("acme", october) })
+	require.Eventually(t, func() bool {
+		thr, err := h.Redis.HGet(t.Context(), "{p00}:a:acme", "thr").Result()
+		return err == nil && thr == october.Name
+	}, 20*time.Second, 10*time.Millisecond, "the closing waits for what is on its way")
+	close(release)
+	b.wait()
+	g.Wait()
+
+	list, err := h.Ledger.Closings(t.Context(), "acme")
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	for i, want := range []metering.Period{august, october} {
+		assert.Equal(t, []any{want.Name, ledger.ClosingDone}, []any{list[i].Period, list[i].State})
+		assert.Equal(t, metering.Micros(-price), list[i].Balances["acme"], "it was filled later")
+	}
+	assert.Zero(t, h.reconcile())
+	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
+	st, err := h.Store.State(t.Context(), "acme")
+	require.NoError(t, err)
+	assert.Equal(t, metering.Micros(1_000_000-price), st.Balance)
+	_, err = h.closer().CloseMonth(t.Context(), "acme", h.monthsAgo("acme", 2).Name, nil)
+	require.ErrorIs(t, err, admin.ErrRefused, "a month between them was passed over")
+}
+
+// TestAMonthThatWasPassedOver: rows that land in a month before the closed one
+// are booked in the open one too.
+func TestAMonthThatWasPassedOver(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{ReconcileEvery: time.Hour})
+	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.transfer("top", metering.TransferTopup, "acme", 1_000_000)
+	h.batch().task(message("acme-shared", "new", time.Second)).wait()
+	h.closing("acme", h.monthsAgo("acme", 1))
+	old := h.monthsAgo("acme", 3)
+	h.sql(`INSERT INTO records SELECT * REPLACE ('late' AS id, toDateTime64('%s', 3, 'UTC') AS occurred_at, '%s' AS period, '%s' AS booked) FROM records AS r FINAL WHERE r.id = 'new'`,
+		old.Start.UTC().Format("2006-01-02 15:04:05"), old.Name, old.Name)
+	require.Positive(t, h.reconcile())
+	assert.Zero(t, h.reconcile(), "once")
+	now := h.monthsAgo("acme", 0).Name
+	assert.Equal(t, map[string]string{"acme-shared usage late": now}, h.findings("closed_month_straggler"))
+	st, err := h.Store.State(t.Context(), "acme")
+	require.NoError(t, err)
+	assert.Equal(t, metering.Micros(1_000_000-2*price), st.Balance)
+}
+
 // TestTwoCloseTheSameMonth: at once, while records come, in processes of their
 // own: one row, one digest, nothing lost.
 func TestTwoCloseTheSameMonth(t *testing.T) {

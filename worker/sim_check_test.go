@@ -58,6 +58,9 @@ func (w *world) line() string {
 	if w.plan.closing && (n%2 == 0 || w.plan.long) {
 		at = inClosing(n).Format(time.RFC3339)
 	}
+	if w.plan.older && n%3 == 0 {
+		at = inClosing(n).AddDate(0, -1, -1).Format(time.RFC3339)
+	}
 	account := simAccountIDs[n%len(simAccountIDs)]
 	more := ""
 	if w.plan.other && w.rng.IntN(2) == 0 {

@@ -32,6 +32,7 @@ type plan struct {
 	other             bool // copies may have other content
 	closing           bool // a month closes
 	straggle, long    bool // rows land whose task is lost; long after their time
+	older             bool // identities of the month before the one that closes, too
 }
 
 // Rules that the simulation itself can take out, beside balancetest's.
@@ -44,6 +45,7 @@ const (
 	withoutIntent     = "intent"           // a closing begins with a row
 	withoutAge        = "age"              // a projection is ten minutes old before a month is digested
 	withoutRebook     = "rebook"           // what lands in a closed month is booked elsewhere
+	withoutOlder      = "older"            // older months are looked for once more when all has settled
 )
 
 func drawPlan(seed uint64, without string) plan {
@@ -75,6 +77,7 @@ func drawPlan(seed uint64, without string) plan {
 	if some(1, 4) {
 		p.closing, p.straggle, p.long = true, some(1, 3), some(1, 2)
 	}
+	p.older = p.closing && some(1, 3)
 	p.focus()
 	p.without = strings.TrimPrefix(p.without, "=")
 	p.bias = p.without
@@ -118,6 +121,8 @@ func (p *plan) focus() {
 		p.closing, p.straggle, p.long, p.loss = true, true, false, "emptied"
 	case withoutRebook:
 		p.closing, p.straggle, p.long = true, true, true
+	case withoutOlder:
+		p.closing, p.older, p.straggle, p.long, p.loss, p.window = true, true, false, false, "", false
 	case string(balancetest.RuleEpoch):
 		p.tasks, p.ids, p.lines, p.loss, p.other, p.cold, p.window = 4, 1, 1, "emptied", true, true, false
 		p.crashes, p.poison, p.refunds, p.closing, p.steps = 0, false, false, false, 190

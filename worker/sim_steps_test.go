@@ -281,6 +281,7 @@ func (w *world) runChore(p *process, name string) {
 		"automatic refunds": p.worker.autoRefunds,
 		"months":            p.worker.rollMonths,
 		"close":             func(ctx context.Context) error { return p.closer.CloseDue(ctx, 0) },
+		"close older":       func(ctx context.Context) error { return w.closeOlder(ctx, p) },
 		"snapshot":          func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err },
 		"reconcile": func(ctx context.Context) error {
 			res, err := reconcile.NewReconciler(e.store, e.ledger, e.clock, e.log).Run(ctx, e.snapshots.Current())

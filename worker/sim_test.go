@@ -135,6 +135,7 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		withoutIntent:                  4000,
 		withoutAge:                     4000,
 		withoutRebook:                  4000,
+		withoutOlder:                   4000,
 		// Others.
 		string(balancetest.RuleEpoch):  4000,
 		string(balancetest.RuleInSet):  4000,

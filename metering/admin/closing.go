@@ -99,10 +99,17 @@ func (c *Closer) mayClose(ctx context.Context, a *metering.Account, month meteri
 	if err != nil {
 		return err
 	}
+	later := ""
 	for i := range list {
-		if list[i].Period == month.Name {
+		switch {
+		case list[i].Period == month.Name:
 			return nil // begun or closed: it is ended, or shown
+		case list[i].Period > month.Name:
+			later = list[i].Period
 		}
+	}
+	if later != "" {
+		return fmt.Errorf("%w: months close in order, and %s is closed or being closed; what still comes of %s is booked in the open month", ErrRefused, later, month.Name)
 	}
 	meta, err := c.meta(ctx, c.store.PartitionOf(a.ID))
 	if err != nil {
@@ -165,12 +172,14 @@ func (c *Closer) closeDueOf(ctx context.Context, a *metering.Account, grace time
 			return err
 		}
 		if len(open) > 0 {
-			if c.blocked[a.ID] != open[0] {
-				c.blocked[a.ID] = open[0]
-				c.log.WarnContext(ctx, "months close in order: an older one must be closed by hand first",
-					slog.String("parent", a.ID), slog.String("period", month.Name), slog.String("open", open[0]))
+			begun, err := c.begun(ctx, a.ID, month.Name)
+			if err != nil {
+				return err
 			}
-			return nil
+			if !begun {
+				c.tellBlocked(ctx, a.ID, month.Name, open[0])
+				return nil
+			}
 		}
 		if _, err := c.close(ctx, a, month); err != nil {
 			var young *youngError
@@ -181,6 +190,23 @@ func (c *Closer) closeDueOf(ctx context.Context, a *metering.Account, grace time
 		}
 		c.done[a.ID] = month.Name
 	}
+}
+
+// begun tells whether a month's closing has begun, or is done. From then on the
+// months before it take no more records either.
+func (c *Closer) begun(ctx context.Context, parent, period string) (bool, error) {
+	list, err := c.ledger.Closings(ctx, parent)
+	return slices.ContainsFunc(list, func(x ledger.Closing) bool { return x.Period == period }), err
+}
+
+// tellBlocked says once which month holds the others up.
+func (c *Closer) tellBlocked(ctx context.Context, parent, period, open string) {
+	if c.blocked[parent] == open {
+		return
+	}
+	c.blocked[parent] = open
+	c.log.WarnContext(ctx, "months close in order: an older one must be closed by hand first",
+		slog.String("parent", parent), slog.String("period", period), slog.String("open", open))
 }
 
 // close one month under a lease; the row at its end stands once, whoever holds
@@ -269,6 +295,9 @@ func (c *Closer) fix(ctx context.Context, p int, a *metering.Account, month mete
 	if !ok {
 		return fmt.Errorf("%w: charges are still on their way to the ledger", ErrBusy)
 	}
+	if err := c.closeOlder(ctx, p, a, month); err != nil {
+		return err
+	}
 	done, err := c.bill(ctx, a, month)
 	if err != nil {
 		return err
@@ -284,6 +313,29 @@ func (c *Closer) fix(ctx context.Context, p int, a *metering.Account, month mete
 		return balance.ErrEpoch
 	}
 	return c.ledger.FinishClosing(ctx, done)
+}
+
+// closeOlder closes the months before one that takes no more records: those of
+// which a charge was on its way when the closing began. They take none either
+// since the mark, and everything of theirs has settled, so what is open now is
+// all that ever will be. Left open, their charges would be in no closing balance.
+func (c *Closer) closeOlder(ctx context.Context, p int, a *metering.Account, month metering.Period) error {
+	open, err := c.ledger.OpenMonths(ctx, a.ID, month.Name)
+	if err != nil {
+		return err
+	}
+	for _, name := range open {
+		older, err := a.Calendar.Named(name)
+		if err != nil {
+			return err
+		}
+		c.log.WarnContext(ctx, "records of an older month came in while a later one was being closed: the older one is closed first",
+			slog.String("parent", a.ID), slog.String("period", month.Name), slog.String("open", name))
+		if _, err := c.closeHeld(ctx, p, a, older); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settleMax is how long a closing waits for open answers at once.

@@ -1,8 +1,11 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,17 +46,19 @@ type look struct {
 const lookAgain = time.Hour
 
 // closedMonths looks at the closed months that have another number of rows than
-// their closings fixed, or than when they were last looked at.
+// their closings fixed, or than when they were last looked at. A month that was
+// passed over, for it had no row when a later one was closed, is closed with none.
 func (r *Reconciler) closedMonths(ctx context.Context, snap *metering.Snapshot, res *Result) error {
 	list, err := r.ledger.Closings(ctx, "")
 	if err != nil {
 		return err
 	}
-	through, newest := "", map[string]string{}
+	through, newest, closed := "", map[string]string{}, map[string]string{}
 	for i := range list {
 		c := &list[i]
 		newest[c.ParentID] = max(newest[c.ParentID], c.Period)
 		if c.State == ledger.ClosingDone {
+			closed[c.ParentID] = max(closed[c.ParentID], c.Period)
 			through = max(through, c.Period)
 		}
 	}
@@ -64,6 +69,7 @@ func (r *Reconciler) closedMonths(ctx context.Context, snap *metering.Snapshot, 
 	if err != nil {
 		return err
 	}
+	list = append(list, passedOver(list, rows, closed)...)
 	for i := range list {
 		c := &list[i]
 		m := ledger.ParentMonth{ParentID: c.ParentID, Period: c.Period}
@@ -84,6 +90,27 @@ func (r *Reconciler) closedMonths(ctx context.Context, snap *metering.Snapshot, 
 		}
 	}
 	return nil
+}
+
+// passedOver are the months with rows that have no closing though a later month
+// is closed: each as a closing without a line.
+func passedOver(list []ledger.Closing, rows map[ledger.ParentMonth]uint64, closed map[string]string) []ledger.Closing {
+	known := map[ledger.ParentMonth]bool{}
+	for i := range list {
+		known[ledger.ParentMonth{ParentID: list[i].ParentID, Period: list[i].Period}] = true
+	}
+	var out []ledger.Closing
+	for m := range rows {
+		if !known[m] && m.Period < closed[m.ParentID] {
+			out = append(out, ledger.Closing{
+				ParentID: m.ParentID, Period: m.Period, State: ledger.ClosingDone, Digest: metering.NewBill(m.Period).Digest(),
+			})
+		}
+	}
+	slices.SortFunc(out, func(a, b ledger.Closing) int {
+		return cmp.Or(strings.Compare(a.ParentID, b.ParentID), strings.Compare(a.Period, b.Period))
+	})
+	return out
 }
 
 // closedMonth looks at one, unless another process does.
