@@ -2,6 +2,7 @@ package worker
 
 import (
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,47 @@ import (
 )
 
 const shop = "globex-shop"
+
+// TestDuplicatesOfTwoPartitions: one task has duplicates in two partitions, which
+// can't be judged before older charges settle: each partition's get their judge.
+func TestDuplicatesOfTwoPartitions(t *testing.T) {
+	t.Parallel()
+	h := newHarnessOf(t, 4)
+	require.NotEqual(t, h.Store.PartitionOf("acme"), h.Store.PartitionOf("globex"))
+	var armed, held atomic.Int32
+	release := make(chan struct{})
+	h.work(Options{ReconcileEvery: time.Hour, Crash: func(point string) {
+		if point == "charged" && armed.Add(-1) >= 0 {
+			held.Add(1)
+			<-release
+		}
+	}})
+	accounts := []string{"acme-own", shop}
+	h.transfer("top", metering.TransferTopup, "acme", 1_000_000)
+	h.transfer("budget", metering.TransferAllocate, "acme-own", 1_000_000)
+	var first, again []string
+	for _, a := range accounts {
+		first = append(first, message(a, "x", time.Minute))
+		again = append(again, message(a, "x", time.Minute), line(a, "x", time.Minute, `,"units":7`))
+	}
+	require.EqualValues(t, 2, h.batch().task(first...).wait().Stored)
+	armed.Store(2)
+	older := h.batch().task(message(accounts[0], "older", time.Minute)).task(message(accounts[1], "older", time.Minute))
+	h.eventually("charges are held", func() bool { return held.Load() == 2 })
+	b := h.batch().task(again...)
+	h.eventually("each partition's duplicates have a task", func() bool {
+		keys, err := h.Redis.Keys(t.Context(), "asynq:*:t:"+b.run+"*"+judgeInfix+"*").Result()
+		require.NoError(t, err)
+		return len(keys) == 2
+	})
+	close(release)
+	assert.Equal(t, balance.Counts{Duplicates: 2, Quarantined: 2}, b.wait())
+	older.wait()
+	for _, a := range accounts {
+		assert.Equal(t, []metering.Reason{metering.ReasonConflict}, h.reasons(a, "x"))
+	}
+	assert.Zero(t, h.reconcile())
+}
 
 // TestTwoBatchesAtOnce: the same ids in tasks that run side by side are charged
 // once, whatever their copies look like.

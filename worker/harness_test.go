@@ -61,6 +61,7 @@ type address struct {
 	Redis, RedisPassword, ClickHouse, ClickHousePassword, Database string
 	Point                                                          string // at which it dies
 	Nth                                                            int
+	Partitions                                                     int // 0: one
 }
 
 // connect opens everything that a worker needs.
@@ -72,7 +73,7 @@ func connect(tb testing.TB, a address) (Deps, *admin.Service) {
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = l.Close() })
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	s := balance.New(rdb, 1)
+	s := balance.New(rdb, max(a.Partitions, 1))
 	c := clock.System()
 	d := Deps{
 		Redis: rdb, Store: s, Ledger: l, Snapshots: admin.NewSnapshots(l, s, c), Clock: c, Log: log, Metrics: prometheus.NewRegistry(),
@@ -89,11 +90,19 @@ type harness struct {
 	engines *testengine.Engines
 	admin   *admin.Service
 	tasks   int
+
+	partitions int
 }
 
 func newHarness(tb testing.TB) *harness {
 	tb.Helper()
-	h := &harness{tb: tb, engines: testengine.Start(tb)}
+	return newHarnessOf(tb, 1)
+}
+
+// newHarnessOf so many partitions.
+func newHarnessOf(tb testing.TB, partitions int) *harness {
+	tb.Helper()
+	h := &harness{tb: tb, engines: testengine.Start(tb), partitions: partitions}
 	h.Deps, h.admin = connect(tb, h.address())
 	_, err := h.Ledger.Migrate(tb.Context())
 	require.NoError(tb, err)
@@ -104,7 +113,7 @@ func newHarness(tb testing.TB) *harness {
 func (h *harness) address() address {
 	e := h.engines
 	return address{
-		Redis: e.RedisAddr, RedisPassword: e.RedisPassword, Database: e.Database,
+		Redis: e.RedisAddr, RedisPassword: e.RedisPassword, Database: e.Database, Partitions: h.partitions,
 		ClickHouse: strings.Replace(e.ClickHouseURL, "://", "://"+e.ClickHouseUser+"@", 1), ClickHousePassword: e.ClickHousePassword,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,8 +21,20 @@ const judgePatience = 500 * time.Millisecond
 // judgeDelay is when that task runs first.
 const judgeDelay = 200 * time.Millisecond
 
-// judgeSuffix makes a task's id that of its judge task.
-const judgeSuffix = "~j"
+// judgeInfix makes a task's id that of a judge task of its: one for each of its
+// partitions, which goes after it.
+const judgeInfix = "~j"
+
+func judgeID(id string, p int) string { return id + judgeInfix + strconv.Itoa(p) }
+
+// judgedBy is the task whose duplicates a judge task has.
+func judgedBy(id string) (parent string, ok bool) {
+	i := strings.LastIndex(id, judgeInfix)
+	if i < 0 || strings.Trim(id[i+len(judgeInfix):], "0123456789") != "" {
+		return "", false
+	}
+	return id[:i], true
+}
 
 // conflictDetail says how to mend a conflict.
 const conflictDetail = "the id stands in the ledger with other content; send it under a new id if it is another message"
@@ -43,7 +56,7 @@ func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Met
 			if err != nil {
 				return nil, fmt.Errorf("hand over %d duplicates: %w", len(open), err)
 			}
-			if err := e.enqueue(ctx, jobs.TypeJudge, t.id+judgeSuffix, payload, judgeDelay); err != nil {
+			if err := e.enqueue(ctx, jobs.TypeJudge, judgeID(t.id, s.p), payload, judgeDelay); err != nil {
 				return nil, err
 			}
 			f.Judged, more = balance.Counts{}, nil

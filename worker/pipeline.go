@@ -172,7 +172,7 @@ func (e *engine) conclude(ctx context.Context, t *task, snap *metering.Snapshot,
 
 func (e *engine) finish(ctx context.Context, t *task, p int, meta *balance.Meta, f *balance.Finished) error {
 	f.Run = t.run
-	if parent, ok := strings.CutSuffix(t.id, judgeSuffix); ok {
+	if parent, ok := judgedBy(t.id); ok {
 		f.Parent = parent
 	}
 	if err := e.store.Finish(ctx, p, meta, t.id, f); err != nil {
