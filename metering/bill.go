@@ -45,14 +45,20 @@ type Bill struct {
 // NewBill starts the bill of a month.
 func NewBill(period string) *Bill { return &Bill{Period: period, digest: sha256.New()} }
 
-// ErrBillOrder says that a bill's lines don't come in their order, or one comes
-// twice: what was read isn't what the digest stands for.
+// ErrBillOrder says that a bill's lines don't come in their order: what was read
+// isn't what the digest stands for.
 var ErrBillOrder = errors.New("a bill's lines are out of order")
+
+// ErrBillTwice says that a line's identity has been there: it isn't added.
+var ErrBillTwice = errors.New("a bill has two lines of one identity")
 
 // Add takes the next line.
 func (b *Bill) Add(l *BillLine) error {
 	key := [3]string{l.AccountID, string(l.Kind), l.ID}
 	if b.Lines > 0 && !lessKey(b.last, key) {
+		if key == b.last {
+			return ErrBillTwice
+		}
 		return ErrBillOrder
 	}
 	b.last = key

@@ -29,12 +29,20 @@ func TestBillRefusesLinesOutOfOrder(t *testing.T) {
 	line := func(account string, kind Kind, id string) *BillLine {
 		return &BillLine{AccountID: account, Kind: kind, ID: id}
 	}
-	for _, next := range []*BillLine{
-		line("b", KindUsage, "m"), line("b", KindUsage, "l"), line("b", KindRefund, "z"), line("a", KindUsage, "z"),
+	for _, c := range []struct {
+		next *BillLine
+		want error
+	}{
+		{line("b", KindUsage, "m"), ErrBillTwice},
+		{line("b", KindUsage, "l"), ErrBillOrder},
+		{line("b", KindRefund, "z"), ErrBillOrder},
+		{line("a", KindUsage, "z"), ErrBillOrder},
 	} {
 		b := NewBill("2026-11")
 		require.NoError(t, b.Add(line("b", KindUsage, "m")))
-		require.ErrorIs(t, b.Add(next), ErrBillOrder)
+		digest := b.Digest()
+		require.ErrorIs(t, b.Add(c.next), c.want)
+		require.Equal(t, digest, b.Digest(), "nothing was added")
 	}
 }
 

@@ -179,6 +179,37 @@ func TestAMonthThatWasPassedOver(t *testing.T) {
 	assert.Equal(t, metering.Micros(1_000_000-2*price), st.Balance)
 }
 
+// TestAnIdentityTwiceInAMonth: a retry with another occurred_at was charged again
+// and stands beside the first, for they lie in different months of UTC. Closing
+// leaves one of them.
+func TestAnIdentityTwiceInAMonth(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{ReconcileEvery: time.Hour})
+	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.transfer("top", metering.TransferTopup, "acme", 1_000_000)
+	last := h.monthsAgo("acme", 1)
+	require.NotEqual(t, last.Start.UTC().Month(), last.Start.Add(5*time.Hour).UTC().Month(), "Rome is ahead of UTC")
+	h.batch().task(messageAt("acme-shared", "twice", last.Start.Add(time.Minute)), messageAt("acme-shared", "once", last.Start.Add(time.Hour))).wait()
+	h.sql(`INSERT INTO records SELECT * REPLACE (occurred_at + toIntervalHour(50) AS occurred_at) FROM records AS r FINAL WHERE r.id = 'twice'`)
+	require.Positive(t, h.reconcile(), "it counts, as it would have been charged")
+	balance := func() metering.Micros {
+		st, err := h.Store.State(t.Context(), "acme")
+		require.NoError(t, err)
+		return st.Balance
+	}
+	require.Equal(t, metering.Micros(1_000_000-3*price), balance())
+
+	c := h.closing("acme", last)
+	assert.Equal(t, []any{uint64(2), metering.Micros(2 * price), metering.Micros(-2 * price)}, []any{c.Records, c.Amount, c.Balances["acme"]})
+	assert.Equal(t, c.Digest, h.auditor("acme", last.Name))
+	assert.Equal(t, map[string]string{"acme-shared usage twice": "1 row"}, h.findings("identity_twice"))
+	require.Positive(t, h.reconcile(), "its charge is given back")
+	assert.Zero(t, h.reconcile())
+	assert.Equal(t, metering.Micros(1_000_000-2*price), balance())
+	assert.Equal(t, *c, *h.closing("acme", last))
+}
+
 // TestTwoCloseTheSameMonth: at once, while records come, in processes of their
 // own: one row, one digest, nothing lost.
 func TestTwoCloseTheSameMonth(t *testing.T) {

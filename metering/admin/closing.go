@@ -298,7 +298,7 @@ func (c *Closer) fix(ctx context.Context, p int, a *metering.Account, month mete
 	if err := c.closeOlder(ctx, p, a, month); err != nil {
 		return err
 	}
-	done, err := c.bill(ctx, a, month)
+	done, err := c.billOnce(ctx, a, month)
 	if err != nil {
 		return err
 	}
@@ -351,86 +351,6 @@ func (c *Closer) settled(ctx context.Context, p int, meta *balance.Meta) error {
 		return &youngError{until}
 	}
 	return nil
-}
-
-// keepLines is how many lines of an account are noted at once.
-const keepLines = 100_000
-
-// billing adds a month's lines up, as they come: what its bill says, what each
-// purse holds at its end, and which lines they were. All of it is of the same
-// lines, so that a row that lands beside is in none.
-type billing struct {
-	*metering.Bill
-
-	keep     func(account string, lines []uint64) error
-	parent   string
-	balances map[string]metering.Micros
-	account  string
-	lines    []uint64 // of account, not kept yet
-}
-
-func (b *billing) take(l *metering.BillLine) error {
-	if err := b.Add(l); err != nil {
-		return err
-	}
-	if l.AccountID != b.account || len(b.lines) >= keepLines {
-		if err := b.flush(); err != nil {
-			return err
-		}
-		b.account = l.AccountID
-	}
-	b.lines = append(b.lines, l.Hash())
-	net := l.Amount
-	if l.Kind == metering.KindRefund {
-		net = -net
-	}
-	switch l.Purse {
-	case metering.PurseWallet:
-		b.balances[b.parent] -= net
-	case metering.PurseBudget:
-		b.balances[l.AccountID] -= net
-	case metering.PurseCredit, metering.PurseExternal:
-	}
-	return nil
-}
-
-func (b *billing) flush() error {
-	if len(b.lines) == 0 {
-		return nil
-	}
-	err := b.keep(b.account, b.lines)
-	b.lines = b.lines[:0]
-	return err
-}
-
-// bill adds the month's lines up.
-func (c *Closer) bill(ctx context.Context, a *metering.Account, month metering.Period) (*ledger.Closing, error) {
-	base, err := c.ledger.Base(ctx, a.ID, month.Name)
-	if err != nil {
-		return nil, err
-	}
-	moved, err := c.ledger.TransfersThrough(ctx, a.ID, base.Through, month.Name)
-	if err != nil {
-		return nil, err
-	}
-	balances := maps.Clone(base.Balances)
-	for id, n := range moved {
-		balances[id] += n
-	}
-	b := &billing{Bill: metering.NewBill(month.Name), parent: a.ID, balances: balances, keep: func(account string, lines []uint64) error {
-		return c.ledger.KeepLines(ctx, ledger.ParentMonth{ParentID: a.ID, Period: month.Name}, account, lines)
-	}}
-	if err := c.ledger.BillLines(ctx, a.ID, month.Name, b.take); err != nil {
-		return nil, err
-	}
-	if err := b.flush(); err != nil {
-		return nil, err
-	}
-	return &ledger.Closing{
-		ParentID: a.ID, Period: month.Name, State: ledger.ClosingDone, Start: month.Start, End: month.End,
-		Records: uint64(b.Records), Amount: b.Amount, Refunds: b.Refunds, Adjustments: b.Adjustments,
-		Lines: uint64(b.Lines), Digest: b.Digest(), AsOf: c.clock.Now().UTC().Truncate(time.Millisecond), Balances: balances,
-	}, nil
 }
 
 // accountsPage is how many accounts one question names.

@@ -60,15 +60,9 @@ func (l *Ledger) Rebook(ctx context.Context, from ParentMonth, to string, epoch 
 	for len(rows) > 0 {
 		page := rows[:min(len(rows), rebookPage)]
 		rows = rows[len(page):]
-		accounts, kinds, ids := make([]string, len(page)), make([]string, len(page)), make([]string, len(page))
-		for i, id := range page {
-			accounts[i], kinds[i], ids[i] = id.AccountID, string(id.Kind), id.ID
-		}
-		params := map[string]string{
-			"parent": from.ParentID, "booked": from.Period, "to": to, "epoch": strconv.FormatInt(epoch, 10),
-			"ahead":    strconv.Itoa(int(insertMax.Seconds())),
-			"accounts": array(accounts), "kinds": array(kinds), "ids": array(ids),
-		}
+		params := identityParams(page)
+		params["parent"], params["booked"], params["to"] = from.ParentID, from.Period, to
+		params["epoch"], params["ahead"] = strconv.FormatInt(epoch, 10), strconv.Itoa(int(insertMax.Seconds()))
 		for _, name := range []string{"rebook_hours", "rebook"} {
 			if err := l.exec(ctx, name, params); err != nil {
 				return err
