@@ -150,10 +150,14 @@ func (a *Account) Parent() string {
 	return a.ParentID
 }
 
-// Purse that the account's records draw on, and whose it is.
+// Purse that the account's records draw on, and whose it is. What a closed
+// sub-account's late usage costs is its parent's: the budget has been swept.
 func (a *Account) Purse() (Purse, string) {
 	switch a.Source {
 	case SourceAllocated:
+		if a.ClosedAt != nil {
+			return PurseWallet, a.Parent()
+		}
 		return PurseBudget, a.ID
 	case SourceShared, SourceWallet:
 		return PurseWallet, a.Parent()

@@ -74,6 +74,29 @@ func TestSourceChanges(t *testing.T) {
 	assert.Zero(t, h.reconcile())
 }
 
+// TestLateUsageOfAClosedAccount: its budget has gone back, so the parent pays for
+// what occurred before the closing, and gets its refund.
+func TestLateUsageOfAClosedAccount(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(movingAccounts)
+	h.work(Options{})
+	h.transfer("top", metering.TransferTopup, "mover", 1_000_000)
+	h.transfer("all", metering.TransferAllocate, "mover-sub", 500_000)
+	late := message("mover-sub", "late", time.Minute)
+	_, err := h.admin.Close(t.Context(), "mover-sub")
+	require.NoError(t, err)
+	holds := func(wallet metering.Micros) {
+		assert.Equal(t, []metering.Micros{wallet, 0}, []metering.Micros{h.balanceOf("mover"), h.balanceOf("mover-sub")})
+		assert.Zero(t, h.reconcile())
+	}
+	holds(1_000_000)
+	assert.EqualValues(t, 1, h.batch().task(late).wait().Stored)
+	holds(1_000_000 - price)
+	assert.EqualValues(t, 1, h.batch().task(line("mover-sub", "back", time.Minute, `,"kind":"refund","refers_to":"late"`)).wait().Stored)
+	holds(1_000_000)
+}
+
 // TestPlanAndZoneChanges in mid-month: a message is rated by the plan of its own
 // time, and a zone holds from the next month.
 func TestPlanAndZoneChanges(t *testing.T) {

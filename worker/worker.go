@@ -265,5 +265,9 @@ func (w *Worker) reconcile(ctx context.Context) error {
 	if errors.Is(err, reconcile.ErrBusy) {
 		return nil // open answers: the next round compares
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	// A charge that was given back, or healed, after its budget was swept.
+	return w.admin.SweepLeftBudgets(ctx)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -142,7 +143,7 @@ type walletShowCmd struct {
 }
 
 // purse of an account that has one, for a reader who may see it.
-func (e *engines) purse(as, id string) (*metering.Account, error) {
+func (e *engines) purse(ctx context.Context, as, id string) (*metering.Account, error) {
 	aud, a, err := e.one(as, id)
 	if err != nil {
 		return nil, err
@@ -152,12 +153,22 @@ func (e *engines) purse(as, id string) (*metering.Account, error) {
 		return nil, metering.ErrNotVisible
 	case aud == metering.AudienceEnterprise && a.Source != metering.SourceAllocated:
 		return nil, metering.ErrNotVisible
-	case a.Mode == metering.Postpaid:
+	case a.Mode == metering.Postpaid && !e.left(ctx, a):
 		return nil, fmt.Errorf("%w: a postpaid account has no wallet, its limit is in `accounts show`", admin.ErrWrongKind)
 	case !a.IsParent() && a.Source != metering.SourceAllocated:
 		return nil, fmt.Errorf("%w: the sub-account draws on its parent's wallet", admin.ErrWrongKind)
 	}
 	return a, nil
+}
+
+// left tells whether a parent that has become postpaid has anything left in the
+// wallet that it had.
+func (e *engines) left(ctx context.Context, a *metering.Account) bool {
+	if !a.IsParent() {
+		return false
+	}
+	st, err := e.store.State(ctx, a.ID)
+	return err == nil && st.Balance != 0
 }
 
 // Run implements the command.
@@ -167,7 +178,7 @@ func (c *walletShowCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	acct, err := e.purse(c.As, c.Account)
+	acct, err := e.purse(a.ctx, c.As, c.Account)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -82,8 +81,7 @@ func (s *Service) locked(ctx context.Context, f func(ctx context.Context) error)
 			return ctx.Err()
 		}
 	}
-	err := f(ctx)
-	return errors.Join(err, s.store.Release(context.WithoutCancel(ctx), 0, catalogLease, token))
+	return s.store.WhileHeld(ctx, 0, catalogLease, token, catalogLeaseTime, f)
 }
 
 // Apply makes accounts and plans as in the file. It is durable, and stands in
@@ -108,7 +106,7 @@ func (s *Service) Apply(ctx context.Context, f *AccountsFile, dry bool) (*Change
 		if err := s.save(ctx, changes.Accounts, changes.Plans, now); err != nil {
 			return err
 		}
-		return s.SweepLeftBudgets(ctx)
+		return s.sweep(ctx)
 	})
 	return changes, err
 }
@@ -165,46 +163,6 @@ func (s *Service) OpenMonths(ctx context.Context) error {
 	})
 }
 
-// SweepLeftBudgets moves what is left in a budget, either sign, to the parent
-// where its sub-account draws on it no more (DOMAIN.md, Funding).
-func (s *Service) SweepLeftBudgets(ctx context.Context) error {
-	snap := s.snapshots.Current()
-	for _, parent := range snap.Parents {
-		p := s.store.PartitionOf(parent)
-		var ids []string
-		for _, id := range snap.Subs[parent] {
-			if a := snap.Accounts[id]; a.Mode == metering.Prepaid && (a.Source != metering.SourceAllocated || a.ClosedAt != nil) {
-				ids = append(ids, id)
-			}
-		}
-		if len(ids) == 0 {
-			continue
-		}
-		proj, err := s.store.Read(ctx, p, ids)
-		if err != nil {
-			return err
-		}
-		for _, id := range ids {
-			st := proj.States[id]
-			if st == nil || st.Balance == 0 {
-				continue
-			}
-			kind := metering.TransferSweep
-			if snap.Accounts[id].ClosedAt != nil {
-				kind = metering.TransferClose
-			}
-			// A reference for each version of the account and each balance met.
-			ref := fmt.Sprintf("%s:%s:%d:%d", kind, id, snap.Accounts[id].Catalog, proj.Seq)
-			if _, err := s.transfer(ctx, &metering.Transfer{
-				Ref: ref, Kind: kind, ParentID: parent, AccountID: id, Amount: st.Balance, Currency: snap.Accounts[id].Currency, Actor: OperatorActor,
-			}); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // Close closes a sub-account: what is left of its budget goes to its parent;
 // what occurs from now on is refused. Closing it again changes nothing.
 func (s *Service) Close(ctx context.Context, id string) (*metering.Account, error) {
@@ -232,148 +190,9 @@ func (s *Service) Close(ctx context.Context, id string) (*metering.Account, erro
 			}
 		}
 		closed = s.snapshots.Current().Accounts[id]
-		return s.SweepLeftBudgets(ctx)
+		return s.sweep(ctx)
 	})
 	return closed, err
-}
-
-// TransferResult is what became of a transfer.
-type TransferResult struct {
-	Account string
-	Balance metering.Micros
-	Applied bool // false: the reference had been applied before
-}
-
-// Transfer moves money. It is durable before it returns; the same reference
-// with the same content is a no-op that reports success.
-func (s *Service) Transfer(ctx context.Context, t metering.Transfer) (*TransferResult, error) {
-	if err := s.ensureAll(ctx); err != nil {
-		return nil, err
-	}
-	a := s.snapshots.Current().Accounts[t.AccountID]
-	if a == nil {
-		return nil, metering.ErrUnknownAccount
-	}
-	t.ParentID, t.Currency = a.Parent(), a.Currency
-	if err := allowed(a, &t); err != nil {
-		return nil, err
-	}
-	if err := t.Validate(); err != nil {
-		return nil, err
-	}
-	// A reference is used once over the whole installation; within a partition
-	// the script makes sure of it.
-	parent, hash, used, err := s.ledger.TransferByRef(ctx, t.Ref)
-	if err != nil {
-		return nil, err
-	}
-	if used && (parent != t.ParentID || hash != t.ContentHash()) {
-		return nil, fmt.Errorf("%w: %w", ErrRefused, balance.ErrReference)
-	}
-	return s.transfer(ctx, &t)
-}
-
-// allowed judges whether the kind of transfer is for this account.
-func allowed(a *metering.Account, t *metering.Transfer) error {
-	wrong := func(why string) error { return fmt.Errorf("%w: %s", ErrWrongKind, why) }
-	switch {
-	case a.Mode == metering.Postpaid:
-		return wrong("a postpaid parent has no wallet, its limit is in its accounts file")
-	case t.Kind == metering.TransferTopup && !a.IsParent():
-		return wrong("a top-up goes to a parent's wallet; allocate to a sub-account")
-	case (t.Kind == metering.TransferAllocate || t.Kind == metering.TransferReclaim) && a.IsParent():
-		return wrong("only a sub-account has a budget; top a parent up")
-	case !a.IsParent() && a.Source != metering.SourceAllocated:
-		return wrong("the sub-account has no budget of its own, it draws on its parent's wallet")
-	case a.ClosedAt != nil:
-		return fmt.Errorf("%w: the account is closed", ErrRefused)
-	}
-	return nil
-}
-
-// transfer: apply in Redis, store and wait, confirm; again where the
-// projection's epoch changed on the way (ARCHITECTURE.md, Money moved by hand).
-func (s *Service) transfer(ctx context.Context, t *metering.Transfer) (*TransferResult, error) {
-	p := s.store.PartitionOf(t.ParentID)
-	parent := s.snapshots.Current().Accounts[t.ParentID]
-	var err error
-	for range 5 {
-		var meta *balance.Meta
-		if meta, err = s.meta(ctx, p); err != nil {
-			return nil, err
-		}
-		var res *TransferResult
-		if res, err = s.move(ctx, p, meta, parent, t); err == nil {
-			return res, nil
-		}
-		var missing *balance.MissingError
-		switch {
-		case errors.As(err, &missing):
-			if err := s.snapshots.PushMissing(ctx, p, meta, missing.Accounts); err != nil {
-				return nil, err
-			}
-		case errors.Is(err, balance.ErrEpoch), errors.Is(err, balance.ErrEmpty), errors.Is(err, balance.ErrReplid):
-		default:
-			return nil, err
-		}
-	}
-	return nil, err
-}
-
-func (s *Service) move(ctx context.Context, p int, meta *balance.Meta, parent *metering.Account, t *metering.Transfer) (*TransferResult, error) {
-	row := *t
-	mv := &balance.Move{Ref: t.Ref, Hash: t.ContentHash(), Amount: t.Amount, Months: s.snapshots.Months(parent)}
-	from := false // the account that is reported is the one that gives
-	switch t.Kind {
-	case metering.TransferTopup:
-		mv.To, mv.Fresh = t.AccountID, true
-	case metering.TransferAllocate:
-		mv.From, mv.To, mv.NonNeg, mv.Fresh = t.ParentID, t.AccountID, true, true
-	case metering.TransferReclaim:
-		mv.From, mv.To, mv.NonNeg, from = t.AccountID, t.ParentID, true, true
-	case metering.TransferSweep, metering.TransferClose:
-		mv.From, mv.To, mv.All, from = t.AccountID, t.ParentID, true, true
-		row.Amount = 0
-	case metering.TransferAdjust:
-		if t.Amount > 0 {
-			mv.To = t.AccountID
-		} else {
-			mv.From, mv.Amount, from = t.AccountID, -t.Amount, true
-		}
-	}
-	var err error
-	if mv.Row, err = json.Marshal(row); err != nil {
-		return nil, fmt.Errorf("transfer %s: %w", t.Ref, err)
-	}
-	moved, err := s.store.Transfer(ctx, p, meta, mv)
-	var short *balance.ShortError
-	switch {
-	case errors.As(err, &short), errors.Is(err, balance.ErrReference), errors.Is(err, balance.ErrRange):
-		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
-	case err != nil:
-		return nil, err
-	}
-	done := *t
-	done.At = moved.At
-	if mv.All {
-		done.Amount = moved.Amount
-	}
-	// The row is inserted on a repeat too: the one before may have died here.
-	if done.Amount != 0 {
-		if err := s.ledger.InsertTransfers(ctx, []ledger.TransferRow{{
-			Transfer: done, Booked: moved.Booked, At: moved.At, Epoch: moved.Epoch, Seq: moved.Seq,
-		}}); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.store.Confirm(ctx, p, meta.Epoch, t.Ref); err != nil {
-		return nil, err
-	}
-	res := &TransferResult{Account: t.AccountID, Balance: moved.ToBalance, Applied: moved.Applied}
-	if from {
-		res.Balance = moved.FromBalance
-	}
-	return res, nil
 }
 
 // Suspend sets the manual reason, Resume lifts it. A parent acts on itself and

@@ -309,12 +309,14 @@ func transferRefs(s *Server, params map[string]string) [][]any {
 		if _, ok := newest[r.str("ref")]; !ok {
 			refs = append(refs, r.str("ref"))
 		}
-		newest[r.str("ref")] = r
+		if r.num("line") == 1 {
+			newest[r.str("ref")] = r
+		}
 	}
 	var out [][]any
 	for _, ref := range refs {
 		r := newest[ref]
-		out = append(out, []any{ref, r["content_hash"], r["booked"], r["transferred_at"], r.dec("amount").Abs(), r["epoch"], r["seq"]})
+		out = append(out, []any{ref, r["content_hash"], r["booked"], r["transferred_at"], r.dec("amount"), r["epoch"], r["seq"]})
 	}
 	return out
 }

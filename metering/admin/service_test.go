@@ -1,0 +1,152 @@
+package admin
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/balance/balancetest"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/ledger/ledgertest"
+	"github.com/meterd/meterd/metering/reconcile"
+)
+
+// rig is a Service over the engines of memory.
+type rig struct {
+	*Service
+
+	tb    testing.TB
+	redis *balancetest.Redis
+	recon *reconcile.Reconciler
+}
+
+func newRig(tb testing.TB) *rig {
+	tb.Helper()
+	now := clock.NewFake(time.Date(2026, 11, 28, 3, 0, 0, 0, time.UTC))
+	r := balancetest.New(now.Now)
+	s, l, log := balance.New(r.Client(), 1), ledger.Over(ledgertest.New()), slog.New(slog.DiscardHandler)
+	snapshots := NewSnapshots(l, s, now)
+	projector := reconcile.New(s, l, now, log, reconcile.Options{Durable: true, Buckets: 4})
+	return &rig{NewService(l, s, snapshots, now, projector.Ensure), tb, r, reconcile.NewReconciler(s, l, now, log)}
+}
+
+// apply makes acme and its sub-account with this funding.
+func (r *rig) apply(parent, sub string) {
+	r.tb.Helper()
+	f, err := ParseAccountsFile("a.yaml", fmt.Appendf(nil, `
+plans:
+  - {id: flat, currency: EUR, versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.01"}]}]}
+parents:
+  - {id: acme, module: enterprise, timezone: UTC, plan: flat, funding: {%s}, sub_accounts: [{id: acme-own, channels: [sms]%s}]}
+`, parent, sub))
+	require.NoError(r.tb, err)
+	_, err = r.Apply(r.tb.Context(), f, false)
+	require.NoError(r.tb, err)
+	require.NoError(r.tb, r.OpenMonths(r.tb.Context()))
+}
+
+const allocated = `, funding: {source: allocated}`
+
+func (r *rig) move(ref string, kind metering.TransferKind, account string, amount metering.Micros) (*TransferResult, error) {
+	return r.Transfer(r.tb.Context(), metering.Transfer{Ref: ref, Kind: kind, AccountID: account, Amount: amount, Reason: "x", Actor: OperatorActor})
+}
+
+// holds wants these balances of acme and acme-own, in Redis and by the ledger.
+func (r *rig) holds(wallet, budget metering.Micros) {
+	r.tb.Helper()
+	sums, err := r.ledger.TransfersThrough(r.tb.Context(), "acme", "", "9999-12")
+	require.NoError(r.tb, err)
+	for id, want := range map[string]metering.Micros{"acme": wallet, "acme-own": budget} {
+		st, err := r.store.State(r.tb.Context(), id)
+		require.NoError(r.tb, err)
+		assert.Equal(r.tb, []metering.Micros{want, want}, []metering.Micros{st.Balance, sums[id]}, "%s, in Redis and by the ledger", id)
+	}
+	res, err := r.recon.Run(r.tb.Context(), r.snapshots.Current())
+	require.NoError(r.tb, err)
+	assert.Zero(r.tb, res.Drifted)
+}
+
+// TestASweepRepeatedAfterALoss: a budget below zero is swept, and Redis is lost
+// before that is confirmed: the repeat stores the same transfer.
+func TestASweepRepeatedAfterALoss(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.apply("mode: prepaid", allocated)
+	for _, m := range []struct {
+		kind    metering.TransferKind
+		account string
+		amount  metering.Micros
+	}{{metering.TransferTopup, "acme", 100_000_000}, {metering.TransferAdjust, "acme-own", -5_000_000}} {
+		_, err := r.move("m"+m.account, m.kind, m.account, m.amount)
+		require.NoError(t, err)
+	}
+	r.holds(100_000_000, -5_000_000)
+	r.apply("mode: prepaid", "")
+	r.holds(95_000_000, 0)
+	var swept string
+	require.NoError(t, r.ledger.Refs(t.Context(), "acme", func(x *ledger.Ref) error {
+		if strings.HasPrefix(x.Ref, "sweep:") {
+			swept = x.Ref
+		}
+		return nil
+	}))
+	require.NotEmpty(t, swept)
+	r.redis.Empty()
+	_, err := r.transfer(t.Context(), &metering.Transfer{
+		Ref: swept, Kind: metering.TransferSweep, ParentID: "acme", AccountID: "acme-own", Amount: -5_000_000, Currency: "EUR", Actor: OperatorActor,
+	})
+	require.NoError(t, err)
+	r.holds(95_000_000, 0)
+}
+
+// TestATransferThatWasMadeStaysMade: the same reference is a success again, when
+// the account is another kind by now too.
+func TestATransferThatWasMadeStaysMade(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.apply("mode: prepaid", allocated)
+	_, err := r.move("top", metering.TransferTopup, "acme", 100_000_000)
+	require.NoError(t, err)
+	_, err = r.move("give", metering.TransferAllocate, "acme-own", 10_000_000)
+	require.NoError(t, err)
+	r.apply("mode: prepaid", "")
+	res, err := r.move("give", metering.TransferAllocate, "acme-own", 10_000_000)
+	require.NoError(t, err)
+	assert.False(t, res.Applied)
+	_, err = r.move("give", metering.TransferAllocate, "acme-own", 20_000_000)
+	require.ErrorIs(t, err, balance.ErrReference)
+	_, err = r.move("more", metering.TransferAllocate, "acme-own", 10_000_000)
+	require.ErrorIs(t, err, ErrWrongKind)
+	r.holds(100_000_000, 0)
+}
+
+// TestAParentBecomesPostpaid: its budgets go to the wallet, which the operator
+// can pay out; then it has none.
+func TestAParentBecomesPostpaid(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.apply("mode: prepaid", allocated)
+	_, err := r.move("top", metering.TransferTopup, "acme", 100_000_000)
+	require.NoError(t, err)
+	_, err = r.move("give", metering.TransferAllocate, "acme-own", 10_000_000)
+	require.NoError(t, err)
+	r.apply(`mode: postpaid, credit_limit: "50"`, "")
+	r.holds(100_000_000, 0)
+	_, err = r.move("more", metering.TransferTopup, "acme", 1_000_000)
+	require.ErrorIs(t, err, ErrWrongKind)
+	_, err = r.move("out", metering.TransferAdjust, "acme", -100_000_000)
+	require.NoError(t, err)
+	r.holds(0, 0)
+	_, err = r.move("sweep:acme-own:1:1:1", metering.TransferAdjust, "acme", 1_000_000)
+	require.ErrorIs(t, err, ErrRefused, "a reference of meterd's own")
+	_, err = r.move("again", metering.TransferAdjust, "acme", 1_000_000)
+	require.ErrorIs(t, err, ErrWrongKind)
+}
