@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// futureMax is how far ahead of the clock a record may be.
-const futureMax = 5 * time.Minute
+// FutureMax is how far ahead of the clock a record may be.
+const FutureMax = 5 * time.Minute
 
 // The unit of a record that came with its amount but without units.
 const (
@@ -27,7 +27,7 @@ func Admit(a *Account, r *Record, now time.Time) *Refusal {
 		return refuse(ReasonUnknownAccount, "account_id: no such account; apply it, then replay")
 	case a.ClosedAt != nil && !r.OccurredAt.Before(*a.ClosedAt):
 		return refuse(ReasonAccountClosed, "occurred_at: the account was closed by then; send it under another account, or discard it")
-	case r.OccurredAt.After(now.Add(futureMax)):
+	case r.OccurredAt.After(now.Add(FutureMax)):
 		return refuse(ReasonFromFuture, "occurred_at: more than 5 minutes ahead; set the sender's clock, then send it again or replay once it is past")
 	case r.Kind == KindUsage && !a.ChannelEnabled(r.Channel, r.OccurredAt):
 		return refuse(ReasonChannelNotEnabled, "channel: not enabled for the account at that time, and enabling it counts from then on; send it under another account, or discard it")

@@ -15,6 +15,16 @@ const (
 // AudienceEach stands for each sub-account's own report, in a schedule.
 const AudienceEach = "each"
 
+// ReservedID tells whether an id would be taken for one of the words that stand
+// where an account's id may: an audience, or the operator as an actor.
+func ReservedID(id string) bool {
+	switch id {
+	case string(AudienceOperator), string(AudienceParent), AudienceEach:
+		return true
+	}
+	return false
+}
+
 // View is what as may see of target: as which audience, and the account. An
 // empty as is the operator, who sees all; an empty target is as itself, and for
 // the operator no account in particular (nil).
@@ -35,7 +45,7 @@ func (s *Snapshot) View(as, target string) (Audience, *Account, error) {
 		return AudienceOperator, a, nil
 	}
 	reader := s.Accounts[as]
-	if reader == nil {
+	if reader == nil || ReservedID(as) {
 		return "", nil, ErrUnknownAccount
 	}
 	if target == "" || target == as {

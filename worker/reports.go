@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -187,6 +188,9 @@ func runsOf(snap *metering.Snapshot, a *metering.Account, s *metering.Schedule, 
 		owner = a.ID
 	}
 	for _, audience := range reports.AudiencesOf(snap, a, s, due) {
+		if owner != "" && metering.ReservedID(audience) {
+			continue // it would be taken for the parent's
+		}
 		list = append(list, ledger.ReportRun{
 			Run: reports.RunID(a.ID, s.Name, audience, due), ParentID: a.Parent(), Owner: owner, Name: s.Name, Audience: audience,
 			Period: reports.PeriodAt(s, a.Calendar, due), Redacted: s.Redacted, Kind: s.Kind, Formats: s.Formats, Destinations: s.Deliver,
@@ -248,7 +252,8 @@ func (r *Reports) sweep(ctx context.Context, now time.Time) error {
 		g.Go(func() error { return r.enqueue(gctx, run, round, 0) })
 		return nil
 	})
-	if err = errors.Join(err, g.Wait()); err != nil {
+	left := removeLeft(os.TempDir(), clock.System().Now()) // by the clock of the files
+	if err = errors.Join(err, g.Wait(), left); err != nil {
 		return err
 	}
 	r.mu.Lock()

@@ -71,7 +71,7 @@ func (x *roundRun) work(ctx context.Context) error {
 	if len(todo) == 0 {
 		return x.conclude(ctx)
 	}
-	dir, err := os.MkdirTemp("", "meterd-report-")
+	dir, err := os.MkdirTemp("", reportDir)
 	if err != nil {
 		return fmt.Errorf("make a folder for the report: %w", err)
 	}
@@ -92,6 +92,27 @@ func (x *roundRun) work(ctx context.Context) error {
 		return err
 	}
 	return x.conclude(ctx)
+}
+
+// reportDir begins the names of the folders in which reports are made.
+const reportDir = "meterd-report-"
+
+// leftAfter: no report takes so long.
+const leftAfter = 24 * time.Hour
+
+// removeLeft removes folders of reports that a process left which was killed.
+func removeLeft(tmp string, now time.Time) error {
+	list, err := filepath.Glob(filepath.Join(tmp, reportDir+"*"))
+	if err != nil {
+		return fmt.Errorf("look for folders of reports: %w", err)
+	}
+	var errs []error
+	for _, dir := range list {
+		if info, err := os.Lstat(dir); err == nil && info.IsDir() && now.Sub(info.ModTime()) > leftAfter {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 var errNoDestination = errors.New("no destination: give deliver in the accounts file")

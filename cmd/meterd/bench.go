@@ -46,7 +46,7 @@ func (a *app) showFigures(list []bench.Figure) {
 	for i := range list {
 		f := &list[i]
 		low, high := f.Spread()
-		goal, met := "", ""
+		goal, met := "", colored("")
 		if !f.Compared {
 			goal, met = "≥ "+figure(f.Goal), a.painted("no", text.Colors{text.FgYellow})
 			if f.AtMost {

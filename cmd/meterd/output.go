@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -51,7 +54,54 @@ func (a *app) table(header ...any) table.Writer {
 	}
 	t.SetStyle(style)
 	t.AppendHeader(header)
-	return t
+	return safeTable{t}
+}
+
+// safeTable shows what senders chose (ids, notes, details) without letting it
+// steer the terminal.
+type safeTable struct{ table.Writer }
+
+// AppendRow implements table.Writer. Colours are meterd's own.
+func (t safeTable) AppendRow(row table.Row, configs ...table.RowConfig) {
+	for i, cell := range row {
+		switch v := cell.(type) {
+		case colored:
+			row[i] = string(v)
+		case string:
+			row[i] = visible(v)
+		}
+	}
+	t.Writer.AppendRow(row, configs...)
+}
+
+// colored is a text with colours for a terminal, or with none.
+type colored string
+
+// visible spells out what isn't a character that a terminal shows: controls,
+// what turns the direction of text, bytes that are no UTF-8.
+func visible(s string) string {
+	if strings.IndexFunc(s, hidden) < 0 && utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		_, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			_, _ = fmt.Fprintf(&b, `\x%02x`, s[i])
+		case hidden(r):
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// hidden is every control, format, private or unassigned character. What joins
+// the letters of scripts that need it (U+200C, U+200D) isn't.
+func hidden(r rune) bool {
+	return !unicode.IsPrint(r) && r != '\u200c' && r != '\u200d' && !unicode.Is(unicode.Zs, r)
 }
 
 // right aligns columns (from 1) that hold figures.
@@ -65,11 +115,11 @@ func right(t table.Writer, columns ...int) {
 
 // painted is a text in colours on a terminal that shows them (NO_COLOR isn't
 // set); elsewhere it is plain.
-func (a *app) painted(s string, c text.Colors) string {
+func (a *app) painted(s string, c text.Colors) colored {
 	if _, ok := a.terminal(); !ok || os.Getenv("NO_COLOR") != "" {
-		return s
+		return colored(visible(s))
 	}
-	return c.Sprint(s)
+	return colored(c.Sprint(visible(s)))
 }
 
 // stateColor of an account.
@@ -85,7 +135,7 @@ func stateColor(state string) text.Colors {
 }
 
 // bar draws a limit's use: full, it is red.
-func (a *app) bar(share int) string {
+func (a *app) bar(share int) colored {
 	if share < 0 {
 		return ""
 	}
@@ -98,7 +148,7 @@ func (a *app) bar(share int) string {
 	case share >= nearly:
 		c = text.Colors{text.FgYellow}
 	}
-	return a.painted(strings.Repeat("█", filled), c) + strings.Repeat("░", width-filled) + fmt.Sprintf(" %d %%", share)
+	return a.painted(strings.Repeat("█", filled), c) + colored(strings.Repeat("░", width-filled)+fmt.Sprintf(" %d %%", share))
 }
 
 // progress shows on a terminal how far work has come, its rate and, where its

@@ -164,9 +164,13 @@ func (c *quarantineShowCmd) Run(a *app) error {
 	}
 	switch v := v.(type) {
 	case rejectedView:
-		_, _ = fmt.Fprintf(a.out, "%s %s\n", v.RecordID, v.State)
+		_, _ = fmt.Fprintf(a.out, "%s %s\n", visible(v.RecordID), v.State)
 	case quarantineView:
-		_, _ = fmt.Fprintf(a.out, "%s  %s  %s\n%s\n%s\n", v.ID, v.Reason, v.State, v.Detail, v.Raw)
+		raw := v.Raw
+		if _, ok := a.terminal(); ok {
+			raw = visible(raw)
+		}
+		_, _ = fmt.Fprintf(a.out, "%s  %s  %s\n%s\n%s\n", v.ID, v.Reason, v.State, visible(v.Detail), raw)
 	}
 	return nil
 }

@@ -32,6 +32,8 @@ type recordView struct {
 	// Adjustments that re-ratings booked for it.
 	Adjustments []map[string]any `json:"adjustments"`
 	Quarantine  *quarantineView  `json:"quarantine"`
+
+	enterprise bool // shown to an enterprise sub-account
 }
 
 // messageView is what a reseller sub-account is shown of its message: what was
@@ -79,7 +81,7 @@ func (c *recordShowCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	var v found = &recordView{Statuses: []map[string]any{}, Refunds: []map[string]any{}, Adjustments: []map[string]any{}}
+	var v found = &recordView{enterprise: aud == metering.AudienceEnterprise, Statuses: []map[string]any{}, Refunds: []map[string]any{}, Adjustments: []map[string]any{}}
 	if aud == metering.AudienceReseller {
 		v = &messageView{Statuses: []messageStatus{}}
 	}
@@ -146,7 +148,7 @@ func (a *app) showRecord(v *recordView) {
 		a.render(t)
 	}
 	if q := v.Quarantine; q != nil {
-		_, _ = fmt.Fprintf(a.out, "quarantined: %s (%s)\n%s\n", q.Reason, q.State, q.Detail)
+		_, _ = fmt.Fprintf(a.out, "quarantined: %s (%s)\n%s\n", q.Reason, q.State, visible(q.Detail))
 	}
 }
 
@@ -190,6 +192,15 @@ func (v *recordView) refused(en *ledger.Entry) {
 	v.Quarantine = &q
 }
 
+// purse that a sub-account drew on: of its parent's it learns that it is shared,
+// not which it is, for that says how the parent pays.
+func (v *recordView) purse(p string) string {
+	if v.enterprise && metering.Purse(p) != metering.PurseBudget {
+		return "shared"
+	}
+	return p
+}
+
 // add puts a row where it belongs.
 func (v *recordView) add(r *ledger.StoredRow) {
 	at := r.OccurredAt.UTC().Format(time.RFC3339Nano)
@@ -202,18 +213,18 @@ func (v *recordView) add(r *ledger.StoredRow) {
 		}
 		v.Charge = map[string]any{
 			"amount": r.Amount.Format(r.Currency), "fee": r.Fee.Format(r.Currency), "billed_units": r.Billed, "currency": r.Currency,
-			"plan": r.Plan, "plan_version": r.Version, "rule": r.Rule, "purse": r.Purse, "period": r.Period, "booked": r.Booked,
+			"plan": r.Plan, "plan_version": r.Version, "rule": r.Rule, "purse": v.purse(r.Purse), "period": r.Period, "booked": r.Booked,
 			"stored_at": r.StoredAt.UTC().Format(time.RFC3339Nano),
 		}
 	case metering.KindAdjustment:
 		v.Adjustments = append(v.Adjustments, map[string]any{
 			"ref": strings.TrimSuffix(r.ID, ":"+r.RefersTo), "kind": r.Kind, "amount": r.Amount.Format(r.Currency), "fee": r.Fee.Format(r.Currency),
-			"currency": r.Currency, "purse": r.Purse, "plan": r.Plan, "plan_version": r.Version, "rule": r.Rule, "period": r.Period, "booked": r.Booked,
+			"currency": r.Currency, "purse": v.purse(r.Purse), "plan": r.Plan, "plan_version": r.Version, "rule": r.Rule, "period": r.Period, "booked": r.Booked,
 			"stored_at": r.StoredAt.UTC().Format(time.RFC3339Nano),
 		})
 	case metering.KindRefund:
 		v.Refunds = append(v.Refunds, map[string]any{
-			"id": r.SourceID, "kind": r.Kind, "amount": r.Amount.Format(r.Currency), "currency": r.Currency, "purse": r.Purse,
+			"id": r.SourceID, "kind": r.Kind, "amount": r.Amount.Format(r.Currency), "currency": r.Currency, "purse": v.purse(r.Purse),
 			"period": r.Period, "booked": r.Booked, "occurred_at": at,
 		})
 	case metering.KindStatus:

@@ -174,6 +174,9 @@ func (c *usageCmd) query(e *engines) (*ledger.UsageQuery, metering.Audience, err
 			return nil, "", &inputError{err: err}
 		}
 	}
+	if aud == metering.AudienceEnterprise && slices.ContainsFunc(q.By, func(d ledger.Dimension) bool { return d == ledger.DimParent || d == ledger.DimPurse }) {
+		return nil, "", wrongInput("--by: parent and purse are the parent's to see")
+	}
 	if q.From, err = instant("--from", c.From, q.Zone); err != nil {
 		return nil, "", err
 	}

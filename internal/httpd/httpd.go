@@ -1,7 +1,6 @@
 // Package httpd serves a process's health and metrics: /healthz (it lives),
-// /readyz (its engines answer), /metrics and Go's profiles under /debug/pprof/. It
-// is bound to loopback unless
-// told otherwise.
+// /readyz (its engines answer), /metrics and, for who asks from this machine, Go's
+// profiles under /debug/pprof/. It is bound to loopback unless told otherwise.
 package httpd
 
 import (
@@ -11,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,10 +41,23 @@ func Listen(ctx context.Context, address string, reg prometheus.Gatherer, ready 
 		}
 		_, _ = w.Write([]byte("ready\n"))
 	})
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/", fromHere(pprof.Index))
+	mux.HandleFunc("GET /debug/pprof/profile", fromHere(pprof.Profile))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	return &Server{ln: ln, srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}, nil
+}
+
+// fromHere serves who asks from this machine. A profile holds what memory does,
+// and nobody gives a password here.
+func fromHere(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		from, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil || !from.Addr().Unmap().IsLoopback() {
+			http.NotFound(w, r)
+			return
+		}
+		h(w, r)
+	}
 }
 
 // URL of the server.

@@ -9,8 +9,9 @@ import (
 )
 
 // versionLead is how long after it is applied a plan's new version may start
-// at the earliest: until then every worker knows it.
-const versionLead = 2 * time.Minute
+// at the earliest: until then every worker knows it, and no record of its time,
+// which may be ahead of the clock, has been rated without it.
+const versionLead = metering.FutureMax + 2*time.Minute
 
 // planner compares a file with what has been applied.
 type planner struct {
@@ -111,7 +112,7 @@ func (p *planner) inForce(f *filePlan, old *metering.Plan) {
 			p.fail(where, "the version from %s is in force and missing here; put it back", from)
 		case !sameVersion(*o, f.versions[j].PlanVersion):
 			p.fail(f.versions[j].at, "the version from %s is in force and can't be edited; "+
-				"restore it, and add a version that starts at least 2 minutes from now", from)
+				"restore it, and add a version that starts at least %.0f minutes from now", from, versionLead.Minutes())
 		}
 	}
 }
@@ -126,7 +127,7 @@ func (p *planner) newVersions(f *filePlan, old *metering.Plan) {
 		if !applied && v.EffectiveFrom.Before(p.now.Add(versionLead)) {
 			where := v.at
 			where.field = join(where.field, "effective_from")
-			p.fail(where, "a new version must start at least 2 minutes after it is applied; give a later instant")
+			p.fail(where, "a new version must start at least %.0f minutes after it is applied; give a later instant", versionLead.Minutes())
 		}
 	}
 }

@@ -229,6 +229,9 @@ func (m *mapping) money(key string) located[metering.Micros] {
 // account reads what parents and sub-accounts have in common.
 func (m *mapping) account() fileAccount {
 	a := fileAccount{at: m.at, id: m.id(), zone: m.text("timezone"), plan: m.text("plan")}
+	if metering.ReservedID(a.id) {
+		m.r.fail(m.place("id"), "%q is a word of meterd's own, which stands for others than this account; give another id", a.id)
+	}
 	name := m.text("name")
 	a.name = cmp.Or(name.v, a.id)
 	if len(a.name) > 256 || strings.ContainsFunc(a.name, func(c rune) bool { return c < ' ' || c == 0x7f }) {
