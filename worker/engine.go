@@ -35,6 +35,7 @@ type engine struct {
 	shards    int
 	room      *semaphore.Weighted // recordsInHand
 	noPrice   unpriced
+	outage    outage
 	crash     func(point string) // nil but in crash tests
 
 	mu         sync.Mutex
@@ -84,6 +85,19 @@ func (e *engine) renew(ctx context.Context, p int) (*balance.Meta, error) {
 	return m, nil
 }
 
+// current notices a Redis that was restarted or emptied, and accounts that
+// another process has changed, while nobody charged.
+func (e *engine) current(ctx context.Context, p int) error {
+	meta, err := e.renew(ctx, p)
+	if err != nil {
+		return err
+	}
+	if meta.Catalog > e.snapshots.Current().Catalog {
+		_, err = e.snapshots.Refresh(ctx)
+	}
+	return err
+}
+
 // charged is a number that changes with every charge of any worker, as far as
 // the projections were last looked at.
 func (e *engine) charged() int64 {
@@ -121,7 +135,7 @@ func (e *engine) write(ctx context.Context, key string, b *ledger.Batch) (*ledge
 		e.metrics.storeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
 		return w.batch, w.err
 	case <-timer.C:
-		return nil, fmt.Errorf("rows aren't stored after %s: %w", storePatience, errLater)
+		return nil, errUnstored
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the ledger: %w", ctx.Err())
 	}

@@ -46,7 +46,7 @@ func (w *Worker) chores() []chore {
 		// The projection tells of a newer one sooner, unless who applied it died.
 		{"snapshot", idleEvery, func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err }},
 		{"rollups", idleEvery, newRollup(e.ledger, e.log).pass},
-		{"projection", time.Second, partitions(w.ensure)},
+		{"projection", time.Second, partitions(e.current)},
 		{"bounds of months", time.Second, w.admin.OpenMonths},
 		{"months", time.Second, w.rollMonths},
 		{"waiting refunds", 2 * time.Second, w.afterCharges(w.dueRefunds)},
@@ -105,19 +105,6 @@ func (w *Worker) afterCharges(f func(ctx context.Context) error) func(ctx contex
 		asked = now
 		return f(ctx)
 	}
-}
-
-// ensure notices a Redis that was restarted or emptied, and accounts that
-// another process has changed, while nobody charged.
-func (w *Worker) ensure(ctx context.Context, p int) error {
-	meta, err := w.engine.renew(ctx, p)
-	if err != nil {
-		return err
-	}
-	if meta.Catalog > w.engine.snapshots.Current().Catalog {
-		_, err = w.engine.snapshots.Refresh(ctx)
-	}
-	return err
 }
 
 // rollMonths judges the states of parents whose month has changed since it was
