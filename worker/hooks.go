@@ -217,8 +217,11 @@ func (h *hooks) hooksOf(a *metering.Account) []metering.Hook {
 	})
 }
 
-// hookKey tells a hook from others.
-func hookKey(hook *metering.Hook) string { return hook.URL }
+// hookKey tells a hook from others: one address may have several, each for events
+// of its own.
+func hookKey(hook *metering.Hook) string {
+	return strings.Join(append([]string{hook.URL}, slices.Sorted(slices.Values(hook.Events))...), " ")
+}
 
 // wants tells whether a hook is to be told of an event.
 func wants(hook *metering.Hook, event string) bool {

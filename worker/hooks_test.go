@@ -234,3 +234,23 @@ func TestAHookIsToldOnceWhileTheLedgerIsAway(t *testing.T) { //nolint:parallelte
 	h.eventually("the outcome is kept", func() bool { return h.deliveries("outcome = 'delivered'") == 1 })
 	assert.Equal(t, 1, good.times("good-0 suspend"))
 }
+
+// TestHooksOfOneAddress: each is called for its events, and one that is written
+// twice is one.
+func TestHooksOfOneAddress(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+	good := newReceiver(t)
+	newInbox(t)
+	h := newHarness(t)
+	list := []string{hookText(good.srv.URL, "resume"), hookText(good.srv.URL, "suspend"), hookText(good.srv.URL, "suspend")}
+	h.apply(parentsText(parentText("good", strings.Join(list, ", "), 1)))
+	h.work(Options{})
+	for n := range 2 {
+		require.NoError(t, h.admin.Suspend(t.Context(), "good-0", "operator", "x"))
+		h.eventually("the suspension is told", func() bool { return good.times("good-0 suspend") > n })
+		require.NoError(t, h.admin.Resume(t.Context(), "good-0", "operator", "x"))
+		h.eventually("the resume is told", func() bool { return good.times("good-0 resume") > n })
+	}
+	good.mu.Lock()
+	defer good.mu.Unlock()
+	assert.Equal(t, []string{"good-0 suspend", "good-0 resume", "good-0 suspend", "good-0 resume"}, good.told)
+}
