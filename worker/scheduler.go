@@ -63,7 +63,7 @@ func (w *Worker) chores() []chore {
 			if err != nil {
 				return err
 			}
-			return e.store.SweepDedup(ctx, p, meta, e.clock.Now())
+			return e.store.SweepDedup(ctx, p, meta)
 		})},
 		{"reconcile", w.opts.ReconcileEvery, w.reconcile},
 		{"breaker", 2 * time.Second, partitions(w.setBreaker)},
