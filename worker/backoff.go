@@ -44,6 +44,7 @@ var errUnstored = fmt.Errorf("rows aren't stored after %s", storePatience)
 type outage struct {
 	suspected atomic.Bool // a task failed by it since it was last asked
 	away      atomic.Bool
+	stuck     atomic.Int64 // when the last write failed or took long, ms; 0: it went well
 }
 
 // failed notes why a task goes back.
@@ -51,6 +52,21 @@ func (o *outage) failed(err error) {
 	if errors.Is(err, ledger.ErrAway) || errors.Is(err, errUnstored) {
 		o.suspected.Store(true)
 	}
+}
+
+// wrote notes how the last write went.
+func (o *outage) wrote(well bool, now time.Time) {
+	if well {
+		o.stuck.Store(0)
+	} else {
+		o.stuck.Store(now.UnixMilli())
+	}
+}
+
+// stands tells whether nothing was written lately though it was tried.
+func (o *outage) stands(now time.Time) bool {
+	at := o.stuck.Load()
+	return at != 0 && now.UnixMilli()-at < retryMost.Milliseconds()
 }
 
 // counts tells whether a try counts, so that the next one is later. While the
@@ -107,6 +123,7 @@ func (e *engine) look(ctx context.Context, rdb redis.UniversalClient) error {
 		return err
 	}
 	e.outage.away.Store(false)
+	e.outage.stuck.Store(0)
 	return nil
 }
 

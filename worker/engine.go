@@ -36,6 +36,7 @@ type engine struct {
 	room      *semaphore.Weighted // recordsInHand
 	noPrice   unpriced
 	outage    outage
+	promoted  recently
 	crash     func(point string) // nil but in crash tests
 
 	mu         sync.Mutex
@@ -135,6 +136,7 @@ func (e *engine) write(ctx context.Context, key string, b *ledger.Batch) (*ledge
 		e.metrics.storeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
 		return w.batch, w.err
 	case <-timer.C:
+		e.outage.wrote(false, e.clock.Now())
 		return nil, errUnstored
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the ledger: %w", ctx.Err())
@@ -159,6 +161,7 @@ func (e *engine) begin(ctx context.Context, key string, b *ledger.Batch) *writin
 	e.writes[key] = w
 	e.background.Go(func() { // the writer ends it: stored, refused, or stopped
 		w.err = e.writer.Write(context.WithoutCancel(ctx), b)
+		e.outage.wrote(w.err == nil, e.clock.Now())
 		close(w.done)
 	})
 	return w

@@ -189,11 +189,16 @@ type OpenAnswer struct {
 
 // OpenAnswers are those that are open up to a seq (0: all), oldest first.
 func (s *Store) OpenAnswers(ctx context.Context, p int, upTo int64) ([]OpenAnswer, error) {
-	most := "+inf"
+	return s.OldestOpen(ctx, p, upTo, 0)
+}
+
+// OldestOpen are so many of them (0: all).
+func (s *Store) OldestOpen(ctx context.Context, p int, upTo, most int64) ([]OpenAnswer, error) {
+	last := "+inf"
 	if upTo > 0 {
-		most = strconv.FormatInt(upTo, 10)
+		last = strconv.FormatInt(upTo, 10)
 	}
-	z, err := s.rdb.ZRangeByScoreWithScores(ctx, keyOpen(p), &redis.ZRangeBy{Min: "-inf", Max: most}).Result()
+	z, err := s.rdb.ZRangeByScoreWithScores(ctx, keyOpen(p), &redis.ZRangeBy{Min: "-inf", Max: last, Count: most}).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read open answers: %w", err)
 	}
