@@ -56,7 +56,7 @@ func (w *Worker) chores() []chore {
 			_, err := e.ledger.ResolveQuarantine(ctx, e.clock.Now())
 			return err
 		}},
-		{"dead workers", 5 * time.Second, func(ctx context.Context) error { return e.requeue(ctx, w.redis, e.chargingQueues(), false) }},
+		{"dead workers", 5 * time.Second, func(ctx context.Context) error { return e.requeue(ctx, w.redis, e.allQueues(), false) }},
 		{"open answers", time.Minute, func(ctx context.Context) error { return e.giveUpAll(ctx, w.redis) }},
 		{"old dedup sets", 10 * time.Minute, partitions(func(ctx context.Context, p int) error {
 			meta, err := e.meta(ctx, p)

@@ -48,6 +48,11 @@ func (e *engine) chargingQueues() []string {
 	return append(jobs.IngestQueues(e.shards), jobs.QueueRefunds)
 }
 
+// allQueues are those that workers serve.
+func (e *engine) allQueues() []string {
+	return append(e.chargingQueues(), jobs.QueueSuspensions, jobs.QueueReports)
+}
+
 //go:embed promote.lua
 var promoteSource string
 

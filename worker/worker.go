@@ -212,8 +212,7 @@ func (w *Worker) prepare(ctx context.Context) error {
 	if _, err := e.snapshots.Refresh(ctx); err != nil {
 		return err
 	}
-	queues := append(e.chargingQueues(), jobs.QueueSuspensions, jobs.QueueReports)
-	return e.requeue(ctx, w.redis, queues, w.opts.Alone)
+	return e.requeue(ctx, w.redis, e.allQueues(), w.opts.Alone)
 }
 
 // reportsInHand is how many runs are made or wait for servers to take them; how
