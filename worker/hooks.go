@@ -84,13 +84,15 @@ func (h *hooks) stateTask(ctx context.Context, _ string, payload []byte) error {
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return h.poison(ctx, payload, err)
 	}
-	leave, err := h.tenants.enter(cmp.Or(c.ParentID, c.AccountID), tenantMax)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	if c.ParentID != "" && h.shut(c.AccountID) {
-		return errTurn // so many may wait that even looking costs
+	if c.ParentID != "" { // a parent's own are few, and others come from them
+		leave, err := h.tenants.enter(c.ParentID, tenantMax)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		if h.shut(c.AccountID) {
+			return errTurn // so many may wait that even looking costs
+		}
 	}
 	// A hook that was applied just before the change must be told of it.
 	if err := h.current(ctx, h.store.PartitionOf(cmp.Or(c.ParentID, c.AccountID))); err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 )
@@ -253,4 +254,45 @@ func TestHooksOfOneAddress(t *testing.T) { //nolint:paralleltest // it sets the 
 	good.mu.Lock()
 	defer good.mu.Unlock()
 	assert.Equal(t, []string{"good-0 suspend", "good-0 resume", "good-0 suspend", "good-0 resume"}, good.told)
+}
+
+// TestAMailServerThatHangsHoldsNobodyUp: letters of hundreds of alerts wait for it,
+// of one parent and of many; hooks, and who has no letters, don't.
+func TestAMailServerThatHangsHoldsNobodyUp(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+	const many = 100
+	good := newReceiver(t)
+	newInbox(t)
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // it never says a word
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	m, err := notify.NewMail(notify.MailOptions{Server: "smtp://" + l.Addr().String() + "?tls=none", From: "meterd@example.com"})
+	require.NoError(t, err)
+	h := newHarness(t)
+	text := parentText("good", hookText(good.srv.URL, ""), many)
+	list := []string{strings.Replace(text, "    hooks:", "    alert_mail: [a@x.example]\n    hooks:", 1)}
+	for i := range many {
+		list = append(list, strings.Replace(parentText(fmt.Sprintf("p%d", i), "", 0), "    hooks:", "    alert_mail: [a@x.example]\n    hooks:", 1))
+	}
+	h.apply(parentsText(list...))
+	w, err := New(h.Deps, Options{})
+	require.NoError(t, err)
+	for i := range many {
+		for id, parent := range map[string]string{fmt.Sprintf("good-%d", i): "good", fmt.Sprintf("p%d", i): ""} {
+			require.NoError(t, w.engine.account(t.Context(), jobs.TypeAlert, "alert:1:"+id+":wallet:1:50", jobs.Alert{
+				AccountID: id, ParentID: parent, Limit: "wallet", Share: 50, Mark: "1", Period: "2026-11",
+			}))
+		}
+	}
+	h.work(Options{Mail: m})
+	h.eventually("all letters wait", func() bool { return h.waiting(jobs.QueueSuspensions) >= 2*many-1 })
+	h.toldInTime(good)
+	h.eventually("hooks are told", func() bool {
+		for i := range many {
+			if good.times(fmt.Sprintf("good-%d alert", i)) != 1 {
+				return false
+			}
+		}
+		return true
+	})
+	require.NoError(t, l.Close())
 }
