@@ -67,8 +67,8 @@ func RunOf(task string) string {
 	return run
 }
 
-// endless: infrastructure errors are no failures, so a task is retried without
-// end; only a panic counts (worker).
+// endless: a task is tried again without end, each time later, up to half a
+// minute (worker). So many tries take centuries.
 const endless = 1 << 30
 
 // Options of every task of ours: its id, its queue, no end to its retries.

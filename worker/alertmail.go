@@ -2,36 +2,17 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
-	"github.com/meterd/meterd/metering/ledger"
 )
 
-// mailAlert writes to whoever an alert is for, once for its task's id: the
-// parent's addresses, and an enterprise sub-account's about its own budget and
-// limit; never to a reseller's sub-account (DOMAIN.md, Funding). A letter names
-// the share, no amount.
-func (h *hooks) mailAlert(ctx context.Context, a *metering.Account, id string, al *jobs.Alert) error {
-	var errs []error
-	parent := h.snapshots.Current().Accounts[a.Parent()]
-	before := h.lowerAlerts(a, al, id)
-	for _, to := range h.alertReaders(a, al) {
-		if err := h.inOrder(ctx, a, before, "mailto:"+to); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		errs = append(errs, h.letter(ctx, a, id, to, alertLetter(a, al, parent != nil && parent.Observe)))
-	}
-	return errors.Join(errs...)
-}
-
-// alertReaders are the addresses that may know of an alert.
+// alertReaders are the addresses that may know of an alert: the parent's, and an
+// enterprise sub-account's about its own budget and limit; never a reseller's
+// sub-account's (DOMAIN.md, Funding).
 func (h *hooks) alertReaders(a *metering.Account, al *jobs.Alert) []string {
 	var out []string
 	if p := h.snapshots.Current().Accounts[a.Parent()]; p != nil {
@@ -43,23 +24,23 @@ func (h *hooks) alertReaders(a *metering.Account, al *jobs.Alert) []string {
 	return out
 }
 
-// letter sends one, once for the task's id and the address.
-func (h *hooks) letter(ctx context.Context, a *metering.Account, id, to string, l *notify.Letter) error {
-	return h.onceFor(ctx, a, id+":mailto:"+to, func() error {
-		now := h.clock.Now().UTC()
-		l.ID, l.To = messageID(id), []string{to}
-		err := h.mail.Send(ctx, l)
-		d := ledger.Delivery{AccountID: a.ID, Event: eventAlert, Destination: "mail", Outcome: "delivered", Attempts: 1, At: now}
-		if err != nil {
-			d.Outcome = "failed"
-		}
-		h.metrics.hooks.WithLabelValues(d.Outcome).Inc()
-		if h.mail == nil { // no retry helps
-			h.log.ErrorContext(ctx, "an alert can't be mailed", slogError(err), slog.String("account", a.ID))
-			err = nil
-		}
-		return errors.Join(err, h.ledger.InsertDelivery(ctx, &d))
-	})
+// mailKey tells an address from other receivers.
+func mailKey(to string) string { return "mailto:" + to }
+
+// letter to one address, once for its task's id. It names the share, no amount.
+func (h *hooks) letter(a *metering.Account, id, to string, al *jobs.Alert) *notice {
+	parent := h.snapshots.Current().Accounts[a.Parent()]
+	l := alertLetter(a, al, parent != nil && parent.Observe)
+	l.ID, l.To = messageID(id), []string{to}
+	return &notice{
+		account: a, key: id + ":" + mailKey(to), event: eventAlert, epoch: onceEpoch, server: "mail", host: "mail",
+		send: func(ctx context.Context) error {
+			if h.mail == nil {
+				return fmt.Errorf("%w: an alert can't be mailed: no mail server is set", errNever)
+			}
+			return h.mail.Send(ctx, l)
+		},
+	}
 }
 
 // alertLetter says what happened and what it means.

@@ -3,10 +3,8 @@ package worker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/meterd/meterd/internal/notify"
@@ -84,11 +82,11 @@ func (h *hooks) breakerTask(ctx context.Context, id string, payload []byte) erro
 	m := &notify.Message{ID: messageID(id), Type: "operator." + eventBreaker, At: at, Data: breakerData{
 		AccountID: b.AccountID, ParentID: b.ParentID, Most: b.Most, OccurredAt: at.Format("2006-01-02T15:04:05.000Z07:00"),
 	}}
-	var errs []error
+	var notices []*notice
 	for _, hook := range h.operator {
-		if len(hook.Events) == 0 || slices.Contains(hook.Events, eventBreaker) {
-			errs = append(errs, h.once(ctx, a, &hook, id, eventBreaker, 0, m))
+		if wants(&hook, eventBreaker) {
+			notices = append(notices, h.once(a, &hook, id, eventBreaker, 0, m))
 		}
 	}
-	return errors.Join(errs...)
+	return h.bringAll(ctx, notices)
 }

@@ -35,6 +35,8 @@ type engine struct {
 	shards    int
 	room      *semaphore.Weighted // recordsInHand
 	noPrice   unpriced
+	outage    outage
+	promoted  recently
 	crash     func(point string) // nil but in crash tests
 
 	mu         sync.Mutex
@@ -84,6 +86,19 @@ func (e *engine) renew(ctx context.Context, p int) (*balance.Meta, error) {
 	return m, nil
 }
 
+// current notices a Redis that was restarted or emptied, and accounts that
+// another process has changed, while nobody charged.
+func (e *engine) current(ctx context.Context, p int) error {
+	meta, err := e.renew(ctx, p)
+	if err != nil {
+		return err
+	}
+	if meta.Catalog > e.snapshots.Current().Catalog {
+		_, err = e.snapshots.Refresh(ctx)
+	}
+	return err
+}
+
 // charged is a number that changes with every charge of any worker, as far as
 // the projections were last looked at.
 func (e *engine) charged() int64 {
@@ -121,7 +136,8 @@ func (e *engine) write(ctx context.Context, key string, b *ledger.Batch) (*ledge
 		e.metrics.storeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
 		return w.batch, w.err
 	case <-timer.C:
-		return nil, fmt.Errorf("rows aren't stored after %s: %w", storePatience, errLater)
+		e.outage.wrote(false, e.clock.Now())
+		return nil, errUnstored
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the ledger: %w", ctx.Err())
 	}
@@ -145,6 +161,7 @@ func (e *engine) begin(ctx context.Context, key string, b *ledger.Batch) *writin
 	e.writes[key] = w
 	e.background.Go(func() { // the writer ends it: stored, refused, or stopped
 		w.err = e.writer.Write(context.WithoutCancel(ctx), b)
+		e.outage.wrote(w.err == nil, e.clock.Now())
 		close(w.done)
 	})
 	return w

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meterd/meterd/internal/deliver"
 	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
@@ -45,6 +47,30 @@ type hooks struct {
 	sender   hookSender
 	operator []metering.Hook
 	mail     *notify.Mail // nil: there is no server
+	gates    *deliver.Gates
+	tenants  turns         // parents with tasks in hand
+	telling  turns         // whom is being told something
+	inserts  chan struct{} // outcomes on their way to the ledger
+}
+
+// Bounds of the suspensions queue. Of a parent a few tasks are in hand at a time,
+// and of a server that hasn't answered lately one: so there is always room for
+// others, however many hooks hang.
+const (
+	hooksInHand   = 1024
+	tenantMax     = 32
+	silentMax     = 128 // tries at servers that didn't answer last time
+	receiversMax  = 8   // of one task, at a time
+	hookWait      = time.Second
+	insertsAtOnce = 8
+)
+
+func newHooks(e *engine, o *Options) *hooks {
+	return &hooks{
+		engine: e, sender: notify.NewWebhook(), operator: o.Hooks, mail: o.Mail,
+		gates:   deliver.NewGates(deliver.GateOptions{Wait: hookWait, Lane: silentMax}),
+		inserts: make(chan struct{}, insertsAtOnce),
+	}
 }
 
 // fanPage is how many sub-accounts' jobs one script's worth of work holds.
@@ -58,8 +84,18 @@ func (h *hooks) stateTask(ctx context.Context, _ string, payload []byte) error {
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return h.poison(ctx, payload, err)
 	}
+	if c.ParentID != "" { // a parent's own are few, and others come from them
+		leave, err := h.tenants.enter(c.ParentID, tenantMax)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		if h.shut(c.AccountID) {
+			return errTurn // so many may wait that even looking costs
+		}
+	}
 	// A hook that was applied just before the change must be told of it.
-	if _, err := h.snapshots.Refresh(ctx); err != nil {
+	if err := h.current(ctx, h.store.PartitionOf(cmp.Or(c.ParentID, c.AccountID))); err != nil {
 		return err
 	}
 	if c.ParentID == "" {
@@ -70,14 +106,36 @@ func (h *hooks) stateTask(ctx context.Context, _ string, payload []byte) error {
 	return h.tell(ctx, c.AccountID, c.At)
 }
 
+// shut tells whether none of an account's hooks can be asked now.
+func (h *hooks) shut(id string) bool {
+	a := h.snapshots.Current().Accounts[id]
+	if a == nil {
+		return false
+	}
+	list := h.hooksOf(a)
+	return len(list) > 0 && !slices.ContainsFunc(list, func(hook metering.Hook) bool { return !h.gates.Shut(gateOf(&hook)) })
+}
+
 // poison drops a job that no retry mends; its fact stands in the ledger.
 func (h *hooks) poison(ctx context.Context, _ []byte, err error) error {
 	h.log.ErrorContext(ctx, "unreadable account job dropped", slogError(err))
 	return nil
 }
 
-// fanOut enqueues a job for each sub-account that a parent's change reaches.
+// fanOut enqueues a job for each sub-account that a parent's change reaches, once
+// however often the parent's own hooks have to be tried.
 func (h *hooks) fanOut(ctx context.Context, c *jobs.StateChange) error {
+	p, key := h.store.PartitionOf(c.AccountID), "fan:"+c.AccountID
+	if done, err := h.store.HookTold(ctx, p, key); err != nil || done.Epoch >= c.Epoch {
+		return err
+	}
+	if err := h.fan(ctx, c); err != nil {
+		return err
+	}
+	return h.store.SetHookTold(ctx, p, key, c.Epoch, "", "")
+}
+
+func (h *hooks) fan(ctx context.Context, c *jobs.StateChange) error {
 	snap := h.snapshots.Current()
 	for page := range slices.Chunk(snap.Subs[c.AccountID], fanPage) {
 		for _, id := range page {
@@ -125,84 +183,51 @@ func (h *hooks) tell(ctx context.Context, id string, at int64) error {
 	}
 	what := data.State + " " + strings.Join(data.Reasons, ",")
 	m := &notify.Message{ID: "msg_" + id + "_" + strconv.FormatInt(st.Epoch, 10), Type: "account." + event, At: time.UnixMilli(at), Data: data}
-	var errs []error
 	list := h.hooksOf(a)
-	for _, hook := range list {
-		errs = append(errs, h.deliver(ctx, a, &hook, event, st.Epoch, what, m))
-	}
 	if len(list) == 0 {
 		return h.none(ctx, a, event, st.Epoch)
 	}
-	return errors.Join(errs...)
+	notices := make([]*notice, len(list))
+	for i, hook := range list {
+		notices[i] = &notice{account: a, key: id + ":" + hookKey(&hook), event: event, epoch: st.Epoch, what: what, shown: st.Epoch}
+		if wants(&hook, event) {
+			h.byHook(notices[i], &hook, m)
+		}
+	}
+	return h.bringAll(ctx, notices)
 }
 
 // none notes that there was nobody to tell.
 func (h *hooks) none(ctx context.Context, a *metering.Account, event string, epoch int64) error {
-	return h.ledger.InsertDelivery(ctx, &ledger.Delivery{
+	return h.insert(ctx, &ledger.Delivery{
 		AccountID: a.ID, Event: event, Epoch: epoch, Outcome: "none", At: h.clock.Now().UTC(),
 	})
 }
 
-// hooksOf an account: its parent's and the operator's.
+// hooksOf an account: its parent's and the operator's, each once.
 func (h *hooks) hooksOf(a *metering.Account) []metering.Hook {
 	list := slices.Clone(h.operator)
 	if p := h.snapshots.Current().Accounts[a.Parent()]; p != nil {
 		list = append(list, p.Hooks...)
 	}
-	return list
+	known := map[string]bool{}
+	return slices.DeleteFunc(list, func(hook metering.Hook) bool {
+		key := hookKey(&hook)
+		twice := known[key]
+		known[key] = true
+		return twice
+	})
 }
 
-// deliver tells one hook, unless it knows as much. An epoch is told once.
-func (h *hooks) deliver(ctx context.Context, a *metering.Account, hook *metering.Hook, event string, epoch int64, what string, m *notify.Message) error {
-	p := h.store.PartitionOf(a.Parent())
-	key := a.ID + ":" + hook.URL
-	known, last, err := h.store.HookApplied(ctx, p, key)
-	if err != nil {
-		return err
-	}
-	if known >= epoch {
-		return nil
-	}
-	if last != what && (len(hook.Events) == 0 || slices.Contains(hook.Events, event)) {
-		if err := h.send(ctx, a, hook, event, epoch, m); err != nil {
-			return err
-		}
-	}
-	return h.store.SetHookApplied(ctx, p, key, epoch, what)
+// hookKey tells a hook from others: one address may have several, each for events
+// of its own.
+func hookKey(hook *metering.Hook) string {
+	return strings.Join(append([]string{hook.URL}, slices.Sorted(slices.Values(hook.Events))...), " ")
 }
 
-// send delivers one message and keeps the outcome.
-func (h *hooks) send(ctx context.Context, a *metering.Account, hook *metering.Hook, event string, epoch int64, m *notify.Message) error {
-	now := h.clock.Now().UTC()
-	err := h.sender.Send(ctx, hook.URL, notify.Secret{Env: hook.SecretEnv}, m, now)
-	d := ledger.Delivery{AccountID: a.ID, Event: event, Epoch: epoch, Destination: notify.Host(hook.URL), Outcome: "delivered", Attempts: 1, At: now}
-	switch {
-	case errors.Is(err, notify.ErrGone):
-		d.Outcome, err = "gone", nil
-	case err != nil:
-		d.Outcome = "failed"
-	}
-	h.metrics.hooks.WithLabelValues(d.Outcome).Inc()
-	return errors.Join(err, h.ledger.InsertDelivery(ctx, &d))
-}
-
-// once tells one hook of something that has no state, once for its task's id.
-func (h *hooks) once(ctx context.Context, a *metering.Account, hook *metering.Hook, id, event string, epoch int64, m *notify.Message) error {
-	return h.onceFor(ctx, a, id+":"+hook.URL, func() error { return h.send(ctx, a, hook, event, epoch, m) })
-}
-
-// onceFor sends what has no state of its own, once for a key: a task's id and
-// whom it is for.
-func (h *hooks) onceFor(ctx context.Context, a *metering.Account, key string, send func() error) error {
-	p := h.store.PartitionOf(a.Parent())
-	known, _, err := h.store.HookApplied(ctx, p, key)
-	if err != nil || known != 0 {
-		return err
-	}
-	if err := send(); err != nil {
-		return err
-	}
-	return h.store.SetHookApplied(ctx, p, key, 1, "")
+// wants tells whether a hook is to be told of an event.
+func wants(hook *metering.Hook, event string) bool {
+	return len(hook.Events) == 0 || slices.Contains(hook.Events, event)
 }
 
 // lowerAlerts are the tasks of the lower shares of the same limit and mark.
@@ -225,11 +250,11 @@ func (h *hooks) lowerAlerts(a *metering.Account, al *jobs.Alert, id string) (out
 func (h *hooks) inOrder(ctx context.Context, a *metering.Account, before []string, to string) error {
 	p := h.store.PartitionOf(a.Parent())
 	for _, id := range before {
-		known, _, err := h.store.HookApplied(ctx, p, id+":"+to)
+		told, err := h.store.HookTold(ctx, p, id+":"+to)
 		if err != nil {
 			return err
 		}
-		if known != 0 {
+		if told.Epoch != 0 {
 			continue
 		}
 		pending, err := h.store.Redis().Exists(ctx, "asynq:{"+jobs.QueueSuspensions+"}:t:"+id).Result()
@@ -237,7 +262,7 @@ func (h *hooks) inOrder(ctx context.Context, a *metering.Account, before []strin
 			return fmt.Errorf("look for a task: %w", err)
 		}
 		if pending > 0 {
-			return errLater
+			return errTurn
 		}
 	}
 	return nil
@@ -266,29 +291,34 @@ func (h *hooks) alertTask(ctx context.Context, id string, payload []byte) error 
 	if a == nil {
 		return nil
 	}
+	leave, err := h.tenants.enter(a.Parent(), tenantMax)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	m := &notify.Message{ID: messageID(id), Type: "account." + eventAlert, At: time.UnixMilli(al.At), Data: alertData{
 		AccountID: al.AccountID, Limit: al.Limit, Share: al.Share, Channel: al.Channel, Period: al.Period,
 		OccurredAt: time.UnixMilli(al.At).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
 	}}
 	var errs []error
+	var notices []*notice
 	before := h.lowerAlerts(a, &al, id)
 	for _, hook := range h.hooksOf(a) {
-		if len(hook.Events) > 0 && !slices.Contains(hook.Events, eventAlert) {
+		if !wants(&hook, eventAlert) {
 			continue
 		}
-		if err := h.inOrder(ctx, a, before, hook.URL); err != nil {
+		if err := h.inOrder(ctx, a, before, hookKey(&hook)); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		errs = append(errs, h.once(ctx, a, &hook, id, eventAlert, int64(al.Share), m))
+		notices = append(notices, h.once(a, &hook, id, eventAlert, int64(al.Share), m))
 	}
-	errs = append(errs, h.mailAlert(ctx, a, id, &al))
-	err := errors.Join(errs...)
-	if errors.Is(err, errLater) {
-		return errLater // the others keep their marks
+	for _, to := range h.alertReaders(a, &al) {
+		if err := h.inOrder(ctx, a, before, mailKey(to)); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		notices = append(notices, h.letter(a, id, to, &al))
 	}
-	if err != nil {
-		return fmt.Errorf("alert: %w", err)
-	}
-	return nil
+	return errors.Join(append(errs, h.bringAll(ctx, notices))...) // the others keep their marks
 }

@@ -1,15 +1,20 @@
--- promote.lua: brings a task that waits to the head of its queue.
--- KEYS 1 asynq:{queue}:pending  2 asynq:{queue}:retry  3 asynq:{queue}:t:<id>
--- ARGV 1 id
--- RETURN 1 moved, 0 it doesn't wait here
-local state = redis.call('HGET', KEYS[3], 'state')
-if state == 'pending' then
-  if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
-elseif state == 'retry' then
-  if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return 0 end
-  redis.call('HSET', KEYS[3], 'state', 'pending')
-else
-  return 0
+-- promote.lua: brings tasks that wait to the head of their queue, in their order.
+-- KEYS 1 asynq:{queue}:pending  2 asynq:{queue}:retry
+-- ARGV 1 prefix of the queue's task keys, then ids; some may be of other queues
+-- RETURN number of tasks moved
+local n = 0
+for i = #ARGV, 2, -1 do
+  local id, there = ARGV[i], 0
+  local state = redis.call('HGET', ARGV[1] .. id, 'state')
+  if state == 'pending' then
+    there = redis.call('LREM', KEYS[1], -1, id)
+  elseif state == 'retry' then
+    there = redis.call('ZREM', KEYS[2], id)
+    if there == 1 then redis.call('HSET', ARGV[1] .. id, 'state', 'pending') end
+  end
+  if there == 1 then
+    redis.call('RPUSH', KEYS[1], id)
+    n = n + 1
+  end
 end
-redis.call('RPUSH', KEYS[1], ARGV[1])
-return 1
+return n

@@ -46,7 +46,7 @@ func (w *Worker) chores() []chore {
 		// The projection tells of a newer one sooner, unless who applied it died.
 		{"snapshot", idleEvery, func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err }},
 		{"rollups", idleEvery, newRollup(e.ledger, e.log).pass},
-		{"projection", time.Second, partitions(w.ensure)},
+		{"projection", time.Second, partitions(e.current)},
 		{"bounds of months", time.Second, w.admin.OpenMonths},
 		{"months", time.Second, w.rollMonths},
 		{"waiting refunds", 2 * time.Second, w.afterCharges(w.dueRefunds)},
@@ -56,14 +56,14 @@ func (w *Worker) chores() []chore {
 			_, err := e.ledger.ResolveQuarantine(ctx, e.clock.Now())
 			return err
 		}},
-		{"dead workers", 5 * time.Second, func(ctx context.Context) error { return e.requeue(ctx, w.redis, e.chargingQueues(), false) }},
+		{"dead workers", 5 * time.Second, func(ctx context.Context) error { return e.requeue(ctx, w.redis, e.allQueues(), false) }},
 		{"open answers", time.Minute, func(ctx context.Context) error { return e.giveUpAll(ctx, w.redis) }},
 		{"old dedup sets", 10 * time.Minute, partitions(func(ctx context.Context, p int) error {
 			meta, err := e.meta(ctx, p)
 			if err != nil {
 				return err
 			}
-			return e.store.SweepDedup(ctx, p, meta, e.clock.Now())
+			return e.store.SweepDedup(ctx, p, meta)
 		})},
 		{"reconcile", w.opts.ReconcileEvery, w.reconcile},
 		{"breaker", 2 * time.Second, partitions(w.setBreaker)},
@@ -105,19 +105,6 @@ func (w *Worker) afterCharges(f func(ctx context.Context) error) func(ctx contex
 		asked = now
 		return f(ctx)
 	}
-}
-
-// ensure notices a Redis that was restarted or emptied, and accounts that
-// another process has changed, while nobody charged.
-func (w *Worker) ensure(ctx context.Context, p int) error {
-	meta, err := w.engine.renew(ctx, p)
-	if err != nil {
-		return err
-	}
-	if meta.Catalog > w.engine.snapshots.Current().Catalog {
-		_, err = w.engine.snapshots.Refresh(ctx)
-	}
-	return err
 }
 
 // rollMonths judges the states of parents whose month has changed since it was

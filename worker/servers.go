@@ -81,7 +81,10 @@ func (e *engine) guarded(h func(ctx context.Context, id string, payload []byte) 
 			if v := recover(); v != nil {
 				err = &panicError{value: v}
 				e.log.ErrorContext(ctx, "a handler panicked", slog.String("task", id), slog.Any("error", err))
-				if n, _ := asynq.GetRetryCount(ctx); n+1 >= panicsMax {
+				n, bad := e.store.Panicked(ctx, id)
+				if bad != nil {
+					err = errors.Join(err, bad)
+				} else if n >= panicsMax {
 					err = e.unreadable(ctx, id, t.Payload(), err)
 				}
 			}
@@ -134,25 +137,6 @@ func (e *engine) ingestTask(ctx context.Context, id string, payload []byte) erro
 	return e.process(ctx, newTask(id, lines, false))
 }
 
-// retryDelay: waiting for others is short, an engine that is away doubles up to
-// 30 s.
-func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
-	if errors.Is(err, errLater) || errors.Is(err, balance.ErrEpoch) || errors.Is(err, balance.ErrGone) || errors.Is(err, balance.ErrOpen) {
-		return 250 * time.Millisecond
-	}
-	if isFailure(err) {
-		return time.Duration(n+1) * time.Second
-	}
-	return min(time.Second<<min(n, 5), 30*time.Second)
-}
-
-// isFailure: only a panic counts against a task; everything else is retried
-// without end.
-func isFailure(err error) bool {
-	var p *panicError
-	return errors.As(err, &p)
-}
-
 // delayedCheck is how often a server asks for tasks whose time has come.
 const delayedCheck = time.Second
 
@@ -169,13 +153,14 @@ func (e *engine) newServer(rdb redis.UniversalClient, queue string, concurrency 
 		Queues:                   map[string]int{queue: 1},
 		TaskCheckInterval:        time.Millisecond, // after patient has waited,
 		DelayedTaskCheckInterval: delayedCheck,
-		RetryDelayFunc:           retryDelay,
-		IsFailure:                isFailure,
+		RetryDelayFunc:           func(n int, err error, _ *asynq.Task) time.Duration { return e.outage.delay(n, err) },
+		IsFailure:                e.outage.counts, // a failure is a try that counts: see jobs.Options
 		ShutdownTimeout:          handlersMax,
 		Logger:                   &asynqLog{log: e.log, queue: queue},
 		LogLevel:                 asynq.WarnLevel,
 		ErrorHandler: asynq.ErrorHandlerFunc(func(ctx context.Context, t *asynq.Task, err error) {
-			if !errors.Is(err, errLater) {
+			e.outage.failed(err)
+			if !quiet(err) {
 				e.log.WarnContext(ctx, "task goes back to its queue", slog.String("type", t.Type()), slog.Any("error", err))
 			}
 		}),

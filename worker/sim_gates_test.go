@@ -148,9 +148,13 @@ func (g redisGate) run(ctx context.Context, cmd redis.Cmder, next redis.ProcessH
 	key, _ := args[min(len(args)-1, 1)].(string)
 	if cmd.Name() == "evalsha" && len(args) > 3 {
 		if k, _ := args[3].(string); strings.HasPrefix(k, "asynq:") {
-			task, _ := args[len(args)-1].(string)
+			n := int64(0)
+			for _, task := range args[6:] { // after the keys and their tasks' prefix
+				id, _ := task.(string)
+				n += g.p.w.promote(id, k)
+			}
 			if c, ok := cmd.(*redis.Cmd); ok {
-				c.SetVal(g.p.w.promote(task, k))
+				c.SetVal(n)
 			}
 			return nil
 		}

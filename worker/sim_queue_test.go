@@ -127,7 +127,7 @@ func (w *world) over(p *process, t *simTask, err error) {
 		return
 	}
 	if err != nil {
-		t.state, t.after = pending, w.now().Add(retryDelay(t.tries-1, err, nil))
+		t.state, t.after = pending, w.now().Add(retryDelay(t.tries-1, err))
 		return
 	}
 	if w.spend(&w.plan.acksLost, 4) {

@@ -274,7 +274,7 @@ func (w *world) runChore(p *process, name string) {
 	}
 	e := p.engine
 	f := map[string]func(context.Context) error{
-		"ensure":            func(ctx context.Context) error { return p.worker.ensure(ctx, 0) },
+		"ensure":            func(ctx context.Context) error { return p.worker.engine.current(ctx, 0) },
 		"relay":             func(ctx context.Context) error { _, err := e.relayOnce(ctx, 0, p.name); return err },
 		"give up":           func(ctx context.Context) error { return e.giveUpAll(ctx, p.client) },
 		"waiting refunds":   p.worker.dueRefunds,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -47,34 +48,76 @@ func (e *engine) chargingQueues() []string {
 	return append(jobs.IngestQueues(e.shards), jobs.QueueRefunds)
 }
 
+// allQueues are those that workers serve.
+func (e *engine) allQueues() []string {
+	return append(e.chargingQueues(), jobs.QueueSuspensions, jobs.QueueReports)
+}
+
 //go:embed promote.lua
 var promoteSource string
 
+// promoteMax bounds the tasks that one wait brings forward. The oldest come first:
+// those after them are open for longer than they anyhow.
+const promoteMax = 256
+
 // waitSettled waits until no answer ≤ upTo is open. Where that doesn't come
-// about, the tasks that hold such answers go to the head of their queues: else
-// they would stand behind all those that wait for them.
+// about, the tasks that hold the oldest such answers go to the head of their
+// queues: else they would stand behind all those that wait for them.
 func (e *engine) waitSettled(ctx context.Context, p int, upTo int64, patience time.Duration) (bool, error) {
 	ok, err := e.store.WaitSettled(ctx, p, upTo, patience)
 	if ok || err != nil {
 		return ok, err
 	}
-	open, err := e.store.OpenAnswers(ctx, p, upTo)
-	if err != nil {
+	open, err := e.store.OldestOpen(ctx, p, upTo, promoteMax)
+	if err != nil || len(open) == 0 {
 		return false, err
 	}
+	// One that is lost gets to be the oldest.
+	if lost, err := e.lost(ctx, p, open[0]); err != nil || lost {
+		return false, err
+	}
+	return false, e.promote(ctx, p, open)
+}
+
+// promote brings the tasks forward that hold answers, unless one of this worker's
+// waiters has just done so, or they wait for the ledger.
+func (e *engine) promote(ctx context.Context, p int, open []balance.OpenAnswer) error {
+	if now := e.clock.Now(); e.outage.stands(now) || !e.promoted.due(p, now) {
+		return nil
+	}
 	script := redis.NewScript(promoteSource)
-	for _, a := range open {
-		if lost, err := e.lost(ctx, p, a); err != nil || lost {
-			return false, err
+	for _, q := range e.chargingQueues() {
+		prefix := "asynq:{" + q + "}:"
+		args := make([]any, 1, 1+len(open))
+		args[0] = prefix + "t:"
+		for _, a := range open {
+			args = append(args, a.Task)
 		}
-		for _, q := range e.chargingQueues() {
-			prefix := "asynq:{" + q + "}:"
-			if err := script.Run(ctx, e.store.Redis(), []string{prefix + "pending", prefix + "retry", prefix + "t:" + a.Task}, a.Task).Err(); err != nil {
-				return false, fmt.Errorf("promote a task: %w", err)
-			}
+		if err := script.Run(ctx, e.store.Redis(), []string{prefix + "pending", prefix + "retry"}, args...).Err(); err != nil {
+			return fmt.Errorf("promote tasks: %w", err)
 		}
 	}
-	return false, nil
+	return nil
+}
+
+// recently says when something was last done for a partition.
+type recently struct {
+	mu sync.Mutex
+	at map[int]time.Time // no more than partitions
+}
+
+// due tells whether it is time for it again, and takes it on.
+func (r *recently) due(p int, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if since := now.Sub(r.at[p]); since >= 0 && since < turnDelay {
+		return false
+	}
+	if r.at == nil {
+		r.at = map[int]time.Time{}
+	}
+	r.at[p] = now
+	return true
 }
 
 // lost replaces a projection that lists an answer as open which it has lost:

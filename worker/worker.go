@@ -139,7 +139,7 @@ func New(d Deps, o Options) (*Worker, error) {
 		admin:      admin.NewService(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Projector.Ensure),
 		closer:     admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
 		reconciler: reconcile.NewReconciler(d.Store, d.Ledger, d.Clock, d.Log),
-		hooks:      &hooks{engine: e, sender: notify.NewWebhook(), operator: o.Hooks, mail: o.Mail},
+		hooks:      newHooks(e, &o),
 	}, nil
 }
 
@@ -170,6 +170,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range w.servers() {
 		g.Go(func() error { return w.parts.run("queue "+s.name, func() error { return s.run(ctx) }) })
+	}
+	if w.has("ingest") {
+		g.Go(func() error {
+			return w.parts.run("watch of the ledger", func() error { return w.engine.watch(ctx, w.redis) })
+		})
 	}
 	if w.has("scheduler") {
 		token := uuid.NewString()
@@ -207,8 +212,7 @@ func (w *Worker) prepare(ctx context.Context) error {
 	if _, err := e.snapshots.Refresh(ctx); err != nil {
 		return err
 	}
-	queues := append(e.chargingQueues(), jobs.QueueSuspensions, jobs.QueueReports)
-	return e.requeue(ctx, w.redis, queues, w.opts.Alone)
+	return e.requeue(ctx, w.redis, e.allQueues(), w.opts.Alone)
 }
 
 // reportsInHand is how many runs are made or wait for servers to take them; how
@@ -236,7 +240,7 @@ func (w *Worker) servers() []*server {
 		mux.Handle(jobs.TypeResume, w.engine.guarded(w.hooks.stateTask))
 		mux.Handle(jobs.TypeAlert, w.engine.guarded(w.hooks.alertTask))
 		mux.Handle(jobs.TypeBreaker, w.engine.guarded(w.hooks.breakerTask))
-		out = append(out, w.engine.newServer(w.redis, jobs.QueueSuspensions, 8, mux))
+		out = append(out, w.engine.newServer(w.redis, jobs.QueueSuspensions, hooksInHand, mux))
 	}
 	if w.has("reports") {
 		mux := asynq.NewServeMux()

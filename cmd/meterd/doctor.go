@@ -100,7 +100,10 @@ func diagnose(a *app) ([]check, bool) {
 	}
 	if add("clickhouse", e.ledger.Ping(ctx), hideSecret(e.info.ClickHouse)) {
 		n, err := e.ledger.CatalogNumber(ctx)
-		add("schema", err, fmt.Sprintf("database %s, %d applies", e.ledger.Database(), n))
+		if add("schema", err, fmt.Sprintf("database %s, %d applies", e.ledger.Database(), n)) {
+			detail, err := checkSecrets(a, e)
+			add("webhook secrets", err, detail)
+		}
 	}
 	if redisOK {
 		for p := range e.store.Partitions() {

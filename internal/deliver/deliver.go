@@ -58,7 +58,7 @@ type Options struct {
 type Deliverer struct {
 	opts  Options
 	hooks *notify.Webhook
-	gates gates
+	gates *Gates
 }
 
 // New returns a Deliverer.
@@ -66,20 +66,26 @@ func New(o Options) *Deliverer {
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute
 	}
-	if o.Rest == 0 {
-		o.Rest = 15 * time.Second
-	}
-	return &Deliverer{opts: o, hooks: notify.NewWebhook(), gates: gates{rest: o.Rest, byHost: map[string]*gate{}}}
+	return &Deliverer{opts: o, hooks: notify.NewWebhook(), gates: NewGates(GateOptions{Rest: o.Rest})}
 }
 
 // Resting tells whether the server there is left alone: three tries in a
 // row had no answer. After its rest one caller is told that it isn't, and is to Send.
-func (d *Deliverer) Resting(a *destination.Address) bool { return d.gates.of(a).resting() }
+func (d *Deliverer) Resting(a *destination.Address) bool { return d.gates.of(serverOf(a)).resting() }
+
+// serverOf names the server behind an address.
+func serverOf(a *destination.Address) string {
+	server := string(a.Kind) + " " + a.Host()
+	if a.Kind == destination.Folder {
+		server += " " + a.Dir // each may be another disk
+	}
+	return server
+}
 
 // Send delivers a parcel. ErrForGood and ErrGone are for good, ErrBusy is no
 // try; any other error may pass.
 func (d *Deliverer) Send(ctx context.Context, a *destination.Address, secret notify.Secret, p *Parcel, now time.Time) error {
-	return d.gates.of(a).run(ctx, func() error {
+	return d.gates.Run(ctx, serverOf(a), func() error {
 		ctx, cancel := context.WithTimeout(ctx, d.opts.Timeout)
 		defer cancel()
 		return forGood(d.send(ctx, a, secret, p, now))

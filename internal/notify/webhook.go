@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -104,13 +103,13 @@ func (w *Webhook) Send(ctx context.Context, address string, secret Secret, m *Me
 }
 
 func sign(secret Secret, id string, now time.Time, body []byte) (string, error) {
-	key, err := secret.Read()
+	key, err := secret.signingKey()
 	if err != nil {
 		return "", err
 	}
-	wh, err := standardwebhooks.NewWebhook(key)
-	if err != nil || !strings.HasPrefix(key, "whsec_") {
-		return "", fmt.Errorf("%w: %s holds no whsec_… secret", ErrSecret, secret)
+	wh, err := standardwebhooks.NewWebhookRaw(key)
+	if err != nil {
+		return "", fmt.Errorf("%w: %s: %w", ErrSecret, secret, err)
 	}
 	signature, err := wh.Sign(id, now, body)
 	if err != nil {

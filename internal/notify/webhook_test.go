@@ -1,7 +1,9 @@
 package notify
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -83,8 +85,24 @@ func TestSecretsComeByReference(t *testing.T) {
 	t.Setenv("HOOK_SECRET", "")
 	_, err = Secret{Env: "HOOK_SECRET"}.Read()
 	require.ErrorContains(t, err, "environment variable HOOK_SECRET")
-	t.Setenv("HOOK_SECRET", "no-whsec")
-	_, err = sign(Secret{Env: "HOOK_SECRET"}, "id", time.Now(), nil)
-	require.ErrorIs(t, err, ErrSecret)
-	require.NotContains(t, err.Error(), "no-whsec")
+}
+
+// A key that can be guessed is refused, and nothing of it is shown.
+func TestKeysThatAreTooShortOrTooLong(t *testing.T) {
+	key := func(n int) string { return "whsec_" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), n)) }
+	for _, bad := range []string{"no-whsec", "whsec_", "whsec_QQ==", "whsec_not base64", "whsec_" + strings.Repeat("k", 33), key(0), key(1), key(23), key(65)} {
+		t.Setenv("HOOK_SECRET", bad)
+		_, err := sign(Secret{Env: "HOOK_SECRET"}, "id", time.Now(), nil)
+		require.ErrorIs(t, err, ErrSecret, bad)
+		require.ErrorContains(t, err, "environment variable HOOK_SECRET")
+		require.ErrorContains(t, err, "24 to 64 random bytes")
+		if bad != "whsec_" {
+			require.NotContains(t, err.Error(), strings.TrimPrefix(bad, "whsec_"))
+		}
+		require.ErrorIs(t, Secret{Env: "HOOK_SECRET"}.CheckHook(), ErrSecret)
+	}
+	for _, n := range []int{24, 32, 64} {
+		t.Setenv("HOOK_SECRET", key(n))
+		require.NoError(t, Secret{Env: "HOOK_SECRET"}.CheckHook())
+	}
 }

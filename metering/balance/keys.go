@@ -33,6 +33,7 @@ func keyOpen(p int) string               { return tag(p) + ":open" }
 func keyOutbox(p int) string             { return tag(p) + ":outbox" }
 func keyLease(p int, name string) string { return tag(p) + ":lease:" + name }
 func keyHook(p int, id string) string    { return tag(p) + ":hook:" + id }
+func keyPanics(task string) string       { return tag(0) + ":panics:" + task }
 func keyDedup(p int, gen int64, bucket int) string {
 	return tag(p) + ":d:" + strconv.FormatInt(gen, 10) + ":" + strconv.Itoa(bucket)
 }

@@ -53,23 +53,6 @@ func (s *Store) Relayed(ctx context.Context, p int, facts []Fact) error {
 	return nil
 }
 
-// HookApplied is the newest epoch that an account's hooks were told, and what.
-func (s *Store) HookApplied(ctx context.Context, p int, account string) (epoch int64, told string, err error) {
-	v, err := s.rdb.HMGet(ctx, keyHook(p, account), "epoch", "told").Result()
-	if err != nil {
-		return 0, "", fmt.Errorf("read the hook's epoch: %w", err)
-	}
-	return num(v[0]), str(v[1]), nil
-}
-
-// SetHookApplied keeps it.
-func (s *Store) SetHookApplied(ctx context.Context, p int, account string, epoch int64, told string) error {
-	if err := s.rdb.HSet(ctx, keyHook(p, account), "epoch", epoch, "told", told).Err(); err != nil {
-		return fmt.Errorf("keep the hook's epoch: %w", err)
-	}
-	return nil
-}
-
 // ClosingLease is the lease of whoever closes a parent's month, or looks at a
 // closed one.
 func ClosingLease(parent string) string { return "close:" + parent }

@@ -189,11 +189,16 @@ type OpenAnswer struct {
 
 // OpenAnswers are those that are open up to a seq (0: all), oldest first.
 func (s *Store) OpenAnswers(ctx context.Context, p int, upTo int64) ([]OpenAnswer, error) {
-	most := "+inf"
+	return s.OldestOpen(ctx, p, upTo, 0)
+}
+
+// OldestOpen are so many of them (0: all).
+func (s *Store) OldestOpen(ctx context.Context, p int, upTo, most int64) ([]OpenAnswer, error) {
+	last := "+inf"
 	if upTo > 0 {
-		most = strconv.FormatInt(upTo, 10)
+		last = strconv.FormatInt(upTo, 10)
 	}
-	z, err := s.rdb.ZRangeByScoreWithScores(ctx, keyOpen(p), &redis.ZRangeBy{Min: "-inf", Max: most}).Result()
+	z, err := s.rdb.ZRangeByScoreWithScores(ctx, keyOpen(p), &redis.ZRangeBy{Min: "-inf", Max: last, Count: most}).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read open answers: %w", err)
 	}
@@ -231,10 +236,25 @@ func (s *Store) GiveUp(ctx context.Context, p int, meta *Meta, a OpenAnswer, age
 	return err
 }
 
-// SweepDedup removes the sets of generations that no script asks any more.
-func (s *Store) SweepDedup(ctx context.Context, p int, meta *Meta, now time.Time) error {
-	gen := now.Unix() / meta.generation()
-	for old := gen - 4; old < gen-1; old++ {
+// sweepMax bounds the generations that one sweep removes; one lasts about a day.
+const sweepMax = 50
+
+// SweepDedup removes the sets of generations that no script asks any more, from
+// where the last sweep came to: by the partition's own count, for clocks differ.
+func (s *Store) SweepDedup(ctx context.Context, p int, meta *Meta) error {
+	v, err := s.rdb.HMGet(ctx, keyMeta(p), "gen", "swept").Result()
+	if err != nil {
+		return fmt.Errorf("look for old dedup sets: %w", err)
+	}
+	gen, from := num(v[0]), meta.Born.Unix()/meta.generation()
+	if swept := num(v[1]); swept < gen { // else generations lasted less long then
+		from = max(from, swept)
+	}
+	to := min(gen-1, from+sweepMax)
+	if from >= to {
+		return nil
+	}
+	for old := from; old < to; old++ {
 		keys := make([]string, 0, meta.Buckets)
 		for b := range meta.Buckets {
 			keys = append(keys, keyDedup(p, old, b))
@@ -242,6 +262,9 @@ func (s *Store) SweepDedup(ctx context.Context, p int, meta *Meta, now time.Time
 		if err := s.rdb.Unlink(ctx, keys...).Err(); err != nil {
 			return fmt.Errorf("remove old dedup sets: %w", err)
 		}
+	}
+	if err := s.rdb.HSet(ctx, keyMeta(p), "swept", to).Err(); err != nil {
+		return fmt.Errorf("note which dedup sets are removed: %w", err)
 	}
 	return nil
 }

@@ -76,12 +76,13 @@ func (l *Ledger) States(ctx context.Context, accounts []string, from, to time.Ti
 
 // Delivery is what became of telling a hook.
 type Delivery struct {
-	AccountID, Event string
-	Epoch            int64
-	Destination      string
-	Outcome          string
-	Attempts         int
-	At               time.Time
+	AccountID   string    `json:"account_id"`
+	Event       string    `json:"event"`
+	Epoch       int64     `json:"epoch"`
+	Destination string    `json:"destination"`
+	Outcome     string    `json:"outcome"`
+	Attempts    int       `json:"attempts"`
+	At          time.Time `json:"at"`
 }
 
 // InsertDelivery stores it.

@@ -137,7 +137,8 @@ func (r *Redis) hashes(name, key string, args []string) (any, error) {
 	return n, nil
 }
 
-// zsets: zrange key from to withscores, zrangebyscore key min max withscores.
+// zsets: zrange key from to withscores, zrangebyscore key min max withscores
+// [limit 0 most].
 func (r *Redis) zsets(name string, args []string) (any, error) {
 	z := read[zset](r, args[0])
 	out := make([]redis.Z, 0, len(z))
@@ -157,6 +158,13 @@ func (r *Redis) zsets(name string, args []string) (any, error) {
 				return nil, fmt.Errorf("zrangebyscore: %w", err)
 			}
 			out = slices.DeleteFunc(out, func(z redis.Z) bool { return z.Score > double(most) })
+		}
+		if len(args) == 7 {
+			most, err := strconv.Atoi(args[6])
+			if err != nil {
+				return nil, fmt.Errorf("zrangebyscore: %w", err)
+			}
+			out = out[:min(most, len(out))]
 		}
 		return out, nil
 	}

@@ -66,7 +66,7 @@ func scripts() map[string]script {
 	return map[string]script{
 		"adopt": adopt, "breaker": breaker, "charge": charge, "clear": clearKeys, "close": closeMonth, "confirm": confirm, "finish": finish, "giveup": giveUp,
 		"heal": heal, "install": install, "lease": lease, "load": load, "manual": manual, "push": push, "read": readAll, "release": release, "roll": roll, "settle": settle,
-		"transfer": transfer,
+		"told": told, "transfer": transfer,
 	}
 }
 

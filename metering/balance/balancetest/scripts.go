@@ -50,6 +50,15 @@ func lease(c *call) ([]any, error) {
 	return []any{"ok"}, nil
 }
 
+func told(c *call) ([]any, error) {
+	if known := read[hash](c.r, c.keys[1])["epoch"]; known != "" && integer(known) >= integer(c.arg(1)) {
+		return []any{"old"}, nil
+	}
+	c.r.keys[c.keys[1]] = hash{"epoch": c.arg(1), "told": c.arg(2), "row": c.arg(3)}
+	c.r.expires[c.keys[1]] = c.r.now().Add(time.Duration(c.num(4)) * time.Second)
+	return []any{"ok"}, nil
+}
+
 func clearKeys(c *call) ([]any, error) {
 	if read[string](c.r, c.keys[1]) != c.arg(1) {
 		return []any{"lost"}, nil

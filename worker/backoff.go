@@ -1,0 +1,155 @@
+package worker
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// Bounds of the time to a task's next try.
+const (
+	turnDelay  = 250 * time.Millisecond // until others have settled
+	retryFirst = time.Second            // then twice as long each time,
+	retryMost  = 30 * time.Second
+)
+
+// retryDelay of a task that has failed so often before: waiting for others is
+// short, anything else doubles.
+func retryDelay(n int, err error) time.Duration {
+	if waits(err) {
+		return turnDelay
+	}
+	return min(retryFirst<<min(n, 5), retryMost)
+}
+
+// waits tells that a task only waits for others to settle.
+func waits(err error) bool {
+	return errors.Is(err, errLater) || errors.Is(err, balance.ErrEpoch) || errors.Is(err, balance.ErrGone) || errors.Is(err, balance.ErrOpen)
+}
+
+// errUnstored puts a task back whose rows are on their way for long.
+var errUnstored = fmt.Errorf("rows aren't stored after %s", storePatience)
+
+// outage is what a worker knows of the ledger.
+type outage struct {
+	suspected atomic.Bool // a task failed by it since it was last asked
+	away      atomic.Bool
+	stuck     atomic.Int64 // when the last write failed or took long, ms; 0: it went well
+}
+
+// failed notes why a task goes back.
+func (o *outage) failed(err error) {
+	if errors.Is(err, ledger.ErrAway) || errors.Is(err, errUnstored) {
+		o.suspected.Store(true)
+	}
+}
+
+// wrote notes how the last write went.
+func (o *outage) wrote(well bool, now time.Time) {
+	if well {
+		o.stuck.Store(0)
+	} else {
+		o.stuck.Store(now.UnixMilli())
+	}
+}
+
+// stands tells whether nothing was written lately though it was tried.
+func (o *outage) stands(now time.Time) bool {
+	at := o.stuck.Load()
+	return at != 0 && now.UnixMilli()-at < retryMost.Milliseconds()
+}
+
+// counts tells whether a try counts, so that the next one is later. While the
+// ledger is away nobody settles, so who waits for others counts too.
+func (o *outage) counts(err error) bool { return o.away.Load() || !waits(err) }
+
+// delay is retryDelay while the ledger may be away. A quarter is left to chance,
+// so that tasks that failed together don't all come again together.
+func (o *outage) delay(n int, err error) time.Duration {
+	if o.away.Load() {
+		err = ledger.ErrAway
+	}
+	d := retryDelay(n, err)
+	return d - rand.N(d/4) //nolint:gosec // it only spreads load
+}
+
+// Bounds of the watch.
+const (
+	watchEvery  = time.Second
+	watchAnswer = 5 * time.Second
+)
+
+// watch asks the ledger whether it answers while tasks fail by it. Once it does
+// again the tasks that have backed off come back at once.
+func (e *engine) watch(ctx context.Context, rdb redis.UniversalClient) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		if err := e.look(ctx, rdb); err != nil && ctx.Err() == nil {
+			e.log.WarnContext(ctx, "tasks aren't brought back, it is tried again", slogError(err))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (e *engine) look(ctx context.Context, rdb redis.UniversalClient) error {
+	if !e.outage.away.Load() && !e.outage.suspected.Swap(false) {
+		return nil
+	}
+	ask, cancel := context.WithTimeout(ctx, watchAnswer)
+	defer cancel()
+	if err := e.ledger.Ping(ask); err != nil {
+		e.outage.away.Store(true)
+		return nil // that is the answer
+	}
+	if !e.outage.away.Load() {
+		return nil
+	}
+	if err := e.recall(ctx, rdb); err != nil {
+		return err
+	}
+	e.outage.away.Store(false)
+	e.outage.stuck.Store(0)
+	return nil
+}
+
+//go:embed recall.lua
+var recallSource string
+
+// recallPage is how many tasks one script brings back.
+const recallPage = 1000
+
+// recall brings the tasks of the charging queues back that wait for their next try.
+func (e *engine) recall(ctx context.Context, rdb redis.UniversalClient) error {
+	script := redis.NewScript(recallSource)
+	for _, q := range e.chargingQueues() {
+		prefix := "asynq:{" + q + "}:"
+		most, err := rdb.ZCard(ctx, prefix+"retry").Result() // those that fail again meanwhile stay
+		if err != nil {
+			return fmt.Errorf("count the tasks that wait in queue %s: %w", q, err)
+		}
+		for left := most; left > 0; left -= recallPage {
+			if err := script.Run(ctx, rdb, []string{prefix + "retry", prefix + "pending"}, prefix+"t:", min(left, recallPage)).Err(); err != nil {
+				return fmt.Errorf("bring tasks back in queue %s: %w", q, err)
+			}
+		}
+		if most > 0 {
+			e.log.InfoContext(ctx, "the ledger answers again, tasks come back", slog.String("queue", q), slog.Int64("tasks", most))
+		}
+	}
+	return nil
+}

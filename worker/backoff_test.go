@@ -1,0 +1,109 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// Every try of what can fail comes later than the one before, up to half a
+// minute; a task that waits for others isn't late for that.
+func TestRetriesBackOff(t *testing.T) {
+	t.Parallel()
+	var o outage
+	for _, err := range []error{errUnstored, ledger.ErrAway, errTurn, errors.New("webhook: answered 500"), &panicError{}} {
+		require.True(t, o.counts(err), err)
+		for n, most := range []float64{1, 2, 4, 8, 16, 30, 30} {
+			s := o.delay(n, err).Seconds()
+			require.LessOrEqual(t, s, most)
+			require.GreaterOrEqual(t, s, most*3/4)
+		}
+	}
+	for _, err := range []error{errLater, balance.ErrEpoch, balance.ErrGone, balance.ErrOpen} {
+		err = fmt.Errorf("judge: %w", err)
+		require.False(t, o.counts(err))
+		require.LessOrEqual(t, o.delay(9, err), turnDelay)
+		o.away.Store(true)
+		require.True(t, o.counts(err), "nobody settles while the ledger is away")
+		require.Greater(t, o.delay(9, err), 20*time.Second)
+		o.away.Store(false)
+	}
+}
+
+// Tasks that have backed off come back at once when the ledger answers again.
+func TestTasksComeBackWithTheLedger(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w, err := New(h.Deps, Options{})
+	require.NoError(t, err)
+	ctx, queue := t.Context(), asynq.NewClientFromRedisClient(h.Redis)
+	const tasks = 3*recallPage/2 + 1
+	name := jobs.IngestQueue(0)
+	prefix := "asynq:{" + name + "}:"
+	pipe := h.Redis.Pipeline()
+	for i := range tasks {
+		id := fmt.Sprint("late-", i)
+		_, err := queue.EnqueueContext(ctx, asynq.NewTask(jobs.TypeIngest, []byte("x")), append(jobs.Options(id, name), asynq.ProcessIn(time.Hour))...)
+		require.NoError(t, err)
+		pipe.HSet(ctx, prefix+"t:"+id, "state", "retry")
+	}
+	pipe.Rename(ctx, prefix+"scheduled", prefix+"retry")
+	_, err = pipe.Exec(ctx)
+	require.NoError(t, err)
+
+	e := w.engine
+	e.outage.failed(fmt.Errorf("query x: %w", ledger.ErrAway))
+	require.NoError(t, e.look(ctx, w.redis))
+	require.EqualValues(t, tasks, h.waiting(name), "the ledger was never away")
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	e.outage.failed(errUnstored)
+	require.NoError(t, e.look(gone, w.redis))
+	require.True(t, e.outage.away.Load())
+	require.NoError(t, e.look(ctx, w.redis))
+	require.Zero(t, h.waiting(name))
+	first, err := h.Redis.LIndex(ctx, prefix+"pending", -1).Result()
+	require.NoError(t, err)
+	require.Contains(t, first, "late-")
+	n, err := h.Redis.LLen(ctx, prefix+"pending").Result()
+	require.NoError(t, err)
+	require.EqualValues(t, tasks, n)
+	require.False(t, e.outage.away.Load())
+}
+
+// Only panics quarantine a task, whatever else it failed by.
+func TestTheThirdPanicQuarantines(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w, err := New(h.Deps, Options{})
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = w.engine.writer.Run(ctx) }()
+	t.Cleanup(func() { stop(); <-ended })
+	run := w.engine.guarded(func(context.Context, string, []byte) error { panic("of a record") })
+	codec, err := jobs.NewCodec()
+	require.NoError(t, err)
+	task := asynq.NewTask(jobs.TypeIngest, codec.Encode([][]byte{[]byte(message("acme", "p", 0))}))
+	for range panicsMax - 1 {
+		var p *panicError
+		require.ErrorAs(t, run(ctx, task), &p)
+	}
+	require.NoError(t, run(ctx, task))
+	entries := 0
+	require.NoError(t, h.Ledger.Quarantined(ctx, ledger.QuarantineFilter{State: ledger.QuarantineOpen}, func(*ledger.Entry) error {
+		entries++
+		return nil
+	}))
+	assert.Equal(t, 1, entries)
+}

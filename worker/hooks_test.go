@@ -1,0 +1,298 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/notify"
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+)
+
+// receiver is a hook's server that keeps what it was told.
+type receiver struct {
+	mu   sync.Mutex
+	told []string // account and event
+	srv  *httptest.Server
+}
+
+func newReceiver(t *testing.T) *receiver {
+	t.Helper()
+	r := &receiver{}
+	r.srv = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+		var m struct {
+			Type string `json:"type"`
+			Data told   `json:"data"`
+		}
+		if err := json.NewDecoder(q.Body).Decode(&m); err != nil {
+			t.Errorf("a hook's body: %v", err)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.told = append(r.told, m.Data.AccountID+" "+strings.TrimPrefix(m.Type, "account."))
+	}))
+	t.Cleanup(r.srv.Close)
+	return r
+}
+
+func (r *receiver) times(what string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.told {
+		if s == what {
+			n++
+		}
+	}
+	return n
+}
+
+// silence takes connections on every loopback address and never answers.
+func silence(t *testing.T) (port string, asked *atomic.Int64, end func()) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "0.0.0.0:0")
+	require.NoError(t, err)
+	asked = &atomic.Int64{}
+	ctx, stop := context.WithCancel(context.Background())
+	srv := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		select {
+		case <-r.Context().Done():
+		case <-ctx.Done():
+		}
+	})}
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = srv.Serve(l) }()
+	end = func() { stop(); _ = srv.Close(); <-ended }
+	t.Cleanup(end)
+	_, port, err = net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	return port, asked, end
+}
+
+// parentsText is an accounts file of parents with hooks and sub-accounts.
+func parentsText(list ...string) string {
+	return `
+plans:
+  - {id: hook-plan, currency: EUR, versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.01"}]}]}
+parents:
+` + strings.Join(list, "")
+}
+
+func parentText(id, hooks string, subs int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `  - id: %s
+    module: enterprise
+    timezone: UTC
+    plan: hook-plan
+    funding: {mode: postpaid}
+    hooks: [%s]
+    sub_accounts:
+`, id, hooks)
+	for i := range subs {
+		fmt.Fprintf(&b, "      - {id: %s-%d, channels: [sms]}\n", id, i)
+	}
+	return b.String()
+}
+
+// hookText is a hook of an accounts file; its secret is newInbox's.
+func hookText(url, events string) string {
+	return fmt.Sprintf("{url: %q, secret_env: METERD_TEST_HOOK, events: [%s]}", url, events)
+}
+
+// toldInTime wants a suspension and a resume of good-0 to be told within 2 s.
+func (h *harness) toldInTime(good *receiver) {
+	h.tb.Helper()
+	for _, what := range []string{"suspend", "resume"} {
+		before := good.times("good-0 " + what)
+		act := h.admin.Suspend
+		if what == "resume" {
+			act = h.admin.Resume
+		}
+		require.NoError(h.tb, act(h.tb.Context(), "good-0", "operator", "x"))
+		started := time.Now()
+		h.eventually("good-0 is told", func() bool { return good.times("good-0 "+what) > before })
+		assert.Less(h.tb, time.Since(started), 2*time.Second, "%s told", what)
+	}
+}
+
+// waiting is how many jobs wait for their next try.
+func (h *harness) waiting(queue string) int64 {
+	h.tb.Helper()
+	n, err := h.Redis.ZCard(h.tb.Context(), "asynq:{"+queue+"}:retry").Result()
+	require.NoError(h.tb, err)
+	return n
+}
+
+// TestHooksThatHangHoldNobodyUp: neither a thousand accounts of one parent whose
+// hook hangs, nor hundreds of parents whose hooks hang, each at a host of its own,
+// nor a hook of the operator's, hold up what another parent is told.
+func TestHooksThatHangHoldNobodyUp(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+	const subs, parents = 1000, 150
+	good := newReceiver(t)
+	port, asked, end := silence(t)
+	in := newInbox(t)
+	in.hook.URL = "http://127.0.3.1:" + port
+	h := newHarness(t)
+	list := []string{parentText("good", hookText(good.srv.URL, ""), 1), parentText("many", hookText("http://127.0.0.1:"+port, ""), subs)}
+	for i := range parents {
+		list = append(list, parentText(fmt.Sprintf("p%d", i), hookText(fmt.Sprintf("http://127.0.%d.%d:%s", 1+i/200, 1+i%200, port), ""), 0))
+	}
+	h.apply(parentsText(list...))
+	h.work(Options{Hooks: []metering.Hook{in.hook}})
+	h.toldInTime(good)
+
+	require.NoError(t, h.admin.Suspend(t.Context(), "many", "operator", "x"))
+	h.eventually("all accounts of the one wait", func() bool { return asked.Load() > 1 && h.waiting(jobs.QueueSuspensions) > subs-10 })
+	h.toldInTime(good)
+	for i := range parents {
+		require.NoError(t, h.admin.Suspend(t.Context(), fmt.Sprintf("p%d", i), "operator", "x"))
+	}
+	h.eventually("each was tried", func() bool { return asked.Load() > parents })
+	h.toldInTime(good)
+	end() // else the worker's stop waits for them
+}
+
+// TestAHookThatIsDownBacksOff: its jobs come later each time, each costs the
+// ledger one row until it succeeds, and then they are told once.
+func TestAHookThatIsDownBacksOff(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+	const subs = 60
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := l.Addr().String()
+	require.NoError(t, l.Close())
+	newInbox(t)
+	h := newHarness(t)
+	h.apply(parentsText(parentText("down", hookText("http://"+address, ""), subs)))
+	require.NoError(t, h.engines.ClickHouse(t).Exec(t.Context(), "SYSTEM STOP MERGES deliveries"))
+	h.work(Options{})
+	require.NoError(t, h.admin.Suspend(t.Context(), "down", "operator", "x"))
+	ask := asynq.NewInspectorFromRedisClient(h.Redis)
+	least := func() (n int, next time.Duration) {
+		list, err := ask.ListRetryTasks(jobs.QueueSuspensions, asynq.PageSize(2*subs))
+		if errors.Is(err, asynq.ErrQueueNotFound) || len(list) < subs+1 {
+			return 0, 0
+		}
+		require.NoError(t, err)
+		n, next = list[0].Retried, time.Hour
+		for _, x := range list {
+			n, next = min(n, x.Retried), min(next, x.NextProcessAt.Sub(x.LastFailedAt))
+		}
+		return n, next
+	}
+	h.eventually("each has been tried three times", func() bool {
+		n, next := least()
+		return n >= 3 && assert.Greater(t, next, 2*time.Second)
+	})
+	assert.LessOrEqual(t, h.deliveries("1"), uint64(subs+1), "rows")
+	l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
+	require.NoError(t, err)
+	hook := newReceiver(t)
+	up := &httptest.Server{Listener: l, Config: &http.Server{Handler: hook.srv.Config.Handler, ReadHeaderTimeout: time.Minute}}
+	up.Start()
+	t.Cleanup(up.Close)
+	h.eventually("all are told", func() bool { return h.deliveries("outcome = 'delivered'") == subs+1 })
+	for i := range subs {
+		assert.Equal(t, 1, hook.times(fmt.Sprintf("down-%d suspend", i)))
+	}
+	assert.LessOrEqual(t, h.deliveries("1"), uint64(2*(subs+1)), "rows")
+}
+
+// deliveries are the rows that say so, replaced ones too.
+func (h *harness) deliveries(where string) (n uint64) {
+	h.tb.Helper()
+	require.NoError(h.tb, h.engines.ClickHouse(h.tb).QueryRow(h.tb.Context(), "SELECT count() FROM deliveries WHERE "+where).Scan(&n))
+	return n
+}
+
+// TestAHookIsToldOnceWhileTheLedgerIsAway: its outcome waits in Redis.
+func TestAHookIsToldOnceWhileTheLedgerIsAway(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+	good := newReceiver(t)
+	newInbox(t)
+	h := newHarness(t)
+	h.apply(parentsText(parentText("good", hookText(good.srv.URL, ""), 1)))
+	rename := func(from, to string) {
+		require.NoError(t, h.engines.ClickHouse(t).Exec(t.Context(), "RENAME TABLE "+from+" TO "+to))
+	}
+	rename("deliveries", "gone")
+	h.work(Options{})
+	require.NoError(t, h.admin.Suspend(t.Context(), "good-0", "operator", "x"))
+	h.eventually("it is tried again", func() bool { return good.times("good-0 suspend") > 0 && h.waiting(jobs.QueueSuspensions) > 0 })
+	rename("gone", "deliveries")
+	h.eventually("the outcome is kept", func() bool { return h.deliveries("outcome = 'delivered'") == 1 })
+	assert.Equal(t, 1, good.times("good-0 suspend"))
+}
+
+// TestHooksOfOneAddress: each is called for its events, and one that is written
+// twice is one.
+func TestHooksOfOneAddress(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+	good := newReceiver(t)
+	newInbox(t)
+	h := newHarness(t)
+	list := []string{hookText(good.srv.URL, "resume"), hookText(good.srv.URL, "suspend"), hookText(good.srv.URL, "suspend")}
+	h.apply(parentsText(parentText("good", strings.Join(list, ", "), 1)))
+	h.work(Options{})
+	for n := range 2 {
+		require.NoError(t, h.admin.Suspend(t.Context(), "good-0", "operator", "x"))
+		h.eventually("the suspension is told", func() bool { return good.times("good-0 suspend") > n })
+		require.NoError(t, h.admin.Resume(t.Context(), "good-0", "operator", "x"))
+		h.eventually("the resume is told", func() bool { return good.times("good-0 resume") > n })
+	}
+	good.mu.Lock()
+	defer good.mu.Unlock()
+	assert.Equal(t, []string{"good-0 suspend", "good-0 resume", "good-0 suspend", "good-0 resume"}, good.told)
+}
+
+// TestAMailServerThatHangsHoldsNobodyUp: letters of hundreds of alerts wait for it,
+// of one parent and of many; hooks, and who has no letters, don't.
+func TestAMailServerThatHangsHoldsNobodyUp(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+	const many = 100
+	good := newReceiver(t)
+	newInbox(t)
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // it never says a word
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	m, err := notify.NewMail(notify.MailOptions{Server: "smtp://" + l.Addr().String() + "?tls=none", From: "meterd@example.com"})
+	require.NoError(t, err)
+	h := newHarness(t)
+	text := parentText("good", hookText(good.srv.URL, ""), many)
+	list := []string{strings.Replace(text, "    hooks:", "    alert_mail: [a@x.example]\n    hooks:", 1)}
+	for i := range many {
+		list = append(list, strings.Replace(parentText(fmt.Sprintf("p%d", i), "", 0), "    hooks:", "    alert_mail: [a@x.example]\n    hooks:", 1))
+	}
+	h.apply(parentsText(list...))
+	w, err := New(h.Deps, Options{})
+	require.NoError(t, err)
+	for i := range many {
+		for id, parent := range map[string]string{fmt.Sprintf("good-%d", i): "good", fmt.Sprintf("p%d", i): ""} {
+			require.NoError(t, w.engine.account(t.Context(), jobs.TypeAlert, "alert:1:"+id+":wallet:1:50", jobs.Alert{
+				AccountID: id, ParentID: parent, Limit: "wallet", Share: 50, Mark: "1", Period: "2026-11",
+			}))
+		}
+	}
+	h.work(Options{Mail: m})
+	h.eventually("all letters wait", func() bool { return h.waiting(jobs.QueueSuspensions) >= 2*many-1 })
+	h.toldInTime(good)
+	h.eventually("hooks are told", func() bool {
+		for i := range many {
+			if good.times(fmt.Sprintf("good-%d alert", i)) != 1 {
+				return false
+			}
+		}
+		return true
+	})
+	require.NoError(t, l.Close())
+}

@@ -1,0 +1,128 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/jobs"
+)
+
+// counting counts the commands of a client.
+type counting struct {
+	redis.Hook
+
+	n atomic.Int64
+}
+
+// ProcessHook implements redis.Hook.
+func (c *counting) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		c.n.Add(1)
+		return next(ctx, cmd)
+	}
+}
+
+// DialHook implements redis.Hook.
+func (c *counting) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessPipelineHook implements redis.Hook.
+func (c *counting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// However many answers are open, a task that waits for them asks Redis little;
+// it brings those that hold the oldest to the head of their queues, in their
+// order, unless they wait for the ledger.
+func TestWhoWaitsAsksLittle(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w, err := New(h.Deps, Options{})
+	require.NoError(t, err)
+	ctx, e := t.Context(), w.engine
+	const answers = 5000
+	name := jobs.IngestQueue(jobs.ShardOf("0", 1))
+	prefix := "asynq:{" + name + "}:"
+	queue := asynq.NewClientFromRedisClient(h.Redis)
+	pipe := h.Redis.Pipeline()
+	for i := range answers {
+		id := fmt.Sprintf("open-%d", i)
+		pipe.ZAdd(ctx, "{p00}:open", redis.Z{Score: float64(i + 1), Member: id})
+		pipe.HSet(ctx, "{p00}:t:"+id, "k", "o")
+	}
+	_, err = pipe.Exec(ctx)
+	require.NoError(t, err)
+	for _, id := range []string{"waits", "open-1", "open-4000", "open-0"} { // oldest last
+		_, err := queue.EnqueueContext(ctx, asynq.NewTask(jobs.TypeIngest, []byte("x")), jobs.Options(id, name)...)
+		require.NoError(t, err)
+	}
+	_, err = queue.EnqueueContext(ctx, asynq.NewTask(jobs.TypeIngest, []byte("x")), append(jobs.Options("open-2", name), asynq.ProcessIn(time.Hour))...)
+	require.NoError(t, err)
+	require.NoError(t, h.Redis.Rename(ctx, prefix+"scheduled", prefix+"retry").Err())
+	require.NoError(t, h.Redis.HSet(ctx, prefix+"t:open-2", "state", "retry").Err())
+	_, err = e.meta(ctx, 0)
+	require.NoError(t, err)
+	count := &counting{}
+	h.Redis.AddHook(count)
+	wait := func() string {
+		ok, err := e.waitSettled(ctx, 0, 2*answers, time.Nanosecond)
+		require.NoError(t, err)
+		require.False(t, ok)
+		list, err := h.Redis.LRange(ctx, prefix+"pending", 0, -1).Result()
+		require.NoError(t, err)
+		return strings.Join(list, " ")
+	}
+	e.outage.wrote(false, h.Clock.Now())
+	require.Equal(t, "open-0 open-4000 open-1 waits", wait(), "they wait for the ledger")
+	e.outage.wrote(true, h.Clock.Now())
+	before := count.n.Load()
+	require.Equal(t, "open-4000 waits open-2 open-1 open-0", wait(), "the oldest at the head")
+	require.Less(t, count.n.Load()-before, int64(30), "commands")
+	require.NoError(t, h.Redis.LPush(ctx, prefix+"pending", "sentinel").Err())
+	before = count.n.Load()
+	wait()
+	require.Less(t, count.n.Load()-before, int64(10), "just now another waiter did so")
+}
+
+// What a dead worker had in hand is taken back from every queue while others
+// run, not only when one starts; what somebody still has in hand stays.
+func TestADeadWorkersTasksAreTakenBack(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w, err := New(h.Deps, Options{})
+	require.NoError(t, err)
+	ctx, client := t.Context(), asynq.NewClientFromRedisClient(h.Redis)
+	served := map[string]bool{}
+	for _, s := range w.servers() {
+		served[s.name] = true
+		prefix := "asynq:{" + s.name + "}:"
+		for id, lease := range map[string]time.Time{"dead": time.Now().Add(-time.Minute), "alive": time.Now().Add(time.Minute)} {
+			_, err := client.EnqueueContext(ctx, asynq.NewTask("x", nil), jobs.Options(id, s.name)...)
+			require.NoError(t, err)
+			require.NoError(t, h.Redis.LMove(ctx, prefix+"pending", prefix+"active", "RIGHT", "LEFT").Err())
+			require.NoError(t, h.Redis.ZAdd(ctx, prefix+"lease", redis.Z{Score: float64(lease.Unix()), Member: id}).Err())
+		}
+	}
+	for _, q := range append(jobs.IngestQueues(jobs.IngestShards), jobs.QueueRefunds, jobs.QueueSuspensions, jobs.QueueReports) {
+		require.True(t, served[q], q)
+	}
+	for _, c := range w.chores() {
+		if c.name == "dead workers" {
+			require.NoError(t, c.run(ctx))
+		}
+	}
+	for q := range served {
+		for list, want := range map[string]string{"pending": "dead", "active": "alive"} {
+			got, err := h.Redis.LRange(ctx, "asynq:{"+q+"}:"+list, 0, -1).Result()
+			require.NoError(t, err)
+			require.Equal(t, []string{want}, got, "%s of %s", list, q)
+		}
+	}
+}
