@@ -19,7 +19,7 @@ import (
 // Bounds of a look at what automatic refunds are undecided.
 const (
 	// undecidedMax is a page of reasons to look.
-	undecidedMax = 5000
+	undecidedMax = 20_000
 	// lookMax ends a look that still finds what it can decide, as after an outage;
 	// lookIdleMax one that doesn't: the next goes on behind it, so that messages
 	// that never come hold up none and cost little.
