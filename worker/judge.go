@@ -285,7 +285,7 @@ func (e *engine) keepRowless(ctx context.Context, t *task, s *slice, upTo int64)
 	kept := s.charged[:0]
 	for _, c := range s.charged {
 		if _, ok := rows[c.rec.Identity()]; ok {
-			s.copies = append(s.copies, copied{line: c.line, first: c.line})
+			s.copies = append(s.copies, copied{candidate: c, first: c.line})
 			continue
 		}
 		kept = append(kept, c)
