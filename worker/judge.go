@@ -26,6 +26,9 @@ const judgeSuffix = "~j"
 // conflictDetail says how to mend a conflict.
 const conflictDetail = "the id stands in the ledger with other content; send it under a new id if it is another message"
 
+// refundDetail says it of a refund, which has no identity but its message's.
+const refundDetail = "refers_to: the message was refunded with another amount, and is refunded once; discard this one, or book the difference by `meterd wallet adjust`"
+
 // judge says of each duplicate whether its content is the stored one's
 // (ARCHITECTURE.md, step 6). If one can't be judged now, all go to a judge task:
 // so a later attempt of this task hands over the same ones, or none.
@@ -60,7 +63,11 @@ func (e *engine) quarantineConflicts(ctx context.Context, t *task, p int, lines 
 	}
 	entries := make([]ledger.Entry, 0, len(lines))
 	for _, i := range lines {
-		entries = append(entries, e.entry(t, i, metering.ReasonConflict, conflictDetail))
+		detail := conflictDetail
+		if t.recs[i].Kind == metering.KindRefund {
+			detail = refundDetail
+		}
+		entries = append(entries, e.entry(t, i, metering.ReasonConflict, detail))
 	}
 	_, err := e.write(ctx, key(t, p, "conflicts", entries), &ledger.Batch{Quarantine: entries})
 	return err
@@ -89,6 +96,8 @@ func (s *slice) compare(t *task, outcome string, counts *balance.Counts) (open, 
 				open = append(open, i)
 			case t.recs[i].ContentHash() == t.recs[j].ContentHash():
 				counts.Duplicates++
+			case t.recs[i].Kind == metering.KindRefund: // its message tells what it comes to
+				open = append(open, i)
 			default:
 				conflicts = append(conflicts, i)
 			}
@@ -111,18 +120,59 @@ func (e *engine) judgeStored(ctx context.Context, t *task, p int, seq int64, lin
 	if err != nil {
 		return nil, nil, err
 	}
+	var refunds []int
 	for _, i := range lines {
-		hash, ok := rows[t.recs[i].Identity()]
+		r := &t.recs[i]
+		hash, ok := rows[r.Identity()]
 		switch {
 		case !ok:
 			left = append(left, i)
-		case hash == t.recs[i].ContentHash():
+		case hash == r.ContentHash():
 			counts.Duplicates++
+		case r.Kind == metering.KindRefund:
+			refunds = append(refunds, i)
 		default:
 			conflicts = append(conflicts, i)
 		}
 	}
-	return left, conflicts, nil
+	others, err := e.otherRefunds(ctx, t, refunds)
+	if err != nil {
+		return nil, nil, err
+	}
+	counts.Duplicates += int64(len(refunds) - len(others))
+	return left, append(conflicts, others...), nil
+}
+
+// otherRefunds are those of refunds that stand in the ledger with another amount.
+// One that names no amount gives all back, as one does that names all.
+func (e *engine) otherRefunds(ctx context.Context, t *task, lines []int) ([]int, error) {
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	keys := make([]ledger.MessageKey, len(lines))
+	for n, i := range lines {
+		keys[n] = ledger.MessageKey{AccountID: t.recs[i].AccountID, ID: t.recs[i].RefersTo}
+	}
+	messages, err := e.ledger.Messages(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	traces, err := e.ledger.Traces(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	var others []int
+	for n, i := range lines {
+		m := messages[keys[n]]
+		amount := m.Amount - m.Fee
+		if t.recs[i].HasAmount {
+			amount = t.recs[i].Amount
+		}
+		if tr := traces[keys[n]]; tr == nil || tr.GivenBack != amount {
+			others = append(others, i)
+		}
+	}
+	return others, nil
 }
 
 func (e *engine) lookupLines(ctx context.Context, t *task, lines []int) (map[metering.Identity]uint64, error) {

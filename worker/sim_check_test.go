@@ -71,7 +71,7 @@ func (w *world) line() string {
 	case w.plan.poison && w.plan.other:
 		return fmt.Sprintf(`{"id":"%s%d","account_id":%q,"channel":"sms","occurred_at":%q%s}`, fickle, n, account, at, more)
 	case k < 8 && w.plan.refunds:
-		return fmt.Sprintf(`{"id":"r%d","account_id":%q,"kind":"refund","refers_to":"m%d","occurred_at":%q}`, n, account, n, at)
+		return fmt.Sprintf(`{"id":"r%d-%d","account_id":%q,"kind":"refund","refers_to":"m%d","occurred_at":%q}`, n, k%2, account, n, at)
 	case k < 11 && w.plan.refunds:
 		status := []string{"failed", "delivered"}[w.rng.IntN(2)]
 		return fmt.Sprintf(`{"id":"s%d%s","account_id":%q,"kind":"status","refers_to":"m%d","status":%q,"occurred_at":%q}`, n, status, account, n, status, at)

@@ -62,6 +62,7 @@ func (l *Ledger) Decided(ctx context.Context, list []Undecided) error {
 type Traces struct {
 	Stored, Refunded bool
 	Refundable       metering.Micros // charge less the non-refundable fee
+	GivenBack        metering.Micros // by its refund
 	Plan             string
 	PlanVersion      int
 	Statuses         []metering.MessageStatus // its own first one included
@@ -116,7 +117,7 @@ func scanTrace(r driver.Rows, out map[MessageKey]*Traces) error {
 		out[k] = t
 	}
 	if metering.Kind(what) == metering.KindRefund {
-		t.Refunded = true
+		t.Refunded, t.GivenBack = true, micros(refundable)
 		return nil
 	}
 	if metering.Kind(what) == metering.KindUsage {

@@ -1,7 +1,7 @@
 -- message_statuses: what decides whether messages are refunded: what of them is stored, and their statuses.
 -- Params: accounts, ids (parallel arrays). Result: one row for each message, refund of one and status:
--- account_id, message_id, what (usage, refund, status), id (of a status), status, at, stored_at, and of a message
--- what a refund would give back, its plan and version. Dedup: newest epoch.
+-- account_id, message_id, what (usage, refund, status), id (of a status), status, at, stored_at, what a refund of a
+-- message would give back or a refund did, and of a message its plan and version. Dedup: newest epoch.
 WITH keys AS (SELECT tupleElement(t, 1), tupleElement(t, 2)
     FROM (SELECT arrayJoin(arrayZip({accounts:Array(String)}, {ids:Array(String)})) AS t))
 SELECT account_id, message_id, what, '' AS status_id, argMax(st, epoch) AS status, argMax(occurred, epoch) AS at, max(stored) AS stored_at,
