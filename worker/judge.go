@@ -57,6 +57,9 @@ func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Met
 	return f, e.quarantineConflicts(ctx, t, s.p, conflicts)
 }
 
+// correctionDetail says it of a re-rating's correction.
+const correctionDetail = "this re-rating has corrected the message before, with another amount; run `meterd rerate` under a new reference, which books what is missing, then discard this entry"
+
 func (e *engine) quarantineConflicts(ctx context.Context, t *task, p int, lines []int) error {
 	if len(lines) == 0 {
 		return nil
@@ -64,8 +67,12 @@ func (e *engine) quarantineConflicts(ctx context.Context, t *task, p int, lines 
 	entries := make([]ledger.Entry, 0, len(lines))
 	for _, i := range lines {
 		detail := conflictDetail
-		if t.recs[i].Kind == metering.KindRefund {
+		switch t.recs[i].Kind {
+		case metering.KindRefund:
 			detail = refundDetail
+		case metering.KindAdjustment:
+			detail = correctionDetail
+		case metering.KindUsage, metering.KindStatus:
 		}
 		entries = append(entries, e.entry(t, i, metering.ReasonConflict, detail))
 	}
@@ -189,7 +196,7 @@ func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error
 	var j jobs.Judge
 	lines, err := e.codec.DecodeHead(payload, &j)
 	if err != nil {
-		return e.unreadable(ctx, id, payload, err)
+		return e.unreadable(ctx, id, jobs.TypeJudge, payload, err)
 	}
 	release, err := e.hold(ctx, len(lines))
 	if err != nil {
@@ -199,7 +206,7 @@ func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error
 	t := newTask(id, lines, true)
 	if j.Corrections {
 		if t, err = newCorrections(id, lines); err != nil {
-			return e.unreadable(ctx, id, payload, err)
+			return e.unreadable(ctx, id, jobs.TypeJudge, payload, err)
 		}
 	}
 	snap := e.snapshots.Current()

@@ -16,7 +16,9 @@ func TestCopiesOfALineThatOverflows(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.work(Options{})
-	amount := func(id, amount string) string { return line("globex-shop", id, 0, `,"currency":"EUR","amount":"`+amount+`"`) }
+	amount := func(id, amount string) string {
+		return line("globex-shop", id, 0, `,"currency":"EUR","amount":"`+amount+`"`)
+	}
 	const most = "999999999999"
 	var full []string
 	for _, id := range strings.Split("123456789", "") {
