@@ -152,7 +152,7 @@ func (s *scanner) text(f field, r *Record) bool {
 	}
 	switch f { //nolint:exhaustive // the fields whose value is a string
 	case fieldID:
-		if ok = v != "" && len(v) <= idMax; ok {
+		if ok = v != "" && len(v) <= len(autoRefund)+idMax; ok {
 			r.ID = v
 		}
 	case fieldAccountID:
@@ -279,6 +279,9 @@ func (s *scanner) tags(r *Record) bool {
 func complete(r *Record, overflow bool) string {
 	switch {
 	case r.ID == "":
+		return fieldID.need()
+	case len(r.ID) > idMax && (r.Kind != KindRefund || r.ID != AutoRefundID(r.RefersTo)): // one that meterd made itself
+		r.ID = ""
 		return fieldID.need()
 	case r.AccountID == "":
 		return fieldAccountID.need()

@@ -10,10 +10,19 @@ import (
 // Left out are occurred_at, a derived country, unknown fields, and, except for
 // kind status, whose content they are, status and error_code.
 //
+// Of a refund only its effect is content: the message, and the amount that it
+// names, if any. A second one under another id is a duplicate, not a conflict.
+//
 // Units that are absent and units that are written out as 1 differ, since the
 // default depends on the rule that is matched.
 func (r *Record) ContentHash() uint64 {
 	var space [1024]byte
+	if r.Kind == KindRefund {
+		b := append(space[:0], 2) // version of this form
+		b = appendPart(b, r.AccountID)
+		b = appendPart(b, r.RefersTo)
+		return digest(appendOptional(b, r.HasAmount, int64(r.Amount)))
+	}
 	b := append(space[:0], 1) // version of this form
 	b = appendPart(b, string(r.Kind))
 	b = appendPart(b, r.AccountID)

@@ -3,46 +3,159 @@ package worker
 import (
 	"context"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/hex"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
-// failingMax bounds the messages of one look. The next look goes on behind
-// them: those that aren't due yet, or whose message never comes, hold up none.
-const failingMax = 5000
+// Bounds of a look at what automatic refunds are undecided.
+const (
+	// undecidedMax is a page of reasons to look.
+	undecidedMax = 20_000
+	// lookMax ends a look that still finds what it can decide, as after an outage;
+	// lookIdleMax one that doesn't: the next goes on behind it, so that messages
+	// that never come hold up none and cost little.
+	lookMax     = 30 * time.Second
+	lookIdleMax = 100 * time.Millisecond
+)
+
+// arrivalSettle is how long nothing of a message must have come before it is
+// decided, so that what was sent together is looked at together.
+const arrivalSettle = 2 * time.Second
+
+// A status that waits in a queue may prevent a refund: none is decided while
+// records have been pending for longer than backlogAge or are to be tried again,
+// at most for backlogMax, for a single task that can't be brought to its end
+// mustn't stop all refunds.
+const (
+	backlogAge = 2 * time.Second
+	backlogMax = time.Hour
+)
 
 // autoRefunds refunds messages whose latest status is a failing one
 // refund_after later, where the plan version that rated them says so
 // (DOMAIN.md, Usage records). The refund's id and time come from the message
-// alone, so that looking twice, or late, makes the same refund.
+// and its statuses alone, so that looking twice, or late, makes the same refund.
 func (w *Worker) autoRefunds(ctx context.Context) error {
 	e := w.engine
-	snap := e.snapshots.Current()
-	now := e.clock.Now()
-	due := map[string][][]byte{} // account → refund records
-	var done []ledger.Failing
-	looked := 0
-	var last ledger.MessageKey
-	if err := e.ledger.Failings(ctx, w.failing, failingMax, func(f *ledger.Failing) error {
-		looked++
-		last = ledger.MessageKey{AccountID: f.AccountID, ID: f.MessageID}
-		line, over := refundDue(snap, f, now)
-		if line != nil {
-			due[f.AccountID] = append(due[f.AccountID], line)
-		}
-		if over {
-			done = append(done, *f)
-		}
-		return nil
-	}); err != nil {
+	started := e.clock.Now()
+	if busy, err := w.backlogged(ctx, started); err != nil || busy {
 		return err
 	}
+	for {
+		snap := e.snapshots.Current()
+		now := e.clock.Now()
+		q := ledger.UndecidedQuery{After: w.undecided, At: now.Add(-refundsAfter(snap)), Arrived: now.Add(-arrivalSettle), Limit: undecidedMax}
+		page, err := e.ledger.Undecided(ctx, &q)
+		if err != nil {
+			return err
+		}
+		decided, err := w.decideRefunds(ctx, snap, page, now)
+		if err != nil {
+			return err
+		}
+		if len(page) < undecidedMax {
+			w.undecided = ledger.MessageKey{}
+			return nil
+		}
+		w.undecided = page[len(page)-1].MessageKey
+		if took := e.clock.Now().Sub(started); took > lookMax || decided == 0 && took > lookIdleMax {
+			return nil
+		}
+	}
+}
+
+//go:embed backlog.lua
+var backlogSource string
+
+// backlogged tells whether records that were sent long ago may not be stored yet.
+func (w *Worker) backlogged(ctx context.Context, now time.Time) (bool, error) {
+	script := redis.NewScript(backlogSource)
+	for _, q := range jobs.IngestQueues(w.engine.shards) {
+		prefix := "asynq:{" + q + "}:"
+		n, err := script.Run(ctx, w.redis, []string{prefix + "pending", prefix + "retry", prefix + "lease"}, prefix+"t:", backlogAge.Milliseconds()).Int()
+		if err != nil {
+			return false, fmt.Errorf("look for records in queue %s: %w", q, err)
+		}
+		if n > 0 {
+			if w.backlogSince.IsZero() {
+				w.backlogSince = now
+			}
+			return now.Sub(w.backlogSince) < backlogMax, nil
+		}
+	}
+	w.backlogSince = time.Time{}
+	return false, nil
+}
+
+// refundsAfter is the least refund_after of all plans: no message is refunded
+// sooner after a status.
+func refundsAfter(snap *metering.Snapshot) time.Duration {
+	least := time.Duration(-1)
+	for _, p := range snap.Plans {
+		for i := range p.Versions {
+			if v := &p.Versions[i]; len(v.RefundOn) > 0 && (least < 0 || v.RefundAfter < least) {
+				least = v.RefundAfter
+			}
+		}
+	}
+	return max(least, 0)
+}
+
+// decideRefunds decides a page, as far as it can be by now, and returns how much
+// of it.
+func (w *Worker) decideRefunds(ctx context.Context, snap *metering.Snapshot, page []ledger.Undecided, now time.Time) (int, error) {
+	var keys []ledger.MessageKey
+	for i := range page {
+		if i == 0 || page[i].MessageKey != page[i-1].MessageKey {
+			keys = append(keys, page[i].MessageKey)
+		}
+	}
+	if len(keys) == 0 {
+		return 0, nil
+	}
+	traces, err := w.engine.ledger.Traces(ctx, keys)
+	if err != nil {
+		return 0, err
+	}
+	due := map[string][][]byte{} // account → refund records
+	var decided []ledger.Undecided
+	for n := 0; n < len(page); {
+		k, first := page[n].MessageKey, n
+		arrived := page[n].Arrived
+		for ; n < len(page) && page[n].MessageKey == k; n++ {
+			if page[n].Arrived.After(arrived) {
+				arrived = page[n].Arrived
+			}
+		}
+		at, outcome := w.refundDue(snap, k, traces[k], arrived, now)
+		if outcome == refundOpen {
+			continue
+		}
+		if outcome == refundMade {
+			due[k.AccountID] = append(due[k.AccountID], metering.AppendRecord(nil, &metering.Record{
+				ID: metering.AutoRefundID(k.ID), Kind: metering.KindRefund, AccountID: k.AccountID, RefersTo: k.ID, OccurredAt: at.UTC(),
+			}))
+		}
+		decided = append(decided, page[first:n]...)
+	}
+	if err := w.sendRefunds(ctx, due); err != nil {
+		return 0, err
+	}
+	return len(decided), w.engine.ledger.Decided(ctx, decided)
+}
+
+// sendRefunds hands refunds over, before their messages count as decided.
+func (w *Worker) sendRefunds(ctx context.Context, due map[string][][]byte) error {
+	e := w.engine
 	for account, lines := range due {
 		h := sha256.New()
 		for _, l := range lines {
@@ -56,61 +169,76 @@ func (w *Worker) autoRefunds(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := e.ledger.FailingDone(ctx, done); err != nil {
-		return err
-	}
-	if looked < failingMax {
-		last = ledger.MessageKey{}
-	}
-	w.failing = last
 	return nil
 }
 
-// forgetAfter: a status whose message hasn't come by then is left alone.
-const forgetAfter = 48 * time.Hour
+// refundOutcome is what is decided of a message.
+type refundOutcome int
 
-// refundDue is the refund record that a message is due, and whether the message
-// needs no further look.
-func refundDue(snap *metering.Snapshot, f *ledger.Failing, now time.Time) (line []byte, over bool) {
-	a := snap.Accounts[f.AccountID]
-	if !f.Stored {
-		return nil, a == nil || (!f.StatusAt.IsZero() && now.Sub(f.StatusAt) > forgetAfter)
+const (
+	refundOpen refundOutcome = iota // looked at again
+	refundNone
+	refundMade
+)
+
+// refundDue decides whether a message is refunded, as of when. arrived: when the
+// last reason to look came.
+func (w *Worker) refundDue(snap *metering.Snapshot, k ledger.MessageKey, t *ledger.Traces, arrived, now time.Time) (time.Time, refundOutcome) {
+	if t == nil || !t.Stored {
+		// A message that comes later still is a reason by itself: it is late.
+		if snap.Accounts[k.AccountID] == nil || now.Sub(arrived) > w.opts.StatusWaitMax {
+			return time.Time{}, refundNone
+		}
+		return time.Time{}, refundOpen
 	}
-	p := snap.Plans[f.Plan]
-	if a == nil || f.Refunded || f.Refundable <= 0 || p == nil || f.PlanVersion < 1 || f.PlanVersion > len(p.Versions) {
-		return nil, true
+	p := snap.Plans[t.Plan]
+	if snap.Accounts[k.AccountID] == nil || t.Refunded || t.Refundable <= 0 || p == nil || t.PlanVersion < 1 || t.PlanVersion > len(p.Versions) {
+		return time.Time{}, refundNone
 	}
-	v := &p.Versions[f.PlanVersion-1]
-	if !slices.Contains(v.RefundOn, f.Status) {
-		return nil, true
+	at, due, later := p.Versions[t.PlanVersion-1].RefundDue(t.Statuses, now)
+	switch {
+	case later, due && now.Sub(t.Arrived) < arrivalSettle:
+		return time.Time{}, refundOpen
+	case due:
+		return at, refundMade
 	}
-	at := f.StatusAt.Add(v.RefundAfter)
-	if at.After(now) {
-		return nil, false
-	}
-	return metering.AppendRecord(nil, &metering.Record{
-		ID: "auto:" + f.MessageID, Kind: metering.KindRefund, AccountID: f.AccountID, RefersTo: f.MessageID, OccurredAt: at.UTC(),
-	}), true
+	return time.Time{}, refundNone
 }
 
-// deliveredSince is how far back delivered messages are looked for.
-const deliveredSince = 31 * 24 * time.Hour
+// refundsSince is how far back refunds are compared with the statuses that came
+// since.
+const refundsSince = 31 * 24 * time.Hour
 
-// findingDelivered is a message that was refunded automatically and then
-// delivered: the refund stands (DOMAIN.md, Usage records).
-const findingDelivered = "delivered_after_refund"
+// A refund that was booked stands (DOMAIN.md, Usage records): that its message
+// was delivered, or that a status which came too late would have prevented it, is
+// a finding.
+const (
+	findingDelivered = "delivered_after_refund"
+	findingNotDue    = "refund_not_due"
+)
 
-// deliveredRefunds records such messages, once each.
-func (w *Worker) deliveredRefunds(ctx context.Context) error {
+// lateStatuses records such messages, once each.
+func (w *Worker) lateStatuses(ctx context.Context) error {
 	e := w.engine
 	now := e.clock.Now().UTC()
-	list, err := e.ledger.DeliveredRefunds(ctx, now.Add(-deliveredSince))
+	var failing []string
+	for _, p := range e.snapshots.Current().Plans {
+		for i := range p.Versions {
+			failing = append(failing, p.Versions[i].RefundOn...)
+		}
+	}
+	slices.Sort(failing)
+	list, err := e.ledger.LateStatuses(ctx, now.Add(-refundsSince), slices.Compact(failing))
 	if err != nil {
 		return err
 	}
 	findings := make([]ledger.Finding, 0, len(list))
-	for _, k := range list {
-		findings = append(findings, ledger.Finding{At: now, Kind: findingDelivered, AccountID: k.AccountID, Field: k.ID})
+	for k, delivered := range list {
+		kind := findingNotDue
+		if delivered {
+			kind = findingDelivered
+		}
+		findings = append(findings, ledger.Finding{At: now, Kind: kind, AccountID: k.AccountID, Field: k.ID})
 	}
 	return e.ledger.InsertFindings(ctx, findings)
 }

@@ -80,7 +80,7 @@ func TestDeliveredAfterARefund(t *testing.T) {
 		return out
 	}
 	for range 2 {
-		require.NoError(t, w.deliveredRefunds(t.Context()))
+		require.NoError(t, w.lateStatuses(t.Context()))
 	}
 	assert.Equal(t, []string{"zulu m"}, findings())
 	assert.EqualValues(t, 2, h.rows("zulu").Refunds, "refunded for good")

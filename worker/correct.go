@@ -15,11 +15,11 @@ func (e *engine) correctTask(ctx context.Context, id string, payload []byte) err
 	var head jobs.Correct
 	lines, err := e.codec.DecodeHead(payload, &head)
 	if err != nil {
-		return e.unreadable(ctx, id, payload, err)
+		return e.unreadable(ctx, id, jobs.TypeCorrect, payload, err)
 	}
 	t, err := newCorrections(id, lines)
 	if err != nil {
-		return e.unreadable(ctx, id, payload, err)
+		return e.unreadable(ctx, id, jobs.TypeCorrect, payload, err)
 	}
 	return e.process(ctx, t)
 }

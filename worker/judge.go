@@ -39,6 +39,9 @@ func judgedBy(id string) (parent string, ok bool) {
 // conflictDetail says how to mend a conflict.
 const conflictDetail = "the id stands in the ledger with other content; send it under a new id if it is another message"
 
+// refundDetail says it of a refund, which has no identity but its message's.
+const refundDetail = "refers_to: the message was refunded with another amount, and is refunded once; discard this one, or book the difference by `meterd wallet adjust`"
+
 // judge says of each duplicate whether its content is the stored one's
 // (ARCHITECTURE.md, step 6). If one can't be judged now, all go to a judge task:
 // so a later attempt of this task hands over the same ones, or none.
@@ -67,13 +70,24 @@ func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Met
 	return f, e.quarantineConflicts(ctx, t, s.p, conflicts)
 }
 
+// correctionDetail says it of a re-rating's correction.
+const correctionDetail = "this re-rating has corrected the message before, with another amount; run `meterd rerate` under a new reference, which books what is missing, then discard this entry"
+
 func (e *engine) quarantineConflicts(ctx context.Context, t *task, p int, lines []int) error {
 	if len(lines) == 0 {
 		return nil
 	}
 	entries := make([]ledger.Entry, 0, len(lines))
 	for _, i := range lines {
-		entries = append(entries, e.entry(t, i, metering.ReasonConflict, conflictDetail))
+		detail := conflictDetail
+		switch t.recs[i].Kind {
+		case metering.KindRefund:
+			detail = refundDetail
+		case metering.KindAdjustment:
+			detail = correctionDetail
+		case metering.KindUsage, metering.KindStatus:
+		}
+		entries = append(entries, e.entry(t, i, metering.ReasonConflict, detail))
 	}
 	_, err := e.write(ctx, key(t, p, "conflicts", entries), &ledger.Batch{Quarantine: entries})
 	return err
@@ -102,6 +116,8 @@ func (s *slice) compare(t *task, outcome string, counts *balance.Counts) (open, 
 				open = append(open, i)
 			case t.recs[i].ContentHash() == t.recs[j].ContentHash():
 				counts.Duplicates++
+			case t.recs[i].Kind == metering.KindRefund: // its message tells what it comes to
+				open = append(open, i)
 			default:
 				conflicts = append(conflicts, i)
 			}
@@ -124,18 +140,59 @@ func (e *engine) judgeStored(ctx context.Context, t *task, p int, seq int64, lin
 	if err != nil {
 		return nil, nil, err
 	}
+	var refunds []int
 	for _, i := range lines {
-		hash, ok := rows[t.recs[i].Identity()]
+		r := &t.recs[i]
+		hash, ok := rows[r.Identity()]
 		switch {
 		case !ok:
 			left = append(left, i)
-		case hash == t.recs[i].ContentHash():
+		case hash == r.ContentHash():
 			counts.Duplicates++
+		case r.Kind == metering.KindRefund:
+			refunds = append(refunds, i)
 		default:
 			conflicts = append(conflicts, i)
 		}
 	}
-	return left, conflicts, nil
+	others, err := e.otherRefunds(ctx, t, refunds)
+	if err != nil {
+		return nil, nil, err
+	}
+	counts.Duplicates += int64(len(refunds) - len(others))
+	return left, append(conflicts, others...), nil
+}
+
+// otherRefunds are those of refunds that stand in the ledger with another amount.
+// One that names no amount gives all back, as one does that names all.
+func (e *engine) otherRefunds(ctx context.Context, t *task, lines []int) ([]int, error) {
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	keys := make([]ledger.MessageKey, len(lines))
+	for n, i := range lines {
+		keys[n] = ledger.MessageKey{AccountID: t.recs[i].AccountID, ID: t.recs[i].RefersTo}
+	}
+	messages, err := e.ledger.Messages(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	traces, err := e.ledger.Traces(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	var others []int
+	for n, i := range lines {
+		m := messages[keys[n]]
+		amount := m.Amount - m.Fee
+		if t.recs[i].HasAmount {
+			amount = t.recs[i].Amount
+		}
+		if tr := traces[keys[n]]; tr == nil || tr.GivenBack != amount {
+			others = append(others, i)
+		}
+	}
+	return others, nil
 }
 
 func (e *engine) lookupLines(ctx context.Context, t *task, lines []int) (map[metering.Identity]uint64, error) {
@@ -152,7 +209,7 @@ func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error
 	var j jobs.Judge
 	lines, err := e.codec.DecodeHead(payload, &j)
 	if err != nil {
-		return e.unreadable(ctx, id, payload, err)
+		return e.unreadable(ctx, id, jobs.TypeJudge, payload, err)
 	}
 	release, err := e.hold(ctx, len(lines))
 	if err != nil {
@@ -162,7 +219,7 @@ func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error
 	t := newTask(id, lines, true)
 	if j.Corrections {
 		if t, err = newCorrections(id, lines); err != nil {
-			return e.unreadable(ctx, id, payload, err)
+			return e.unreadable(ctx, id, jobs.TypeJudge, payload, err)
 		}
 	}
 	snap := e.snapshots.Current()
@@ -298,7 +355,7 @@ func (e *engine) keepRowless(ctx context.Context, t *task, s *slice, upTo int64)
 	kept := s.charged[:0]
 	for _, c := range s.charged {
 		if _, ok := rows[c.rec.Identity()]; ok {
-			s.copies = append(s.copies, copied{line: c.line, first: c.line})
+			s.copies = append(s.copies, copied{candidate: c, first: c.line})
 			continue
 		}
 		kept = append(kept, c)

@@ -194,7 +194,7 @@ func (e *engine) refuseAll(ctx context.Context, t *task, snap *metering.Snapshot
 		return err
 	}
 	return e.finish(ctx, t, s.p, meta, &balance.Finished{Counts: balance.Counts{
-		Quarantined: int64(len(s.refused)), Waiting: int64(len(s.waiting)), Duplicates: int64(len(s.copies)),
+		Quarantined: int64(len(s.refused)), Waiting: int64(len(s.waiting)),
 	}})
 }
 
@@ -237,7 +237,7 @@ const chargeTries = 12
 func (e *engine) charge(ctx context.Context, t *task, s *slice) (*balance.Reply, *balance.Meta, error) {
 	started := e.clock.Now()
 	var last error
-	for range chargeTries {
+	for tries := 0; tries < chargeTries; tries++ {
 		if len(s.charged) == 0 {
 			return nil, nil, nil
 		}
@@ -250,6 +250,9 @@ func (e *engine) charge(ctx context.Context, t *task, s *slice) (*balance.Reply,
 		if err == nil {
 			e.metrics.chargeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
 			return reply, meta, nil
+		}
+		if _, over := errors.AsType[*balance.OverflowError](err); over {
+			tries-- // it leaves fewer lines each time
 		}
 		last = err
 		if err := e.remedy(ctx, t, s, meta, call, err); err != nil {
@@ -329,15 +332,35 @@ func (s *slice) overflow(groups []int) {
 		some = some || slices.Contains(groups, s.charged[i].group) && large(&s.charged[i])
 	}
 	kept := s.charged[:0]
+	refused := map[int]metering.Micros{} // line → its amount
+	refuse := func(c *candidate) {
+		s.refused = append(s.refused, refusal{line: c.line, reason: metering.ReasonOverflow, detail: "amount: the account's sums would grow beyond what can be kept"})
+		refused[c.line] = c.amount
+	}
 	for _, c := range s.charged {
 		if slices.Contains(groups, c.group) && (!some || large(&c)) {
-			s.refused = append(s.refused, refusal{line: c.line, reason: metering.ReasonOverflow, detail: "amount: the account's sums would grow beyond what can be kept"})
+			refuse(&c)
 			delete(s.first, c.rec.Identity())
 			continue
 		}
 		kept = append(kept, c)
 	}
 	s.charged = kept
+	// Copies of a refused line are judged by themselves: one of other content may
+	// do. What is no smaller doesn't.
+	copies := s.copies
+	s.copies = nil
+	for _, c := range copies {
+		amount, ok := refused[c.first]
+		switch {
+		case !ok:
+			s.copies = append(s.copies, c)
+		case max(c.amount, -c.amount) >= max(amount, -amount):
+			refuse(&c.candidate)
+		default:
+			s.add(c.candidate)
+		}
+	}
 }
 
 // storeSlice puts the new rows, and with them what was refused, on disk.

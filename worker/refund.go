@@ -25,7 +25,7 @@ func (e *engine) refundTask(ctx context.Context, id string, payload []byte) erro
 	var head jobs.Refund
 	lines, err := e.codec.DecodeHead(payload, &head)
 	if err != nil {
-		return e.unreadable(ctx, id, payload, err)
+		return e.unreadable(ctx, id, jobs.TypeRefund, payload, err)
 	}
 	release, err := e.hold(ctx, len(lines))
 	if err != nil {

@@ -51,7 +51,7 @@ func (w *Worker) chores() []chore {
 		{"months", time.Second, w.rollMonths},
 		{"waiting refunds", 2 * time.Second, w.afterCharges(w.dueRefunds)},
 		{"automatic refunds", 2 * time.Second, w.afterCharges(w.autoRefunds)},
-		{"delivered refunds", 5 * time.Minute, w.deliveredRefunds},
+		{"late statuses", 5 * time.Minute, w.lateStatuses},
 		{"resolved quarantine", 10 * time.Second, func(ctx context.Context) error {
 			_, err := e.ledger.ResolveQuarantine(ctx, e.clock.Now())
 			return err

@@ -21,22 +21,52 @@ import (
 const panicsMax = 3
 
 // unreadable quarantines a payload whole and finishes its task.
-func (e *engine) unreadable(ctx context.Context, id string, payload []byte, cause error) error {
+func (e *engine) unreadable(ctx context.Context, id, typ string, payload []byte, cause error) error {
 	now := e.clock.Now().UTC()
-	raw, n := payload, int64(1)
-	if lines, err := e.codec.Decode(payload); err == nil && len(lines) > 0 {
-		raw, n = bytes.Join(lines, []byte{'\n'}), int64(len(lines)) // as a replay sends them again
+	kind, lines := e.linesOf(typ, payload)
+	raw := bytes.Join(lines, []byte{'\n'}) // as a replay sends them again
+	detail := "the task's payload can't be processed; see `meterd quarantine show`, correct it and enqueue it again"
+	if kind == metering.KindAdjustment {
+		detail = "a re-rating's corrections can't be processed; run `meterd rerate` again with its reference, which books what is left, then discard this entry"
 	}
 	en := ledger.Entry{
-		ID: ledger.EntryID("", "", raw), Reason: metering.ReasonMalformed, Raw: raw,
-		Detail: "the task's payload can't be processed; see `meterd quarantine show`, correct it and enqueue it again", QuarantinedAt: now,
+		ID: ledger.EntryID("", kind, raw), Reason: metering.ReasonMalformed, Kind: kind, Raw: raw, Detail: detail, QuarantinedAt: now,
 		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()),
 	}
 	e.log.ErrorContext(ctx, "task quarantined whole", slog.String("task", id), slog.Any("error", cause))
 	if _, err := e.write(ctx, id+":unreadable", &ledger.Batch{Quarantine: []ledger.Entry{en}}); err != nil {
 		return err
 	}
-	return e.abandon(ctx, &task{id: id, run: jobs.RunOf(id)}, balance.Counts{Quarantined: n})
+	return e.abandon(ctx, &task{id: id, run: jobs.RunOf(id)}, balance.Counts{Quarantined: int64(len(lines))})
+}
+
+// linesOf a task that is quarantined whole, without their head, and of what kind
+// they are: "" for records, for each names its own. What isn't of records has its
+// task's type: a replay must not take it for one.
+func (e *engine) linesOf(typ string, payload []byte) (metering.Kind, [][]byte) {
+	whole := [][]byte{payload}
+	lines, err := e.codec.Decode(payload)
+	if err != nil || len(lines) == 0 {
+		lines = whole
+	}
+	var refund jobs.Refund
+	var judge jobs.Judge
+	var correct jobs.Correct
+	heads := map[string]any{jobs.TypeRefund: &refund, jobs.TypeJudge: &judge, jobs.TypeCorrect: &correct}
+	if head := heads[typ]; head != nil {
+		if rest, err := e.codec.DecodeHead(payload, head); err == nil && len(rest) > 0 {
+			lines = rest
+		}
+	}
+	switch {
+	case typ == jobs.TypeCorrect, judge.Corrections:
+		return metering.KindAdjustment, lines
+	case typ == jobs.TypeRefund:
+		return metering.KindRefund, lines
+	case typ == jobs.TypeIngest, typ == jobs.TypeJudge:
+		return "", lines
+	}
+	return metering.Kind(typ), whole
 }
 
 // abandon ends a task that is quarantined whole. An answer that it holds is
@@ -85,7 +115,7 @@ func (e *engine) guarded(h func(ctx context.Context, id string, payload []byte) 
 				if bad != nil {
 					err = errors.Join(err, bad)
 				} else if n >= panicsMax {
-					err = e.unreadable(ctx, id, t.Payload(), err)
+					err = e.unreadable(ctx, id, t.Type(), t.Payload(), err)
 				}
 			}
 			if err != nil {
@@ -124,10 +154,10 @@ const restoreMax = 5 * time.Second
 func (e *engine) ingestTask(ctx context.Context, id string, payload []byte) error {
 	lines, err := e.codec.Decode(payload)
 	if err != nil {
-		return e.unreadable(ctx, id, payload, err)
+		return e.unreadable(ctx, id, jobs.TypeIngest, payload, err)
 	}
 	if len(lines) == 0 {
-		return e.unreadable(ctx, id, payload, jobs.ErrPayload)
+		return e.unreadable(ctx, id, jobs.TypeIngest, payload, jobs.ErrPayload)
 	}
 	release, err := e.hold(ctx, len(lines))
 	if err != nil {

@@ -74,7 +74,7 @@ func (w *world) line() string {
 	case w.plan.poison && w.plan.other:
 		return fmt.Sprintf(`{"id":"%s%d","account_id":%q,"channel":"sms","occurred_at":%q%s}`, fickle, n, account, at, more)
 	case k < 8 && w.plan.refunds:
-		return fmt.Sprintf(`{"id":"r%d","account_id":%q,"kind":"refund","refers_to":"m%d","occurred_at":%q}`, n, account, n, at)
+		return fmt.Sprintf(`{"id":"r%d-%d","account_id":%q,"kind":"refund","refers_to":"m%d","occurred_at":%q}`, n, k%2, account, n, at)
 	case k < 11 && w.plan.refunds:
 		status := []string{"failed", "delivered"}[w.rng.IntN(2)]
 		return fmt.Sprintf(`{"id":"s%d%s","account_id":%q,"kind":"status","refers_to":"m%d","status":%q,"occurred_at":%q}`, n, status, account, n, status, at)
@@ -141,6 +141,7 @@ func (w *world) finale() {
 	w.alone("reconcile")
 	w.checkProjection() // nothing is left after one
 	w.checkLines()
+	w.checkRefunds()
 	w.checkTransfers()
 	w.checkCounts()
 	w.checkStates()
@@ -324,6 +325,44 @@ func (w *world) checkAmount(id metering.Identity, r ledgertest.Row, rows map[met
 			w.bad("%v gives %d back", id, amount)
 		}
 	case metering.KindStatus, metering.KindAdjustment:
+	}
+}
+
+// checkRefunds: each message that its statuses have refunded is refunded.
+func (w *world) checkRefunds() {
+	if !w.plan.refunds || w.lost || len(w.vanished) > 0 {
+		return // a refund may have gone with the queue
+	}
+	statuses := map[string][]metering.MessageStatus{}
+	add := func(r ledgertest.Row, message, id string) {
+		if at, ok := r["occurred_at"].(time.Time); ok && text(r, "status") != "" {
+			k := text(r, "account_id") + " " + message
+			statuses[k] = append(statuses[k], metering.MessageStatus{At: at, Status: text(r, "status"), ID: id})
+		}
+	}
+	rows := w.server.Rows("records")
+	refunded := map[string]bool{}
+	for _, r := range rows {
+		switch metering.Kind(text(r, "kind")) {
+		case metering.KindUsage:
+			add(r, text(r, "id"), "")
+		case metering.KindStatus:
+			add(r, text(r, "refers_to"), text(r, "id"))
+		case metering.KindRefund:
+			refunded[text(r, "account_id")+" "+text(r, "id")] = true
+		case metering.KindAdjustment:
+		}
+	}
+	plans := w.working()[0].engine.snapshots.Current().Plans
+	for _, r := range rows {
+		version, _ := r["plan_version"].(uint64)
+		p, k := plans[text(r, "plan")], text(r, "account_id")+" "+text(r, "id")
+		if text(r, "kind") != "usage" || p == nil || version < 1 {
+			continue
+		}
+		if at, due, _ := p.Versions[version-1].RefundDue(statuses[k], w.now().Add(-time.Minute)); due && !refunded[k] {
+			w.bad("%s isn't refunded as of %v: %v", k, at, statuses[k])
+		}
 	}
 }
 

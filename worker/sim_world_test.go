@@ -223,7 +223,7 @@ func (w *world) begin(name string) *process {
 	}
 	p.worker = &Worker{
 		deps: Deps{Redis: p.client, Store: s, Ledger: l, Snapshots: snapshots, Projector: projector, Clock: c, Log: log},
-		opts: Options{WaitMax: 24 * time.Hour}, redis: p.client, engine: p.engine, months: map[string]string{},
+		opts: Options{WaitMax: 24 * time.Hour, StatusWaitMax: 24 * time.Hour}, redis: p.client, engine: p.engine, months: map[string]string{},
 	}
 	p.service = admin.NewService(l, s, snapshots, c, projector.Ensure)
 	p.worker.admin, p.closer = p.service, admin.NewCloser(l, s, snapshots, c, log, projector.Ensure)

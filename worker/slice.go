@@ -35,7 +35,11 @@ type candidate struct {
 }
 
 // copied is a later line with the identity of an earlier one.
-type copied struct{ line, first int }
+type copied struct {
+	candidate
+
+	first int
+}
 
 // classify decides every line by the snapshot: into slices by partition.
 func (e *engine) classify(ctx context.Context, t *task, snap *metering.Snapshot) (map[int]*slice, []int, error) {
@@ -139,7 +143,7 @@ func (s *slice) refuse(line int, r *metering.Refusal) {
 func (s *slice) add(c candidate) {
 	id := c.rec.Identity()
 	if first, ok := s.first[id]; ok {
-		s.copies = append(s.copies, copied{line: c.line, first: first})
+		s.copies = append(s.copies, copied{candidate: c, first: first})
 		return
 	}
 	s.first[id] = c.line
@@ -249,6 +253,9 @@ func (s *slice) recall(t *task, snap *metering.Snapshot, rated []byte) error {
 	mine := make(map[int]*candidate, len(s.charged))
 	for i := range s.charged {
 		mine[s.charged[i].line] = &s.charged[i]
+	}
+	for i := range s.copies { // charged if its first copy was refused
+		mine[s.copies[i].line] = &s.copies[i].candidate
 	}
 	s.refused = refused
 	s.charged = make([]candidate, 0, len(list))

@@ -49,6 +49,10 @@ type Options struct {
 	Concurrency int
 	// WaitMax is how long a refund waits for its message. Default 24 h.
 	WaitMax time.Duration
+	// StatusWaitMax is how long a status waits for its message, from its arrival.
+	// A message that comes later is looked at all the same, if it came more than an
+	// hour after it occurred: not less than two hours. Default 24 h.
+	StatusWaitMax time.Duration
 	// ReconcileEvery is the time between two comparisons of projection and
 	// ledger. Default 5 min.
 	ReconcileEvery time.Duration
@@ -91,11 +95,13 @@ type Worker struct {
 	reconciler *reconcile.Reconciler
 	admin      *admin.Service
 	months     map[string]string // parent → month that its states were judged for
-	failing    ledger.MessageKey // last message that was looked at for an automatic refund
+	undecided  ledger.MessageKey // last message that was looked at for an automatic refund
 	ready      chan struct{}
-	once       sync.Once
-	parts      parts
-	stopMax    time.Duration // stopMax; shorter in tests
+
+	backlogSince time.Time // since when records wait in the queues, as autoRefunds sees it
+	once         sync.Once
+	parts        parts
+	stopMax      time.Duration // stopMax; shorter in tests
 }
 
 // New returns a worker; Run starts it.
@@ -108,6 +114,9 @@ func New(d Deps, o Options) (*Worker, error) {
 	}
 	if o.WaitMax == 0 {
 		o.WaitMax = 24 * time.Hour
+	}
+	if o.StatusWaitMax == 0 {
+		o.StatusWaitMax = 24 * time.Hour
 	}
 	if o.CloseGrace == 0 {
 		o.CloseGrace = 72 * time.Hour

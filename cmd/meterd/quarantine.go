@@ -199,8 +199,13 @@ func (c *quarantineReplayCmd) Run(a *app) error {
 		return err
 	}
 	var entries []ledger.Entry
+	left := 0
 	err = e.ledger.Quarantined(a.ctx, ledger.QuarantineFilter{State: ledger.QuarantineOpen, Reason: c.Reason, ID: c.ID}, func(en *ledger.Entry) error {
-		entries = append(entries, *en)
+		if replayable(en) {
+			entries = append(entries, *en)
+		} else {
+			left++
+		}
 		return nil
 	})
 	if err == nil {
@@ -215,10 +220,29 @@ func (c *quarantineReplayCmd) Run(a *app) error {
 		return err
 	}
 	if a.JSON {
-		return a.printJSON(map[string]int{"replayed": len(entries)})
+		if err := a.printJSON(map[string]int{"replayed": len(entries), "left": left}); err != nil {
+			return err
+		}
+	} else {
+		_, _ = fmt.Fprintf(a.out, "%d entries replayed\n", len(entries))
 	}
-	_, _ = fmt.Fprintf(a.out, "%d entries replayed\n", len(entries))
+	if left > 0 {
+		return fmt.Errorf("%d entries stay open: they hold no record that could be sent again. Corrections of a re-rating (kind adjustment): "+
+			"run `meterd rerate` under a new reference, which books what is missing; then `meterd quarantine discard` them", left)
+	}
 	return nil
+}
+
+// replayable tells whether an entry holds records, which can be sent again. What
+// meterd makes itself, such as a correction, would be taken for a record that
+// nobody sent, and mustn't read "replayed" either.
+func replayable(en *ledger.Entry) bool {
+	switch en.Kind {
+	case "", metering.KindUsage, metering.KindStatus, metering.KindRefund:
+		return len(strings.Trim(string(en.Raw), "\r\n")) > 0
+	case metering.KindAdjustment:
+	}
+	return false
 }
 
 // resend gives the entries' lines to the queue.

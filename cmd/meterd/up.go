@@ -24,6 +24,7 @@ type serveFlags struct {
 	Listen           string        `help:"Address of /healthz, /readyz and /metrics." default:"127.0.0.1:0" env:"METERD_LISTEN"`
 	Concurrency      int           `help:"Tasks of one ingest queue in hand; most wait for their rows to be stored. More: more small tasks a second." default:"64" env:"METERD_CONCURRENCY"`
 	WaitMax          time.Duration `help:"How long a refund waits for its message." default:"24h" env:"METERD_WAIT_MAX"`
+	StatusWaitMax    time.Duration `help:"How long a failing status waits for its message, from its arrival, to have it refunded; a message that comes later, and more than an hour after it occurred, is looked at all the same. At least 2h." default:"24h" env:"METERD_STATUS_WAIT_MAX"`
 	CloseGrace       time.Duration `help:"How long after its end a month takes late records, before it is closed for ever. Not less than the dedup window." default:"72h" env:"METERD_CLOSE_GRACE"`
 	BreakerAccounts  int           `help:"Hold suspensions back once more accounts than this would be suspended within a minute, until meterd breaker release. 0: never." default:"0" env:"METERD_BREAKER_ACCOUNTS"`
 	BreakerShare     int           `help:"The same as a share of all accounts, in percent. 0: never." default:"0" env:"METERD_BREAKER_SHARE"`
@@ -155,6 +156,9 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 			hooks = append(hooks, metering.Hook{URL: h.URL, SecretEnv: h.SecretEnv, Events: h.Events})
 		}
 	}
+	if f.StatusWaitMax < 2*time.Hour {
+		return wrongInput("--status-wait-max: at least 2h")
+	}
 	if f.CloseGrace < a.Window {
 		return wrongInput("--close-grace: give at least the dedup window, %s: a copy of a record may come that late", a.Window)
 	}
@@ -175,7 +179,7 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 		Redis: e.redis, Store: e.store, Ledger: e.ledger, Snapshots: e.snapshots, Projector: e.projector,
 		Clock: e.clock, Log: e.log, Metrics: reg,
 	}, worker.Options{
-		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, ReconcileEvery: f.ReconcileEvery, CloseGrace: f.CloseGrace,
+		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, StatusWaitMax: f.StatusWaitMax, ReconcileEvery: f.ReconcileEvery, CloseGrace: f.CloseGrace,
 		BreakerAccounts: f.BreakerAccounts, BreakerShare: f.BreakerShare,
 		Reports: worker.ReportOptions{AttachMax: max(int64(f.MailAttachMax)<<20, 1), DeliverTimeout: f.DeliverTimeout},
 		Alone:   alone, Roles: roles, Hooks: hooks, Mail: mail,

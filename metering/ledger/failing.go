@@ -11,58 +11,137 @@ import (
 	"github.com/meterd/meterd/metering"
 )
 
-// Failing is a message with a status that its plan may refund.
-type Failing struct {
-	AccountID, MessageID string
-	Stored, Refunded     bool
-	Refundable           metering.Micros // charge less the non-refundable fee
-	Plan                 string
-	PlanVersion          int
-	Status               string // the latest
-	StatusAt             time.Time
-	version              uint64
+// Undecided is a reason to look whether a message is refunded automatically: a
+// status that its plan may refund, or that it came late itself.
+type Undecided struct {
+	MessageKey
+
+	At      time.Time // when that occurred
+	Arrived time.Time
 }
 
-// Failings calls f for messages that haven't been dealt with, at most limit, in
-// the order of their keys, beginning after a key.
-func (l *Ledger) Failings(ctx context.Context, after MessageKey, limit int, f func(*Failing) error) error {
-	params := map[string]string{"account": after.AccountID, "message": after.ID, "limit": strconv.Itoa(limit)}
-	return l.each(ctx, "failing_due", params, func(r driver.Rows) error {
-		var x Failing
-		var stored, refunded uint64
-		var amount, fee decimal.Decimal
-		var version uint32
-		if err := r.Scan(&x.AccountID, &x.MessageID, &x.version, &stored, &refunded, &amount, &fee, &x.Plan, &version, &x.Status, &x.StatusAt); err != nil {
-			return err
-		}
-		x.Stored, x.Refunded, x.PlanVersion = stored > 0, refunded > 0, int(version)
-		x.Refundable = micros(amount) - micros(fee)
-		return f(&x)
+// UndecidedQuery asks for a page of them.
+type UndecidedQuery struct {
+	After   MessageKey // the last of the page before
+	At      time.Time  // none that occurred later
+	Arrived time.Time  // none that came later
+	Limit   int
+}
+
+// Undecided is what hasn't been decided, in the order of the messages' keys.
+func (l *Ledger) Undecided(ctx context.Context, q *UndecidedQuery) ([]Undecided, error) {
+	params := map[string]string{
+		"account": q.After.AccountID, "message": q.After.ID, "at": ms(q.At), "arrived": ms(q.Arrived), "limit": strconv.Itoa(q.Limit),
+	}
+	var out []Undecided
+	err := l.each(ctx, "failing_due", params, func(r driver.Rows) error {
+		var u Undecided
+		err := r.Scan(&u.AccountID, &u.ID, &u.At, &u.Arrived)
+		out = append(out, u)
+		return err
 	})
+	return out, err
 }
 
-// FailingDone marks messages as dealt with. A status that came after they were
-// read has them looked at again.
-func (l *Ledger) FailingDone(ctx context.Context, list []Failing) error {
+// Decided takes them from what is undecided. What came after they were read has
+// their message looked at again.
+func (l *Ledger) Decided(ctx context.Context, list []Undecided) error {
 	if len(list) == 0 {
 		return nil
 	}
 	n := len(list)
-	accounts, messages, done, versions := make([]string, n), make([]string, n), make([]bool, n), make([]uint64, n)
-	for i, x := range list {
-		accounts[i], messages[i], done[i], versions[i] = x.AccountID, x.MessageID, true, x.version+1
+	accounts, messages, signs := make([]string, n), make([]string, n), make([]int8, n)
+	at, arrived := make([]time.Time, n), make([]time.Time, n)
+	for i, u := range list {
+		accounts[i], messages[i], at[i], arrived[i], signs[i] = u.AccountID, u.ID, u.At, u.Arrived, -1
 	}
-	return l.insertColumns(ctx, "failing", "account_id, message_id, done, version", accounts, messages, done, versions)
+	return l.insertColumns(ctx, "undecided", "account_id, message_id, at, arrived, sign", accounts, messages, at, arrived, signs)
 }
 
-// DeliveredRefunds are messages since an instant that were refunded
-// automatically and delivered all the same, and that no finding names yet.
-func (l *Ledger) DeliveredRefunds(ctx context.Context, since time.Time) ([]MessageKey, error) {
-	var out []MessageKey
-	err := l.each(ctx, "delivered_refunds", map[string]string{"from": ms(since)}, func(r driver.Rows) error {
+// Traces are what of a message is stored that decides whether it is refunded.
+type Traces struct {
+	Stored, Refunded bool
+	Refundable       metering.Micros // charge less the non-refundable fee
+	GivenBack        metering.Micros // by its refund
+	Plan             string
+	PlanVersion      int
+	Statuses         []metering.MessageStatus // its own first one included
+	Arrived          time.Time                // the last of these
+}
+
+// Traces of messages; one of which nothing is stored has none.
+func (l *Ledger) Traces(ctx context.Context, keys []MessageKey) (map[MessageKey]*Traces, error) {
+	release, err := l.lookup(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	out := make(map[MessageKey]*Traces, len(keys))
+	for len(keys) > 0 {
+		n := pageOfMessages(keys)
+		accounts, ids := make([]string, n), make([]string, n)
+		for i, k := range keys[:n] {
+			accounts[i], ids[i] = k.AccountID, k.ID
+		}
+		keys = keys[n:]
+		params := map[string]string{"accounts": array(accounts), "ids": array(ids)}
+		if err := l.each(ctx, "message_statuses", params, func(r driver.Rows) error { return scanTrace(r, out) }); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func pageOfMessages(keys []MessageKey) int {
+	ids := make([]metering.Identity, len(keys))
+	for i, k := range keys {
+		ids[i] = metering.Identity{AccountID: k.AccountID, ID: k.ID}
+	}
+	return pageOf(ids)
+}
+
+func scanTrace(r driver.Rows, out map[MessageKey]*Traces) error {
+	var k MessageKey
+	var what string
+	var s metering.MessageStatus
+	var stored time.Time
+	var refundable decimal.Decimal
+	var plan string
+	var version uint32
+	if err := r.Scan(&k.AccountID, &k.ID, &what, &s.ID, &s.Status, &s.At, &stored, &refundable, &plan, &version); err != nil {
+		return err
+	}
+	t := out[k]
+	if t == nil {
+		t = &Traces{}
+		out[k] = t
+	}
+	if metering.Kind(what) == metering.KindRefund {
+		t.Refunded, t.GivenBack = true, micros(refundable)
+		return nil
+	}
+	if metering.Kind(what) == metering.KindUsage {
+		t.Stored, t.Refundable, t.Plan, t.PlanVersion = true, micros(refundable), plan, int(version)
+	}
+	if s.Status != "" {
+		t.Statuses = append(t.Statuses, s)
+	}
+	if stored.After(t.Arrived) {
+		t.Arrived = stored
+	}
+	return nil
+}
+
+// LateStatuses are messages whose automatic refund, stored since an instant, a
+// status speaks against, and that no finding names yet; true: they were
+// delivered. failing are the statuses that plans refund.
+func (l *Ledger) LateStatuses(ctx context.Context, since time.Time, failing []string) (map[MessageKey]bool, error) {
+	out := map[MessageKey]bool{}
+	err := l.each(ctx, "delivered_refunds", map[string]string{"from": ms(since), "failing": array(failing)}, func(r driver.Rows) error {
 		var k MessageKey
-		err := r.Scan(&k.AccountID, &k.ID)
-		out = append(out, k)
+		var delivered uint8
+		err := r.Scan(&k.AccountID, &k.ID, &delivered)
+		out[k] = delivered > 0
 		return err
 	})
 	return out, err

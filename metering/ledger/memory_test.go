@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sort"
+	"strings"
 	"testing"
 	"time"
 
@@ -134,7 +135,7 @@ func (p *pair) epochs() {
 }
 
 func (p *pair) merge() {
-	p.memory.Merge([]string{"records", "quarantine", "waiting", "transfers", "failing"}[p.pick(5)])
+	p.memory.Merge([]string{"records", "quarantine", "waiting", "transfers", "statuses", "undecided"}[p.pick(6)])
 }
 
 // agree asks both everything that the protocol asks.
@@ -179,17 +180,31 @@ func (p *pair) agree() {
 		sort.Strings(out)
 		return out, err
 	})
-	same(p, "failing", func(l *Ledger) (map[string]bool, error) {
-		out := map[string]bool{}
-		return out, l.Failings(ctx, MessageKey{}, 100_000, func(f *Failing) error {
-			x := *f
-			x.version = 0 // the view's own clock
-			if slices.Contains([]string{p.account(0), p.account(1)}, f.AccountID) {
-				out[fmt.Sprintf("%+v", x)] = true
+	own := func(k MessageKey) bool { return slices.Contains([]string{p.account(0), p.account(1)}, k.AccountID) }
+	same(p, "undecided", func(l *Ledger) (out []string, err error) {
+		list, err := l.Undecided(ctx, &UndecidedQuery{At: noon.AddDate(0, 0, p.serial%2), Arrived: noon.Add(time.Duration(p.serial-3) * time.Second), Limit: 1000})
+		for _, u := range list {
+			if own(u.MessageKey) {
+				out = append(out, fmt.Sprint(u))
 			}
-			return nil
-		})
+		}
+		return out, err
 	})
+	same(p, "traces", func(l *Ledger) (map[MessageKey]*Traces, error) {
+		list, err := l.Traces(ctx, keys)
+		for _, t := range list {
+			slices.SortFunc(t.Statuses, func(a, b metering.MessageStatus) int { return strings.Compare(a.ID, b.ID) })
+		}
+		return list, err
+	})
+}
+
+// decide takes some of what is undecided from both.
+func (p *pair) decide() {
+	list, err := p.both[1].Undecided(p.t.Context(), &UndecidedQuery{At: noon.AddDate(1, 0, 0), Arrived: noon.AddDate(1, 0, 0), Limit: 1000})
+	require.NoError(p.t, err)
+	some := list[:p.pick(len(list)+1)]
+	p.each(func(l *Ledger) error { return l.Decided(p.t.Context(), some) })
 }
 
 // resolve closes entries on both.
@@ -219,7 +234,7 @@ func TestMemoryAgreesWithClickHouse(t *testing.T) {
 		})
 		ops := map[string]func(){
 			"records": p.records, "entries": p.entries, "waiting": p.waiting, "transfers": p.transfers, "states": p.states,
-			"epochs": p.epochs, "merge": p.merge, "resolve": p.resolve,
+			"epochs": p.epochs, "merge": p.merge, "resolve": p.resolve, "decide": p.decide,
 		}
 		names := slices.Sorted(maps.Keys(ops))
 		for range 12 {

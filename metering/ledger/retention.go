@@ -73,9 +73,13 @@ func (l *Ledger) DropMonth(ctx context.Context, m *StoredMonth) error {
 	if err := l.conn.Exec(ctx, l.text(fmt.Sprintf("ALTER TABLE {db}.records DROP PARTITION %d", m.Month))); err != nil {
 		return fmt.Errorf("drop the rows of %d: %w", m.Month, away(err))
 	}
-	text := fmt.Sprintf("ALTER TABLE {db}.closed_lines DELETE WHERE period < '%04d-%02d'", m.Month/100, m.Month%100)
-	if err := l.conn.Exec(ctx, l.text(text)); err != nil {
-		return fmt.Errorf("drop the lines before %d: %w", m.Month, away(err))
+	for _, text := range []string{
+		fmt.Sprintf("ALTER TABLE {db}.closed_lines DELETE WHERE period < '%04d-%02d'", m.Month/100, m.Month%100),
+		fmt.Sprintf("ALTER TABLE {db}.statuses DELETE WHERE toYYYYMM(occurred_at) <= %d", m.Month),
+	} {
+		if err := l.conn.Exec(ctx, l.text(text)); err != nil {
+			return fmt.Errorf("drop the lines and statuses of before %d's end: %w", m.Month, away(err))
+		}
 	}
 	return nil
 }

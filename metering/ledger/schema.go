@@ -19,8 +19,8 @@ func first() []string {
 
 var (
 	databaseDDL = regexp.MustCompile(`(CREATE DATABASE IF NOT EXISTS \{db\})`)
-	tableDDL    = regexp.MustCompile(`(?i)((?:CREATE|ALTER|DROP) (?:TABLE|VIEW|MATERIALIZED VIEW|OR REPLACE VIEW)(?: IF (?:NOT )?EXISTS)? )([a-z_]+)`)
-	engineDDL   = regexp.MustCompile(`(ENGINE = )((?:Replacing)?MergeTree)\b(?:\(([^)]*)\))?`)
+	tableDDL    = regexp.MustCompile(`(?i)((?:CREATE|ALTER|DROP|TRUNCATE) (?:TABLE|VIEW|MATERIALIZED VIEW|OR REPLACE VIEW)(?: IF (?:NOT )?EXISTS)? )([a-z_]+)`)
+	engineDDL   = regexp.MustCompile(`(ENGINE = )((?:Replacing|Collapsing)?MergeTree)\b(?:\(([^)]*)\))?`)
 	clusterName = regexp.MustCompile(`^(\{[A-Za-z0-9_]+\}|[A-Za-z0-9_.-]+)$`)
 )
 

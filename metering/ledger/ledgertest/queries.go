@@ -20,7 +20,7 @@ func queries() map[string]query {
 	return map[string]query{
 		"bill_lines": billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closed_counts": closedCounts,
 		"closed_lines": closedLines, "closing_transfers": closingTransfers, "closings": closings, "epoch_first": epochFirst, "epoch_max": epochMax,
-		"failing_due": failingDue, "lookup": lookup, "messages": messages, "months_open": monthsOpen, "now": now,
+		"failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
 		"quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
 		"report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers,
 		"transfer_by_ref": transferByRef, "transfer_refs": transferRefs, "waiting_due": waitingDue,
@@ -372,57 +372,6 @@ func waitingDue(s *Server, params map[string]string) [][]any {
 		if w.str("state") == "waiting" && (come == 1 || w.time("since").Before(time.UnixMilli(before))) {
 			out = append(out, append(w.pick("account_id", "refers_to", "id", "raw", "run", "since"), come))
 		}
-	}
-	return out
-}
-
-// failingDue: messages that haven't been dealt with, with their latest status.
-func failingDue(s *Server, params map[string]string) [][]any {
-	ranks := []string{"accepted", "queued", "sent", "undelivered", "failed", "delivered", "read"}
-	records := s.newest(func(r Row) string {
-		return r.str("account_id") + "\x00" + r.str("kind") + "\x00" + r.str("id") + "\x00" + r.str("refers_to")
-	})
-	var out [][]any
-	key := func(r Row) string { return r.str("account_id") + "\x00" + r.str("message_id") }
-	due := s.final("failing")
-	sort.SliceStable(due, func(i, j int) bool { return key(due[i]) < key(due[j]) })
-	for _, f := range due {
-		if f["done"] == true || key(f) <= params["account"]+"\x00"+params["message"] || uint64(len(out)) >= integer(params, "limit") {
-			continue
-		}
-		var stored, refunded uint64
-		message, latest := Row{}, Row{"occurred_at": time.UnixMilli(0).UTC()}
-		id := func(r Row) string {
-			if r.str("kind") == "usage" {
-				return ""
-			}
-			return r.str("id")
-		}
-		for _, r := range records {
-			about := r.str("id")
-			if r.str("kind") == "status" {
-				about = r.str("refers_to")
-			}
-			if r.str("account_id") != f.str("account_id") || about != f.str("message_id") || r.str("kind") == "adjustment" {
-				continue
-			}
-			switch r.str("kind") {
-			case "usage":
-				stored, message = stored+1, r
-			case "refund":
-				refunded++
-				continue
-			}
-			a, b := r.time("occurred_at"), latest.time("occurred_at")
-			ra, rb := slices.Index(ranks, r.str("status")), slices.Index(ranks, latest.str("status"))
-			if r.str("status") != "" && (a.After(b) || a.Equal(b) && (ra > rb || ra == rb && id(r) > id(latest))) {
-				latest = r
-			}
-		}
-		out = append(out, []any{
-			f["account_id"], f["message_id"], f["version"], stored, refunded, message.dec("amount"), message.dec("fee"),
-			message.str("plan"), message.num("plan_version"), latest.str("status"), latest.time("occurred_at"),
-		})
 	}
 	return out
 }

@@ -45,6 +45,7 @@ func (s *Server) Fork() *Server {
 type layout struct {
 	key       []string
 	version   string // empty: the last
+	sign      string // of a collapsing one
 	partition func(Row) string
 }
 
@@ -65,7 +66,8 @@ func layouts() map[string]layout {
 		"breakers":     {key: []string{"partition", "changed_at"}},
 		"closed_lines": {key: []string{"parent_id", "period", "account_id", "line"}},
 		"closings":     {key: []string{"parent_id", "period"}, version: "version"},
-		"failing":      {key: []string{"account_id", "message_id"}, version: "version"},
+		"statuses":     {key: []string{"account_id", "message_id", "id"}, version: "epoch"},
+		"undecided":    {key: []string{"account_id", "message_id", "at", "arrived"}, sign: "sign"},
 	}
 }
 
@@ -151,17 +153,26 @@ func (b *Block) Land(i int) {
 	if b.table != "records" {
 		return
 	}
-	for _, r := range b.parts[i] { // the view failing_of_records
-		kind, status := r.str("kind"), r.str("status")
-		if kind != "usage" && kind != "status" || slices.Contains(fine, status) {
-			continue
-		}
-		message := r.str("id")
-		if kind == "status" {
-			message = r.str("refers_to")
-		}
-		b.s.tables["failing"] = append(b.s.tables["failing"], Row{
-			"account_id": r["account_id"], "message_id": message, "done": false, "version": uint64(r.time("stored_at").UnixMicro()),
+	for _, r := range b.parts[i] {
+		b.s.views(r)
+	}
+}
+
+// views fills what follows from a row of records: statuses_of_records and
+// undecided_of_records.
+func (s *Server) views(r Row) {
+	kind, status, message := r.str("kind"), r.str("status"), r["id"]
+	if kind == "status" {
+		message = r["refers_to"]
+		s.tables["statuses"] = append(s.tables["statuses"], Row{
+			"account_id": r["account_id"], "message_id": message, "id": r["id"], "status": status,
+			"occurred_at": r["occurred_at"], "epoch": r["epoch"], "stored_at": r["stored_at"],
+		})
+	}
+	late := kind == "usage" && r.time("stored_at").After(r.time("occurred_at").Add(time.Hour))
+	if kind == "status" && !slices.Contains(fine, status) || kind == "usage" && (late || !slices.Contains(fine, status)) {
+		s.tables["undecided"] = append(s.tables["undecided"], Row{
+			"account_id": r["account_id"], "message_id": message, "at": r["occurred_at"], "arrived": r["stored_at"], "sign": int64(1),
 		})
 	}
 }
@@ -204,9 +215,16 @@ func (s *Server) final(table string) []Row {
 		case !ok:
 			index[b.String()] = len(out)
 			out = append(out, r)
+		case l.sign != "":
+			sum, _ := out[i][l.sign].(int64)
+			n, _ := r[l.sign].(int64)
+			out[i] = r.with(l.sign, sum+n)
 		case l.version == "" || !older(r[l.version], out[i][l.version]):
 			out[i] = r
 		}
+	}
+	if l.sign != "" {
+		out = slices.DeleteFunc(out, func(r Row) bool { return r[l.sign] == int64(0) })
 	}
 	return out
 }
@@ -302,6 +320,8 @@ func column(data any) ([]any, error) {
 		return values(c, func(v bool) any { return v }), nil
 	case []map[string]string:
 		return values(c, func(v map[string]string) any { return maps.Clone(v) }), nil
+	case []int8:
+		return values(c, func(v int8) any { return int64(v) }), nil
 	case []uint8:
 		return values(c, number[uint8]), nil
 	case []uint16:

@@ -1,0 +1,57 @@
+package metering
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// MessageStatus is one status of a message, its own first one (ID "") included.
+type MessageStatus struct {
+	At     time.Time
+	Status string
+	ID     string
+}
+
+// compare orders a message's statuses: the last is its latest (DOMAIN.md, Usage
+// records).
+func (s MessageStatus) compare(t MessageStatus) int {
+	return cmp.Or(s.At.Compare(t.At), cmp.Compare(rank(s.Status), rank(t.Status)), cmp.Compare(s.ID, t.ID))
+}
+
+// rank of a status among those of one instant; -1: a word of the channel's own.
+func rank(status string) int {
+	return slices.Index([]string{"accepted", "queued", "sent", "undelivered", "failed", "delivered", "read"}, status)
+}
+
+// RefundDue tells whether a message with these statuses is refunded by now, and
+// as of when: the first instant, RefundAfter behind a failing status, at which
+// the latest status that had occurred was a failing one. Only event times decide,
+// so that statuses may come in any order. later: such an instant is still to
+// come. It sorts the list.
+func (v *PlanVersion) RefundDue(list []MessageStatus, now time.Time) (at time.Time, due, later bool) {
+	slices.SortFunc(list, MessageStatus.compare)
+	latest := 0
+	for i, s := range list {
+		if !slices.Contains(v.RefundOn, s.Status) {
+			continue
+		}
+		at = s.At.Add(v.RefundAfter)
+		if at.After(now) {
+			return time.Time{}, false, true
+		}
+		for latest = max(latest, i); latest+1 < len(list) && !list[latest+1].At.After(at); latest++ {
+		}
+		if slices.Contains(v.RefundOn, list[latest].Status) {
+			return at, true, false
+		}
+	}
+	return time.Time{}, false, false
+}
+
+// autoRefund begins the id of an automatic refund.
+const autoRefund = "auto:"
+
+// AutoRefundID is the id of a message's automatic refund. It may be longer than
+// the ids that channels give: DecodeRecord takes it all the same.
+func AutoRefundID(message string) string { return autoRefund + message }

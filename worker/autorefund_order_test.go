@@ -1,0 +1,195 @@
+package worker
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// orders are all of three lines.
+func orders() [][3]int {
+	return [][3]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}}
+}
+
+// undecided counts what a look may still have to decide.
+func (h *harness) undecided() int {
+	h.tb.Helper()
+	far := time.Now().AddDate(1, 0, 0)
+	list, err := h.Ledger.Undecided(h.tb.Context(), &ledger.UndecidedQuery{At: far, Arrived: far, Limit: 10_000})
+	require.NoError(h.tb, err)
+	return len(list)
+}
+
+// refunded lists an account's refunds: message and time.
+func (h *harness) refunded(account string) map[string]string {
+	h.tb.Helper()
+	rows, err := h.engines.ClickHouse(h.tb).Query(h.tb.Context(),
+		"SELECT id, formatDateTime(occurred_at, '%FT%TZ') FROM records FINAL WHERE kind = 'refund' AND account_id = '"+account+"'")
+	require.NoError(h.tb, err)
+	defer func() { require.NoError(h.tb, rows.Close()) }()
+	out := map[string]string{}
+	for rows.Next() {
+		var id, at string
+		require.NoError(h.tb, rows.Scan(&id, &at))
+		out[id] = at
+	}
+	require.NoError(h.tb, rows.Err())
+	return out
+}
+
+// TestAutomaticRefundsInAnyOrder: message, failed and delivered of weeks ago, in
+// every order, in one task, in tasks side by side, and in tasks one after another:
+// event times alone decide.
+func TestAutomaticRefundsInAnyOrder(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(refundingAccounts)
+	stop := h.work(Options{})
+	start := time.Now().AddDate(0, 0, -18).UTC().Truncate(time.Second)
+	at := func(minutes int) string { return start.Add(time.Duration(minutes) * time.Minute).Format(time.RFC3339) }
+	want := map[string]string{}
+	lines := func(id string, delivered int) [3]string {
+		if delivered > 11 {
+			want[id] = at(11)
+		}
+		return [3]string{
+			fmt.Sprintf(`{"id":%q,"account_id":"zulu","channel":"sms","status":"sent","occurred_at":%q}`, id, at(0)),
+			fmt.Sprintf(`{"id":"f-%s","kind":"status","account_id":"zulu","refers_to":%q,"status":"failed","occurred_at":%q}`, id, id, at(1)),
+			fmt.Sprintf(`{"id":"d-%s","kind":"status","account_id":"zulu","refers_to":%q,"status":"delivered","occurred_at":%q}`, id, id, at(delivered)),
+		}
+	}
+	for n, o := range orders() {
+		for _, delivered := range []int{6, 11, 30} {
+			id := fmt.Sprintf("%d-%d", n, delivered)
+			one, apart, after := lines("one-"+id, delivered), lines("apart-"+id, delivered), lines("after-"+id, delivered)
+			h.batch().task(one[o[0]], one[o[1]], one[o[2]])
+			h.batch().task(apart[o[0]]).task(apart[o[1]]).task(apart[o[2]])
+			for _, i := range o {
+				h.batch().task(after[i]).wait()
+			}
+		}
+	}
+	stop() // what is still undecided is decided after a restart
+	h.work(Options{})
+	h.eventually("all is decided", func() bool { return h.undecided() == 0 && len(h.refunded("zulu")) >= len(want) })
+	assert.Equal(t, want, h.refunded("zulu"))
+	h.eventually("nothing is under way", func() bool { return h.reconcile() == 0 })
+}
+
+// TestAStatusWaitsByItsArrival for its message, however long ago it occurred; a
+// message that comes later than that is looked at all the same.
+func TestAStatusWaitsByItsArrival(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(refundingAccounts)
+	month := 30 * 24 * time.Hour
+	failed := func(id string) string {
+		return line("zulu", "s-"+id, month-time.Minute, fmt.Sprintf(`,"kind":"status","status":"failed","refers_to":%q`, id))
+	}
+	stop := h.work(Options{StatusWaitMax: time.Millisecond})
+	h.batch().task(failed("late")).wait()
+	h.eventually("the status has waited long enough", func() bool { return h.undecided() == 0 })
+	h.batch().task(message("zulu", "late", month)).wait()
+	h.eventually("the late message is refunded", func() bool { return len(h.refunded("zulu")) == 1 })
+	stop()
+
+	h.work(Options{})
+	h.batch().task(failed("waits")).wait()
+	h.batch().task(message("zulu", "control", month), failed("control")).wait()
+	h.eventually("a look has passed", func() bool { return len(h.refunded("zulu")) == 2 })
+	assert.Equal(t, 1, h.undecided(), "it waits")
+	h.batch().task(message("zulu", "waits", month)).wait()
+	h.eventually("its message is refunded", func() bool { return len(h.refunded("zulu")) == 3 && h.undecided() == 0 })
+}
+
+// TestLongIDsAreRefundedAutomatically: the refund's id is longer than a message's
+// may be.
+func TestLongIDsAreRefundedAutomatically(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(refundingAccounts)
+	h.work(Options{})
+	for _, n := range []int{123, 124, 128} {
+		id := strings.Repeat("L", n)
+		h.batch().task(line("zulu", id, time.Hour, `,"status":"failed"`)).wait()
+	}
+	h.eventually("all are refunded", func() bool { return len(h.refunded("zulu")) == 3 })
+	// Another refund of the same message is judged against it.
+	c := h.batch().task(line("zulu", "more", 0, fmt.Sprintf(`,"kind":"refund","amount":"0.001","refers_to":%q`, strings.Repeat("L", 128)))).wait()
+	assert.EqualValues(t, 1, c.Quarantined)
+	assert.Zero(t, h.reconcile())
+}
+
+// TestNoRefundIsDecidedBehindABacklog: what waits in a queue since an outage may
+// prevent it.
+func TestNoRefundIsDecidedBehindABacklog(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(refundingAccounts)
+	d, _ := connect(t, h.address())
+	w, err := New(d, Options{})
+	require.NoError(t, err)
+	busy := func() bool {
+		t.Helper()
+		b, err := w.backlogged(t.Context(), time.Now())
+		require.NoError(t, err)
+		return b
+	}
+	require.False(t, busy())
+	prefix := "asynq:{" + jobs.IngestQueue(jobs.IngestShards-1) + "}:"
+	h.batch().task(message("zulu", "m", time.Hour)) // nobody works
+	require.Eventually(t, busy, 10*time.Second, 50*time.Millisecond, "it is pending for long")
+	stop := h.work(Options{})
+	h.eventually("the queue is empty", func() bool { return !busy() })
+	stop()
+	require.NoError(t, h.Redis.ZAdd(t.Context(), prefix+"retry", redis.Z{Score: 1e12, Member: "x"}).Err())
+	require.True(t, busy(), "one is to be tried again")
+	w.backlogSince = time.Now().Add(-backlogMax)
+	require.False(t, busy(), "but not for ever")
+	require.NoError(t, h.Redis.Del(t.Context(), prefix+"retry").Err())
+	require.False(t, busy())
+	require.True(t, w.backlogSince.IsZero())
+	require.NoError(t, h.Redis.ZAdd(t.Context(), prefix+"lease", redis.Z{Score: float64(time.Now().Unix() - 5), Member: "x"}).Err())
+	require.True(t, busy(), "its worker died")
+}
+
+// TestALateStatusThatSpeaksAgainstARefund is a finding: the refund stands.
+func TestALateStatusThatSpeaksAgainstARefund(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(refundingAccounts)
+	h.work(Options{})
+	status := func(id, word string, ago time.Duration) string {
+		return line("zulu", word+id, ago, fmt.Sprintf(`,"kind":"status","status":%q,"refers_to":%q`, word, id))
+	}
+	day := 24 * time.Hour
+	for _, id := range []string{"prevented", "earlier", "later"} {
+		h.batch().task(message("zulu", id, 40*day), status(id, "failed", 40*day-time.Minute)).wait()
+	}
+	h.eventually("all are refunded", func() bool { return len(h.refunded("zulu")) == 3 })
+	h.batch().task(
+		status("prevented", "sent", 40*day-5*time.Minute), // another attempt, in time
+		status("earlier", "sent", 40*day),                 // changes nothing
+		status("later", "sent", 40*day-time.Hour),         // nor does this
+	).wait()
+	d, _ := connect(t, h.address())
+	_, err := d.Snapshots.Refresh(t.Context())
+	require.NoError(t, err)
+	w, err := New(d, Options{})
+	require.NoError(t, err)
+	for range 2 {
+		require.NoError(t, w.lateStatuses(t.Context()))
+	}
+	var got []string
+	require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(), "SELECT groupArray(account_id || ' ' || field) FROM findings WHERE kind = 'refund_not_due'").Scan(&got))
+	assert.Equal(t, []string{"zulu prevented"}, got)
+	assert.Len(t, h.refunded("zulu"), 3)
+}

@@ -1,0 +1,55 @@
+package worker
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// TestWhatIsQuarantinedWholeKeepsItsKind, and the lines that came, without what
+// heads them: so a replay can tell records from what meterd makes itself.
+func TestWhatIsQuarantinedWholeKeepsItsKind(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	d, _ := connect(t, h.address())
+	w, err := New(d, Options{})
+	require.NoError(t, err)
+	go func() { _ = w.engine.writer.Run(t.Context()) }()
+	codec, err := jobs.NewCodec()
+	require.NoError(t, err)
+	_, err = d.Snapshots.Refresh(t.Context())
+	require.NoError(t, err)
+	f := func(typ string, head any, line string, kind metering.Kind, raw string) {
+		t.Helper()
+		payload := codec.Encode([][]byte{[]byte(line)})
+		if head != nil {
+			payload, err = codec.EncodeHead(head, [][]byte{[]byte(line)})
+			require.NoError(t, err)
+		}
+		require.NoError(t, w.engine.unreadable(t.Context(), "run-x."+line, typ, payload, errors.New("it panicked"))) //nolint:err113 // any
+		var got []ledger.Entry
+		require.NoError(t, h.Ledger.Quarantined(t.Context(), ledger.QuarantineFilter{ID: ledger.EntryID("", kind, []byte(raw))}, func(e *ledger.Entry) error {
+			got = append(got, *e)
+			return nil
+		}))
+		require.Len(t, got, 1, typ)
+		assert.Equal(t, kind, got[0].Kind)
+		assert.Equal(t, raw, string(got[0].Raw))
+	}
+	f(jobs.TypeIngest, nil, "a", "", "a")
+	f(jobs.TypeRefund, jobs.Refund{At: 1}, "b", metering.KindRefund, "b")
+	f(jobs.TypeJudge, jobs.Judge{Epoch: 1}, "c", "", "c")
+	f(jobs.TypeJudge, jobs.Judge{Epoch: 1, Corrections: true}, "d", metering.KindAdjustment, "d")
+	f(jobs.TypeCorrect, jobs.Correct{Ref: "r"}, "e", metering.KindAdjustment, "e")
+	f(jobs.TypeSuspend, nil, `{"account":"x"}`, metering.Kind(jobs.TypeSuspend), `{"account":"x"}`)
+	c, err := h.Store.RunCounts(t.Context(), "run-x")
+	require.NoError(t, err)
+	assert.LessOrEqual(t, c.Quarantined, int64(6), "a head is no line")
+}
