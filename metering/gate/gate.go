@@ -38,8 +38,9 @@ type Answer struct {
 
 // Options of a gate. Zero values take the defaults.
 type Options struct {
-	// FailOpen allows sending while Redis is away and nothing is known of the
-	// account; else it is refused. Default false.
+	// FailOpen allows sending while Redis is away, unless what is known last of the
+	// account refuses it; else it is refused once what is known is older than
+	// MaxAge. Default false.
 	FailOpen bool
 	// RefuseUnpriced refuses, as channel_not_enabled, a channel that the account's
 	// price plan has no rule for: its messages would be quarantined. Default false.
@@ -153,16 +154,7 @@ func (g *Gate) read(ctx context.Context, account, channel string) Answer {
 	began, heard := g.age(), g.heard.Load()
 	st, err := g.ask(ctx, account)
 	if err != nil {
-		// What was known last holds while Redis is away.
-		if e := g.cached(account); e != nil {
-			a := g.answer(e.state, channel)
-			a.Stale = true
-			return a
-		}
-		if g.opts.FailOpen {
-			return Answer{Allowed: true, Code: OK, Stale: true}
-		}
-		return Answer{Code: Unknown, Stale: true}
+		return g.away(account, channel)
 	}
 	if st.Held {
 		e := &entry{state: st, read: began}
@@ -175,6 +167,20 @@ func (g *Gate) read(ctx context.Context, account, channel string) Answer {
 		}
 	}
 	return g.answer(st, channel)
+}
+
+// away answers by the configured rule. What was known last can refuse, and allows
+// only where the rule does: nobody tells the gate what has happened since.
+func (g *Gate) away(account, channel string) Answer {
+	a := Answer{Allowed: true, Code: OK}
+	if e := g.cached(account); e != nil {
+		a = g.answer(e.state, channel)
+	}
+	if a.Allowed && !g.opts.FailOpen {
+		a = Answer{Code: Unknown}
+	}
+	a.Stale = true
+	return a
 }
 
 // ask reads from Redis. Its client may notice only later that ctx has ended: by

@@ -175,8 +175,8 @@ func TestPublishedAndReadAgree(t *testing.T) {
 	})
 }
 
-// TestWithoutRedis: the configured rule answers for accounts that aren't known,
-// what was known last for the others.
+// TestWithoutRedis: the configured rule answers; what was known last can only
+// refuse.
 func TestWithoutRedis(t *testing.T) {
 	t.Parallel()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -199,11 +199,22 @@ func TestWithoutRedis(t *testing.T) {
 	require.True(t, g.Check(t.Context(), "acme-a", "sms").Allowed, "from memory: it doesn't listen")
 	now.Advance(time.Second)
 	require.Equal(t, gate.Suspended, g.Check(t.Context(), "acme-a", "sms").Code, "read again")
+	open := gate.New(balance.New(r.e.Redis(t), 1), gate.Options{Clock: now, FailOpen: true})
+	for _, g := range []*gate.Gate{g, open} {
+		require.Equal(t, gate.OK, g.Check(t.Context(), "acme", "sms").Code)
+		require.Equal(t, gate.Suspended, g.Check(t.Context(), "acme-a", "sms").Code)
+	}
 	r.e.StopRedis(t)
+	require.Equal(t, gate.OK, g.Check(t.Context(), "acme", "sms").Code, "from memory, for as long as it is young")
 	now.Advance(time.Second)
-	a := g.Check(t.Context(), "acme-a", "sms")
-	require.Equal(t, gate.Suspended, a.Code)
-	require.True(t, a.Stale)
+	for _, g := range []*gate.Gate{g, open} {
+		a := g.Check(t.Context(), "acme-a", "sms")
+		require.Equal(t, gate.Suspended, a.Code)
+		require.True(t, a.Stale)
+	}
+	require.Equal(t, gate.Answer{Code: gate.Unknown, Stale: true}, g.Check(t.Context(), "acme", "sms"), "fail closed")
+	a := open.Check(t.Context(), "acme", "sms")
+	require.True(t, a.Allowed && a.Stale && a.Code == gate.OK, "fail open")
 }
 
 // TestAnAnswerIsntWaitedForLonger: Redis takes the connection and says nothing,
