@@ -15,11 +15,18 @@ import (
 // compressed with zstd or gzip; its first bytes say which. Any language can
 // write it. A line that isn't a record travels as it came.
 
-// PayloadMax bounds a decoded payload.
-const PayloadMax = 128 << 20
+// PayloadMax bounds a decoded payload, LinesMax its lines: of each line a record
+// is made, which takes some 400 bytes however short the line is.
+const (
+	PayloadMax = 128 << 20
+	LinesMax   = 100_000
+)
 
 // ErrPayload says that the payload is neither plain text nor whole zstd or gzip.
 var ErrPayload = errors.New("unreadable payload")
+
+// ErrLines says that the payload has more lines than LinesMax. It is an ErrPayload.
+var ErrLines = fmt.Errorf("%w: more than %d lines in one task", ErrPayload, LinesMax)
 
 // Codec encodes and decodes payloads. It may be used by many goroutines.
 type Codec struct {
@@ -83,6 +90,9 @@ func (c *Codec) Decode(payload []byte) ([][]byte, error) {
 			return nil, fmt.Errorf("%w: gzip: %w", ErrPayload, err)
 		}
 		text = b.Bytes()
+	}
+	if bytes.Count(text, []byte{'\n'}) > LinesMax {
+		return nil, ErrLines
 	}
 	lines := make([][]byte, 0, bytes.Count(text, []byte{'\n'})+1)
 	for line := range bytes.SplitSeq(text, []byte{'\n'}) {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/meterd/meterd/jobs"
@@ -13,10 +14,14 @@ import (
 // message, in the message's month or, where that is closed, in the current one.
 func (e *engine) correctTask(ctx context.Context, id string, payload []byte) error {
 	var head jobs.Correct
-	lines, err := e.codec.DecodeHead(payload, &head)
-	if err != nil {
+	lines, release, err := e.unpack(ctx, payload, &head)
+	if errors.Is(err, jobs.ErrPayload) {
 		return e.unreadable(ctx, id, jobs.TypeCorrect, payload, err)
 	}
+	if err != nil {
+		return err
+	}
+	defer release()
 	t, err := newCorrections(id, lines)
 	if err != nil {
 		return e.unreadable(ctx, id, jobs.TypeCorrect, payload, err)

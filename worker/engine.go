@@ -34,6 +34,7 @@ type engine struct {
 	metrics   *metrics
 	shards    int
 	room      *semaphore.Weighted // recordsInHand
+	unpacking *semaphore.Weighted // unpackingMax
 	noPrice   unpriced
 	outage    outage
 	promoted  recently
@@ -48,6 +49,33 @@ type engine struct {
 // recordsInHand bounds the records of all tasks in hand (about 1 KB each with
 // all that is made of them), however large the tasks are.
 const recordsInHand = 256 << 10
+
+// unpackingMax is how many payloads are unpacked at once, each to jobs.PayloadMax
+// at most: more of them wait in Redis's few bytes.
+const unpackingMax = 4
+
+// unpack takes a payload apart, its head into head unless that is nil, and waits
+// until its records may be in hand. ErrPayload: it can't be taken apart.
+func (e *engine) unpack(ctx context.Context, payload []byte, head any) (lines [][]byte, release func(), err error) {
+	if err := e.unpacking.Acquire(ctx, 1); err != nil {
+		return nil, nil, fmt.Errorf("wait for other payloads to be unpacked: %w", err)
+	}
+	defer e.unpacking.Release(1)
+	if head == nil {
+		lines, err = e.codec.Decode(payload)
+	} else {
+		lines, err = e.codec.DecodeHead(payload, head)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	size := 0
+	for _, l := range lines {
+		size += len(l)
+	}
+	release, err = e.hold(ctx, max(len(lines), size>>10))
+	return lines, release, err
+}
 
 // hold waits until so many records may be in hand.
 func (e *engine) hold(ctx context.Context, records int) (release func(), err error) {

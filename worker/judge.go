@@ -207,11 +207,10 @@ func (e *engine) lookupLines(ctx context.Context, t *task, lines []int) (map[met
 // or that couldn't wait for older charges.
 func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error {
 	var j jobs.Judge
-	lines, err := e.codec.DecodeHead(payload, &j)
-	if err != nil {
+	lines, release, err := e.unpack(ctx, payload, &j)
+	if errors.Is(err, jobs.ErrPayload) {
 		return e.unreadable(ctx, id, jobs.TypeJudge, payload, err)
 	}
-	release, err := e.hold(ctx, len(lines))
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,11 +24,10 @@ const queuePatience = 30 * time.Second
 // once (DOMAIN.md, Usage records).
 func (e *engine) refundTask(ctx context.Context, id string, payload []byte) error {
 	var head jobs.Refund
-	lines, err := e.codec.DecodeHead(payload, &head)
-	if err != nil {
+	lines, release, err := e.unpack(ctx, payload, &head)
+	if errors.Is(err, jobs.ErrPayload) {
 		return e.unreadable(ctx, id, jobs.TypeRefund, payload, err)
 	}
-	release, err := e.hold(ctx, len(lines))
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,10 @@ func (e *engine) unreadable(ctx context.Context, id, typ string, payload []byte,
 	kind, lines := e.linesOf(typ, payload)
 	raw := bytes.Join(lines, []byte{'\n'}) // as a replay sends them again
 	detail := "the task's payload can't be processed; see `meterd quarantine show`, correct it and enqueue it again"
-	if kind == metering.KindAdjustment {
+	switch {
+	case errors.Is(cause, jobs.ErrLines):
+		detail = fmt.Sprintf("the task has more than %d lines; take it apart and enqueue what is in it again", jobs.LinesMax)
+	case kind == metering.KindAdjustment:
 		detail = "a re-rating's corrections can't be processed; run `meterd rerate` again with its reference, which books what is left, then discard this entry"
 	}
 	en := ledger.Entry{
@@ -152,18 +155,17 @@ const restoreMax = 5 * time.Second
 
 // ingestTask is the handler of usage:ingest.
 func (e *engine) ingestTask(ctx context.Context, id string, payload []byte) error {
-	lines, err := e.codec.Decode(payload)
-	if err != nil {
+	lines, release, err := e.unpack(ctx, payload, nil)
+	if errors.Is(err, jobs.ErrPayload) {
 		return e.unreadable(ctx, id, jobs.TypeIngest, payload, err)
 	}
-	if len(lines) == 0 {
-		return e.unreadable(ctx, id, jobs.TypeIngest, payload, jobs.ErrPayload)
-	}
-	release, err := e.hold(ctx, len(lines))
 	if err != nil {
 		return err
 	}
 	defer release()
+	if len(lines) == 0 {
+		return e.unreadable(ctx, id, jobs.TypeIngest, payload, jobs.ErrPayload)
+	}
 	return e.process(ctx, newTask(id, lines, false))
 }
 

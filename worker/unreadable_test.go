@@ -1,9 +1,13 @@
 package worker
 
 import (
+	"bytes"
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -52,4 +56,26 @@ func TestWhatIsQuarantinedWholeKeepsItsKind(t *testing.T) {
 	c, err := h.Store.RunCounts(t.Context(), "run-x")
 	require.NoError(t, err)
 	assert.LessOrEqual(t, c.Quarantined, int64(6), "a head is no line")
+}
+
+// TestATaskOfTooManyLines is kept whole, and what comes after it goes on.
+func TestATaskOfTooManyLines(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	codec, err := jobs.NewCodec()
+	require.NoError(t, err)
+	payload := codec.Compress(bytes.Repeat([]byte("1\n"), jobs.LinesMax+1))
+	queue := asynq.NewClientFromRedisClient(h.Redis)
+	_, err = queue.EnqueueContext(t.Context(), asynq.NewTask(jobs.TypeIngest, payload), jobs.Options("bomb.1", jobs.IngestQueue(0))...)
+	require.NoError(t, err)
+	h.eventually("it is in quarantine", func() bool {
+		found := false
+		require.NoError(t, h.Ledger.Quarantined(t.Context(), ledger.QuarantineFilter{ID: ledger.EntryID("", "", payload)}, func(e *ledger.Entry) error {
+			found = bytes.Equal(e.Raw, payload) && strings.Contains(e.Detail, "more than 100000 lines")
+			return nil
+		}))
+		return found
+	})
+	assert.EqualValues(t, 1, h.batch().task(message(shop, "a", time.Second)).wait().Stored)
 }
