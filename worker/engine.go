@@ -43,6 +43,7 @@ type engine struct {
 	mu         sync.Mutex
 	metas      map[int]*balance.Meta
 	writes     map[string]*writing // no more than open answers
+	looked     time.Time           // when writes was last looked through
 	background sync.WaitGroup      // of the writes
 }
 
@@ -171,17 +172,43 @@ func (e *engine) write(ctx context.Context, key string, b *ledger.Batch) (*ledge
 	}
 }
 
-// writing is a batch on its way.
+// writing is a batch on its way, or at its end: until its task comes again, which
+// may be at another worker.
 type writing struct {
 	batch *ledger.Batch
 	done  chan struct{}
 	err   error
+	ended time.Time // before done is closed
+}
+
+// writtenMax is how long a batch is kept once it is written. A task comes again
+// within half a minute; one that comes later sends its rows once more, which is
+// harmless.
+const writtenMax = 2 * time.Minute
+
+// forgetWritten lets go of batches whose task hasn't come again. The caller holds mu.
+func (e *engine) forgetWritten() {
+	now := e.clock.Now()
+	if now.Sub(e.looked) < writtenMax {
+		return
+	}
+	e.looked = now
+	for key, w := range e.writes {
+		select {
+		case <-w.done:
+			if now.Sub(w.ended) > writtenMax {
+				delete(e.writes, key)
+			}
+		default:
+		}
+	}
 }
 
 // begin starts to write a batch, or finds the one that is on its way.
 func (e *engine) begin(ctx context.Context, key string, b *ledger.Batch) *writing {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.forgetWritten()
 	if w := e.writes[key]; w != nil {
 		return w
 	}
@@ -189,6 +216,7 @@ func (e *engine) begin(ctx context.Context, key string, b *ledger.Batch) *writin
 	e.writes[key] = w
 	e.background.Go(func() { // the writer ends it: stored, refused, or stopped
 		w.err = e.writer.Write(context.WithoutCancel(ctx), b)
+		w.ended = e.clock.Now()
 		e.outage.wrote(w.err == nil, e.clock.Now())
 		close(w.done)
 	})

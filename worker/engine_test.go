@@ -1,0 +1,57 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// TestBatchesOfOthersTasksAreLetGo: a task that was given back while its rows were
+// on their way ends at another worker, and never comes again here.
+func TestBatchesOfOthersTasksAreLetGo(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	d, _ := connect(t, h.address())
+	now := clock.NewFake(time.Now())
+	d.Clock = now
+	w, err := New(d, Options{})
+	require.NoError(t, err)
+	e := w.engine
+	batch := func(i int) *ledger.Batch {
+		return &ledger.Batch{Quarantine: []ledger.Entry{{ID: fmt.Sprint(i), QuarantinedAt: now.Now(), State: ledger.QuarantineOpen}}}
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i := range 100 {
+		_, err := e.write(gone, fmt.Sprint("t", i), batch(i))
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var writer sync.WaitGroup
+	writer.Go(func() { _ = e.writer.Run(ctx) })
+	defer writer.Wait()
+	defer stop()
+	e.background.Wait()
+	kept := func() int {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return len(e.writes)
+	}
+	for i := range 50 { // these come again
+		_, err := e.write(t.Context(), fmt.Sprint("t", i), batch(i))
+		require.NoError(t, err)
+	}
+	require.Equal(t, 50, kept())
+	now.Advance(writtenMax + time.Second)
+	_, err = e.write(t.Context(), "another", batch(101))
+	require.NoError(t, err)
+	assert.Zero(t, kept())
+}
