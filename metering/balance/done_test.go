@@ -36,7 +36,7 @@ return done('run-0b0a5f6e-2f0d-4f3a-9d5e-1c2b3a4d5e6f.' .. int(ARGV[1]))`)
 		require.Equal(t, "d", how)
 	}
 	grown := memory() - before
-	t.Logf("%.1f bytes a task", float64(grown)/tasks) //nolint:forbidigo // bytes, no money
+	t.Logf("%.1f bytes a task", float64(grown)/tasks)
 	require.Less(t, grown, int64(bytesMax*tasks))
 	key, err := rdb.RandomKey(ctx).Result()
 	require.NoError(t, err)
