@@ -203,11 +203,14 @@ func (s *Store) Charge(ctx context.Context, p int, catalog int64, c *Call) (*Rep
 
 // Peek returns the answer that a task holds, nil if it holds none.
 func (s *Store) Peek(ctx context.Context, p int, task string) (*Reply, error) {
-	v, err := s.rdb.HMGet(ctx, keyTask(p, task), "k", "s", "o", "g", "r").Result()
+	v, err := s.run(ctx, "peek", []string{keyMeta(p), keyTask(p, task)})
 	if err != nil {
 		return nil, fmt.Errorf("read the task's answer: %w", err)
 	}
-	r := &Reply{Seq: num(v[1]), Outcome: str(v[2])}
+	r := &Reply{}
+	if len(v) >= 3 {
+		r.Seq, r.Outcome = num(v[1]), str(v[2])
+	}
 	switch str(v[0]) {
 	case "o":
 		r.State, r.Booked, r.Rated = Held, strings.Split(str(v[3]), ","), []byte(str(v[4]))

@@ -48,7 +48,7 @@ func (r *Rebuilding) Clear(ctx context.Context) error {
 		if err := r.step(ctx, "clear", []string{keyMeta(r.p)}); err != nil {
 			return err
 		}
-		for _, kind := range []string{":t:*", ":a:*", ":d:*", ":r:*"} {
+		for _, kind := range []string{":t:*", ":done:*", ":a:*", ":d:*", ":r:*"} {
 			if err := r.unlink(ctx, node, tag(r.p)+kind); err != nil {
 				return fmt.Errorf("remove %s: %w", kind, err)
 			}

@@ -79,10 +79,10 @@ func (c *call) held() []any {
 	switch {
 	case t["k"] == "o" && c.r.Without != RuleAnswer:
 		return []any{"open", t["s"], t["o"], t["g"], t["r"]}
-	case t["k"] == "d" && c.r.Without != RuleDone:
-		return []any{"done"}
 	case t["k"] == "m" && c.r.Without != RuleMarker:
 		return []any{"mark", t["s"], t["o"]}
+	case t["k"] == "" && c.done(c.arg(3)) != "" && c.r.Without != RuleDone:
+		return []any{"done"}
 	}
 	return nil
 }

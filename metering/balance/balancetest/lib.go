@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // call is one run of a script. What it does follows lua/lib.lua.
@@ -65,7 +66,7 @@ func (r *Redis) eval(name string, args []string) (any, error) {
 func scripts() map[string]script {
 	return map[string]script{
 		"adopt": adopt, "breaker": breaker, "charge": charge, "clear": clearKeys, "close": closeMonth, "confirm": confirm, "finish": finish, "giveup": giveUp,
-		"heal": heal, "install": install, "lease": lease, "load": load, "manual": manual, "push": push, "read": readAll, "release": release, "roll": roll, "settle": settle,
+		"heal": heal, "install": install, "lease": lease, "load": load, "manual": manual, "peek": peek, "push": push, "read": readAll, "release": release, "roll": roll, "settle": settle,
 		"told": told, "transfer": transfer,
 	}
 }
@@ -345,6 +346,34 @@ func (r reach) over(key, have, sum string) bool {
 func abs(s string) uint64 {
 	n, _ := strconv.ParseUint(strings.TrimPrefix(s, "-"), 10, 64)
 	return n
+}
+
+// done is how a task finished, "" if it hasn't.
+func (c *call) done(task string) string {
+	for day := c.day() - 1; day <= c.day()+1; day++ {
+		key, field := c.doneAt(task, day)
+		if how := read[hash](c.r, key)[field]; how != "" {
+			return how
+		}
+	}
+	return ""
+}
+
+// finished notes that a task is done.
+func (c *call) finished(task, how string) {
+	key, field := c.doneAt(task, c.day())
+	made[hash](c.r, key)[field] = how
+	c.r.expires[key] = time.Unix((c.day()+2)*secondsOfDay, 0)
+}
+
+const secondsOfDay = 86400
+
+func (c *call) day() int64 { return c.now / 1000 / secondsOfDay }
+
+func (c *call) doneAt(task string, day int64) (key, field string) {
+	sum := digest(task)
+	n, _ := strconv.ParseUint(sum[:4], 16, 64)
+	return fmt.Sprintf("%s:done:%d:%d", c.tag, day, n%16384), sum[4:28]
 }
 
 func (c *call) has(set, member string) bool {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha1" //nolint:gosec // it is how Redis names a script
 	"encoding/hex"
 	"maps"
+	"strings"
 	"time"
 )
 
@@ -48,6 +49,17 @@ func lease(c *call) ([]any, error) {
 		c.r.expires[c.keys[1]] = c.r.now().Add(time.Duration(c.num(2)) * time.Millisecond)
 	}
 	return []any{"ok"}, nil
+}
+
+func peek(c *call) ([]any, error) {
+	t := read[hash](c.r, c.keys[1])
+	switch {
+	case t["k"] != "":
+		return []any{t["k"], t["s"], t["o"], t["g"], t["r"]}, nil
+	case c.done(strings.TrimPrefix(c.keys[1], c.tag+":t:")) != "":
+		return []any{"d"}, nil
+	}
+	return []any{"none"}, nil
 }
 
 func told(c *call) ([]any, error) {

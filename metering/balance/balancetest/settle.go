@@ -1,6 +1,7 @@
 package balancetest
 
 import (
+	"strings"
 	"time"
 )
 
@@ -10,7 +11,7 @@ func finish(c *call) ([]any, error) {
 	}
 	t := read[hash](c.r, c.keys[1])
 	switch {
-	case t["k"] == "d":
+	case t == nil && c.done(c.arg(2)) != "":
 		return []any{"ok"}, nil
 	case t["k"] == "o" && c.r.Without != RuleHolds:
 		return []any{"open!"}, nil
@@ -19,19 +20,19 @@ func finish(c *call) ([]any, error) {
 	}
 	void := false
 	if len(c.keys) > 2 && c.r.Without != RuleCounts {
-		switch p := read[hash](c.r, c.keys[2]); p["k"] {
-		case "d":
-			void = p["h"] == ""
-		case "m":
+		switch p := read[hash](c.r, c.keys[2]); {
+		case p == nil:
+			void = c.done(strings.TrimPrefix(c.keys[2], c.tag+":t:")) == "d"
+		case p["k"] == "m":
 			p["j"] = "1"
 		}
 	}
-	done := hash{"k": "d"}
+	how := "d"
 	if c.arg(11) == "1" && !void {
-		done["h"] = "1"
+		how = "h"
 	}
-	c.r.keys[c.keys[1]] = done
-	c.r.expires[c.keys[1]] = c.r.now().Add(24 * time.Hour)
+	c.r.del(c.keys[1])
+	c.finished(c.arg(2), how)
 	if c.arg(3) == "" || void {
 		return []any{"ok"}, nil
 	}
@@ -89,7 +90,7 @@ func settle(c *call) ([]any, error) {
 	switch {
 	case t["k"] == "m" && t["s"] == c.arg(3):
 		return []any{"ok", t["o"]}, nil
-	case t["k"] == "d":
+	case t == nil && c.done(c.arg(2)) != "":
 		return []any{"ok", ""}, nil
 	case (t["k"] != "o" || t["s"] != c.arg(3)) && c.r.Without != RuleHolds:
 		return []any{"gone"}, nil

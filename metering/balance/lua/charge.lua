@@ -33,8 +33,8 @@ if not m then return refusal end
 local mode, S = ARGV[4], tonumber(ARGV[5])
 local t = redis.call('HMGET', KEYS[2], 'k', 's', 'o', 'g', 'r')
 if t[1] == 'o' then return {'open', t[2], t[3], t[4], t[5]} end
-if t[1] == 'd' then return {'done'} end
 if t[1] == 'm' then return {'mark', t[2], t[3]} end
+if done(ARGV[3]) then return {'done'} end
 if tonumber(ARGV[2]) < tonumber(m.catalog) then return {'catalog', m.catalog} end
 if tonumber(m.openn) > 5000000 then return {'full'} end
 if mode == 'found' and NOW - tonumber(ARGV[6]) > 60000 then return {'stale'} end

@@ -10,19 +10,17 @@
 local m, refusal = guard(ARGV[1])
 if not m then return refusal end
 local t = redis.call('HMGET', KEYS[2], 'k', 's', 'j')
-if t[1] == 'd' then return {'ok'} end
+if not t[1] and done(ARGV[2]) then return {'ok'} end
 if t[1] == 'o' then return {'open!'} end
 if t[1] == 'm' and t[2] ~= ARGV[8] then return {'gone'} end
 local void = false
 if KEYS[3] then
-  local p = redis.call('HMGET', KEYS[3], 'k', 'h')
-  if p[1] == 'd' then void = not p[2] end
-  if p[1] == 'm' then redis.call('HSET', KEYS[3], 'j', '1') end
+  local k = redis.call('HGET', KEYS[3], 'k')
+  if not k then void = done(string.sub(KEYS[3], #TAG + 4)) == 'd' end
+  if k == 'm' then redis.call('HSET', KEYS[3], 'j', '1') end
 end
 redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[2], 'k', 'd')
-if ARGV[11] == '1' and not void then redis.call('HSET', KEYS[2], 'h', '1') end
-redis.call('EXPIRE', KEYS[2], 86400)
+finished(ARGV[2], ARGV[11] == '1' and not void and 'h' or 'd')
 if ARGV[3] ~= '' and not void then
   local run = TAG .. ':run:' .. ARGV[3]
   local names = {'stored', 'duplicates', 'quarantined', 'waiting'}

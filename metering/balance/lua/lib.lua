@@ -16,6 +16,37 @@ local function akey(id) return TAG .. ':a:' .. id end
 -- int: an integer below 2^53 as text, which Redis would write as 1e+12
 local function int(x) return string.format('%d', x) end
 
+-- Finished tasks are kept until the end of the next day, many in a key: a key of
+-- its own would cost each some 300 bytes. A field is 96 bits of the task's name.
+local DAY = 86400
+local DONE_KEYS = 16384
+local function doneAt(task)
+  local sum = redis.sha1hex(task)
+  return ':' .. int(tonumber(string.sub(sum, 1, 4), 16) % DONE_KEYS), string.sub(sum, 5, 28)
+end
+local function doneKey(day, at) return TAG .. ':done:' .. int(day) .. at end
+
+-- done: nil, or how a task finished: "d", "h" if its duplicates went to its judge
+-- task. The clock may have been set back over midnight since.
+local function done(task)
+  local today = math.floor(NOW / 1000 / DAY)
+  local at, field = doneAt(task)
+  for day = today - 1, today + 1 do
+    local how = redis.call('HGET', doneKey(day, at), field)
+    if how then return how end
+  end
+  return nil
+end
+
+-- finished notes that a task is done.
+local function finished(task, how)
+  local today = math.floor(NOW / 1000 / DAY)
+  local at, field = doneAt(task)
+  local key = doneKey(today, at)
+  redis.call('HSET', key, field, how)
+  redis.call('EXPIREAT', key, (today + 2) * DAY)
+end
+
 local META = {'epoch', 'seq', 'catalog', 'floor', 'replid', 'gen', 'genseq', 'forced', 'window', 'openn', 'corr', 'brk', 'brkmax', 'brkmin', 'brkn'}
 local M -- the partition's meta, once guard has read it
 

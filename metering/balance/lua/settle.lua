@@ -10,7 +10,7 @@ local m, refusal = guard(ARGV[1])
 if not m then return refusal end
 local t = redis.call('HMGET', KEYS[2], 'k', 's', 'o', 'c')
 if t[1] == 'm' and t[2] == ARGV[3] then return {'ok', t[3]} end
-if t[1] == 'd' then return {'ok', ''} end
+if not t[1] and done(ARGV[2]) then return {'ok', ''} end
 if t[1] ~= 'o' or t[2] ~= ARGV[3] then return {'gone'} end
 local nrev, npar = tonumber(ARGV[4]), tonumber(ARGV[5])
 local at, par = 5, {}
