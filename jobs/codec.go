@@ -151,6 +151,15 @@ type Correction struct {
 	Plan       string    `json:"plan"`
 	Version    int       `json:"version"`
 	Rule       int       `json:"rule"`
+	// Rated is what the message comes to by the plan: the difference that is booked
+	// is worked out anew when it is. nil: of a version before; Amount and Fee are.
+	Rated *Rated `json:"rated,omitempty"`
+}
+
+// Rated is a charge and its fee, in micro-units.
+type Rated struct {
+	Amount int64 `json:"amount_micros"`
+	Fee    int64 `json:"fee_micros"`
 }
 
 // Refund heads a refund task: when it was split off, so that it can wait for

@@ -15,15 +15,21 @@ type Correction struct {
 	Charge Charge // what the message comes to by the plan
 }
 
-// Rerate rates a stored message by another plan, at its own occurred_at. A
-// message that was refunded whole stays so: what is left of it is the new fee.
-// One that was refunded in part keeps that refund, as far as the new price
-// reaches. A zero Correction: nothing changes. r's amount is left aside.
+// Rerate rates a stored message by another plan, at its own occurred_at. r's
+// amount is left aside.
 func Rerate(s *Snapshot, plan *Plan, r *Record, was Standing) (Correction, *Refusal) {
 	c, ref := rateBy(s, plan, r)
 	if ref != nil {
 		return Correction{}, ref
 	}
+	return Correct(c, was), nil
+}
+
+// Correct is what makes a message that stands at was cost c. A message that was
+// refunded whole stays so: what is left of it is the new fee. One that was
+// refunded in part keeps that refund, as far as the new price reaches. No amount
+// and no fee: nothing changes.
+func Correct(c Charge, was Standing) Correction {
 	net := was.Amount - was.Refunded
 	want := c.Amount
 	switch {
@@ -32,5 +38,5 @@ func Rerate(s *Snapshot, plan *Plan, r *Record, was Standing) (Correction, *Refu
 	case was.Refunded > 0:
 		want = c.Amount - min(was.Refunded, c.Amount-c.Fee)
 	}
-	return Correction{Amount: want - net, Fee: c.Fee - was.Fee, Charge: c}, nil
+	return Correction{Amount: want - net, Fee: c.Fee - was.Fee, Charge: c}
 }

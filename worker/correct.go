@@ -8,6 +8,7 @@ import (
 
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
 )
 
 // correctTask books a re-rating's adjustments: each once for its reference and
@@ -49,19 +50,94 @@ func newCorrections(id string, lines [][]byte) (*task, error) {
 	return t, nil
 }
 
-// classifyCorrections makes a candidate of each: nothing is judged anew.
-func (e *engine) classifyCorrections(t *task, snap *metering.Snapshot, at func(int) *slice) {
+// classifyCorrections makes a candidate of each, by what its message stands at
+// once every charge so far has settled; a charge refuses it if that changes
+// meanwhile. One that changes nothing is settled already.
+func (e *engine) classifyCorrections(ctx context.Context, t *task, snap *metering.Snapshot, at func(int) *slice) error {
+	var known []int
 	for i := range t.corrections {
-		x, r := &t.corrections[i], &t.recs[i]
-		a := snap.Accounts[x.AccountID]
-		if a == nil {
-			at(0).refuse(i, metering.Admit(nil, r, e.clock.Now()))
+		if snap.Accounts[t.recs[i].AccountID] == nil {
+			at(0).refuse(i, metering.Admit(nil, &t.recs[i], e.clock.Now()))
 			continue
 		}
-		c := candidate{rec: r, row: r, account: a, amount: r.Amount, period: a.Calendar.Of(r.OccurredAt).Name}
-		c.line = i
-		c.charge = metering.Charge{Amount: r.Amount, Fee: metering.Micros(x.Fee), Plan: x.Plan, Version: x.Version, Rule: x.Rule}
-		c.purse, c.owner = purseNow(a, metering.Purse(x.Purse))
-		at(e.store.PartitionOf(a.Parent())).add(c)
+		known = append(known, i)
 	}
+	if err := e.settled(ctx, t, snap, known); err != nil {
+		return err
+	}
+	charges, err := e.corrections(ctx, t, known)
+	if err != nil {
+		return err
+	}
+	for n, i := range known {
+		x, r := &t.corrections[i], &t.recs[i]
+		a := snap.Accounts[x.AccountID]
+		s := at(e.store.PartitionOf(a.Parent()))
+		switch c := charges[n]; {
+		case c == nil:
+			s.refuse(i, &metering.Refusal{Reason: metering.ReasonUnknownMessage, Detail: "the message isn't in the ledger any more; discard this entry"})
+		case c.Amount == 0 && c.Fee == 0:
+			s.same = append(s.same, i)
+		default:
+			d := candidate{rec: r, row: r, account: a, amount: c.Amount, period: a.Calendar.Of(r.OccurredAt).Name}
+			d.line, d.charge = i, *c
+			d.purse, d.owner = purseNow(a, metering.Purse(x.Purse))
+			s.add(d)
+		}
+	}
+	return nil
+}
+
+// corrections are what lines of a task would book by now, one for each; nil where
+// the message is gone.
+func (e *engine) corrections(ctx context.Context, t *task, lines []int) ([]*metering.Charge, error) {
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	keys := make([]ledger.MessageKey, len(lines))
+	for n, i := range lines {
+		keys[n] = ledger.MessageKey{AccountID: t.corrections[i].AccountID, ID: t.corrections[i].MessageID}
+	}
+	messages, err := e.ledger.Messages(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	traces, err := e.ledger.Traces(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*metering.Charge, len(lines))
+	for n, i := range lines {
+		x := &t.corrections[i]
+		m, ok := messages[keys[n]]
+		if !ok {
+			continue
+		}
+		c := metering.Correction{Amount: metering.Micros(x.Amount), Fee: metering.Micros(x.Fee)}
+		if x.Rated != nil {
+			was := metering.Standing{Amount: m.Amount, Fee: m.Fee}
+			if tr := traces[keys[n]]; tr != nil {
+				was.Refunded = tr.GivenBack
+			}
+			c = metering.Correct(metering.Charge{Amount: metering.Micros(x.Rated.Amount), Fee: metering.Micros(x.Rated.Fee)}, was)
+		}
+		out[n] = &metering.Charge{Amount: c.Amount, Fee: c.Fee, Plan: x.Plan, Version: x.Version, Rule: x.Rule}
+	}
+	return out, nil
+}
+
+// otherCorrections are those of corrections that stand in the ledger and haven't
+// brought their message to what they say.
+func (e *engine) otherCorrections(ctx context.Context, t *task, lines []int) ([]int, error) {
+	charges, err := e.corrections(ctx, t, lines)
+	if err != nil {
+		return nil, err
+	}
+	var others []int
+	for n, i := range lines {
+		if c := charges[n]; c != nil && t.corrections[i].Rated != nil && (c.Amount != 0 || c.Fee != 0) {
+			others = append(others, i)
+		}
+	}
+	return others, nil
 }

@@ -114,9 +114,11 @@ func (s *slice) compare(t *task, outcome string, counts *balance.Counts) (open, 
 			switch {
 			case !ok || outcome[j] != balance.OutcomeNew:
 				open = append(open, i)
+			case t.corrections != nil: // its message tells what it comes to
+				open = append(open, i)
 			case t.recs[i].ContentHash() == t.recs[j].ContentHash():
 				counts.Duplicates++
-			case t.recs[i].Kind == metering.KindRefund: // its message tells what it comes to
+			case t.recs[i].Kind == metering.KindRefund: // so does a refund's
 				open = append(open, i)
 			default:
 				conflicts = append(conflicts, i)
@@ -140,13 +142,15 @@ func (e *engine) judgeStored(ctx context.Context, t *task, p int, seq int64, lin
 	if err != nil {
 		return nil, nil, err
 	}
-	var refunds []int
+	var refunds, corrections []int
 	for _, i := range lines {
 		r := &t.recs[i]
 		hash, ok := rows[r.Identity()]
 		switch {
 		case !ok:
 			left = append(left, i)
+		case t.corrections != nil:
+			corrections = append(corrections, i)
 		case hash == r.ContentHash():
 			counts.Duplicates++
 		case r.Kind == metering.KindRefund:
@@ -159,7 +163,12 @@ func (e *engine) judgeStored(ctx context.Context, t *task, p int, seq int64, lin
 	if err != nil {
 		return nil, nil, err
 	}
-	counts.Duplicates += int64(len(refunds) - len(others))
+	unlike, err := e.otherCorrections(ctx, t, corrections)
+	if err != nil {
+		return nil, nil, err
+	}
+	others = append(others, unlike...)
+	counts.Duplicates += int64(len(refunds) + len(corrections) - len(others))
 	return left, append(conflicts, others...), nil
 }
 
@@ -316,6 +325,8 @@ func (e *engine) force(ctx context.Context, t *task, snap *metering.Snapshot, p 
 	switch {
 	case errors.Is(err, balance.ErrRestart):
 		return e.process(ctx, t)
+	case errors.Is(err, balance.ErrChanged):
+		return errLater
 	case err != nil:
 		return e.stale(p, err)
 	}

@@ -21,7 +21,7 @@ func TestCopiesOfALineThatOverflows(t *testing.T) {
 	}
 	const most = "999999999999"
 	var full []string
-	for _, id := range strings.Split("123456789", "") {
+	for id := range strings.SplitSeq("123456789", "") {
 		full = append(full, amount(id, most))
 	}
 	assert.EqualValues(t, 9, h.batch().task(full...).wait().Stored)

@@ -194,7 +194,7 @@ func (e *engine) refuseAll(ctx context.Context, t *task, snap *metering.Snapshot
 		return err
 	}
 	return e.finish(ctx, t, s.p, meta, &balance.Finished{Counts: balance.Counts{
-		Quarantined: int64(len(s.refused)), Waiting: int64(len(s.waiting)),
+		Quarantined: int64(len(s.refused)), Waiting: int64(len(s.waiting)), Duplicates: int64(len(s.same)),
 	}})
 }
 
@@ -275,6 +275,8 @@ func (e *engine) remedy(ctx context.Context, t *task, s *slice, meta *balance.Me
 	case errors.As(err, &over):
 		s.overflow(over.Groups)
 		return nil
+	case errors.Is(err, balance.ErrChanged):
+		return errLater
 	case errors.Is(err, balance.ErrStale):
 		s.found = nil
 		return nil
@@ -420,5 +422,6 @@ func tally(outcome string) balance.Counts {
 		Stored:      n(balance.OutcomeNew),
 		Quarantined: n(balance.OutcomeRefused) + n(balance.OutcomeReversed),
 		Waiting:     n(balance.OutcomeWaiting),
+		Duplicates:  n(balance.OutcomeSame),
 	}
 }

@@ -154,6 +154,10 @@ func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, 
 		if !ok {
 			return errLater
 		}
+		if t.stood == nil {
+			t.stood = map[int]int64{}
+		}
+		t.stood[p] = meta.Seq
 	}
 	return nil
 }

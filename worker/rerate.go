@@ -77,8 +77,8 @@ const (
 
 // Rerate rates stored messages anew and, where asked to, books the differences
 // as adjustments, never as edits (DOMAIN.md, Price plans). Differences are
-// against what a message is charged by then, so that a repeated or cut-off
-// re-rating books each once.
+// against what a message is charged when they are booked, so that re-ratings and
+// refunds may come at once, and a repeated or cut-off re-rating books each once.
 func Rerate(ctx context.Context, d RerateDeps, q RerateRequest) (*Rerated, error) {
 	parent := d.Snapshot.Accounts[q.Parent]
 	if parent == nil || !parent.IsParent() {
@@ -184,6 +184,7 @@ func (r *rerating) take(ctx context.Context, m *ledger.RatedMessage) error {
 		ID: r.request.Ref + ":" + x.ID, AccountID: x.AccountID, MessageID: x.ID, OccurredAt: x.OccurredAt, Channel: x.Channel, Direction: x.Direction,
 		Country: x.Country, Network: x.Network, Category: x.Category, Purse: string(m.Purse),
 		Amount: int64(c.Amount), Fee: int64(c.Fee), Plan: c.Charge.Plan, Version: c.Charge.Version, Rule: c.Charge.Rule,
+		Rated: &jobs.Rated{Amount: int64(c.Charge.Amount), Fee: int64(c.Charge.Fee)},
 	})
 	if err != nil {
 		return fmt.Errorf("correction: %w", err)

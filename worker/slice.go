@@ -16,6 +16,7 @@ type slice struct {
 	charged []candidate
 	refused []refusal
 	waiting []int // lines of refunds whose message hasn't come
+	same    []int // lines whose correction changes nothing any more
 	copies  []copied
 
 	first  map[metering.Identity]int // line of an identity's first copy
@@ -53,8 +54,8 @@ func (e *engine) classify(ctx context.Context, t *task, snap *metering.Snapshot)
 		return s
 	}
 	if t.corrections != nil {
-		e.classifyCorrections(t, snap, at)
-		return slices, nil, nil
+		err := e.classifyCorrections(ctx, t, snap, at)
+		return slices, nil, err
 	}
 	now := e.clock.Now()
 	var refunds []int
@@ -152,7 +153,7 @@ func (s *slice) add(c candidate) {
 
 // rest is the outcome of the lines that aren't charged.
 func (s *slice) rest(lines int) string {
-	if len(s.refused)+len(s.waiting)+len(s.copies) == 0 {
+	if len(s.refused)+len(s.waiting)+len(s.same)+len(s.copies) == 0 {
 		return ""
 	}
 	b := make([]byte, lines)
@@ -164,6 +165,9 @@ func (s *slice) rest(lines int) string {
 	}
 	for _, i := range s.waiting {
 		b[i] = balance.OutcomeWaiting
+	}
+	for _, i := range s.same {
+		b[i] = balance.OutcomeSame
 	}
 	for _, c := range s.copies {
 		b[c.line] = balance.OutcomeCopy
@@ -185,6 +189,9 @@ func (e *engine) call(t *task, s *slice, meta *balance.Meta) *balance.Call {
 			Line: c.line, Identity: c.rec.Identity(), Account: c.account.ID, Parent: parent, Purse: c.owner,
 			Period: c.period, Amount: c.amount, OccurredAt: c.rec.OccurredAt.UnixMilli(),
 		}
+		if c.rec.Kind == metering.KindRefund || c.rec.Kind == metering.KindAdjustment {
+			items[i].Changes = c.rec.RefersTo
+		}
 	}
 	call := balance.NewCall(t.id, len(t.lines), items, months, meta)
 	decisions := make([]decision, 0, len(s.charged))
@@ -195,6 +202,7 @@ func (e *engine) call(t *task, s *slice, meta *balance.Meta) *balance.Call {
 	}
 	call.Rated = encodeDecisions(decisions, s.refused)
 	call.Rest = s.rest(len(t.lines))
+	call.StoodAt = t.stood[s.p]
 	if s.found != nil && s.epoch == meta.Epoch {
 		call.LookedAt = s.looked
 		call.Found = make([]byte, len(call.Items))

@@ -21,6 +21,9 @@ type task struct {
 	inline bool
 	// corrections, per line, of a re-rating's task; nil for records.
 	corrections []jobs.Correction
+	// stood, by partition: seq up to which the ledger told what the messages stand
+	// at that refunds or corrections change.
+	stood map[int]int64
 	// since: when a refund task was split off.
 	since time.Time
 }

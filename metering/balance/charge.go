@@ -28,7 +28,8 @@ type Item struct {
 	Purse      string // account whose balance it takes from, empty: none
 	Period     string // of its occurred_at
 	Amount     metering.Micros
-	OccurredAt int64 // ms
+	OccurredAt int64  // ms
+	Changes    string // id of the account's message that a refund or correction changes, empty: none
 
 	// Set by NewCall.
 	Group int
@@ -48,6 +49,7 @@ type Call struct {
 	LookedAt int64  // Redis's time before the lookups, ms
 	Force    bool   // charge although the identities stand in their sets
 	S        int64  // with Force: the seq that was judged by, AskS for none yet
+	StoodAt  int64  // seq up to which the ledger told what messages stand at that items change
 
 	groups  []group
 	parents []string
@@ -92,6 +94,7 @@ const (
 	OutcomeRefused   = 'q'
 	OutcomeWaiting   = 'w'
 	OutcomeCopy      = 'c' // of a line before it, to be judged
+	OutcomeSame      = 's' // what it would change is so already
 	OutcomeNone      = '.' // another slice's
 )
 
@@ -168,7 +171,7 @@ func identityHash(m *Meta, id metering.Identity) uint64 {
 
 // Charge runs charge.lua. Besides the guard's errors: *MissingError,
 // *ColdError, *OverflowError, *AgainError, ErrCatalog, ErrFull, ErrStale,
-// ErrRestart.
+// ErrRestart, ErrChanged.
 func (s *Store) Charge(ctx context.Context, p int, catalog int64, c *Call) (*Reply, error) {
 	if err := c.overflow(); err != nil {
 		return nil, err
@@ -228,7 +231,7 @@ func (s *Store) Peek(ctx context.Context, p int, task string) (*Reply, error) {
 func (c *Call) args(catalog int64) ([]any, error) {
 	accounts, accountIndex := c.accounts()
 	parentIndex := make(map[string]int, len(c.parents))
-	args := make([]any, 23, 50+len(accounts)+len(c.Items)*3)
+	args := make([]any, 25, 50+len(accounts)+len(c.Items)*3)
 	for _, id := range accounts {
 		args = append(args, id)
 	}
@@ -272,9 +275,26 @@ func (c *Call) args(catalog int64) ([]any, error) {
 	copy(args, []any{
 		c.meta.Epoch, catalog, c.Task, mode, c.S, c.LookedAt, len(accounts), len(c.parents), len(c.groups),
 		runs, c.Lines, packed, c.Rated, c.Found, big, oldest, c.meta.generation(), c.outcome(),
-		groups, large.String(), len(periods), parents, len(sets),
+		groups, large.String(), len(periods), parents, len(sets), c.StoodAt, c.changes(),
 	})
 	return args, nil
+}
+
+// changes is ARGV 25.
+func (c *Call) changes() []byte {
+	var out []byte
+	for i := range c.Items {
+		it := &c.Items[i]
+		if it.Changes == "" {
+			return nil // a call has records that change messages, or others
+		}
+		hash := identityHash(c.meta, metering.Identity{AccountID: it.Account, Kind: metering.KindUsage, ID: it.Changes})
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = strconv.AppendInt(out, int64(hash), 10)
+	}
+	return out
 }
 
 // outcome per line if no record is a duplicate.

@@ -79,6 +79,37 @@ func TestRestartedRedisIsRefused(t *testing.T) {
 	})
 }
 
+// TestAMessageThatWasChangedIsReadAnew: of two who read what a message stood at,
+// one changes it; the other is refused until it has read again.
+func TestAMessageThatWasChangedIsReadAnew(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		t.Helper()
+		m := newModel(t, fresh(t, t, b.rdb))
+		m.push(t, m.order, false)
+		change := func(id, message string, stoodAt int64) (*Reply, error) {
+			items := []Item{m.item(id, "post", -5, false)}
+			items[0].Parent, items[0].Period, items[0].Changes = "post", m.now(), message
+			call := m.newCall(id, items)
+			call.Items[0].Changes, call.StoodAt = message, stoodAt
+			return m.Charge(t.Context(), 0, 1, call)
+		}
+		first, err := change("one", "m", 0)
+		require.NoError(t, err)
+		_, err = change("two", "m", first.Seq-1)
+		require.ErrorIs(t, err, ErrChanged)
+		other, err := change("three", "n", first.Seq-1)
+		require.NoError(t, err, "another message")
+		require.Equal(t, "n", other.Outcome)
+		again, err := change("two", "m", first.Seq)
+		require.NoError(t, err)
+		require.Equal(t, "n", again.Outcome)
+		held, err := change("one", "m", 0)
+		require.NoError(t, err, "it has its answer")
+		require.Equal(t, Held, held.State)
+	})
+}
+
 // TestEmptyPartitionRefuses every call.
 func TestEmptyPartitionRefuses(t *testing.T) {
 	t.Parallel()

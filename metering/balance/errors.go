@@ -26,6 +26,9 @@ var (
 	ErrStale = errors.New("the lookup in ClickHouse is more than a minute old")
 	// ErrRestart: a forced charge's identity has left its set.
 	ErrRestart = errors.New("the identity is no longer in its dedup set")
+	// ErrChanged: another refund or correction has changed a message since the
+	// ledger told what it stands at.
+	ErrChanged = errors.New("a message was refunded or corrected meanwhile")
 	// ErrGone: the answer isn't held under this seq.
 	ErrGone = errors.New("the answer is no longer held by this task")
 	// ErrOpen: a copy of the task holds an open answer.

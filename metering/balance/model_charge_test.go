@@ -42,7 +42,14 @@ func (m *model) drawItems(r *rapid.T) []Item {
 
 func (m *model) newCall(task string, items []Item) *Call {
 	months := map[string]Months{"pre": m.months(m.month), "post": m.months(m.month)}
-	c := NewCall(task, len(items), slices.Clone(items), months, m.meta)
+	items = slices.Clone(items)
+	for i := range items { // some calls change messages, none that another has changed meanwhile
+		if len(items)%2 == 0 {
+			items[i].Changes = items[i].Identity.ID
+		}
+	}
+	c := NewCall(task, len(items), items, months, m.meta)
+	c.StoodAt = m.seq
 	c.Rated = []byte("rated " + task)
 	return c
 }

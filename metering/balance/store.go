@@ -136,6 +136,8 @@ func (s *Store) run(ctx context.Context, name string, keys []string, args ...any
 		return nil, &AgainError{Seq: num(v[1])}
 	case "restart":
 		return nil, ErrRestart
+	case "changed":
+		return nil, ErrChanged
 	case "gone":
 		return nil, ErrGone
 	case "open!":

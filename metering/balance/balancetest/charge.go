@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"strings"
+	"time"
 )
 
 // slice is a charge call, laid out as charge.lua's header says.
@@ -18,6 +19,7 @@ type slice struct {
 	at       int // ARGV read so far
 	gen      int64
 	fresh    int
+	changes  []string // hashes of messages that new records change
 }
 
 type parent struct {
@@ -65,7 +67,7 @@ func charge(c *call) ([]any, error) {
 		return []any{"stale"}, nil
 	}
 	s := &slice{call: c}
-	for _, step := range []func() []any{s.known, s.dedup, s.sums} {
+	for _, step := range []func() []any{s.known, s.dedup, s.standings, s.sums} {
 		if refusal := step(); refusal != nil {
 			return refusal, nil
 		}
@@ -89,7 +91,7 @@ func (c *call) held() []any {
 
 // known reads accounts, parents and groups.
 func (s *slice) known() []any {
-	s.at = 23
+	s.at = 25
 	missing := []any{"accounts"}
 	for range s.num(7) {
 		s.at++
@@ -239,6 +241,30 @@ func (s *slice) cold() []any {
 	return nil
 }
 
+// changed is the key of what was changed in the hour before some hours.
+func (s *slice) changed(hours int64) string {
+	return s.tag + ":ch:" + s.arg(1) + ":" + str(s.now/3_600_000-hours)
+}
+
+// standings: whether messages that new records change are as they were read.
+func (s *slice) standings() []any {
+	if s.arg(25) == "" {
+		return nil
+	}
+	for i, h := range strings.Split(s.arg(25), ",") {
+		if s.items[i].dup {
+			continue
+		}
+		s.changes = append(s.changes, h)
+		for n := range int64(2) {
+			if at := read[hash](s.r, s.changed(n))[h]; at != "" && integer(at) > integer(s.arg(24)) {
+				return []any{"changed"}
+			}
+		}
+	}
+	return nil
+}
+
 // sums: what each group adds, and whether it would overflow.
 func (s *slice) sums() []any {
 	for i, v := range listed(s.arg(15)) {
@@ -313,6 +339,10 @@ func (s *slice) change() ([]any, error) {
 	s.meta["openn"] = str(integer(s.meta["openn"]) + int64(s.fresh))
 	if force {
 		s.meta["forced"] = seq
+	}
+	for _, h := range s.changes {
+		made[hash](s.r, s.changed(0))[h] = seq
+		s.r.expires[s.changed(0)] = s.r.now().Add(2 * time.Hour)
 	}
 	for _, a := range s.accounts {
 		if p := touched[a.id]; p != nil {

@@ -11,11 +11,14 @@
 --      15 amounts beyond 2^53: "record=amount,…", records from 1
 --      16 oldest occurred_at, ms  17 seconds that a dedup generation lasts
 --      18 outcome if no record is a duplicate: "n" those of 12; of the lines that
---         aren't charged "q" refused, "w" waiting, "c" a later copy of a line before it, "." none
+--         aren't charged "q" refused, "w" waiting, "c" a later copy of a line before it, "s" already so, "." none
 --      19 per group: account, parent, purse's account (0: none), period (from 1), each u32,
 --         sum double (0 where 20 names it); little endian
 --      20 sums beyond 2^53: "group=sum,…", groups from 1  21 periods
 --      22 per parent: account, months (from 1), each u32, little endian  23 sets of months
+--      24 seq up to which the ledger told what messages stand at that records of 12 change
+--      25 per record: hash of the message that it changes (a refund's, a correction's) as a
+--         signed decimal, ","-joined; "" if none does
 --      then accounts: id; sets of three months (name, start, end); periods: name;
 --      runs: bucket, count, hashes as signed decimals
 -- RETURN {"ok", seq, outcome, booked, now}         charged now; outcome per line:
@@ -27,6 +30,7 @@
 --        {"catalog", number} {"overflow", group, …} {"clock"} {"stale"} {"full"}
 --        {"again!", seq}  a forced charge must judge by this seq, at which all were in their sets
 --        {"restart"}      a forced charge must start over
+--        {"changed"}      another has changed one of the messages since 24: read the ledger anew
 --        {"empty"} {"replid", id} {"epoch", n}     see guard
 local m, refusal = guard(ARGV[1])
 if not m then return refusal end
@@ -42,7 +46,7 @@ if mode == 'found' and NOW - tonumber(ARGV[6]) > 60000 then return {'stale'} end
 -- accounts and parents. Those that are far from all that may happen to them are
 -- read in part
 local nacc, npar, ngrp, nrun, nline = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local ids, at = 23, 23 + nacc
+local ids, at = 25, 25 + nacc
 local acc, par, grp, clock = {}, {}, {}, false
 local most = 0 -- of what any of them holds
 local function get(i, now, p)
@@ -132,6 +136,25 @@ else
     if #cold > 2 then return cold end
   end
   ndup = ndup + found
+end
+
+-- messages that new records change: whoever changed one after its standing was
+-- read has made it another. Kept for two hours, by the hour: no call is older
+local changes, hour = {}, math.floor(NOW / 3600000)
+local function changed(n) return TAG .. ':ch:' .. ARGV[1] .. ':' .. int(hour - n) end
+if ARGV[25] ~= '' then
+  local i = 0
+  for hash in string.gmatch(ARGV[25], '-?%d+') do
+    i = i + 1
+    if not dup[i] then changes[#changes + 1] = hash end
+  end
+  for i = 1, #changes, 4000 do
+    for n = 0, 1 do
+      for _, seq in ipairs(redis.call('HMGET', changed(n), unpack(changes, i, math.min(i + 3999, #changes)))) do
+        if seq and tonumber(seq) > tonumber(ARGV[24]) then return {'changed'} end
+      end
+    end
+  end
 end
 
 -- what each group adds: its sum less its duplicates
@@ -241,6 +264,8 @@ booked = table.concat(booked, ',')
 redis.call('HSET', KEYS[2], 'k', 'o', 's', seq, 'o', outcome, 'g', booked, 'r', ARGV[13], 'c', total - ndup, 'at', int(NOW))
 redis.call('HINCRBY', KEYS[1], 'openn', total - ndup)
 if mode == 'force' then redis.call('HSET', KEYS[1], 'forced', seq) end
+for _, hash in ipairs(changes) do redis.call('HSET', changed(0), hash, seq) end
+if #changes > 0 then redis.call('EXPIRE', changed(0), 7200) end
 if next(touched) then
   for _, a in ipairs(acc) do
     local p = touched[a]

@@ -1,0 +1,113 @@
+package worker
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+)
+
+const rerateAccounts = `
+plans:
+  - id: wrong
+    currency: EUR
+    versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "1.00"}]}]
+  - id: right
+    currency: EUR
+    versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.80"}]}]
+  - id: other
+    currency: EUR
+    versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.70"}]}]
+parents:
+  - id: kilo
+    module: enterprise
+    timezone: UTC
+    plan: wrong
+    funding: {mode: postpaid}
+`
+
+// rerate books kilo's present month by a plan.
+func (h *harness) rerate(ref, plan string, progress func(int64)) error {
+	h.tb.Helper()
+	_, err := h.Snapshots.Refresh(h.tb.Context())
+	require.NoError(h.tb, err)
+	_, err = Rerate(h.tb.Context(), RerateDeps{
+		Ledger: h.Ledger, Store: h.Store, Snapshot: h.Snapshots.Current(), Queue: asynq.NewClientFromRedisClient(h.Redis), Clock: h.Clock,
+	}, RerateRequest{
+		Parent: "kilo", Period: time.Now().UTC().Format("2006-01"), Plan: plan, Apply: true, Ref: ref, Reason: "x", Actor: "operator", Progress: progress,
+	})
+	return err
+}
+
+// TestReratingsAtOnce: each message comes to the price once, however many
+// re-ratings have read what it stood at before.
+func TestReratingsAtOnce(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(rerateAccounts)
+	h.work(Options{})
+	b := h.batch()
+	for i := range 3 {
+		var lines []string
+		for j := range 400 {
+			lines = append(lines, message("kilo", fmt.Sprintf("m%d-%d", i, j), 0))
+		}
+		b.task(lines...)
+	}
+	b.wait()
+	var all, read sync.WaitGroup
+	refs := []string{"a", "b", "c"}
+	read.Add(len(refs))
+	for _, ref := range refs {
+		all.Go(func() {
+			var once sync.Once
+			assert.NoError(t, h.rerate(ref, "right", func(int64) { once.Do(func() { read.Done(); read.Wait() }) }))
+		})
+	}
+	all.Wait()
+	assert.Equal(t, metering.Micros(1200*800_000), h.used("kilo"))
+	assert.Zero(t, h.reconcile())
+
+	require.NoError(t, h.rerate("d", "other", nil))
+	require.NoError(t, h.rerate("e", "right", nil))
+	require.ErrorIs(t, h.rerate("d", "other", nil), ErrRerateBusy, "d has corrected them before: it can't again, and says so")
+	assert.Equal(t, metering.Micros(1200*800_000), h.used("kilo"))
+}
+
+// TestRefundsDuringARerating: a message that is refunded after the re-rating has
+// read it comes to nothing, be it before its correction is booked or at once.
+func TestRefundsDuringARerating(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(rerateAccounts)
+	h.work(Options{})
+	const n = 200
+	var lines, refunds []string
+	for i := range n {
+		lines = append(lines, message("kilo", fmt.Sprintf("m%d", i), 0))
+		refunds = append(refunds, refundLine("kilo", fmt.Sprintf("m%d", i)))
+	}
+	h.batch().task(append(lines, message("kilo", "before", 0), message("kilo", "never", 0))...).wait()
+	var once sync.Once
+	at := h.batch()
+	require.NoError(t, h.rerate("a", "right", func(int64) {
+		once.Do(func() { h.batch().task(refundLine("kilo", "before")).wait() })
+		if len(refunds) > 0 {
+			at.task(refunds[0])
+			refunds = refunds[1:]
+		}
+	}))
+	if len(refunds) > 0 {
+		at.task(refunds...)
+	}
+	at.wait()
+	assert.Equal(t, metering.Micros(800_000), h.used("kilo"), "all but one are refunded")
+	assert.EqualValues(t, n+1, h.rows("kilo").Refunds)
+	assert.Zero(t, h.reconcile())
+}
