@@ -248,10 +248,26 @@ func (s *Service) manual(ctx context.Context, id, actor, note string, set bool) 
 		case err != nil:
 			return err
 		}
-		return s.ledger.InsertStates(ctx, []ledger.StateRow{{
-			AccountID: id, ParentID: a.Parent(), Epoch: done.Epoch, Flags: done.Own, Cause: "manual",
-			Period: a.Calendar.Of(done.At).Name, Actor: actor, Note: note, At: done.At,
-		}})
+		if err := s.keepState(ctx, a, done, actor, note); err != nil {
+			return err
+		}
+		// A projection that was made anew meanwhile may have been made without it.
+		if now, err := s.meta(ctx, p); err != nil || now.Epoch == meta.Epoch {
+			return err
+		}
 	}
 	return fmt.Errorf("suspend or resume %s: %w", id, balance.ErrEpoch)
+}
+
+// keepState makes a change by hand a row of the ledger. One that has changed
+// nothing leaves the row of the last real change as it is.
+func (s *Service) keepState(ctx context.Context, a *metering.Account, done *balance.Manual, actor, note string) error {
+	latest, err := s.ledger.LatestFlags(ctx, a.Parent())
+	if err != nil || latest[a.ID].Flags == done.Own {
+		return err
+	}
+	return s.ledger.InsertStates(ctx, []ledger.StateRow{{
+		AccountID: a.ID, ParentID: a.Parent(), Epoch: done.Epoch, Flags: done.Own, Cause: "manual",
+		Period: a.Calendar.Of(done.At).Name, Actor: actor, Note: note, At: done.At,
+	}})
 }

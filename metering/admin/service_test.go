@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -23,19 +24,22 @@ import (
 type rig struct {
 	*Service
 
-	tb    testing.TB
-	redis *balancetest.Redis
-	recon *reconcile.Reconciler
+	tb     testing.TB
+	redis  *balancetest.Redis
+	server *ledgertest.Server
+	now    *clock.Fake
+	recon  *reconcile.Reconciler
 }
 
 func newRig(tb testing.TB) *rig {
 	tb.Helper()
 	now := clock.NewFake(time.Date(2026, 11, 28, 3, 0, 0, 0, time.UTC))
 	r := balancetest.New(now.Now)
-	s, l, log := balance.New(r.Client(), 1), ledger.Over(ledgertest.New()), slog.New(slog.DiscardHandler)
+	server := ledgertest.New()
+	s, l, log := balance.New(r.Client(), 1), ledger.Over(server), slog.New(slog.DiscardHandler)
 	snapshots := NewSnapshots(l, s, now)
 	projector := reconcile.New(s, l, now, log, reconcile.Options{Durable: true, Buckets: 4})
-	return &rig{NewService(l, s, snapshots, now, projector.Ensure), tb, r, reconcile.NewReconciler(s, l, now, log)}
+	return &rig{NewService(l, s, snapshots, now, projector.Ensure), tb, r, server, now, reconcile.NewReconciler(s, l, now, log)}
 }
 
 // apply makes acme and its sub-account with this funding.
@@ -149,4 +153,45 @@ func TestAParentBecomesPostpaid(t *testing.T) {
 	require.ErrorIs(t, err, ErrRefused, "a reference of meterd's own")
 	_, err = r.move("again", metering.TransferAdjust, "acme", 1_000_000)
 	require.ErrorIs(t, err, ErrWrongKind)
+}
+
+// TestAChangeOfNothingKeepsTheLastOne: who suspended, why and when stands, whatever
+// is asked for again.
+func TestAChangeOfNothingKeepsTheLastOne(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.apply("mode: prepaid", "")
+	history := func() []ledgertest.Row { return r.server.Rows("states") }
+	require.NoError(t, r.Resume(t.Context(), "acme-own", OperatorActor, "nothing to lift"))
+	require.Empty(t, history())
+	require.NoError(t, r.Suspend(t.Context(), "acme-own", OperatorActor, "fraud case 4711"))
+	first := history()
+	require.Len(t, first, 1)
+	require.Equal(t, "fraud case 4711", first[0]["note"])
+	r.now.Advance(time.Hour)
+	require.NoError(t, r.Suspend(t.Context(), "acme-own", OperatorActor, "again"))
+	require.ErrorIs(t, r.Resume(t.Context(), "acme-own", "acme", "never suspended it"), ErrRefused)
+	require.Equal(t, first, history())
+	require.NoError(t, r.Resume(t.Context(), "acme-own", OperatorActor, "cleared"))
+	require.Len(t, history(), 2)
+}
+
+// TestASuspensionOutlivesRedis: it is lost between the script and the row.
+func TestASuspensionOutlivesRedis(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.apply("mode: prepaid", "")
+	meta := r.meta
+	asked := 0
+	r.meta = func(ctx context.Context, p int) (*balance.Meta, error) {
+		if asked++; asked == 3 { // after the row
+			r.redis.Empty()
+		}
+		return meta(ctx, p)
+	}
+	require.NoError(t, r.Suspend(t.Context(), "acme-own", OperatorActor, "fraud"))
+	require.Greater(t, asked, 3)
+	st, err := r.store.State(t.Context(), "acme-own")
+	require.NoError(t, err)
+	assert.Equal(t, metering.FlagManualOperator, st.Own)
 }
