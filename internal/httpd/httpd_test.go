@@ -16,7 +16,7 @@ func TestProfilesAreForThisMachine(t *testing.T) {
 		"127.0.0.1:5": http.StatusOK, "[::1]:5": http.StatusOK, "[::ffff:127.0.0.1]:5": http.StatusOK,
 		"10.0.0.7:5": http.StatusNotFound, "[2001:db8::1]:5": http.StatusNotFound, "172.17.0.1:5": http.StatusNotFound, "": http.StatusNotFound,
 	} {
-		r := httptest.NewRequest(http.MethodGet, "/debug/pprof/", nil)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/pprof/", nil)
 		r.RemoteAddr = from
 		w := httptest.NewRecorder()
 		h(w, r)
