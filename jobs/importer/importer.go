@@ -87,6 +87,9 @@ type platform struct {
 	json bool // it may be JSON
 	// record makes of a message what follows from its fields.
 	record func(m message, r *Record) error
+	// product tells from the fields that there are which product a log is of, ""
+	// where they don't; nil where the platform has one.
+	product func(has func(field string) bool) string
 }
 
 func platforms() map[string]platform {
@@ -123,18 +126,21 @@ type reading struct {
 	options  Options
 	emit     func(line []byte) error
 	stats    Stats
+	product  string // of the page that is being read
 }
 
 // message is one line of a log.
 type message struct {
-	get    func(field string) string // "" where there is none
-	logged bool
+	get     func(field string) string // "" where there is none
+	has     func(field string) bool   // also where it is empty
+	product string                    // that the page names; or ""
+	logged  bool
 }
 
 // take writes the records of a message; raw is it as it stands.
-func (x *reading) take(get func(string) string, raw func() ([]byte, error)) error {
+func (x *reading) take(get func(string) string, has func(string) bool, raw func() ([]byte, error)) error {
 	x.stats.Messages++
-	m := message{get: func(f string) string { return strings.TrimSpace(get(f)) }, logged: x.options.Logged}
+	m := message{get: func(f string) string { return strings.TrimSpace(get(f)) }, has: has, product: x.product, logged: x.options.Logged}
 	r := Record{ID: m.get("id"), AccountID: x.account(m.get("account"))}
 	err := x.platform.record(m, &r)
 	if err == nil && x.options.Logged {

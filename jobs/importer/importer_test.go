@@ -170,3 +170,38 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+const vonageWhatsApp = "account_id,message_id,direction,from,to,country,provider,date_received,status,error_code,currency,total_price\n" +
+	"ab12cd34,m-1,outbound,447700900010,33612000001,FR,whatsapp,2026-11-02T10:15:30+0000,delivered,,EUR,0.06\n" +
+	"ab12cd34,m-2,outbound,447700900010,33612000001,FR,viber_service_msg,2026-11-02T10:16:30+0000,delivered,,EUR,0.04\n" +
+	"ab12cd34,m-3,outbound,447700900010,33612000001,FR,sms,2026-11-02T10:17:30+0000,delivered,,EUR,0.05\n" +
+	"ab12cd34,m-4,outbound,447700900010,33612000001,FR,,2026-11-02T10:18:30+0000,delivered,,EUR,0.05\n"
+
+func TestTheProductOfAReportDecidesItsChannel(t *testing.T) {
+	t.Parallel()
+	got, stats := read(t, vonageWhatsApp, Options{From: VonageReports, Account: "a"})
+	require.EqualValues(t, 1, stats.Unreadable, "one names no provider")
+	for _, want := range []string{`"channel":"whatsapp","direction":"outbound","status":"delivered","to":"+33612000001","from":"+447700900010","country":"FR","units":"1","unit":"message"`, `"channel":"viber"`, `"channel":"sms"`} {
+		require.Contains(t, got, want)
+	}
+	got, _ = read(t, `{"product":"MESSAGES","records":[{"account_id":"a","message_id":"m","provider":"whatsapp","date_received":"2026-11-02T10:15:30+0000","status":"read"}]}`, Options{From: VonageReports})
+	require.Contains(t, got, `"channel":"whatsapp"`)
+	got, stats = read(t, `[{"product":"VERIFY-V2","account_id":"a","id":"v","date":"2026-11-02T10:15:30+0000","status":"ok"}]`, Options{From: VonageReports})
+	require.EqualValues(t, 1, stats.Unreadable, got)
+}
+
+func TestAProductWithoutAMappingIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"account_id,call_id,direction,from,to,call_date_start,date_start,duration,status,currency,total_price\na,c,outbound,1,2,x,2026-11-02T10:15:30+0000,12,ok,EUR,0.012\n": `"ASR"`,
+		"account_id,call_id,from,to,date_start,duration,status\na,c,1,2,2026-11-02T10:15:30+0000,12,ok\n":                                                                     "add a column product",
+		`{"request_id":"r","product":"ASR","records":[{"account_id":"a","call_id":"c","date_start":"2026-11-02T10:15:30+0000","duration":12,"status":"ok"}]}`:                 `"ASR"`,
+	} {
+		_, err := Read(strings.NewReader(text), Options{From: VonageReports, Account: "a"}, func([]byte) error {
+			t.Error("taken for another product")
+			return nil
+		})
+		require.ErrorIs(t, err, ErrLog)
+		require.ErrorContains(t, err, want)
+	}
+}

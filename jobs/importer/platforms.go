@@ -134,61 +134,6 @@ func twilio(m message, r *Record) (err error) {
 	return err
 }
 
-func vonage() platform {
-	return platform{
-		csv: true, json: true, list: "records", required: []string{"id", "account", "date", "status"},
-		columns: map[string][]string{
-			"id": {"message_id", "call_id", "id"}, "account": {"account_id"}, "from": {"from"}, "to": {"to"}, "status": {"status"},
-			"date": {"date_received", "date_start", "start_date", "date"}, "network": {"network"}, "country": {"country", "to_country"}, "error": {"error_code"},
-			"direction": {"direction"}, "price": {"total_price", "price"}, "currency": {"currency"}, "duration": {"duration"},
-			"channel": {"channel"}, "product": {"product"}, "ref": {"client_ref"},
-		},
-		record: vonageRecord,
-	}
-}
-
-// vonageRecord: a line is one part of an SMS, or a call with its seconds.
-func vonageRecord(m message, r *Record) (err error) {
-	if r.OccurredAt, err = instant(m.get("date")); err != nil {
-		return err
-	}
-	r.Channel, r.Units, r.Unit = "sms", "1", segment
-	if c := word(m.get("channel")); c != "" && c != "sms" {
-		r.Channel, r.Unit = c, whole
-	}
-	if d := m.get("duration"); d != "" && d != "null" {
-		r.Channel, r.Unit = "voice", second
-		if r.Units, err = decimalText(d); err != nil {
-			return err
-		}
-	}
-	r.To, r.From = number(m.get("to")), number(m.get("from"))
-	if r.Direction = word(m.get("direction")); r.Direction == "" {
-		r.Direction = "outbound"
-	}
-	switch r.Status = word(m.get("status")); r.Status {
-	case "buffered":
-		r.Status = "queued"
-	case "timeout":
-		r.Status = "no_answer"
-	case "cancelled":
-		r.Status = "canceled"
-	}
-	if n := m.get("network"); len(n) == len("23415") || len(n) == len("310260") {
-		r.Network = n
-	}
-	if c := m.get("country"); len(c) == len("FR") {
-		r.Country = strings.ToUpper(c)
-	}
-	if code := m.get("error"); code != "0" && code != "null" {
-		r.ErrorCode = code
-	}
-	if ref := m.get("ref"); ref != "" && ref != "null" {
-		r.Tags = map[string]string{"client_ref": ref}
-	}
-	return nil
-}
-
 func kaleyra() platform {
 	return platform{
 		csv: true, required: []string{"id", "date", "status", "mobile"},

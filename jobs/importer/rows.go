@@ -80,8 +80,14 @@ func (x *reading) table(in io.Reader) error {
 			}
 		}
 	}
+	has := func(field string) bool { return at[field] >= 0 }
 	if err := x.missing(at); err != nil {
 		return err
+	}
+	if x.platform.product != nil && !has("product") {
+		if err := mapped(x.platform.product(has)); err != nil {
+			return fmt.Errorf("%w: %w", ErrLog, err)
+		}
 	}
 	width := len(header)
 	for {
@@ -98,7 +104,7 @@ func (x *reading) table(in io.Reader) error {
 				return cells[i]
 			}
 			return ""
-		}, func() ([]byte, error) { return csvLine(cells) }); err != nil {
+		}, has, func() ([]byte, error) { return csvLine(cells) }); err != nil {
 			line, _ := r.FieldPos(0)
 			return fmt.Errorf("line %d: %w", line, err)
 		}
@@ -184,7 +190,7 @@ func (x *reading) object(d *json.Decoder) error {
 				return fmt.Errorf("%w: %s isn't a list", ErrLog, key)
 			}
 			page = true
-			if err := x.array(d); err != nil {
+			if err := x.page(d, fields["product"]); err != nil {
 				return err
 			}
 			continue
@@ -208,6 +214,18 @@ func (x *reading) object(d *json.Decoder) error {
 	return x.entry(raw)
 }
 
+// page takes the messages of an open list, all of the product that is named
+// before it, if any.
+func (x *reading) page(d *json.Decoder, product json.RawMessage) error {
+	if x.platform.product != nil && json.Unmarshal(product, &x.product) == nil && x.product != "" {
+		if err := mapped(x.product); err != nil {
+			return fmt.Errorf("%w: %w", ErrLog, err)
+		}
+	}
+	defer func() { x.product = "" }()
+	return x.array(d)
+}
+
 // entry is one message.
 func (x *reading) entry(raw json.RawMessage) error {
 	var fields map[string]any
@@ -226,6 +244,8 @@ func (x *reading) entry(raw json.RawMessage) error {
 			}
 		}
 		return ""
+	}, func(field string) bool {
+		return slices.ContainsFunc(x.names(field), func(name string) bool { _, ok := fields[name]; return ok })
 	}, func() ([]byte, error) {
 		var b bytes.Buffer
 		if err := json.Compact(&b, raw); err != nil {
