@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 
@@ -30,6 +31,9 @@ type imported struct {
 	Messages   int64 `json:"messages"`           // in the logs
 	Unreadable int64 `json:"unreadable"`         // of them, quarantined as they stand
 	Unpriced   int64 `json:"unpriced,omitempty"` // without a price in the log: rated by plan
+	Pending    int64 `json:"pending,omitempty"`  // on their way and without final figures: left out
+	// PendingIDs are the first of these, of each log.
+	PendingIDs []string `json:"pending_ids,omitempty"`
 }
 
 // Run implements the command.
@@ -48,10 +52,17 @@ func (c *importCmd) Run(a *app) error {
 		out.Messages += stats.Messages
 		out.Unreadable += stats.Unreadable
 		out.Unpriced += stats.Unpriced
+		out.Pending += stats.Pending
+		out.PendingIDs = append(out.PendingIDs, stats.PendingIDs...)
+		if err == nil && stats.Messages == 0 {
+			return wrongInput("no lines in it")
+		}
 		return importError(err)
 	}
 	if c.DryRun {
-		return c.print(a, convert)
+		err := c.print(a, convert)
+		out.tellPending(a.err)
+		return err
 	}
 	s := &sending{app: a, options: c.sendOptions, convert: convert}
 	sent, err := s.run(c.Files)
@@ -66,7 +77,20 @@ func (c *importCmd) Run(a *app) error {
 	if out.Unpriced > 0 {
 		_, _ = fmt.Fprintf(a.out, "%d have no price in the log yet: they are rated by plan\n", out.Unpriced)
 	}
+	out.tellPending(a.out)
 	return a.showEnqueued(sent)
+}
+
+// tellPending names what was left out.
+func (i *imported) tellPending(w io.Writer) {
+	if i.Pending == 0 {
+		return
+	}
+	more := ""
+	if n := i.Pending - int64(len(i.PendingIDs)); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	_, _ = fmt.Fprintf(w, "%d are still on their way and left out; import a later log, in which they are final: %s%s\n", i.Pending, strings.Join(i.PendingIDs, ", "), more)
 }
 
 // print writes the records to the output.

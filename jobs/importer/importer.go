@@ -45,11 +45,17 @@ var (
 	ErrLog      = errors.New("not such a log")
 )
 
+// pendingIDsMax bounds the ids of messages left out that are told.
+const pendingIDsMax = 10
+
 // Stats are what a log held.
 type Stats struct {
 	Messages   int64 // read
 	Unreadable int64 // of them, sent on as they are
 	Unpriced   int64 // of them without a price in the log, where that was asked for
+	Pending    int64 // of them on their way and without final figures: left out
+	// PendingIDs are the first of those left out.
+	PendingIDs []string
 }
 
 // Record is a line that is written, as DOMAIN.md defines it.
@@ -87,6 +93,10 @@ type platform struct {
 	json bool // it may be JSON
 	// record makes of a message what follows from its fields.
 	record func(m message, r *Record) error
+	// pending tells whether a message that is on its way, by its status as the
+	// record has it, may still get other figures than it has. A record of it would
+	// make its final one a conflict. nil: never.
+	pending func(m message, status string) bool
 	// product tells from the fields that there are which product a log is of, ""
 	// where they don't; nil where the platform has one.
 	product func(has func(field string) bool) string
@@ -143,6 +153,12 @@ func (x *reading) take(get func(string) string, has func(string) bool, raw func(
 	m := message{get: func(f string) string { return strings.TrimSpace(get(f)) }, has: has, product: x.product, logged: x.options.Logged}
 	r := Record{ID: m.get("id"), AccountID: x.account(m.get("account"))}
 	err := x.platform.record(m, &r)
+	if r.ID != "" && x.platform.pending != nil && x.platform.pending(m, r.Status) {
+		if x.stats.Pending++; len(x.stats.PendingIDs) < pendingIDsMax {
+			x.stats.PendingIDs = append(x.stats.PendingIDs, r.ID)
+		}
+		return nil
+	}
 	if err == nil && x.options.Logged {
 		err = x.price(m, &r)
 	}
@@ -186,7 +202,7 @@ func (x *reading) account(theirs string) string {
 // that it isn't known yet, and the plan rates it.
 func (x *reading) price(m message, r *Record) error {
 	price := strings.TrimPrefix(m.get("price"), "-")
-	if price == "" || price == "null" {
+	if !present(price) {
 		if !slices.Contains([]string{"failed", "undelivered", "rejected", "canceled", "expired"}, r.Status) {
 			x.stats.Unpriced++
 			return nil

@@ -41,12 +41,12 @@ func TestLogsBecomeRecords(t *testing.T) {
 		o     Options
 		stats Stats
 	}{
-		{"twilio.csv", Options{From: TwilioCSV, Accounts: map[string]string{"AC01": "acme-marketing"}}, Stats{Messages: 8, Unreadable: 2}},
-		{"twilio.csv", Options{From: TwilioCSV, Account: "acme", Logged: true}, Stats{Messages: 8, Unreadable: 2, Unpriced: 1}},
+		{"twilio.csv", Options{From: TwilioCSV, Accounts: map[string]string{"AC01": "acme-marketing"}}, Stats{Messages: 8, Unreadable: 1, Pending: 1, PendingIDs: []string{"SM0007"}}},
+		{"twilio.csv", Options{From: TwilioCSV, Account: "acme", Logged: true}, Stats{Messages: 8, Unreadable: 1, Pending: 2, PendingIDs: []string{"MM0006", "SM0007"}}},
 		{"twilio.json", Options{From: TwilioJSON}, Stats{Messages: 4, Unreadable: 1}},
 		{"twilio.json", Options{From: TwilioJSON, Logged: true}, Stats{Messages: 4, Unreadable: 1, Unpriced: 1}},
 		{"vonage.csv", Options{From: VonageReports}, Stats{Messages: 4}},
-		{"vonage.csv", Options{From: VonageReports, Logged: true}, Stats{Messages: 4, Unpriced: 1}},
+		{"vonage.csv", Options{From: VonageReports, Logged: true}, Stats{Messages: 4, Pending: 1, PendingIDs: []string{"0A0000002"}}},
 		{"vonage-voice.json", Options{From: VonageReports, Logged: true}, Stats{Messages: 2}},
 		{"kaleyra.csv", Options{From: KaleyraCSV, Account: "india"}, Stats{Messages: 4}},
 		{"kaleyra.csv", Options{From: KaleyraCSV, Account: "india", Logged: true}, Stats{Messages: 4, Unpriced: 1}},
@@ -72,7 +72,7 @@ func TestLogsBecomeRecords(t *testing.T) {
 				}
 			}
 			refunds := int64(strings.Count(got, `"kind":"refund"`))
-			require.Equal(t, stats.Messages-stats.Unreadable+refunds, valid, "each is a record")
+			require.Equal(t, stats.Messages-stats.Unreadable-stats.Pending+refunds, valid, "each is a record")
 		})
 	}
 }
@@ -166,7 +166,7 @@ func FuzzRead(f *testing.F) {
 				require.NotEmpty(t, line)
 				return nil
 			})
-			require.GreaterOrEqual(t, lines, stats.Messages, "none is lost")
+			require.GreaterOrEqual(t, lines, stats.Messages-stats.Pending, "none is lost")
 		}
 	})
 }
@@ -204,4 +204,23 @@ func TestAProductWithoutAMappingIsRefusedByName(t *testing.T) {
 		require.ErrorIs(t, err, ErrLog)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+func TestAMessageOnItsWayIsLeftOutUntilItIsFinal(t *testing.T) {
+	t.Parallel()
+	early := `[{"sid":"SM1","account_sid":"a","date_created":"2026-11-02T10:00:00Z","date_sent":null,"to":"+15005550009","status":"accepted","num_segments":"0","direction":"outbound-api","price":null,"price_unit":null},
+	{"sid":"SM2","account_sid":"a","date_created":"2026-11-02T10:00:00Z","date_sent":"2026-11-02T10:00:01Z","from":"+15005550006","to":"+15005550009","status":"sent","num_segments":"1","direction":"outbound-api","price":null,"price_unit":"USD"},
+	{"sid":"SM3","account_sid":"a","date_created":"2026-11-02T10:00:00Z","date_sent":"2026-11-02T10:00:01Z","from":"+15005550006","to":"+15005550009","status":"sent","num_segments":"1","direction":"outbound-api","price":"-0.01","price_unit":"USD"}]`
+	got, stats := read(t, early, Options{From: TwilioJSON, Logged: true})
+	require.Equal(t, Stats{Messages: 3, Pending: 2, PendingIDs: []string{"SM1", "SM2"}}, stats)
+	require.Equal(t, 1, strings.Count(got, "\n"), "the one that has its price")
+
+	got, stats = read(t, early, Options{From: TwilioJSON})
+	require.Equal(t, []string{"SM1"}, stats.PendingIDs, "once sent, segments are final, which is all that a plan asks")
+	require.Equal(t, 2, strings.Count(got, "\n"))
+
+	late := strings.NewReplacer(`"accepted"`, `"delivered"`, `"sent"`, `"delivered"`, `"price":null`, `"price":"-0.0079"`, `"price_unit":null`, `"price_unit":"USD"`, `"date_sent":null`, `"date_sent":"2026-11-02T10:00:02Z"`).Replace(early)
+	got, stats = read(t, late, Options{From: TwilioJSON, Logged: true})
+	require.Zero(t, stats.Pending)
+	require.Equal(t, 2, strings.Count(got, `"amount":"0.0079","currency":"USD"`))
 }

@@ -18,6 +18,9 @@ const (
 	whole   = "message"
 )
 
+// present tells whether a field has a value: JSON's null is none.
+func present(s string) bool { return s != "" && s != "null" }
+
 // word is a platform's word as ours: lower case, with underscores.
 func word(s string) string {
 	return strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(s))
@@ -74,7 +77,7 @@ func twilioCSV() platform {
 			"created": {"DateCreated"}, "units": {"NumSegments"}, "media": {"NumMedia"}, "error": {"ErrorCode"}, "direction": {"Direction"},
 			"price": {"Price"}, "currency": {"PriceUnit"},
 		},
-		record: twilio,
+		record: twilio, pending: twilioPending,
 	}
 }
 
@@ -86,13 +89,29 @@ func twilioJSON() platform {
 			"created": {"date_created"}, "units": {"num_segments"}, "media": {"num_media"}, "error": {"error_code"}, "direction": {"direction"},
 			"price": {"price"}, "currency": {"price_unit"},
 		},
-		record: twilio,
+		record: twilio, pending: twilioPending,
 	}
+}
+
+// twilioPending: what a message costs is known once it has its price; before it is
+// sent, not even its segments, its sender and its time are.
+func twilioPending(m message, status string) bool {
+	if present(m.get("price")) {
+		return false
+	}
+	switch status {
+	case "accepted", "scheduled", "queued", "sending", "receiving":
+		return true
+	case "sent":
+		return m.logged || m.get("units") == "0"
+	}
+	return false
 }
 
 // twilio writes "whatsapp:" before numbers of that channel, directions such as
 // outbound-api, and 0 segments where a message never came to be sent.
 func twilio(m message, r *Record) (err error) {
+	r.Status = word(m.get("status"))
 	if r.OccurredAt, err = instant(m.get("date"), m.get("created")); err != nil {
 		return err
 	}
@@ -111,15 +130,6 @@ func twilio(m message, r *Record) (err error) {
 	r.Direction = "outbound"
 	if strings.HasPrefix(strings.ToLower(m.get("direction")), "inbound") {
 		r.Direction = "inbound"
-	}
-	r.Status = word(m.get("status"))
-	switch r.Status {
-	case "sending":
-		r.Status = "sent"
-	case "receiving":
-		r.Status = "received"
-	case "scheduled":
-		r.Status = "accepted"
 	}
 	if code := m.get("error"); code != "0" && code != "null" {
 		r.ErrorCode = code
