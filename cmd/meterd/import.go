@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/meterd/meterd/jobs/importer"
+	"github.com/meterd/meterd/metering"
 )
 
 // importCmd sends the message logs of other platforms.
@@ -19,6 +20,7 @@ type importCmd struct {
 	Account    string            `help:"Charge all messages to this account." placeholder:"ID"`
 	AccountMap string            `help:"YAML file of the platform's accounts and ours: AC0123: acme-marketing. Those it doesn't name keep their id." placeholder:"FILE"`
 	Price      string            `help:"plan: each message is rated by its account's plan; logged: it costs what the log says." default:"plan" enum:"plan,logged"`
+	Currency   string            `help:"Currency of the logged prices where the log has none, as Twilio's bulk export." placeholder:"CUR"`
 	Column     map[string]string `help:"A column that has another name in the log: id=SMS_REF;date=SENT_ON." placeholder:"FIELD=NAME"`
 	DryRun     bool              `help:"Print the records instead of sending them."`
 	sendOptions
@@ -41,11 +43,14 @@ func (c *importCmd) Run(a *app) error {
 	if err := c.check(c.Files); err != nil {
 		return err
 	}
+	if c.Currency != "" && (c.Price != "logged" || !metering.KnownCurrency(c.Currency)) {
+		return wrongInput("--currency: an ISO 4217 code such as USD, with --price logged")
+	}
 	accounts, err := c.accounts()
 	if err != nil {
 		return err
 	}
-	o := importer.Options{From: c.From, Account: c.Account, Accounts: accounts, Logged: c.Price == "logged", Columns: c.Column}
+	o := importer.Options{From: c.From, Account: c.Account, Accounts: accounts, Logged: c.Price == "logged", Currency: c.Currency, Columns: c.Column}
 	out := imported{}
 	convert := func(r io.Reader, emit func(line []byte) error) error {
 		stats, err := importer.Read(r, o, emit)
@@ -131,7 +136,7 @@ func (c *importCmd) accounts() (map[string]string, error) {
 
 // importError gives an error of the log its exit code.
 func importError(err error) error {
-	for _, e := range []error{importer.ErrPlatform, importer.ErrColumn, importer.ErrLog} {
+	for _, e := range []error{importer.ErrPlatform, importer.ErrColumn, importer.ErrCurrency, importer.ErrLog} {
 		if errors.Is(err, e) {
 			return &inputError{err: err}
 		}

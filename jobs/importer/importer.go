@@ -24,6 +24,8 @@ type Options struct {
 	Accounts map[string]string
 	// Logged takes the price in the log instead of rating by plan.
 	Logged bool
+	// Currency of logged prices where the log has none.
+	Currency string
 	// Columns names the log's columns where they differ from the platform's:
 	// a field of this package (id, to, …) → the log's name.
 	Columns map[string]string
@@ -42,6 +44,7 @@ const (
 var (
 	ErrPlatform = errors.New("unknown platform: give twilio-csv, twilio-json, vonage-reports or kaleyra-csv")
 	ErrColumn   = errors.New("column")
+	ErrCurrency = errors.New("the log has prices and no currency: give it with --currency, such as --currency USD")
 	ErrLog      = errors.New("not such a log")
 )
 
@@ -124,7 +127,7 @@ func Read(in io.Reader, o Options, emit func(line []byte) error) (Stats, error) 
 		return failed
 	}}
 	err := x.read(in)
-	if err == nil || failed != nil || errors.Is(err, ErrColumn) || errors.Is(err, ErrLog) {
+	if err == nil || failed != nil || errors.Is(err, ErrColumn) || errors.Is(err, ErrCurrency) || errors.Is(err, ErrLog) {
 		return x.stats, err
 	}
 	return x.stats, fmt.Errorf("%w: %w", ErrLog, err)
@@ -137,6 +140,7 @@ type reading struct {
 	emit     func(line []byte) error
 	stats    Stats
 	product  string // of the page that is being read
+	currency bool   // a message had one
 }
 
 // message is one line of a log.
@@ -161,6 +165,9 @@ func (x *reading) take(get func(string) string, has func(string) bool, raw func(
 	}
 	if err == nil && x.options.Logged {
 		err = x.price(m, &r)
+	}
+	if errors.Is(err, ErrCurrency) {
+		return err
 	}
 	if err != nil || r.ID == "" {
 		x.stats.Unreadable++
@@ -213,6 +220,16 @@ func (x *reading) price(m message, r *Record) error {
 	if err != nil {
 		return err
 	}
-	r.Amount, r.Currency = plain, strings.ToUpper(m.get("currency"))
-	return nil
+	r.Amount = plain
+	if currency := m.get("currency"); present(currency) {
+		r.Currency, x.currency = strings.ToUpper(currency), true
+		return nil
+	}
+	if r.Currency = x.options.Currency; r.Currency != "" {
+		return nil
+	}
+	if !x.currency {
+		return ErrCurrency // the log is one without, so that all others would fail as well
+	}
+	return errField
 }

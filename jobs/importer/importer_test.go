@@ -224,3 +224,26 @@ func TestAMessageOnItsWayIsLeftOutUntilItIsFinal(t *testing.T) {
 	require.Zero(t, stats.Pending)
 	require.Equal(t, 2, strings.Count(got, `"amount":"0.0079","currency":"USD"`))
 }
+
+func TestALogWithoutCurrencyNeedsOne(t *testing.T) {
+	t.Parallel()
+	// As Twilio's bulk export has it: no price_unit, and figures as numbers.
+	log := `{"account_sid":"a","to":"+15005550009","num_media":0,"from":"+15005550006","sid":"SM1","direction":"outbound-api","date_sent":"2026-11-02T10:00:01Z","num_segments":2,"price":-0.015,"status":"delivered"}
+{"account_sid":"a","to":"+15005550009","num_media":0,"from":"+15005550006","sid":"SM2","direction":"outbound-api","date_sent":"2026-11-02T10:00:01Z","num_segments":1,"price":null,"status":"failed"}`
+	got, stats := read(t, log, Options{From: TwilioJSON, Logged: true, Currency: "USD"})
+	require.Zero(t, stats.Unreadable)
+	require.Contains(t, got, `"amount":"0.015","currency":"USD"`)
+	require.Contains(t, got, `"amount":"0","currency":"USD"`)
+
+	none := func([]byte) error {
+		t.Error("sent without a currency")
+		return nil
+	}
+	_, err := Read(strings.NewReader(log), Options{From: TwilioJSON, Logged: true}, none)
+	require.ErrorIs(t, err, ErrCurrency)
+	_, err = Read(strings.NewReader("Sid,AccountSid,SentDate,Direction,Status,Price\n"), Options{From: TwilioCSV, Logged: true}, none)
+	require.ErrorIs(t, err, ErrCurrency)
+
+	got, _ = read(t, file(t, "twilio.json"), Options{From: TwilioJSON, Logged: true, Currency: "EUR"})
+	require.NotContains(t, got, "EUR", "the log's own stands")
+}

@@ -84,6 +84,9 @@ func (x *reading) table(in io.Reader) error {
 	if err := x.missing(at); err != nil {
 		return err
 	}
+	if x.options.Logged && x.options.Currency == "" && !has("currency") {
+		return ErrCurrency
+	}
 	if x.platform.product != nil && !has("product") {
 		if err := mapped(x.platform.product(has)); err != nil {
 			return fmt.Errorf("%w: %w", ErrLog, err)
