@@ -31,7 +31,7 @@ type imported struct {
 	enqueued
 
 	Messages   int64 `json:"messages"`           // in the logs
-	Unreadable int64 `json:"unreadable"`         // of them, quarantined as they stand
+	Unreadable int64 `json:"unreadable"`         // of them, quarantined with their bytes
 	Unpriced   int64 `json:"unpriced,omitempty"` // without a price in the log: rated by plan
 	Pending    int64 `json:"pending,omitempty"`  // on their way and without final figures: left out
 	// PendingIDs are the first of these, of each log.

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Options say which platform a log is of, and how to read it.
@@ -47,6 +48,28 @@ var (
 	ErrCurrency = errors.New("the log has prices and no currency: give it with --currency, such as --currency USD")
 	ErrLog      = errors.New("not such a log")
 )
+
+// fault is what travels of a message that can't be read: no record, so that it is
+// quarantined, under the account and the id that are known, with all its bytes.
+type fault struct {
+	ID         string `json:"id,omitempty"`
+	AccountID  string `json:"account_id,omitempty"`
+	Unreadable string `json:"unreadable"`            // what of it
+	Line       string `json:"line,omitempty"`        // as it stands
+	LineBytes  []byte `json:"line_base64,omitempty"` // where it isn't UTF-8
+}
+
+// unreadable sends a message on as it stands.
+func (x *reading) unreadable(r *Record, why error, raw []byte) error {
+	x.stats.Unreadable++
+	f := fault{ID: r.ID, AccountID: r.AccountID, Unreadable: why.Error()}
+	if utf8.Valid(raw) {
+		f.Line = string(raw)
+	} else {
+		f.LineBytes = raw
+	}
+	return x.write(&f)
+}
 
 // pendingIDsMax bounds the ids of messages left out that are told.
 const pendingIDsMax = 10
@@ -110,7 +133,8 @@ func platforms() map[string]platform {
 }
 
 // Read writes each message of a log with emit, whose line holds until it
-// returns. What can't be read as a message is emitted as it stands.
+// returns. What can't be read as a message is emitted
+// as it stands, beside its account.
 func Read(in io.Reader, o Options, emit func(line []byte) error) (Stats, error) {
 	p, ok := platforms()[o.From]
 	if !ok {
@@ -152,7 +176,7 @@ type message struct {
 }
 
 // take writes the records of a message; raw is it as it stands.
-func (x *reading) take(get func(string) string, has func(string) bool, raw func() ([]byte, error)) error {
+func (x *reading) take(get func(string) string, has func(string) bool, raw []byte) error {
 	x.stats.Messages++
 	m := message{get: func(f string) string { return strings.TrimSpace(get(f)) }, has: has, product: x.product, logged: x.options.Logged}
 	r := Record{ID: m.get("id"), AccountID: x.account(m.get("account"))}
@@ -163,19 +187,17 @@ func (x *reading) take(get func(string) string, has func(string) bool, raw func(
 		}
 		return nil
 	}
+	if err == nil && r.ID == "" {
+		err = unreadable("id")
+	}
 	if err == nil && x.options.Logged {
 		err = x.price(m, &r)
 	}
 	if errors.Is(err, ErrCurrency) {
 		return err
 	}
-	if err != nil || r.ID == "" {
-		x.stats.Unreadable++
-		line, err := raw()
-		if err != nil {
-			return err
-		}
-		return x.emit(line)
+	if err != nil {
+		return x.unreadable(&r, err, raw)
 	}
 	if err := x.write(&r); err != nil {
 		return err
@@ -186,7 +208,7 @@ func (x *reading) take(get func(string) string, has func(string) bool, raw func(
 	return x.write(&Record{ID: "refund:" + r.ID, Kind: "refund", AccountID: r.AccountID, RefersTo: r.ID, OccurredAt: r.OccurredAt})
 }
 
-func (x *reading) write(r *Record) error {
+func (x *reading) write(r any) error {
 	line, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("write the record: %w", err)
@@ -216,7 +238,7 @@ func (x *reading) price(m message, r *Record) error {
 		}
 		price = "0"
 	}
-	plain, err := decimalText(price)
+	plain, err := decimalText("price", price)
 	if err != nil {
 		return err
 	}
@@ -231,5 +253,5 @@ func (x *reading) price(m message, r *Record) error {
 	if !x.currency {
 		return ErrCurrency // the log is one without, so that all others would fail as well
 	}
-	return errField
+	return unreadable("currency")
 }

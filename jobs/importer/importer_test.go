@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -246,4 +247,58 @@ func TestALogWithoutCurrencyNeedsOne(t *testing.T) {
 
 	got, _ = read(t, file(t, "twilio.json"), Options{From: TwilioJSON, Logged: true, Currency: "EUR"})
 	require.NotContains(t, got, "EUR", "the log's own stands")
+}
+
+// faultOf is the record of a message that couldn't be read; meterd quarantines it
+// under the account that it names.
+func faultOf(t *testing.T, line string) fault {
+	t.Helper()
+	var r metering.Record
+	ref := metering.DecodeRecord([]byte(line), &r)
+	require.NotNil(t, ref, "it isn't a record: %s", line)
+	require.Equal(t, metering.ReasonMalformed, ref.Reason)
+	var f fault
+	require.NoError(t, json.Unmarshal([]byte(line), &f))
+	require.Equal(t, f.AccountID, r.AccountID)
+	return f
+}
+
+func TestAnUnreadableRowCostsNoOther(t *testing.T) {
+	t.Parallel()
+	const header = "Body,Status,SentDate,NumSegments,AccountSid,Sid,Direction\n"
+	row := func(body, id string) string {
+		return body + ",delivered,2026-11-02T10:00:00Z,1,AC1," + id + ",outbound-api\n"
+	}
+	for name, c := range map[string]struct {
+		bad  string
+		want []fault
+	}{
+		"text with line breaks": {"\"Dear\n\"\"you\"\"\r\nall\",canceled,,0,AC1,SM2,outbound-api\n", []fault{{ID: "SM2", AccountID: "a", Unreadable: "date: missing, or not to be understood", Line: "\"Dear\n\"\"you\"\"\r\nall\",canceled,,0,AC1,SM2,outbound-api"}}},
+		"cut off":               {"x,sent\r\n", []fault{{AccountID: "a", Unreadable: "date: missing, or not to be understood", Line: "x,sent"}}},
+		"quote never closed":    {"\"x,sent\n", []fault{{AccountID: "a", Unreadable: "date: missing, or not to be understood", Line: "\"x,sent"}}},
+		"not UTF-8":             {"\xff,sent\n", []fault{{AccountID: "a", Unreadable: "date: missing, or not to be understood", LineBytes: []byte("\xff,sent")}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := header + row("5\" screen", "SM1") + row("\"two\n\"\"lines\"\"\"", "SM3") + c.bad + row("one", "SM4") + strings.Repeat(row("more", "SM5"), 1500)
+			got, stats := read(t, log, Options{From: TwilioCSV, Account: "a"})
+			require.Equal(t, Stats{Messages: 1504, Unreadable: 1}, stats)
+			var faults []fault
+			for line := range strings.Lines(got) {
+				if strings.Contains(line, `"unreadable"`) {
+					faults = append(faults, faultOf(t, line))
+				}
+			}
+			require.Equal(t, c.want, faults)
+			again, _ := read(t, log, Options{From: TwilioCSV, Account: "a"})
+			require.Equal(t, got, again, "the same bytes make one entry of the quarantine")
+		})
+	}
+}
+
+func TestAColumnThatIsThereTwiceIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	_, err := Read(strings.NewReader("Sid,AccountSid,SentDate,Direction,Status,To,sid\n"), Options{From: TwilioCSV}, func([]byte) error { return nil })
+	require.ErrorIs(t, err, ErrColumn)
+	require.ErrorContains(t, err, `"Sid" is there twice`)
 }

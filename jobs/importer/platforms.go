@@ -1,15 +1,19 @@
 package importer
 
 import (
-	"errors"
 	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
 )
 
-// errField says that a field of a message can't be read.
-var errField = errors.New("unreadable field")
+// unreadable names a field of a message that can't be read. It doesn't repeat what
+// stands there.
+func unreadable(field string) error { return &fieldError{field, "missing, or not to be understood"} }
+
+type fieldError struct{ field, why string }
+
+func (e *fieldError) Error() string { return e.field + ": " + e.why }
 
 // Units of a record.
 const (
@@ -55,16 +59,16 @@ func instant(texts ...string) (string, error) {
 			}
 			return t.UTC().Format(time.RFC3339Nano), nil
 		}
-		return "", errField
+		return "", unreadable("date")
 	}
-	return "", errField
+	return "", unreadable("date")
 }
 
 // decimalText is a number without an exponent.
-func decimalText(s string) (string, error) {
+func decimalText(field, s string) (string, error) {
 	d, err := decimal.NewFromString(s)
 	if err != nil || d.IsNegative() {
-		return "", errField
+		return "", unreadable(field)
 	}
 	return d.String(), nil
 }
@@ -140,7 +144,7 @@ func twilio(m message, r *Record) (err error) {
 			r.Units = segments
 		}
 	}
-	r.Units, err = decimalText(r.Units)
+	r.Units, err = decimalText("units", r.Units)
 	return err
 }
 
@@ -190,6 +194,6 @@ func kaleyraRecord(m message, r *Record) (err error) {
 	if c := m.get("campaign"); c != "" {
 		r.Tags = map[string]string{"campaign": c}
 	}
-	r.Units, err = decimalText(r.Units)
+	r.Units, err = decimalText("units", r.Units)
 	return err
 }

@@ -3,13 +3,11 @@ package importer
 import (
 	"bufio"
 	"bytes"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 )
 
 const bufferSize = 1 << 20
@@ -60,82 +58,6 @@ func (x *reading) names(field string) []string {
 		return []string{name}
 	}
 	return x.platform.columns[field]
-}
-
-// table takes the lines of a CSV file.
-func (x *reading) table(in io.Reader) error {
-	r := csv.NewReader(in)
-	r.ReuseRecord, r.FieldsPerRecord, r.LazyQuotes = true, -1, true
-	header, err := r.Read()
-	if err != nil {
-		return fmt.Errorf("read the header: %w", err)
-	}
-	at := map[string]int{}
-	for field := range x.platform.columns {
-		at[field] = -1
-		for _, name := range x.names(field) {
-			if i := slices.IndexFunc(header, func(h string) bool { return strings.EqualFold(strings.TrimSpace(h), name) }); i >= 0 {
-				at[field] = i
-				break
-			}
-		}
-	}
-	has := func(field string) bool { return at[field] >= 0 }
-	if err := x.missing(at); err != nil {
-		return err
-	}
-	if x.options.Logged && x.options.Currency == "" && !has("currency") {
-		return ErrCurrency
-	}
-	if x.platform.product != nil && !has("product") {
-		if err := mapped(x.platform.product(has)); err != nil {
-			return fmt.Errorf("%w: %w", ErrLog, err)
-		}
-	}
-	width := len(header)
-	for {
-		cells, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read the log: %w", err)
-		}
-		whole := len(cells) == width
-		if err := x.take(func(field string) string {
-			if i, ok := at[field]; ok && i >= 0 && whole {
-				return cells[i]
-			}
-			return ""
-		}, has, func() ([]byte, error) { return csvLine(cells) }); err != nil {
-			line, _ := r.FieldPos(0)
-			return fmt.Errorf("line %d: %w", line, err)
-		}
-	}
-}
-
-// missing tells which columns aren't there that must be.
-func (x *reading) missing(at map[string]int) error {
-	if at["account"] < 0 && x.options.Account == "" {
-		return fmt.Errorf("%w: the log has none for the account: give --account, or --column account=NAME", ErrColumn)
-	}
-	for _, field := range x.platform.required {
-		if field != "account" && at[field] < 0 {
-			return fmt.Errorf("%w: the log has none for %s (%s): give --column %s=NAME", ErrColumn, field, strings.Join(x.names(field), " or "), field)
-		}
-	}
-	return nil
-}
-
-// csvLine is a line as it stands, or as good as.
-func csvLine(cells []string) ([]byte, error) {
-	var b bytes.Buffer
-	w := csv.NewWriter(&b)
-	if err := w.Write(cells); err != nil {
-		return nil, fmt.Errorf("write the line again: %w", err)
-	}
-	w.Flush()
-	return bytes.TrimRight(b.Bytes(), "\n"), nil
 }
 
 // document takes the messages of JSON: an array, an object that has them under
@@ -249,11 +171,5 @@ func (x *reading) entry(raw json.RawMessage) error {
 		return ""
 	}, func(field string) bool {
 		return slices.ContainsFunc(x.names(field), func(name string) bool { _, ok := fields[name]; return ok })
-	}, func() ([]byte, error) {
-		var b bytes.Buffer
-		if err := json.Compact(&b, raw); err != nil {
-			return nil, fmt.Errorf("write the message again: %w", err)
-		}
-		return b.Bytes(), nil
-	})
+	}, raw)
 }

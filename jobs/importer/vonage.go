@@ -123,7 +123,7 @@ func vonageChannel(m message, product string, r *Record) (err error) {
 	switch product {
 	case vonageCall:
 		r.Channel, r.Unit = "voice", second
-		r.Units, err = decimalText(m.get("duration"))
+		r.Units, err = decimalText("duration", m.get("duration"))
 		return err
 	case vonageMessages:
 		r.Channel = word(m.get("provider"))
@@ -131,7 +131,7 @@ func vonageChannel(m message, product string, r *Record) (err error) {
 			r.Channel = word(m.get("channel"))
 		}
 		if r.Channel == "" {
-			return errField
+			return unreadable("provider")
 		}
 	default:
 		if c := word(m.get("channel")); c != "" {
