@@ -181,6 +181,12 @@ func (x *reading) take(get func(string) string, has func(string) bool, raw []byt
 	m := message{get: func(f string) string { return strings.TrimSpace(get(f)) }, has: has, product: x.product, logged: x.options.Logged}
 	r := Record{ID: m.get("id"), AccountID: x.account(m.get("account"))}
 	err := x.platform.record(m, &r)
+	if err == nil {
+		err = undamaged("id", r.ID)
+	}
+	if err == nil {
+		err = undamaged("account", r.AccountID)
+	}
 	if r.ID != "" && x.platform.pending != nil && x.platform.pending(m, r.Status) {
 		if x.stats.Pending++; len(x.stats.PendingIDs) < pendingIDsMax {
 			x.stats.PendingIDs = append(x.stats.PendingIDs, r.ID)

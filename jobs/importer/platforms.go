@@ -30,16 +30,6 @@ func word(s string) string {
 	return strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(s))
 }
 
-// number is a phone number as E.164: platforms leave the plus out.
-func number(s string) string {
-	s = strings.TrimSpace(s)
-	const shortest = 8 // a shorter one is a short code
-	if len(s) < shortest || strings.Trim(s, "0123456789") != "" {
-		return s
-	}
-	return "+" + s
-}
-
 // layouts of times, tried in turn. Where a log gives no offset it means UTC.
 var layouts = []string{ //nolint:gochecknoglobals // a constant table
 	time.RFC3339Nano, "2006-01-02T15:04:05.999Z0700", "2006-01-02T15:04:05:000Z", time.RFC1123Z, "Mon, 2 Jan 2006 15:04:05 -0700",
@@ -130,7 +120,9 @@ func twilio(m message, r *Record) (err error) {
 	if media := m.get("media"); r.Channel == "sms" && (strings.HasPrefix(r.ID, "MM") || media != "" && media != "0" && media != "null") {
 		r.Channel, r.Unit = "mms", whole
 	}
-	r.To, r.From = number(to), number(from)
+	if err := numbers(r, to, from); err != nil {
+		return err
+	}
 	r.Direction = "outbound"
 	if strings.HasPrefix(strings.ToLower(m.get("direction")), "inbound") {
 		r.Direction = "inbound"
@@ -167,7 +159,9 @@ func kaleyraRecord(m message, r *Record) (err error) {
 		return err
 	}
 	r.Channel, r.Unit, r.Direction = "sms", segment, "outbound"
-	r.To, r.From = number(m.get("mobile")), number(m.get("sender"))
+	if err := numbers(r, m.get("mobile"), m.get("sender")); err != nil {
+		return err
+	}
 	if strings.EqualFold(m.get("direction"), "MO") {
 		r.Direction, r.To, r.From = "inbound", r.From, r.To
 	}

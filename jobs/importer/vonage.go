@@ -89,7 +89,9 @@ func vonageRecord(m message, r *Record) (err error) {
 	if err := vonageChannel(m, product, r); err != nil {
 		return err
 	}
-	r.To, r.From = number(m.get("to")), number(m.get("from"))
+	if err := numbers(r, m.get("to"), m.get("from")); err != nil {
+		return err
+	}
 	if r.Direction = word(m.get("direction")); r.Direction == "" {
 		r.Direction = "outbound"
 	}
