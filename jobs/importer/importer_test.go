@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/unicode"
 
 	"github.com/meterd/meterd/metering"
 )
@@ -338,4 +340,27 @@ func TestNumbersThatASpreadsheetHasBeenAt(t *testing.T) {
 		require.EqualValues(t, 1, stats.Unreadable, name)
 		require.Equal(t, c.field+": "+lost, faultOf(t, got).Unreadable, name)
 	}
+}
+
+func TestFilesWithAByteOrderMark(t *testing.T) {
+	t.Parallel()
+	const text = "Body,Status,SentDate,AccountSid,Sid,Direction\nçà €,delivered,2026-11-02T10:00:00Z,AC1,SM1,outbound-api\n"
+	want, _ := read(t, text, Options{From: TwilioCSV})
+	for name, e := range map[string]encoding.Encoding{
+		"UTF-8":    unicode.UTF8BOM,
+		"UTF-16LE": unicode.UTF16(unicode.LittleEndian, unicode.UseBOM),
+		"UTF-16BE": unicode.UTF16(unicode.BigEndian, unicode.UseBOM),
+	} {
+		encoded, err := e.NewEncoder().String(text)
+		require.NoError(t, err)
+		require.NotEqual(t, text, encoded)
+		got, stats := read(t, encoded, Options{From: TwilioCSV})
+		require.Zero(t, stats.Unreadable, name)
+		require.Equal(t, want, got, name)
+	}
+	encoded, err := unicode.UTF16(unicode.LittleEndian, unicode.IgnoreBOM).NewEncoder().String(text)
+	require.NoError(t, err)
+	_, err = Read(strings.NewReader(encoded), Options{From: TwilioCSV}, func([]byte) error { return nil })
+	require.ErrorIs(t, err, ErrLog)
+	require.ErrorContains(t, err, "save it as UTF-8")
 }

@@ -14,9 +14,9 @@ const bufferSize = 1 << 20
 
 // read finds out how the log is written, and takes its messages.
 func (x *reading) read(in io.Reader) error {
-	r := bufio.NewReaderSize(in, bufferSize)
-	if b, _ := r.Peek(3); bytes.Equal(b, []byte("\xef\xbb\xbf")) {
-		_, _ = r.Discard(3) // the mark that spreadsheets put in front
+	r, err := Text(in)
+	if err != nil {
+		return err
 	}
 	first, err := firstByte(r)
 	if errors.Is(err, io.EOF) {
