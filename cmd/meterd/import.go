@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-
-	"github.com/goccy/go-yaml"
 
 	"github.com/meterd/meterd/jobs/importer"
 	"github.com/meterd/meterd/metering"
@@ -46,9 +43,12 @@ func (c *importCmd) Run(a *app) error {
 	if c.Currency != "" && (c.Price != "logged" || !metering.KnownCurrency(c.Currency)) {
 		return wrongInput("--currency: an ISO 4217 code such as USD, with --price logged")
 	}
-	accounts, err := c.accounts()
-	if err != nil {
-		return err
+	var accounts map[string]string
+	if c.AccountMap != "" {
+		var err error
+		if accounts, err = accountMap(c.AccountMap); err != nil {
+			return err
+		}
 	}
 	o := importer.Options{From: c.From, Account: c.Account, Accounts: accounts, Logged: c.Price == "logged", Currency: c.Currency, Columns: c.Column}
 	out := imported{}
@@ -116,22 +116,6 @@ func (c *importCmd) print(a *app, convert func(io.Reader, func([]byte) error) er
 		}
 	}
 	return nil
-}
-
-// accounts reads the map.
-func (c *importCmd) accounts() (map[string]string, error) {
-	out := map[string]string{}
-	if c.AccountMap == "" {
-		return out, nil
-	}
-	text, err := os.ReadFile(c.AccountMap)
-	if err != nil {
-		return nil, wrongInput("--account-map: %w", err)
-	}
-	if err := yaml.Unmarshal(text, &out); err != nil {
-		return nil, wrongInput("--account-map: %s: want lines such as AC0123: acme-marketing: %w", c.AccountMap, err)
-	}
-	return out, nil
 }
 
 // importError gives an error of the log its exit code.
