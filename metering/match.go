@@ -154,23 +154,22 @@ func (x *ruleIndex) first(candidates []int, r *Record) int {
 // prefixMax is the length of the longest E.164 number.
 const prefixMax = 15
 
-// number appends up to limit leading digits of the far end's number: to, or
-// from when inbound. A plus and separators are passed over; anything else ends
-// the number.
+// number appends up to limit leading digits of the far end's number, none unless
+// it is an international one: a word or a short code may begin with the digits of
+// a country and still goes somewhere else. Separators are passed over.
 func (r *Record) number(b []byte, limit int) []byte {
-	s := r.To
-	if r.Direction == Inbound {
-		s = r.From
+	s, plus := strings.CutPrefix(r.FarEnd(), "+")
+	if !plus && !r.International {
+		return b
 	}
-	s = strings.TrimPrefix(s, "+")
-	for i := 0; i < len(s) && len(b) < limit; i++ {
-		switch c := s[i]; c {
-		case ' ', '-', '.', '(', ')':
-		default:
-			if c < '0' || c > '9' {
-				return b
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= '0' && c <= '9':
+			if len(b) < limit {
+				b = append(b, c)
 			}
-			b = append(b, c)
+		case strings.IndexByte(" -./()", c) < 0:
+			return b[:0] // not a number after all
 		}
 	}
 	return b

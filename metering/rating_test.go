@@ -182,8 +182,12 @@ func TestMatch(t *testing.T) {
 		"network and category":  {Record{Channel: "sms", Network: "22201", Category: "otp", To: "+39333"}, 11},
 		"other network":         {Record{Channel: "sms", Country: "IT", Network: "22299"}, 1},
 		"prefix over category":  {Record{Channel: "sms", Country: "IT", Category: "otp", To: "+39 06"}, 3},
-		"longest prefix":        {Record{Channel: "sms", To: "39 (333)-1"}, 4},
-		"prefix without plus":   {Record{Channel: "sms", To: "393"}, 3},
+		"longest prefix":        {Record{Channel: "sms", To: "+39 (333)-1"}, 4},
+		"without plus":          {Record{Channel: "sms", To: "39 (333) 123/4567", International: true}, 4},
+		"national":              {Record{Channel: "sms", To: "3933312345"}, 0},
+		"short code":            {Record{Channel: "sms", To: "39333"}, 0},
+		"word":                  {Record{Channel: "sms", To: "39BANK"}, 0},
+		"word after a plus":     {Record{Channel: "sms", To: "+39BANK"}, 0},
 		"not a number":          {Record{Channel: "sms", To: "3x9"}, 0},
 		"to when inbound":       {Record{Channel: "sms", Direction: Inbound, To: "+39"}, 6},
 		"from when inbound":     {Record{Channel: "sms", Direction: Inbound, From: "+39"}, 3},
@@ -218,7 +222,7 @@ func TestMatchSlow(t *testing.T) {
 		}
 		r := Record{
 			Channel: pick(t, "sms", "mms", "fax"), Direction: pick(t, Inbound, Outbound), Country: pick(t, "", "IT", "FR"),
-			Network: pick(t, "", "22210", "20801"), To: pick(t, "", "+393", "33", "x"), From: pick(t, "", "+3 9", "+34"), Category: pick(t, "", "otp", "ad"),
+			Network: pick(t, "", "22210", "20801"), To: pick(t, "", "+393", "33", "x"), From: pick(t, "", "+3 9", "+34"), International: pick(t, "", "y") == "y", Category: pick(t, "", "otp", "ad"),
 		}
 		want, best := -1, ""
 		for i, p := range rules {
@@ -226,7 +230,10 @@ func TestMatchSlow(t *testing.T) {
 			if r.Direction == Inbound {
 				number = r.From
 			}
-			number = strings.NewReplacer("+", "", " ", "").Replace(number)
+			if number = strings.ReplaceAll(number, " ", ""); !strings.HasPrefix(number, "+") && !r.International {
+				number = ""
+			}
+			number = strings.TrimPrefix(number, "+")
 			is := func(sel, v string) bool { return sel == "" || sel == v }
 			if !is(p.Channel, r.Channel) || !is(p.Direction, r.Direction) || !is(p.Country, r.Country) ||
 				!is(p.Network, r.Network) || !is(p.Category, r.Category) || !strings.HasPrefix(number, p.Prefix) {

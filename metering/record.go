@@ -34,6 +34,9 @@ type Record struct {
 	Derived   bool   // Country was derived, so it isn't part of the content
 	Network   string // MCC-MNC digits
 	Category  string
+	// International: the far end's number, written without a plus, is an
+	// international one all the same. Derived, so no part of the content.
+	International bool
 
 	Units    Quantity
 	HasUnits bool
@@ -60,6 +63,14 @@ type Identity struct {
 	AccountID string
 	Kind      Kind
 	ID        string
+}
+
+// FarEnd is the number that price rules select on: to, or from when inbound.
+func (r *Record) FarEnd() string {
+	if r.Direction == Inbound {
+		return r.From
+	}
+	return r.To
 }
 
 // Identity of the record.

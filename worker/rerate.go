@@ -11,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/internal/phone"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
@@ -166,6 +167,7 @@ func (r *rerating) take(ctx context.Context, m *ledger.RatedMessage) error {
 		res.Accounts = append(res.Accounts, RerateSum{Account: m.Record.AccountID})
 	}
 	own := &res.Accounts[len(res.Accounts)-1]
+	m.Record.International = phone.International(m.Record.FarEnd())
 	c, ref := metering.Rerate(r.deps.Snapshot, r.plan, &m.Record, m.Was)
 	rated := ref == nil
 	for _, s := range []*RerateSum{own, &res.Total} {

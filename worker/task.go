@@ -42,16 +42,14 @@ func newTask(id string, lines [][]byte, inline bool) *task {
 	return t
 }
 
-// derive fills the country from the number that the message went to.
+// derive fills what follows from the number that the message went to.
 func derive(r *metering.Record) {
-	if r.Country != "" || r.Kind != metering.KindUsage {
+	if r.Kind != metering.KindUsage {
 		return
 	}
-	number := r.To
-	if r.Direction == metering.Inbound {
-		number = r.From
-	}
-	if number != "" {
+	number := r.FarEnd()
+	r.International = phone.International(number)
+	if r.Country == "" && number != "" {
 		r.Country = phone.Country(number)
 		r.Derived = r.Country != ""
 	}

@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-
-	"github.com/goccy/go-yaml"
+	"strings"
 
 	"github.com/meterd/meterd/jobs/importer"
+	"github.com/meterd/meterd/metering"
 )
 
 // importCmd sends the message logs of other platforms.
@@ -18,6 +17,7 @@ type importCmd struct {
 	Account    string            `help:"Charge all messages to this account." placeholder:"ID"`
 	AccountMap string            `help:"YAML file of the platform's accounts and ours: AC0123: acme-marketing. Those it doesn't name keep their id." placeholder:"FILE"`
 	Price      string            `help:"plan: each message is rated by its account's plan; logged: it costs what the log says." default:"plan" enum:"plan,logged"`
+	Currency   string            `help:"Currency of the logged prices where the log has none, as Twilio's bulk export." placeholder:"CUR"`
 	Column     map[string]string `help:"A column that has another name in the log: id=SMS_REF;date=SENT_ON." placeholder:"FIELD=NAME"`
 	DryRun     bool              `help:"Print the records instead of sending them."`
 	sendOptions
@@ -28,8 +28,11 @@ type imported struct {
 	enqueued
 
 	Messages   int64 `json:"messages"`           // in the logs
-	Unreadable int64 `json:"unreadable"`         // of them, quarantined as they stand
+	Unreadable int64 `json:"unreadable"`         // of them, quarantined with their bytes
 	Unpriced   int64 `json:"unpriced,omitempty"` // without a price in the log: rated by plan
+	Pending    int64 `json:"pending,omitempty"`  // on their way and without final figures: left out
+	// PendingIDs are the first of these, of each log.
+	PendingIDs []string `json:"pending_ids,omitempty"`
 }
 
 // Run implements the command.
@@ -37,21 +40,34 @@ func (c *importCmd) Run(a *app) error {
 	if err := c.check(c.Files); err != nil {
 		return err
 	}
-	accounts, err := c.accounts()
-	if err != nil {
-		return err
+	if c.Currency != "" && (c.Price != "logged" || !metering.KnownCurrency(c.Currency)) {
+		return wrongInput("--currency: an ISO 4217 code such as USD, with --price logged")
 	}
-	o := importer.Options{From: c.From, Account: c.Account, Accounts: accounts, Logged: c.Price == "logged", Columns: c.Column}
+	var accounts map[string]string
+	if c.AccountMap != "" {
+		var err error
+		if accounts, err = accountMap(c.AccountMap); err != nil {
+			return err
+		}
+	}
+	o := importer.Options{From: c.From, Account: c.Account, Accounts: accounts, Logged: c.Price == "logged", Currency: c.Currency, Columns: c.Column}
 	out := imported{}
 	convert := func(r io.Reader, emit func(line []byte) error) error {
 		stats, err := importer.Read(r, o, emit)
 		out.Messages += stats.Messages
 		out.Unreadable += stats.Unreadable
 		out.Unpriced += stats.Unpriced
+		out.Pending += stats.Pending
+		out.PendingIDs = append(out.PendingIDs, stats.PendingIDs...)
+		if err == nil && stats.Messages == 0 {
+			return wrongInput("no lines in it")
+		}
 		return importError(err)
 	}
 	if c.DryRun {
-		return c.print(a, convert)
+		err := c.print(a, convert)
+		out.tellPending(a.err)
+		return err
 	}
 	s := &sending{app: a, options: c.sendOptions, convert: convert}
 	sent, err := s.run(c.Files)
@@ -66,7 +82,20 @@ func (c *importCmd) Run(a *app) error {
 	if out.Unpriced > 0 {
 		_, _ = fmt.Fprintf(a.out, "%d have no price in the log yet: they are rated by plan\n", out.Unpriced)
 	}
+	out.tellPending(a.out)
 	return a.showEnqueued(sent)
+}
+
+// tellPending names what was left out.
+func (i *imported) tellPending(w io.Writer) {
+	if i.Pending == 0 {
+		return
+	}
+	more := ""
+	if n := i.Pending - int64(len(i.PendingIDs)); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	_, _ = fmt.Fprintf(w, "%d are still on their way and left out; import a later log, in which they are final: %s%s\n", i.Pending, strings.Join(i.PendingIDs, ", "), more)
 }
 
 // print writes the records to the output.
@@ -89,25 +118,9 @@ func (c *importCmd) print(a *app, convert func(io.Reader, func([]byte) error) er
 	return nil
 }
 
-// accounts reads the map.
-func (c *importCmd) accounts() (map[string]string, error) {
-	out := map[string]string{}
-	if c.AccountMap == "" {
-		return out, nil
-	}
-	text, err := os.ReadFile(c.AccountMap)
-	if err != nil {
-		return nil, wrongInput("--account-map: %w", err)
-	}
-	if err := yaml.Unmarshal(text, &out); err != nil {
-		return nil, wrongInput("--account-map: %s: want lines such as AC0123: acme-marketing: %w", c.AccountMap, err)
-	}
-	return out, nil
-}
-
 // importError gives an error of the log its exit code.
 func importError(err error) error {
-	for _, e := range []error{importer.ErrPlatform, importer.ErrColumn, importer.ErrLog} {
+	for _, e := range []error{importer.ErrPlatform, importer.ErrColumn, importer.ErrCurrency, importer.ErrLog} {
 		if errors.Is(err, e) {
 			return &inputError{err: err}
 		}

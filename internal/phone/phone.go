@@ -1,5 +1,5 @@
-// Package phone tells which country a phone number belongs to. It decides
-// nothing else: whether a number can be reached, who carries it and what it
+// Package phone tells which country a phone number belongs to, and whether digits
+// without a plus are an international number. It decides nothing else: whether a number can be reached, who carries it and what it
 // costs are other packages' questions.
 package phone
 
@@ -46,14 +46,40 @@ func Country(number string) string {
 	return shared().country(digits[:n])
 }
 
+// Bounds of an international number written without its plus. A shorter one is
+// a short code, whatever country its digits begin with.
+const (
+	internationalMin = 7
+	internationalMax = 15
+)
+
+// International tells whether digits without a plus (separators as in Country)
+// are an international number all the same: one that is in use under the calling
+// code that they begin with. The same digits may also be somebody's national
+// number, so a length that merely could be one isn't enough.
+func International(number string) bool {
+	var digits [digitsMax]byte
+	n := collectAfter(&digits, number)
+	if n < internationalMin || n > internationalMax {
+		return false
+	}
+	parsed, err := phonenumbers.Parse("+"+string(digits[:n]), "ZZ")
+	return err == nil && phonenumbers.IsValidNumber(parsed)
+}
+
 // collect puts the digits of number into digits and returns how many there are,
 // or 0 when number isn't a "+" followed by digits.
 func collect(digits *[digitsMax]byte, number string) int {
 	if len(number) < 2 || number[0] != '+' {
 		return 0
 	}
+	return collectAfter(digits, number[1:])
+}
+
+// collectAfter is collect for what follows the plus.
+func collectAfter(digits *[digitsMax]byte, number string) int {
 	n := 0
-	for i := 1; i < len(number); i++ {
+	for i := range len(number) {
 		switch c := number[i]; {
 		case c >= '0' && c <= '9':
 			if n == digitsMax {

@@ -72,6 +72,25 @@ func TestCountry(t *testing.T) {
 	}
 }
 
+func TestInternational(t *testing.T) {
+	t.Parallel()
+	for number, want := range map[string]bool{
+		"393201234567":     true,
+		"39 320 123-4567":  true,
+		"14165550101":      true,
+		"8705550123":       false, // national: no such number under 870
+		"8725550123":       false, // 872 is no calling code
+		"4155550123":       false, // national: Switzerland's are longer
+		"39320":            false, // a short code
+		"393201":           false,
+		"39BANK":           false,
+		"":                 false,
+		"3932012345678901": false,
+	} {
+		assert.Equal(t, want, International(number), "number %q", number)
+	}
+}
+
 // library answers as the library does, and by the code's main region otherwise.
 func library(digits string) string {
 	number, err := phonenumbers.Parse("+"+digits, "ZZ")

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Options say which platform a log is of, and how to read it.
@@ -24,6 +25,8 @@ type Options struct {
 	Accounts map[string]string
 	// Logged takes the price in the log instead of rating by plan.
 	Logged bool
+	// Currency of logged prices where the log has none.
+	Currency string
 	// Columns names the log's columns where they differ from the platform's:
 	// a field of this package (id, to, …) → the log's name.
 	Columns map[string]string
@@ -42,14 +45,43 @@ const (
 var (
 	ErrPlatform = errors.New("unknown platform: give twilio-csv, twilio-json, vonage-reports or kaleyra-csv")
 	ErrColumn   = errors.New("column")
+	ErrCurrency = errors.New("the log has prices and no currency: give it with --currency, such as --currency USD")
 	ErrLog      = errors.New("not such a log")
 )
+
+// fault is what travels of a message that can't be read: no record, so that it is
+// quarantined, under the account and the id that are known, with all its bytes.
+type fault struct {
+	ID         string `json:"id,omitempty"`
+	AccountID  string `json:"account_id,omitempty"`
+	Unreadable string `json:"unreadable"`            // what of it
+	Line       string `json:"line,omitempty"`        // as it stands
+	LineBytes  []byte `json:"line_base64,omitempty"` // where it isn't UTF-8
+}
+
+// unreadable sends a message on as it stands.
+func (x *reading) unreadable(r *Record, why error, raw []byte) error {
+	x.stats.Unreadable++
+	f := fault{ID: r.ID, AccountID: r.AccountID, Unreadable: why.Error()}
+	if utf8.Valid(raw) {
+		f.Line = string(raw)
+	} else {
+		f.LineBytes = raw
+	}
+	return x.write(&f)
+}
+
+// pendingIDsMax bounds the ids of messages left out that are told.
+const pendingIDsMax = 10
 
 // Stats are what a log held.
 type Stats struct {
 	Messages   int64 // read
 	Unreadable int64 // of them, sent on as they are
 	Unpriced   int64 // of them without a price in the log, where that was asked for
+	Pending    int64 // of them on their way and without final figures: left out
+	// PendingIDs are the first of those left out.
+	PendingIDs []string
 }
 
 // Record is a line that is written, as DOMAIN.md defines it.
@@ -87,6 +119,13 @@ type platform struct {
 	json bool // it may be JSON
 	// record makes of a message what follows from its fields.
 	record func(m message, r *Record) error
+	// pending tells whether a message that is on its way, by its status as the
+	// record has it, may still get other figures than it has. A record of it would
+	// make its final one a conflict. nil: never.
+	pending func(m message, status string) bool
+	// product tells from the fields that there are which product a log is of, ""
+	// where they don't; nil where the platform has one.
+	product func(has func(field string) bool) string
 }
 
 func platforms() map[string]platform {
@@ -94,7 +133,8 @@ func platforms() map[string]platform {
 }
 
 // Read writes each message of a log with emit, whose line holds until it
-// returns. What can't be read as a message is emitted as it stands.
+// returns. What can't be read as a message is emitted
+// as it stands, beside its account.
 func Read(in io.Reader, o Options, emit func(line []byte) error) (Stats, error) {
 	p, ok := platforms()[o.From]
 	if !ok {
@@ -111,7 +151,7 @@ func Read(in io.Reader, o Options, emit func(line []byte) error) (Stats, error) 
 		return failed
 	}}
 	err := x.read(in)
-	if err == nil || failed != nil || errors.Is(err, ErrColumn) || errors.Is(err, ErrLog) {
+	if err == nil || failed != nil || errors.Is(err, ErrColumn) || errors.Is(err, ErrCurrency) || errors.Is(err, ErrLog) {
 		return x.stats, err
 	}
 	return x.stats, fmt.Errorf("%w: %w", ErrLog, err)
@@ -123,30 +163,47 @@ type reading struct {
 	options  Options
 	emit     func(line []byte) error
 	stats    Stats
+	product  string // of the page that is being read
+	currency bool   // a message had one
 }
 
 // message is one line of a log.
 type message struct {
-	get    func(field string) string // "" where there is none
-	logged bool
+	get     func(field string) string // "" where there is none
+	has     func(field string) bool   // also where it is empty
+	product string                    // that the page names; or ""
+	logged  bool
 }
 
 // take writes the records of a message; raw is it as it stands.
-func (x *reading) take(get func(string) string, raw func() ([]byte, error)) error {
+func (x *reading) take(get func(string) string, has func(string) bool, raw []byte) error {
 	x.stats.Messages++
-	m := message{get: func(f string) string { return strings.TrimSpace(get(f)) }, logged: x.options.Logged}
+	m := message{get: func(f string) string { return strings.TrimSpace(get(f)) }, has: has, product: x.product, logged: x.options.Logged}
 	r := Record{ID: m.get("id"), AccountID: x.account(m.get("account"))}
 	err := x.platform.record(m, &r)
+	if err == nil {
+		err = undamaged("id", r.ID)
+	}
+	if err == nil {
+		err = undamaged("account", r.AccountID)
+	}
+	if r.ID != "" && x.platform.pending != nil && x.platform.pending(m, r.Status) {
+		if x.stats.Pending++; len(x.stats.PendingIDs) < pendingIDsMax {
+			x.stats.PendingIDs = append(x.stats.PendingIDs, r.ID)
+		}
+		return nil
+	}
+	if err == nil && r.ID == "" {
+		err = unreadable("id")
+	}
 	if err == nil && x.options.Logged {
 		err = x.price(m, &r)
 	}
-	if err != nil || r.ID == "" {
-		x.stats.Unreadable++
-		line, err := raw()
-		if err != nil {
-			return err
-		}
-		return x.emit(line)
+	if errors.Is(err, ErrCurrency) {
+		return err
+	}
+	if err != nil {
+		return x.unreadable(&r, err, raw)
 	}
 	if err := x.write(&r); err != nil {
 		return err
@@ -157,7 +214,7 @@ func (x *reading) take(get func(string) string, raw func() ([]byte, error)) erro
 	return x.write(&Record{ID: "refund:" + r.ID, Kind: "refund", AccountID: r.AccountID, RefersTo: r.ID, OccurredAt: r.OccurredAt})
 }
 
-func (x *reading) write(r *Record) error {
+func (x *reading) write(r any) error {
 	line, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("write the record: %w", err)
@@ -180,17 +237,27 @@ func (x *reading) account(theirs string) string {
 // that it isn't known yet, and the plan rates it.
 func (x *reading) price(m message, r *Record) error {
 	price := strings.TrimPrefix(m.get("price"), "-")
-	if price == "" || price == "null" {
+	if !present(price) {
 		if !slices.Contains([]string{"failed", "undelivered", "rejected", "canceled", "expired"}, r.Status) {
 			x.stats.Unpriced++
 			return nil
 		}
 		price = "0"
 	}
-	plain, err := decimalText(price)
+	plain, err := decimalText("price", price)
 	if err != nil {
 		return err
 	}
-	r.Amount, r.Currency = plain, strings.ToUpper(m.get("currency"))
-	return nil
+	r.Amount = plain
+	if currency := m.get("currency"); present(currency) {
+		r.Currency, x.currency = strings.ToUpper(currency), true
+		return nil
+	}
+	if r.Currency = x.options.Currency; r.Currency != "" {
+		return nil
+	}
+	if !x.currency {
+		return ErrCurrency // the log is one without, so that all others would fail as well
+	}
+	return unreadable("currency")
 }

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/unicode"
 
 	"github.com/meterd/meterd/metering"
 )
@@ -41,12 +44,12 @@ func TestLogsBecomeRecords(t *testing.T) {
 		o     Options
 		stats Stats
 	}{
-		{"twilio.csv", Options{From: TwilioCSV, Accounts: map[string]string{"AC01": "acme-marketing"}}, Stats{Messages: 8, Unreadable: 2}},
-		{"twilio.csv", Options{From: TwilioCSV, Account: "acme", Logged: true}, Stats{Messages: 8, Unreadable: 2, Unpriced: 1}},
+		{"twilio.csv", Options{From: TwilioCSV, Accounts: map[string]string{"AC01": "acme-marketing"}}, Stats{Messages: 8, Unreadable: 1, Pending: 1, PendingIDs: []string{"SM0007"}}},
+		{"twilio.csv", Options{From: TwilioCSV, Account: "acme", Logged: true}, Stats{Messages: 8, Unreadable: 1, Pending: 2, PendingIDs: []string{"MM0006", "SM0007"}}},
 		{"twilio.json", Options{From: TwilioJSON}, Stats{Messages: 4, Unreadable: 1}},
 		{"twilio.json", Options{From: TwilioJSON, Logged: true}, Stats{Messages: 4, Unreadable: 1, Unpriced: 1}},
 		{"vonage.csv", Options{From: VonageReports}, Stats{Messages: 4}},
-		{"vonage.csv", Options{From: VonageReports, Logged: true}, Stats{Messages: 4, Unpriced: 1}},
+		{"vonage.csv", Options{From: VonageReports, Logged: true}, Stats{Messages: 4, Pending: 1, PendingIDs: []string{"0A0000002"}}},
 		{"vonage-voice.json", Options{From: VonageReports, Logged: true}, Stats{Messages: 2}},
 		{"kaleyra.csv", Options{From: KaleyraCSV, Account: "india"}, Stats{Messages: 4}},
 		{"kaleyra.csv", Options{From: KaleyraCSV, Account: "india", Logged: true}, Stats{Messages: 4, Unpriced: 1}},
@@ -72,7 +75,7 @@ func TestLogsBecomeRecords(t *testing.T) {
 				}
 			}
 			refunds := int64(strings.Count(got, `"kind":"refund"`))
-			require.Equal(t, stats.Messages-stats.Unreadable+refunds, valid, "each is a record")
+			require.Equal(t, stats.Messages-stats.Unreadable-stats.Pending+refunds, valid, "each is a record")
 		})
 	}
 }
@@ -166,7 +169,198 @@ func FuzzRead(f *testing.F) {
 				require.NotEmpty(t, line)
 				return nil
 			})
-			require.GreaterOrEqual(t, lines, stats.Messages, "none is lost")
+			require.GreaterOrEqual(t, lines, stats.Messages-stats.Pending, "none is lost")
 		}
 	})
+}
+
+const vonageWhatsApp = "account_id,message_id,direction,from,to,country,provider,date_received,status,error_code,currency,total_price\n" +
+	"ab12cd34,m-1,outbound,447700900010,33612000001,FR,whatsapp,2026-11-02T10:15:30+0000,delivered,,EUR,0.06\n" +
+	"ab12cd34,m-2,outbound,447700900010,33612000001,FR,viber_service_msg,2026-11-02T10:16:30+0000,delivered,,EUR,0.04\n" +
+	"ab12cd34,m-3,outbound,447700900010,33612000001,FR,sms,2026-11-02T10:17:30+0000,delivered,,EUR,0.05\n" +
+	"ab12cd34,m-4,outbound,447700900010,33612000001,FR,,2026-11-02T10:18:30+0000,delivered,,EUR,0.05\n"
+
+func TestTheProductOfAReportDecidesItsChannel(t *testing.T) {
+	t.Parallel()
+	got, stats := read(t, vonageWhatsApp, Options{From: VonageReports, Account: "a"})
+	require.EqualValues(t, 1, stats.Unreadable, "one names no provider")
+	for _, want := range []string{`"channel":"whatsapp","direction":"outbound","status":"delivered","to":"+33612000001","from":"+447700900010","country":"FR","units":"1","unit":"message"`, `"channel":"viber"`, `"channel":"sms"`} {
+		require.Contains(t, got, want)
+	}
+	got, _ = read(t, `{"product":"MESSAGES","records":[{"account_id":"a","message_id":"m","provider":"whatsapp","date_received":"2026-11-02T10:15:30+0000","status":"read"}]}`, Options{From: VonageReports})
+	require.Contains(t, got, `"channel":"whatsapp"`)
+	got, stats = read(t, `[{"product":"VERIFY-V2","account_id":"a","id":"v","date":"2026-11-02T10:15:30+0000","status":"ok"}]`, Options{From: VonageReports})
+	require.EqualValues(t, 1, stats.Unreadable, got)
+}
+
+func TestAProductWithoutAMappingIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"account_id,call_id,direction,from,to,call_date_start,date_start,duration,status,currency,total_price\na,c,outbound,1,2,x,2026-11-02T10:15:30+0000,12,ok,EUR,0.012\n": `"ASR"`,
+		"account_id,call_id,from,to,date_start,duration,status\na,c,1,2,2026-11-02T10:15:30+0000,12,ok\n":                                                                     "add a column product",
+		`{"request_id":"r","product":"ASR","records":[{"account_id":"a","call_id":"c","date_start":"2026-11-02T10:15:30+0000","duration":12,"status":"ok"}]}`:                 `"ASR"`,
+	} {
+		_, err := Read(strings.NewReader(text), Options{From: VonageReports, Account: "a"}, func([]byte) error {
+			t.Error("taken for another product")
+			return nil
+		})
+		require.ErrorIs(t, err, ErrLog)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestAMessageOnItsWayIsLeftOutUntilItIsFinal(t *testing.T) {
+	t.Parallel()
+	early := `[{"sid":"SM1","account_sid":"a","date_created":"2026-11-02T10:00:00Z","date_sent":null,"to":"+15005550009","status":"accepted","num_segments":"0","direction":"outbound-api","price":null,"price_unit":null},
+	{"sid":"SM2","account_sid":"a","date_created":"2026-11-02T10:00:00Z","date_sent":"2026-11-02T10:00:01Z","from":"+15005550006","to":"+15005550009","status":"sent","num_segments":"1","direction":"outbound-api","price":null,"price_unit":"USD"},
+	{"sid":"SM3","account_sid":"a","date_created":"2026-11-02T10:00:00Z","date_sent":"2026-11-02T10:00:01Z","from":"+15005550006","to":"+15005550009","status":"sent","num_segments":"1","direction":"outbound-api","price":"-0.01","price_unit":"USD"}]`
+	got, stats := read(t, early, Options{From: TwilioJSON, Logged: true})
+	require.Equal(t, Stats{Messages: 3, Pending: 2, PendingIDs: []string{"SM1", "SM2"}}, stats)
+	require.Equal(t, 1, strings.Count(got, "\n"), "the one that has its price")
+
+	got, stats = read(t, early, Options{From: TwilioJSON})
+	require.Equal(t, []string{"SM1"}, stats.PendingIDs, "once sent, segments are final, which is all that a plan asks")
+	require.Equal(t, 2, strings.Count(got, "\n"))
+
+	late := strings.NewReplacer(`"accepted"`, `"delivered"`, `"sent"`, `"delivered"`, `"price":null`, `"price":"-0.0079"`, `"price_unit":null`, `"price_unit":"USD"`, `"date_sent":null`, `"date_sent":"2026-11-02T10:00:02Z"`).Replace(early)
+	got, stats = read(t, late, Options{From: TwilioJSON, Logged: true})
+	require.Zero(t, stats.Pending)
+	require.Equal(t, 2, strings.Count(got, `"amount":"0.0079","currency":"USD"`))
+}
+
+func TestALogWithoutCurrencyNeedsOne(t *testing.T) {
+	t.Parallel()
+	// As Twilio's bulk export has it: no price_unit, and figures as numbers.
+	log := `{"account_sid":"a","to":"+15005550009","num_media":0,"from":"+15005550006","sid":"SM1","direction":"outbound-api","date_sent":"2026-11-02T10:00:01Z","num_segments":2,"price":-0.015,"status":"delivered"}
+{"account_sid":"a","to":"+15005550009","num_media":0,"from":"+15005550006","sid":"SM2","direction":"outbound-api","date_sent":"2026-11-02T10:00:01Z","num_segments":1,"price":null,"status":"failed"}`
+	got, stats := read(t, log, Options{From: TwilioJSON, Logged: true, Currency: "USD"})
+	require.Zero(t, stats.Unreadable)
+	require.Contains(t, got, `"amount":"0.015","currency":"USD"`)
+	require.Contains(t, got, `"amount":"0","currency":"USD"`)
+
+	none := func([]byte) error {
+		t.Error("sent without a currency")
+		return nil
+	}
+	_, err := Read(strings.NewReader(log), Options{From: TwilioJSON, Logged: true}, none)
+	require.ErrorIs(t, err, ErrCurrency)
+	_, err = Read(strings.NewReader("Sid,AccountSid,SentDate,Direction,Status,Price\n"), Options{From: TwilioCSV, Logged: true}, none)
+	require.ErrorIs(t, err, ErrCurrency)
+
+	got, _ = read(t, file(t, "twilio.json"), Options{From: TwilioJSON, Logged: true, Currency: "EUR"})
+	require.NotContains(t, got, "EUR", "the log's own stands")
+}
+
+// faultOf is the record of a message that couldn't be read; meterd quarantines it
+// under the account that it names.
+func faultOf(t *testing.T, line string) fault {
+	t.Helper()
+	var r metering.Record
+	ref := metering.DecodeRecord([]byte(line), &r)
+	require.NotNil(t, ref, "it isn't a record: %s", line)
+	require.Equal(t, metering.ReasonMalformed, ref.Reason)
+	var f fault
+	require.NoError(t, json.Unmarshal([]byte(line), &f))
+	if metering.ValidID(f.AccountID) {
+		require.Equal(t, f.AccountID, r.AccountID)
+	}
+	return f
+}
+
+func TestAnUnreadableRowCostsNoOther(t *testing.T) {
+	t.Parallel()
+	const header = "Body,Status,SentDate,NumSegments,AccountSid,Sid,Direction\n"
+	row := func(body, id string) string {
+		return body + ",delivered,2026-11-02T10:00:00Z,1,AC1," + id + ",outbound-api\n"
+	}
+	for name, c := range map[string]struct {
+		bad  string
+		want []fault
+	}{
+		"text with line breaks": {"\"Dear\n\"\"you\"\"\r\nall\",canceled,,0,AC1,SM2,outbound-api\n", []fault{{ID: "SM2", AccountID: "a", Unreadable: "date: missing, or not to be understood", Line: "\"Dear\n\"\"you\"\"\r\nall\",canceled,,0,AC1,SM2,outbound-api"}}},
+		"cut off":               {"x,sent\r\n", []fault{{AccountID: "a", Unreadable: "date: missing, or not to be understood", Line: "x,sent"}}},
+		"quote never closed":    {"\"x,sent\n", []fault{{AccountID: "a", Unreadable: "date: missing, or not to be understood", Line: "\"x,sent"}}},
+		"not UTF-8":             {"\xff,sent\n", []fault{{AccountID: "a", Unreadable: "date: missing, or not to be understood", LineBytes: []byte("\xff,sent")}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := header + row("5\" screen", "SM1") + row("\"two\n\"\"lines\"\"\"", "SM3") + c.bad + row("one", "SM4") + strings.Repeat(row("more", "SM5"), 1500)
+			got, stats := read(t, log, Options{From: TwilioCSV, Account: "a"})
+			require.Equal(t, Stats{Messages: 1504, Unreadable: 1}, stats)
+			var faults []fault
+			for line := range strings.Lines(got) {
+				if strings.Contains(line, `"unreadable"`) {
+					faults = append(faults, faultOf(t, line))
+				}
+			}
+			require.Equal(t, c.want, faults)
+			again, _ := read(t, log, Options{From: TwilioCSV, Account: "a"})
+			require.Equal(t, got, again, "the same bytes make one entry of the quarantine")
+		})
+	}
+}
+
+func TestAColumnThatIsThereTwiceIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	_, err := Read(strings.NewReader("Sid,AccountSid,SentDate,Direction,Status,To,sid\n"), Options{From: TwilioCSV}, func([]byte) error { return nil })
+	require.ErrorIs(t, err, ErrColumn)
+	require.ErrorContains(t, err, `"Sid" is there twice`)
+}
+
+func TestNumbersThatASpreadsheetHasBeenAt(t *testing.T) {
+	t.Parallel()
+	const lost = "a spreadsheet has replaced its last digits by an exponent; take the log as it was downloaded"
+	for to, want := range map[string]string{
+		"393201234567":    "+393201234567",
+		"393201234567.0":  "+393201234567",
+		"393201234567,00": "+393201234567",
+		"'+393201234567":  "+393201234567",
+		"'393201234567":   "+393201234567",
+		"00393201234567":  "+393201234567",
+		"0320123456":      "0320123456",
+		"39320.0":         "39320",
+		"1E5CAFE":         "1E5CAFE",
+	} {
+		got, err := number("to", to)
+		require.NoError(t, err)
+		require.Equal(t, want, got, to)
+	}
+	for name, c := range map[string]struct{ to, from, id, account, field string }{
+		"to":      {"3.9320E+11", "+15005550006", "SM1", "AC1", "to"},
+		"comma":   {"3,9320E+11", "+15005550006", "SM1", "AC1", "to"},
+		"whole":   {"4E+11", "+15005550006", "SM1", "AC1", "to"},
+		"from":    {"+15005550006", "3.9320E+11", "SM1", "AC1", "from"},
+		"channel": {"whatsapp:3.9320E+11", "+15005550006", "SM1", "AC1", "to"},
+		"id":      {"+15005550006", "+15005550006", "4.5E+17", "AC1", "id"},
+		"account": {"+15005550006", "+15005550006", "SM1", "4.5E+17", "account"},
+	} {
+		got, stats := read(t, "From,To,Status,SentDate,AccountSid,Sid,Direction\n"+strings.Join([]string{
+			c.from, `"` + c.to + `"`, "delivered", "2026-11-02T10:00:00Z", c.account, c.id, "outbound-api",
+		}, ",")+"\n", Options{From: TwilioCSV})
+		require.EqualValues(t, 1, stats.Unreadable, name)
+		require.Equal(t, c.field+": "+lost, faultOf(t, got).Unreadable, name)
+	}
+}
+
+func TestFilesWithAByteOrderMark(t *testing.T) {
+	t.Parallel()
+	const text = "Body,Status,SentDate,AccountSid,Sid,Direction\nçà €,delivered,2026-11-02T10:00:00Z,AC1,SM1,outbound-api\n"
+	want, _ := read(t, text, Options{From: TwilioCSV})
+	for name, e := range map[string]encoding.Encoding{
+		"UTF-8":    unicode.UTF8BOM,
+		"UTF-16LE": unicode.UTF16(unicode.LittleEndian, unicode.UseBOM),
+		"UTF-16BE": unicode.UTF16(unicode.BigEndian, unicode.UseBOM),
+	} {
+		encoded, err := e.NewEncoder().String(text)
+		require.NoError(t, err)
+		require.NotEqual(t, text, encoded)
+		got, stats := read(t, encoded, Options{From: TwilioCSV})
+		require.Zero(t, stats.Unreadable, name)
+		require.Equal(t, want, got, name)
+	}
+	encoded, err := unicode.UTF16(unicode.LittleEndian, unicode.IgnoreBOM).NewEncoder().String(text)
+	require.NoError(t, err)
+	_, err = Read(strings.NewReader(encoded), Options{From: TwilioCSV}, func([]byte) error { return nil })
+	require.ErrorIs(t, err, ErrLog)
+	require.ErrorContains(t, err, "save it as UTF-8")
 }

@@ -1,15 +1,19 @@
 package importer
 
 import (
-	"errors"
 	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
 )
 
-// errField says that a field of a message can't be read.
-var errField = errors.New("unreadable field")
+// unreadable names a field of a message that can't be read. It doesn't repeat what
+// stands there.
+func unreadable(field string) error { return &fieldError{field, "missing, or not to be understood"} }
+
+type fieldError struct{ field, why string }
+
+func (e *fieldError) Error() string { return e.field + ": " + e.why }
 
 // Units of a record.
 const (
@@ -18,19 +22,12 @@ const (
 	whole   = "message"
 )
 
+// present tells whether a field has a value: JSON's null is none.
+func present(s string) bool { return s != "" && s != "null" }
+
 // word is a platform's word as ours: lower case, with underscores.
 func word(s string) string {
 	return strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(s))
-}
-
-// number is a phone number as E.164: platforms leave the plus out.
-func number(s string) string {
-	s = strings.TrimSpace(s)
-	const shortest = 8 // a shorter one is a short code
-	if len(s) < shortest || strings.Trim(s, "0123456789") != "" {
-		return s
-	}
-	return "+" + s
 }
 
 // layouts of times, tried in turn. Where a log gives no offset it means UTC.
@@ -52,16 +49,16 @@ func instant(texts ...string) (string, error) {
 			}
 			return t.UTC().Format(time.RFC3339Nano), nil
 		}
-		return "", errField
+		return "", unreadable("date")
 	}
-	return "", errField
+	return "", unreadable("date")
 }
 
 // decimalText is a number without an exponent.
-func decimalText(s string) (string, error) {
+func decimalText(field, s string) (string, error) {
 	d, err := decimal.NewFromString(s)
 	if err != nil || d.IsNegative() {
-		return "", errField
+		return "", unreadable(field)
 	}
 	return d.String(), nil
 }
@@ -74,7 +71,7 @@ func twilioCSV() platform {
 			"created": {"DateCreated"}, "units": {"NumSegments"}, "media": {"NumMedia"}, "error": {"ErrorCode"}, "direction": {"Direction"},
 			"price": {"Price"}, "currency": {"PriceUnit"},
 		},
-		record: twilio,
+		record: twilio, pending: twilioPending,
 	}
 }
 
@@ -86,13 +83,29 @@ func twilioJSON() platform {
 			"created": {"date_created"}, "units": {"num_segments"}, "media": {"num_media"}, "error": {"error_code"}, "direction": {"direction"},
 			"price": {"price"}, "currency": {"price_unit"},
 		},
-		record: twilio,
+		record: twilio, pending: twilioPending,
 	}
+}
+
+// twilioPending: what a message costs is known once it has its price; before it is
+// sent, not even its segments, its sender and its time are.
+func twilioPending(m message, status string) bool {
+	if present(m.get("price")) {
+		return false
+	}
+	switch status {
+	case "accepted", "scheduled", "queued", "sending", "receiving":
+		return true
+	case "sent":
+		return m.logged || m.get("units") == "0"
+	}
+	return false
 }
 
 // twilio writes "whatsapp:" before numbers of that channel, directions such as
 // outbound-api, and 0 segments where a message never came to be sent.
 func twilio(m message, r *Record) (err error) {
+	r.Status = word(m.get("status"))
 	if r.OccurredAt, err = instant(m.get("date"), m.get("created")); err != nil {
 		return err
 	}
@@ -107,19 +120,12 @@ func twilio(m message, r *Record) (err error) {
 	if media := m.get("media"); r.Channel == "sms" && (strings.HasPrefix(r.ID, "MM") || media != "" && media != "0" && media != "null") {
 		r.Channel, r.Unit = "mms", whole
 	}
-	r.To, r.From = number(to), number(from)
+	if err := numbers(r, to, from); err != nil {
+		return err
+	}
 	r.Direction = "outbound"
 	if strings.HasPrefix(strings.ToLower(m.get("direction")), "inbound") {
 		r.Direction = "inbound"
-	}
-	r.Status = word(m.get("status"))
-	switch r.Status {
-	case "sending":
-		r.Status = "sent"
-	case "receiving":
-		r.Status = "received"
-	case "scheduled":
-		r.Status = "accepted"
 	}
 	if code := m.get("error"); code != "0" && code != "null" {
 		r.ErrorCode = code
@@ -130,63 +136,8 @@ func twilio(m message, r *Record) (err error) {
 			r.Units = segments
 		}
 	}
-	r.Units, err = decimalText(r.Units)
+	r.Units, err = decimalText("units", r.Units)
 	return err
-}
-
-func vonage() platform {
-	return platform{
-		csv: true, json: true, list: "records", required: []string{"id", "account", "date", "status"},
-		columns: map[string][]string{
-			"id": {"message_id", "call_id", "id"}, "account": {"account_id"}, "from": {"from"}, "to": {"to"}, "status": {"status"},
-			"date": {"date_received", "date_start", "start_date", "date"}, "network": {"network"}, "country": {"country", "to_country"}, "error": {"error_code"},
-			"direction": {"direction"}, "price": {"total_price", "price"}, "currency": {"currency"}, "duration": {"duration"},
-			"channel": {"channel"}, "product": {"product"}, "ref": {"client_ref"},
-		},
-		record: vonageRecord,
-	}
-}
-
-// vonageRecord: a line is one part of an SMS, or a call with its seconds.
-func vonageRecord(m message, r *Record) (err error) {
-	if r.OccurredAt, err = instant(m.get("date")); err != nil {
-		return err
-	}
-	r.Channel, r.Units, r.Unit = "sms", "1", segment
-	if c := word(m.get("channel")); c != "" && c != "sms" {
-		r.Channel, r.Unit = c, whole
-	}
-	if d := m.get("duration"); d != "" && d != "null" {
-		r.Channel, r.Unit = "voice", second
-		if r.Units, err = decimalText(d); err != nil {
-			return err
-		}
-	}
-	r.To, r.From = number(m.get("to")), number(m.get("from"))
-	if r.Direction = word(m.get("direction")); r.Direction == "" {
-		r.Direction = "outbound"
-	}
-	switch r.Status = word(m.get("status")); r.Status {
-	case "buffered":
-		r.Status = "queued"
-	case "timeout":
-		r.Status = "no_answer"
-	case "cancelled":
-		r.Status = "canceled"
-	}
-	if n := m.get("network"); len(n) == len("23415") || len(n) == len("310260") {
-		r.Network = n
-	}
-	if c := m.get("country"); len(c) == len("FR") {
-		r.Country = strings.ToUpper(c)
-	}
-	if code := m.get("error"); code != "0" && code != "null" {
-		r.ErrorCode = code
-	}
-	if ref := m.get("ref"); ref != "" && ref != "null" {
-		r.Tags = map[string]string{"client_ref": ref}
-	}
-	return nil
 }
 
 func kaleyra() platform {
@@ -208,7 +159,9 @@ func kaleyraRecord(m message, r *Record) (err error) {
 		return err
 	}
 	r.Channel, r.Unit, r.Direction = "sms", segment, "outbound"
-	r.To, r.From = number(m.get("mobile")), number(m.get("sender"))
+	if err := numbers(r, m.get("mobile"), m.get("sender")); err != nil {
+		return err
+	}
 	if strings.EqualFold(m.get("direction"), "MO") {
 		r.Direction, r.To, r.From = "inbound", r.From, r.To
 	}
@@ -235,6 +188,6 @@ func kaleyraRecord(m message, r *Record) (err error) {
 	if c := m.get("campaign"); c != "" {
 		r.Tags = map[string]string{"campaign": c}
 	}
-	r.Units, err = decimalText(r.Units)
+	r.Units, err = decimalText("units", r.Units)
 	return err
 }

@@ -3,22 +3,20 @@ package importer
 import (
 	"bufio"
 	"bytes"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 )
 
 const bufferSize = 1 << 20
 
 // read finds out how the log is written, and takes its messages.
 func (x *reading) read(in io.Reader) error {
-	r := bufio.NewReaderSize(in, bufferSize)
-	if b, _ := r.Peek(3); bytes.Equal(b, []byte("\xef\xbb\xbf")) {
-		_, _ = r.Discard(3) // the mark that spreadsheets put in front
+	r, err := Text(in)
+	if err != nil {
+		return err
 	}
 	first, err := firstByte(r)
 	if errors.Is(err, io.EOF) {
@@ -60,73 +58,6 @@ func (x *reading) names(field string) []string {
 		return []string{name}
 	}
 	return x.platform.columns[field]
-}
-
-// table takes the lines of a CSV file.
-func (x *reading) table(in io.Reader) error {
-	r := csv.NewReader(in)
-	r.ReuseRecord, r.FieldsPerRecord, r.LazyQuotes = true, -1, true
-	header, err := r.Read()
-	if err != nil {
-		return fmt.Errorf("read the header: %w", err)
-	}
-	at := map[string]int{}
-	for field := range x.platform.columns {
-		at[field] = -1
-		for _, name := range x.names(field) {
-			if i := slices.IndexFunc(header, func(h string) bool { return strings.EqualFold(strings.TrimSpace(h), name) }); i >= 0 {
-				at[field] = i
-				break
-			}
-		}
-	}
-	if err := x.missing(at); err != nil {
-		return err
-	}
-	width := len(header)
-	for {
-		cells, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read the log: %w", err)
-		}
-		whole := len(cells) == width
-		if err := x.take(func(field string) string {
-			if i, ok := at[field]; ok && i >= 0 && whole {
-				return cells[i]
-			}
-			return ""
-		}, func() ([]byte, error) { return csvLine(cells) }); err != nil {
-			line, _ := r.FieldPos(0)
-			return fmt.Errorf("line %d: %w", line, err)
-		}
-	}
-}
-
-// missing tells which columns aren't there that must be.
-func (x *reading) missing(at map[string]int) error {
-	if at["account"] < 0 && x.options.Account == "" {
-		return fmt.Errorf("%w: the log has none for the account: give --account, or --column account=NAME", ErrColumn)
-	}
-	for _, field := range x.platform.required {
-		if field != "account" && at[field] < 0 {
-			return fmt.Errorf("%w: the log has none for %s (%s): give --column %s=NAME", ErrColumn, field, strings.Join(x.names(field), " or "), field)
-		}
-	}
-	return nil
-}
-
-// csvLine is a line as it stands, or as good as.
-func csvLine(cells []string) ([]byte, error) {
-	var b bytes.Buffer
-	w := csv.NewWriter(&b)
-	if err := w.Write(cells); err != nil {
-		return nil, fmt.Errorf("write the line again: %w", err)
-	}
-	w.Flush()
-	return bytes.TrimRight(b.Bytes(), "\n"), nil
 }
 
 // document takes the messages of JSON: an array, an object that has them under
@@ -184,7 +115,7 @@ func (x *reading) object(d *json.Decoder) error {
 				return fmt.Errorf("%w: %s isn't a list", ErrLog, key)
 			}
 			page = true
-			if err := x.array(d); err != nil {
+			if err := x.page(d, fields["product"]); err != nil {
 				return err
 			}
 			continue
@@ -208,6 +139,18 @@ func (x *reading) object(d *json.Decoder) error {
 	return x.entry(raw)
 }
 
+// page takes the messages of an open list, all of the product that is named
+// before it, if any.
+func (x *reading) page(d *json.Decoder, product json.RawMessage) error {
+	if x.platform.product != nil && json.Unmarshal(product, &x.product) == nil && x.product != "" {
+		if err := mapped(x.product); err != nil {
+			return fmt.Errorf("%w: %w", ErrLog, err)
+		}
+	}
+	defer func() { x.product = "" }()
+	return x.array(d)
+}
+
 // entry is one message.
 func (x *reading) entry(raw json.RawMessage) error {
 	var fields map[string]any
@@ -226,11 +169,7 @@ func (x *reading) entry(raw json.RawMessage) error {
 			}
 		}
 		return ""
-	}, func() ([]byte, error) {
-		var b bytes.Buffer
-		if err := json.Compact(&b, raw); err != nil {
-			return nil, fmt.Errorf("write the message again: %w", err)
-		}
-		return b.Bytes(), nil
-	})
+	}, func(field string) bool {
+		return slices.ContainsFunc(x.names(field), func(name string) bool { _, ok := fields[name]; return ok })
+	}, raw)
 }

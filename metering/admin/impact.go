@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meterd/meterd/internal/phone"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
@@ -193,6 +194,7 @@ func (w *impactOf) rate(a *metering.Account, r *metering.Record, was metering.St
 	if plan == nil {
 		return metering.Correction{}, &metering.Refusal{Reason: metering.ReasonNoPrice}
 	}
+	r.International = phone.International(r.FarEnd())
 	return metering.Rerate(w.next, plan, r, was)
 }
 
