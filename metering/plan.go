@@ -75,3 +75,10 @@ func (p *Plan) VersionAt(t time.Time) (int, *PlanVersion) {
 	}
 	return v + 1, &p.Versions[v]
 }
+
+// prefixed tells whether a rule selects by the number's leading digits.
+func (p *Plan) prefixed() bool {
+	return slices.ContainsFunc(p.Versions, func(v PlanVersion) bool {
+		return slices.ContainsFunc(v.Rules, func(r Rule) bool { return r.Prefix != "" })
+	})
+}

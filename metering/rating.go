@@ -39,8 +39,9 @@ func Admit(a *Account, r *Record, now time.Time) *Refusal {
 
 // Rate turns a usage record into its charge: Admit, then the price by the plan
 // in use at occurred_at, or the record's own amount. a is the account of
-// r.AccountID in s, nil when there is none. r.Country and r.International are
-// taken as they are: derive them before. It is a pure function, and the same for every worker that has s.
+// r.AccountID in s, nil when there is none. r.Country and, where s.Prefixes,
+// r.International are taken as they are: derive them before. It is a pure function,
+// and the same for every worker that has s.
 func Rate(s *Snapshot, a *Account, r *Record, now time.Time) (Charge, *Refusal) {
 	if ref := Admit(a, r, now); ref != nil {
 		return Charge{}, ref

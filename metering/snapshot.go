@@ -23,6 +23,9 @@ type Snapshot struct {
 	// be put to use; it never comes from an apply that succeeded.
 	Faults []error
 
+	// Prefixes: a plan has a rule with a prefix, so that Record.International matters.
+	Prefixes bool
+
 	indexes map[string][]*ruleIndex // plan → version → rules
 }
 
@@ -50,6 +53,7 @@ func NewSnapshot(catalog int64, accounts []*Account, plans []*Plan) *Snapshot {
 	for _, p := range plans {
 		s.Plans[p.ID] = p
 		s.indexes[p.ID] = compile(p)
+		s.Prefixes = s.Prefixes || p.prefixed()
 	}
 	s.price(copies)
 	slices.Sort(s.Parents)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/meterd/meterd/internal/phone"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
@@ -113,6 +114,9 @@ func rate(snap *metering.Snapshot, a *metering.Account, r *metering.Record, now 
 		}
 		c.purse = metering.PurseCredit
 	} else {
+		if snap.Prefixes { // it takes some 20 µs for digits without a plus
+			r.International = phone.International(r.FarEnd())
+		}
 		charge, ref := metering.Rate(snap, a, r, now)
 		if ref != nil {
 			return c, ref

@@ -42,14 +42,12 @@ func newTask(id string, lines [][]byte, inline bool) *task {
 	return t
 }
 
-// derive fills what follows from the number that the message went to.
+// derive fills the country from the number that the message went to.
 func derive(r *metering.Record) {
-	if r.Kind != metering.KindUsage {
+	if r.Country != "" || r.Kind != metering.KindUsage {
 		return
 	}
-	number := r.FarEnd()
-	r.International = phone.International(number)
-	if r.Country == "" && number != "" {
+	if number := r.FarEnd(); number != "" {
 		r.Country = phone.Country(number)
 		r.Derived = r.Country != ""
 	}

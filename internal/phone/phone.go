@@ -1,6 +1,7 @@
 // Package phone tells which country a phone number belongs to, and whether digits
-// without a plus are an international number. It decides nothing else: whether a number can be reached, who carries it and what it
-// costs are other packages' questions.
+// without a plus are an international number. It decides nothing else: whether a
+// number can be reached, who carries it and what it costs are other packages'
+// questions.
 package phone
 
 import (
