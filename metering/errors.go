@@ -11,6 +11,9 @@ var (
 	// ErrUnknownAccount: the id isn't an account that the asker may see. A
 	// sibling's, a parent's and a non-existent id all give this.
 	ErrUnknownAccount = errors.New("unknown account")
+	// ErrNumbersBlanked: a stored message can't be rated anew by its number.
+	ErrNumbersBlanked = errors.New("the plan prices by number prefix, and numbers of that time are blanked, being past their retention; " +
+		"rate by a plan without prefixes for these channels, or messages whose numbers are kept")
 	// ErrNotVisible: the account exists for the asker, the question isn't for it.
 	ErrNotVisible = errors.New("not available to this account")
 )

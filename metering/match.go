@@ -106,12 +106,17 @@ func (x *ruleIndex) sort(list []int) {
 	})
 }
 
+// of a channel; the others' where no rule names it.
+func (x *ruleIndex) of(channel string) *channelIndex {
+	if c := x.channels[channel]; c != nil {
+		return c
+	}
+	return x.others
+}
+
 // match is the index of the rule for r, -1 for none.
 func (x *ruleIndex) match(r *Record) int {
-	c := x.channels[r.Channel]
-	if c == nil {
-		c = x.others
-	}
+	c := x.of(r.Channel)
 	if r.Network != "" && len(c.networks) > 0 {
 		if i := x.first(c.networks[r.Network], r); i >= 0 {
 			return i
@@ -141,14 +146,38 @@ func (x *ruleIndex) match(r *Record) int {
 func (x *ruleIndex) first(candidates []int, r *Record) int {
 	for _, i := range candidates {
 		p := &x.rules[i]
-		if (p.Category == "" || p.Category == r.Category) &&
-			(p.Direction == "" || p.Direction == r.Direction) &&
-			(p.Country == "" || p.Country == r.Country) &&
-			(p.Prefix == "" || r.hasPrefix(p.Prefix)) {
+		if p.fits(r) && (p.Prefix == "" || r.hasPrefix(p.Prefix)) {
 			return i
 		}
 	}
 	return -1
+}
+
+// fits tells whether the selectors beside destination and prefix match r.
+func (p *Rule) fits(r *Record) bool {
+	return (p.Category == "" || p.Category == r.Category) &&
+		(p.Direction == "" || p.Direction == r.Direction) &&
+		(p.Country == "" || p.Country == r.Country)
+}
+
+// needsNumber tells whether the rule for r depends on the far end's number.
+func (x *ruleIndex) needsNumber(r *Record) bool {
+	c := x.of(r.Channel)
+	if r.Network != "" {
+		for _, i := range c.networks[r.Network] {
+			if p := &x.rules[i]; p.fits(r) {
+				return p.Prefix != ""
+			}
+		}
+	}
+	for _, list := range c.prefixes {
+		for _, i := range list {
+			if x.rules[i].fits(r) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // prefixMax is the length of the longest E.164 number.

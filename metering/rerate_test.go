@@ -1,6 +1,7 @@
 package metering
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -29,7 +30,8 @@ func TestRerateLeavesWhatThePlanSays(t *testing.T) {
 			was.Refunded = Micros(rapid.Int64Range(0, int64(was.Amount-was.Fee)).Draw(t, "refunded"))
 		}
 		whole := was.Refunded > 0 && was.Refunded == was.Amount-was.Fee
-		c, ref := Rerate(s, plan, r, was)
+		c, ref, err := Rerate(s, plan, r, was)
+		require.NoError(t, err)
 		require.Nil(t, ref)
 		now := Standing{Amount: was.Amount + c.Amount, Fee: was.Fee + c.Fee, Refunded: was.Refunded}
 		net := now.Amount - now.Refunded
@@ -42,7 +44,8 @@ func TestRerateLeavesWhatThePlanSays(t *testing.T) {
 			require.Equal(t, max(c.Charge.Amount-was.Refunded, c.Charge.Fee), net)
 		}
 		require.Equal(t, c.Charge.Fee, now.Fee)
-		again, ref := Rerate(s, plan, r, now)
+		again, ref, err := Rerate(s, plan, r, now)
+		require.NoError(t, err)
 		require.Nil(t, ref)
 		require.Zero(t, again.Amount)
 		require.Zero(t, again.Fee)
@@ -54,7 +57,66 @@ func TestRerateWithoutAPrice(t *testing.T) {
 	at := time.Date(2026, 11, 5, 12, 0, 0, 0, time.UTC)
 	plan := &Plan{ID: "right", Versions: []PlanVersion{{EffectiveFrom: at.Add(time.Hour), Rules: []Rule{{Channel: "sms", Unit: "segment"}}}}}
 	r := &Record{Kind: KindUsage, Channel: "sms", OccurredAt: at}
-	_, ref := Rerate(NewSnapshot(1, nil, []*Plan{plan}), plan, r, Standing{Amount: 1})
+	_, ref, err := Rerate(NewSnapshot(1, nil, []*Plan{plan}), plan, r, Standing{Amount: 1})
+	require.NoError(t, err)
 	require.NotNil(t, ref)
 	require.Equal(t, ReasonNoPrice, ref.Reason)
+}
+
+// TestRerateWithoutNumbers: once a message's numbers are blanked it is refused
+// where the rule for it depends on them, and only there.
+func TestRerateWithoutNumbers(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 5, 12, 0, 0, 0, time.UTC)
+	plan := &Plan{ID: "p", Versions: []PlanVersion{{Rules: []Rule{
+		{Channel: "sms", Unit: "segment"},
+		{Channel: "sms", Prefix: "39333", Country: "IT", Unit: "segment"},
+		{Channel: "sms", Network: "22210", Unit: "segment"},
+		{Channel: "sms", Network: "22210", Prefix: "44", Category: "otp", Unit: "segment"},
+		{Channel: "voice", Unit: "second"},
+	}}}}
+	s := NewSnapshot(1, nil, []*Plan{plan})
+	for name, c := range map[string]struct {
+		Record
+
+		refused bool
+	}{
+		"a prefix could match":       {Record{Channel: "sms", Country: "IT"}, true},
+		"none for the country":       {Record{Channel: "sms", Country: "FR"}, false},
+		"the network goes before":    {Record{Channel: "sms", Country: "IT", Network: "22210"}, false},
+		"a prefix beside a network":  {Record{Channel: "sms", Network: "22210", Category: "otp"}, true},
+		"a channel without prefixes": {Record{Channel: "voice", Country: "IT"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := c.Record
+			r.Kind, r.OccurredAt = KindUsage, at
+			_, _, err := Rerate(s, plan, &r, Standing{Blanked: true})
+			require.Equal(t, c.refused, errors.Is(err, ErrNumbersBlanked))
+			_, _, err = Rerate(s, plan, &r, Standing{})
+			require.NoError(t, err)
+		})
+	}
+}
+
+// TestNumberless tells a message that came without numbers from one whose
+// numbers were blanked, by what its row keeps.
+func TestNumberless(t *testing.T) {
+	t.Parallel()
+	for _, more := range []string{``, `,"units":2`, `,"unit":"segment","currency":"EUR"`, `,"country":"IT","tags":{"b":"1","a":"2"}`} {
+		for numbers, want := range map[string]bool{``: true, `,"to":"+393331234567"`: false, `,"from":"shop"`: false} {
+			var r Record
+			ref := DecodeRecord([]byte(`{"id":"1","account_id":"a","channel":"sms","occurred_at":"2026-11-01T00:00:00Z"`+more+numbers+`}`), &r)
+			require.Nil(t, ref)
+			row := r
+			row.To, row.From, row.Currency = "", "", "EUR"
+			if row.HasUnits = true; !r.HasUnits {
+				row.Units = scale
+			}
+			if row.Unit == "" {
+				row.Unit = "segment"
+			}
+			require.Equal(t, want, Numberless(&row, r.ContentHash()), more+numbers)
+		}
+	}
 }

@@ -99,12 +99,16 @@ func Rerate(ctx context.Context, d RerateDeps, q RerateRequest) (*Rerated, error
 		return nil, ErrUnknownPlan
 	}
 	r := &rerating{deps: d, request: q, plan: plan, result: &Rerated{Currency: parent.Currency, Applied: q.Apply}, run: "rerate-" + uuid.NewString()}
+	rated := ledger.RatedQuery{Parent: q.Parent, Account: q.Account, Period: month.Name}
 	if q.Apply {
+		if err := r.mayRate(ctx, rated); err != nil {
+			return nil, err
+		}
 		if err := r.begin(ctx, month.Name); err != nil {
 			return nil, err
 		}
 	}
-	if err := d.Ledger.RatedMessages(ctx, ledger.RatedQuery{Parent: q.Parent, Account: q.Account, Period: month.Name}, func(m *ledger.RatedMessage) error { return r.take(ctx, m) }); err != nil {
+	if err := d.Ledger.RatedMessages(ctx, rated, func(m *ledger.RatedMessage) error { return r.take(ctx, m) }); err != nil {
 		return nil, err
 	}
 	if err := r.flush(ctx); err != nil {
@@ -123,6 +127,26 @@ type rerating struct {
 	lines   [][]byte
 	tasks   int
 	sent    int64
+}
+
+// mayRate refuses before anything is booked what take would refuse midway.
+func (r *rerating) mayRate(ctx context.Context, q ledger.RatedQuery) error {
+	if !r.plan.HasPrefix() {
+		return nil
+	}
+	q.NoNumbers = true
+	return r.deps.Ledger.RatedMessages(ctx, q, func(m *ledger.RatedMessage) error {
+		_, _, err := r.rate(m)
+		return err
+	})
+}
+
+func (r *rerating) rate(m *ledger.RatedMessage) (metering.Correction, *metering.Refusal, error) {
+	c, ref, err := metering.Rerate(r.deps.Snapshot, r.plan, &m.Record, m.Was)
+	if err != nil {
+		err = fmt.Errorf("%w: plan %s, messages of %s: %w", admin.ErrRefused, r.plan.ID, m.Record.AccountID, err)
+	}
+	return c, ref, err
 }
 
 // begin notes the re-rating, once for its reference.
@@ -166,7 +190,10 @@ func (r *rerating) take(ctx context.Context, m *ledger.RatedMessage) error {
 		res.Accounts = append(res.Accounts, RerateSum{Account: m.Record.AccountID})
 	}
 	own := &res.Accounts[len(res.Accounts)-1]
-	c, ref := metering.Rerate(r.deps.Snapshot, r.plan, &m.Record, m.Was)
+	c, ref, err := r.rate(m)
+	if err != nil {
+		return err
+	}
 	rated := ref == nil
 	for _, s := range []*RerateSum{own, &res.Total} {
 		if err := s.add(m, &c, rated); err != nil {

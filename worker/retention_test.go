@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,5 +128,48 @@ func TestRetentionOfNumbers(t *testing.T) {
 	require.NoError(t, h.admin.Retain(t.Context(), admin.Retention{Numbers: 90 * 24 * time.Hour}, h.Log))
 	assert.Equal(t, want, numbers())
 	assert.Equal(t, balance.Counts{Duplicates: 2}, h.batch().task(old, young).wait())
+	assert.Zero(t, h.reconcile())
+}
+
+const prefixAccounts = `
+plans:
+  - id: wrong
+    currency: EUR
+    versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "1"}, {channel: sms, prefix: "39333", unit: segment, price: "0.1"}]}]
+  - id: other
+    currency: EUR
+    versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.70"}]}]
+parents:
+  - {id: kilo, module: enterprise, timezone: UTC, plan: wrong, funding: {mode: postpaid}}
+`
+
+// TestRatingAnewAfterRetention: what rules with a prefix need and is blanked is
+// refused, before anything is noted; messages without a number don't count.
+func TestRatingAnewAfterRetention(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(prefixAccounts)
+	h.work(Options{})
+	h.batch().task(line("kilo", "none", 0, `,"tags":{"b":"1","a":"2"}`), message("kilo", "less", 0)).wait()
+	forget := admin.Retention{Numbers: time.Nanosecond}
+	require.NoError(t, h.admin.Retain(t.Context(), forget, h.Log))
+	require.NoError(t, h.rerate("a", "wrong", nil), "they never had a number")
+	h.batch().task(line("kilo", "some", 0, `,"to":"+393331234567"`)).wait()
+	require.NoError(t, h.rerate("b", "wrong", nil))
+	require.NoError(t, h.admin.Retain(t.Context(), forget, h.Log))
+	err := h.rerate("c", "wrong", nil)
+	require.ErrorIs(t, err, metering.ErrNumbersBlanked)
+	require.ErrorIs(t, err, admin.ErrRefused)
+	used, err := h.Ledger.RerateByRef(t.Context(), "c")
+	require.NoError(t, err)
+	assert.Nil(t, used)
+	f, err := admin.ParseAccountsFile("a.yaml", []byte(strings.Replace(prefixAccounts, "module: enterprise", "module: reseller", 1)))
+	require.NoError(t, err)
+	_, err = h.admin.Impact(t.Context(), f, 30)
+	require.ErrorIs(t, err, metering.ErrNumbersBlanked)
+	assert.Equal(t, metering.Micros(2_100_000), h.used("kilo"))
+
+	require.NoError(t, h.rerate("d", "other", nil), "no rule with a prefix")
+	assert.Equal(t, metering.Micros(2_100_000), h.used("kilo"))
 	assert.Zero(t, h.reconcile())
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -162,13 +163,15 @@ func (w *impactOf) message(m *ledger.RatedMessage, period string, unpriced map[U
 	}
 	own := &w.impact.Accounts[len(w.impact.Accounts)-1]
 	own.Messages++
-	c, refusal := w.rate(a, r, m.Was)
+	c, refusal, err := w.rate(a, r, m.Was)
+	if err != nil {
+		return fmt.Errorf("%w: impact on %s: %w", ErrRefused, r.AccountID, err)
+	}
 	if refusal != nil {
 		own.Unpriced++
 		unpriced[Unpriced{Account: r.AccountID, Channel: r.Channel, Country: r.Country, Reason: refusal.Reason}]++
 		return nil //nolint:nilerr // a refusal is an answer here
 	}
-	var err error
 	if own.Before, err = own.Before.Plus(m.Was.Amount - m.Was.Refunded); err != nil {
 		return err
 	}
@@ -182,16 +185,16 @@ func (w *impactOf) message(m *ledger.RatedMessage, period string, unpriced map[U
 }
 
 // rate by the file's channels and plan.
-func (w *impactOf) rate(a *metering.Account, r *metering.Record, was metering.Standing) (metering.Correction, *metering.Refusal) {
+func (w *impactOf) rate(a *metering.Account, r *metering.Record, was metering.Standing) (metering.Correction, *metering.Refusal, error) {
 	if n := len(a.Channels); n > 0 {
 		last := a.Channels[n-1]
 		if last.Channels != nil && !slices.Contains(last.Channels, r.Channel) {
-			return metering.Correction{}, &metering.Refusal{Reason: metering.ReasonChannelNotEnabled}
+			return metering.Correction{}, &metering.Refusal{Reason: metering.ReasonChannelNotEnabled}, nil
 		}
 	}
 	plan := w.next.Plans[a.Plans[len(a.Plans)-1].Plan]
 	if plan == nil {
-		return metering.Correction{}, &metering.Refusal{Reason: metering.ReasonNoPrice}
+		return metering.Correction{}, &metering.Refusal{Reason: metering.ReasonNoPrice}, nil
 	}
 	return metering.Rerate(w.next, plan, r, was)
 }

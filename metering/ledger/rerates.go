@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -49,6 +51,8 @@ type RatedQuery struct {
 	Account string    // "": the parent's and all its sub-accounts'
 	Period  string    // "": any month
 	From    time.Time // of occurred_at; zero: any
+	// NoNumbers: only messages without a sender and a receiver.
+	NoNumbers bool
 }
 
 // RatedMessages calls f for each, by account and id.
@@ -58,18 +62,29 @@ func (l *Ledger) RatedMessages(ctx context.Context, q RatedQuery, f func(*RatedM
 		from = ceilMilli(q.From)
 	}
 	params := map[string]string{"parent": q.Parent, "account": q.Account, "period": q.Period, "from": strconv.FormatInt(from, 10)}
+	if params["numbers"] = "0"; q.NoNumbers {
+		params["numbers"] = "1"
+	}
 	return l.each(ctx, "rerate_rows", params, func(r driver.Rows) error {
 		m := RatedMessage{Record: metering.Record{Kind: metering.KindUsage, HasUnits: true}}
 		x := &m.Record
 		var units, amount, fee, refunded, corrected, correctedFee decimal.Decimal
 		var purse string
+		var hash uint64
+		var tags map[string]string
 		if err := r.Scan(&x.AccountID, &x.ID, &m.Period, &x.OccurredAt, &x.Channel, &x.Direction, &x.To, &x.From, &x.Country, &x.Network,
-			&x.Category, &units, &x.Unit, &amount, &fee, &purse, &refunded, &corrected, &correctedFee); err != nil {
+			&x.Category, &units, &x.Unit, &amount, &fee, &purse, &refunded, &corrected, &correctedFee, &x.Currency, &tags, &hash); err != nil {
 			return err
 		}
 		x.Units = metering.Quantity(micros(units))
 		m.Purse = metering.Purse(purse)
 		m.Was = metering.Standing{Amount: micros(amount) + micros(corrected), Fee: micros(fee) + micros(correctedFee), Refunded: micros(refunded)}
+		if x.To == "" && x.From == "" {
+			for _, k := range slices.Sorted(maps.Keys(tags)) {
+				x.Tags = append(x.Tags, metering.Tag{Key: k, Value: tags[k]})
+			}
+			m.Was.Blanked = !metering.Numberless(x, hash)
+		}
 		return f(&m)
 	})
 }
