@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -10,8 +11,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/admin"
+	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/gate"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/reconcile"
 )
 
 // zones, one for each hour of the day, some with odd minutes.
@@ -114,4 +120,40 @@ func TestRollover(t *testing.T) {
 		}
 	}
 	assert.Equal(t, accounts, states, "a second look changes nothing")
+}
+
+// TestRolloverByRedisClock: a worker whose clock is ahead of Redis's, or behind
+// it, lifts a limit once the month has begun by both.
+func TestRolloverByRedisClock(t *testing.T) {
+	t.Parallel()
+	end := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+	o := newOrigin(t, end.AddDate(0, 0, -10))
+	for name, ahead := range map[string]time.Duration{"ahead": 2 * time.Second, "behind": -2 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			redisClock, workerClock := clock.NewFake(end.Add(-time.Second)), clock.NewFake(end.Add(-time.Second+ahead))
+			client, log := o.redis.Fork(redisClock.Now).Client(), slog.New(slog.DiscardHandler)
+			s, l := balance.New(client, 1), ledger.Over(o.server.Fork())
+			snapshots := admin.NewSnapshots(l, s, workerClock)
+			w := &Worker{months: map[string]string{}, engine: &engine{
+				store: s, ledger: l, snapshots: snapshots, clock: workerClock, log: log, metrics: o.metrics, metas: map[int]*balance.Meta{},
+				projector: reconcile.New(s, l, workerClock, log, reconcile.Options{Durable: true, Buckets: 4}),
+			}}
+			_, err := w.engine.renew(t.Context(), 0)
+			require.NoError(t, err)
+			_, err = snapshots.Refresh(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, client.HSet(t.Context(), "{p00}:a:acme-shared", "f", "8", "fp", "2026-11", "fe", end.UnixMilli(), "quiet", "0", "u:2026-11", "60000").Err())
+			for range 10 {
+				want := "8"
+				if !redisClock.Now().Before(end) && !workerClock.Now().Before(end) {
+					want = "0"
+				}
+				require.NoError(t, w.rollMonths(t.Context()))
+				assert.Equal(t, want, client.HGet(t.Context(), "{p00}:a:acme-shared", "f").Val(), redisClock.Now())
+				redisClock.Advance(500 * time.Millisecond)
+				workerClock.Advance(500 * time.Millisecond)
+			}
+		})
+	}
 }

@@ -125,10 +125,10 @@ func (w *Worker) rollMonths(ctx context.Context) error {
 			return err
 		}
 		ids := append([]string{id}, snap.Subs[id]...)
-		if err := e.store.Roll(ctx, p, meta, e.snapshots.Months(a), ids); err != nil {
+		// What counts is the month by Redis's clock, which may not be there yet.
+		if w.months[id], err = e.store.Roll(ctx, p, meta, e.snapshots.Months(a), ids); err != nil {
 			return e.stale(p, err)
 		}
-		w.months[id] = month
 	}
 	return nil
 }

@@ -120,7 +120,7 @@ func learn(ctx context.Context, s *balance.Store, m *balance.Meta, months balanc
 	_ = s.Finish(ctx, 0, &other, "t", &balance.Finished{})
 	_ = s.GiveUp(ctx, 0, &other, balance.OpenAnswer{Task: "t"}, 0)
 	_ = s.Heal(ctx, 0, other.Epoch, 0, months, nil)
-	_ = s.Roll(ctx, 0, &other, months, []string{"acme"})
+	_, _ = s.Roll(ctx, 0, &other, months, []string{"acme"})
 	_, _ = s.Close(ctx, 0, &other, "acme", "2026-10")
 	_ = s.Adopt(ctx, 0, &other, "x")
 	_, _ = s.Read(ctx, 0, nil)

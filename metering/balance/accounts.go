@@ -338,18 +338,23 @@ func (s *Store) Heal(ctx context.Context, p int, epoch, corr int64, months Month
 	return err
 }
 
-// Roll judges the accounts of one parent anew for its current month.
-func (s *Store) Roll(ctx context.Context, p int, meta *Meta, months Months, accounts []string) error {
+// Roll judges the accounts of one parent anew for its current month, by Redis's
+// clock, and returns which that was; of several pages the earliest.
+func (s *Store) Roll(ctx context.Context, p int, meta *Meta, months Months, accounts []string) (month string, err error) {
 	for start := 0; start < len(accounts); start += pushMax {
 		args := months.append([]any{meta.Epoch})
 		for _, id := range accounts[start:min(start+pushMax, len(accounts))] {
 			args = append(args, id)
 		}
-		if _, err := s.run(ctx, "roll", []string{keyMeta(p)}, args...); err != nil {
-			return fmt.Errorf("roll the month: %w", err)
+		v, err := s.run(ctx, "roll", []string{keyMeta(p)}, args...)
+		if err != nil {
+			return "", fmt.Errorf("roll the month: %w", err)
+		}
+		if m := str(v[1]); month == "" || m < month {
+			month = m
 		}
 	}
-	return nil
+	return month, nil
 }
 
 // Close makes the parent's months up to period take no more records. It

@@ -164,7 +164,8 @@ func TestNewMonthLiftsMonthlyFlags(t *testing.T) {
 		assert.Zero(t, own|inherited)
 
 		m.month++
-		require.NoError(t, m.Roll(t.Context(), 0, m.meta, m.months(m.month), m.order))
+		_, err = m.Roll(t.Context(), 0, m.meta, m.months(m.month), m.order)
+		require.NoError(t, err)
 		assert.Equal(t, map[string]metering.Flags{
 			"pre": metering.FlagWallet, "pre-own": metering.FlagBudget, "pre-all": 0, "post": 0, "post-sub": 0,
 		}, flags())

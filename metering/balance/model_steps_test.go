@@ -262,7 +262,9 @@ func (m *model) roll(r *rapid.T) {
 					ids = append(ids, id)
 				}
 			}
-			require.NoError(r, m.Roll(m.t.Context(), 0, m.meta, m.months(m.month), ids))
+			rolled, err := m.Roll(m.t.Context(), 0, m.meta, m.months(m.month), ids)
+			require.NoError(r, err)
+			require.Equal(r, m.now(), rolled)
 			for _, id := range ids {
 				if a := m.account[id]; a.judged != m.now() {
 					m.evaluate(a, a.quiet, nil)
@@ -292,9 +294,10 @@ func (m *model) stranger(r *rapid.T) {
 	_, settle := m.Settle(ctx, 0, &other, "task0", 1, nil, nil)
 	_, move := m.Transfer(ctx, 0, &other, &Move{Ref: "stranger", To: "pre", Amount: 1, Months: m.months(m.month)})
 	_, manual := m.SetManual(ctx, 0, &other, &ManualChange{Account: "pre", Flag: metering.FlagManualOperator, Set: true, Months: m.months(m.month)})
+	_, roll := m.Roll(ctx, 0, &other, m.months(m.month), m.order)
 	for i, err := range []error{
 		charge, settle, move, manual, m.Finish(ctx, 0, &other, "task0", &Finished{Seq: 1}),
-		m.Roll(ctx, 0, &other, m.months(m.month), m.order), m.GiveUp(ctx, 0, &other, OpenAnswer{Task: "task0", Seq: 1}, 0),
+		roll, m.GiveUp(ctx, 0, &other, OpenAnswer{Task: "task0", Seq: 1}, 0),
 		m.Heal(ctx, 0, other.Epoch, m.corr, m.months(m.month), nil), m.Confirm(ctx, 0, other.Epoch, "ref1"),
 	} {
 		require.Truef(r, errors.Is(err, ErrEpoch), "call %d: %v", i, err)
