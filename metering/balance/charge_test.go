@@ -172,6 +172,52 @@ func TestNewMonthLiftsMonthlyFlags(t *testing.T) {
 	})
 }
 
+// TestOnlyPursesAreSilentFromBirth: an account that a limit suspends from birth
+// is told of, and so is the end of every suspension, each under a higher epoch.
+func TestOnlyPursesAreSilentFromBirth(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		t.Helper()
+		m := newModel(t, fresh(t, t, b.rdb))
+		none, some := metering.Micros(0), metering.Micros(500)
+		m.account["post"].credit, m.account["post-sub"].limit = &none, &none
+		m.push(t, m.order, false)
+		told := func(id string) (flags []string) {
+			facts, err := m.Facts(t.Context(), 0, 100)
+			require.NoError(t, err)
+			for _, f := range facts {
+				if f.Fields["k"] == "state" && f.Fields["id"] == id {
+					flags = append(flags, f.Fields["f"])
+				}
+			}
+			return flags
+		}
+		epoch := func(id string) int64 {
+			st, err := m.State(t.Context(), id)
+			require.NoError(t, err)
+			return st.Epoch
+		}
+		assert.Equal(t, []string{"4"}, told("post"))
+		assert.Equal(t, []string{"8"}, told("post-sub"))
+		assert.Empty(t, told("pre"), "an empty wallet")
+		assert.Empty(t, told("pre-own"), "an empty budget")
+		before := map[string]int64{"post": epoch("post"), "post-sub": epoch("post-sub"), "pre-own": epoch("pre-own")}
+
+		m.account["post"].credit, m.account["post-sub"].limit = &some, &some
+		m.account["pre-own"].source = metering.SourceShared
+		m.catalog++
+		m.push(t, m.order, true)
+		assert.Equal(t, []string{"4", "0"}, told("post"))
+		assert.Equal(t, []string{"8", "0"}, told("post-sub"))
+		assert.Equal(t, []string{"0"}, told("pre-own"), "an empty budget that is none any more")
+		assert.Empty(t, told("pre"))
+		for id, was := range before {
+			assert.Greater(t, epoch(id), was, id)
+		}
+		m.agree(t)
+	})
+}
+
 // TestAlertsOnce: each share of a limit is told once for each period, and of a
 // purse once for each top-up.
 func TestAlertsOnce(t *testing.T) {

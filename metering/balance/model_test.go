@@ -147,7 +147,7 @@ func (m *model) evaluate(a *modelAccount, born bool, manual *metering.Flags) {
 		f |= metering.FlagMonthly
 	}
 	a.flags, a.judged = f, m.now()
-	if born {
+	if born && f&^(metering.FlagBudget|metering.FlagWallet) == 0 && (was == 0 || f == was) {
 		a.quiet = f != 0
 		return
 	}

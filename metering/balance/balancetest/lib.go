@@ -240,7 +240,9 @@ func (c *call) evaluate(a *account, period, finish string, w why) int64 {
 	if !w.born {
 		c.alert(a, p, used, period)
 	}
+	silent := w.born && f&^(flagBudget|flagWallet) == 0
 	f, held := c.effect(a, p, f, was, w)
+	silent = silent && (was == 0 || f == was)
 	changed := f != was
 	back := held != a.number("h")
 	if back {
@@ -249,7 +251,7 @@ func (c *call) evaluate(a *account, period, finish string, w why) int64 {
 	if changed || a.hash["fp"] != period {
 		a.hash["f"], a.hash["fp"], a.hash["fe"] = str(f), period, finish
 	}
-	if w.born {
+	if silent {
 		quiet := "0"
 		if f != 0 {
 			quiet = "1"

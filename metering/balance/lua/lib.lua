@@ -287,8 +287,10 @@ end
 -- limit ends in it, for each account that it touched. It sets the own flags (f),
 -- and those that hold without effect (h),
 -- raises the account's counter, writes the fact and publishes.
--- period, finish: the parent's current month. born: no fact (DOMAIN.md: a new
--- wallet is suspended from birth, silently). note, actor: kept with the fact.
+-- period, finish: the parent's current month. born: new, or quiet since: no fact
+-- while an empty wallet or budget is all (DOMAIN.md: it is suspended from birth,
+-- silently); a limit, and the end of any suspension, are told.
+-- note, actor: kept with the fact.
 local function evaluate(a, period, finish, cause, born, actor, note)
   local p = a
   if a.par ~= '' then p = account(a.par) end
@@ -308,8 +310,10 @@ local function evaluate(a, period, finish, cause, born, actor, note)
     if a.lim ~= '' and ge(used, a.lim) then f = bit.bor(f, MONTHLY) end
   end
   if not born then alert(a, p, used, period) end
+  local silent = born and bit.band(f, bit.bnot(BUDGET + WALLET)) == 0
   local held
   f, held = effect(a, p, f, was, cause, born)
+  silent = silent and (was == 0 or f == was) -- a state that was seen before changes aloud
   local changed = f ~= was
   local back = int(held) ~= a.h
   if back then set(a, 'h', int(held)) end
@@ -317,7 +321,7 @@ local function evaluate(a, period, finish, cause, born, actor, note)
     redis.call('HSET', a.key, 'f', f, 'fp', period, 'fe', finish)
     a.f, a.fp, a.fe = int(f), period, finish
   end
-  if born then
+  if silent then
     set(a, 'quiet', f ~= 0 and '1' or '0')
     judged(a, p, period, f, held)
     return f
