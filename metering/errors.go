@@ -6,7 +6,7 @@ import "errors"
 var (
 	// ErrAmount: not a plain decimal with at most six decimals.
 	ErrAmount = errors.New("not a decimal amount with at most six decimals")
-	// ErrOverflow: the amount or a sum with it doesn't fit Decimal(18,6).
+	// ErrOverflow: the amount or a sum with it is too large to be kept.
 	ErrOverflow = errors.New("amount too large")
 	// ErrUnknownAccount: the id isn't an account that the asker may see. A
 	// sibling's, a parent's and a non-existent id all give this.

@@ -37,6 +37,16 @@ func RoundMicros(d decimal.Decimal) (Micros, error) {
 	return Micros(r.Shift(scaleDigits).IntPart()), nil
 }
 
+// SumMicros is a sum of stored amounts, which may be larger than any of them.
+// ErrOverflow if it leaves 64 bits.
+func SumMicros(d decimal.Decimal) (Micros, error) {
+	n := d.Shift(scaleDigits).BigInt()
+	if !n.IsInt64() {
+		return 0, ErrOverflow
+	}
+	return Micros(n.Int64()), nil
+}
+
 // ParseMicros reads a plain decimal string ("-12.5", "1e3" is refused) with at
 // most six decimals, exactly. ErrAmount if it is something else, ErrOverflow
 // if it is too large.

@@ -160,11 +160,17 @@ func (r *Reporter) charges(ctx context.Context, accounts []*metering.Account, zo
 		sums[a.ID] = newSums(s, a.Currency, r.deps.Snapshot().Plans)
 	}
 	from, to := s.bounds()
+	var reach metering.Micros // no sum of these lines is larger
 	for page := range slices.Chunk(idsOf(accounts), accountsPage) {
 		q := ledger.UsageQuery{
 			Parent: accounts[0].Parent(), Accounts: page, From: from, To: to, Booked: s.booked(), By: usageDimensions(), Zone: zone,
 		}
-		if err := r.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) error {
+		if err := r.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) (err error) {
+			for _, v := range []metering.Micros{u.Amount, u.Refunds, max(u.Adjustments, -u.Adjustments)} {
+				if reach, err = reach.Plus(v); err != nil {
+					return err
+				}
+			}
 			sums[u.Keys[keyAccount]].add(u)
 			return nil
 		}); err != nil {

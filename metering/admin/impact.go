@@ -180,9 +180,9 @@ func (w *impactOf) message(m *ledger.RatedMessage, period string, unpriced map[U
 		return err
 	}
 	if m.Period == period {
-		w.month[r.AccountID] += c.Amount
+		w.month[r.AccountID], err = w.month[r.AccountID].Plus(c.Amount)
 	}
-	return nil
+	return err
 }
 
 // rate by the file's channels and plan.
@@ -211,7 +211,9 @@ func (w *impactOf) suspensions(ctx context.Context, parent, period string) error
 	}
 	total := metering.Micros(0)
 	for _, d := range w.month {
-		total += d
+		if total, err = total.Plus(d); err != nil {
+			return err
+		}
 	}
 	flags := map[string]metering.Flags{}
 	for _, id := range ids {

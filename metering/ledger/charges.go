@@ -79,7 +79,7 @@ func (l *Ledger) ChargeLines(ctx context.Context, q ChargeQuery, f func(*ChargeL
 		if err != nil {
 			return err
 		}
-		if x.Amount, err = metering.RoundMicros(amount); err != nil {
+		if err := sumsOf([]decimal.Decimal{amount}, &x.Amount); err != nil {
 			return err
 		}
 		x.Kind, x.Purse, x.Fee = metering.Kind(kind), metering.Purse(purse), metering.Micros(fee)

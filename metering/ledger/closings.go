@@ -122,8 +122,11 @@ func (l *Ledger) TransfersThrough(ctx context.Context, parent, after, through st
 	err := l.each(ctx, "closing_transfers", params, func(r driver.Rows) error {
 		var id string
 		var d decimal.Decimal
-		err := r.Scan(&id, &d)
-		out[id] = micros(d)
+		if err := r.Scan(&id, &d); err != nil {
+			return err
+		}
+		var err error
+		out[id], err = metering.SumMicros(d)
 		return err
 	})
 	return out, err
@@ -175,6 +178,16 @@ func (l *Ledger) BillLines(ctx context.Context, parent, period string, f func(*m
 	})
 }
 
+// sumsOf are sums as they are read.
+func sumsOf(from []decimal.Decimal, to ...*metering.Micros) (err error) {
+	for i := range from {
+		if *to[i], err = metering.SumMicros(from[i]); err != nil {
+			return fmt.Errorf("sum of amounts: %w", err)
+		}
+	}
+	return nil
+}
+
 // Month is what the bill of a month comes to so far.
 type Month struct {
 	ParentID, Period             string
@@ -190,7 +203,9 @@ func (l *Ledger) Months(ctx context.Context, parent string, f func(*Month) error
 		if err := r.Scan(&m.ParentID, &m.Period, &m.Records, &amount, &refunds, &adjustments); err != nil {
 			return err
 		}
-		m.Amount, m.Refunds, m.Adjustments = micros(amount), micros(refunds), micros(adjustments)
+		if err := sumsOf([]decimal.Decimal{amount, refunds, adjustments}, &m.Amount, &m.Refunds, &m.Adjustments); err != nil {
+			return err
+		}
 		return f(&m)
 	})
 }

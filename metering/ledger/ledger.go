@@ -273,10 +273,30 @@ func code(err error) int {
 	return 0
 }
 
-// away marks an error that isn't an answer of ClickHouse as ErrAway.
+// away marks an error that isn't an answer of ClickHouse as ErrAway. An answer
+// loses the text of the statement, which may hold amounts.
 func away(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) || code(err) != 0 {
+	switch {
+	case err == nil || errors.Is(err, context.Canceled):
 		return err
+	case code(err) == 0:
+		return fmt.Errorf("%w: %w", ErrAway, err)
 	}
-	return fmt.Errorf("%w: %w", ErrAway, err)
+	text := err.Error()
+	for _, before := range []string{": In scope ", " In scope ", ": while ", ": While ", "while executing"} {
+		text, _, _ = strings.Cut(text, before)
+	}
+	return &answerError{text, err}
 }
+
+// answerError is an error of ClickHouse's as it may be shown.
+type answerError struct {
+	text string
+	err  error
+}
+
+// Error implements error.
+func (e *answerError) Error() string { return e.text }
+
+// Unwrap gives ClickHouse's own.
+func (e *answerError) Unwrap() error { return e.err }

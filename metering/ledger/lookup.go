@@ -188,6 +188,7 @@ func (l *Ledger) Messages(ctx context.Context, keys []MessageKey) (map[MessageKe
 }
 
 // micros of a Decimal(18,6) or of a sum of them.
+// micros of one record or transfer; sums are asked of metering.SumMicros.
 func micros(d decimal.Decimal) metering.Micros { return metering.Micros(d.Shift(6).IntPart()) }
 
 func ms(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }

@@ -1,11 +1,13 @@
 package ledger
 
 import (
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/sql"
 )
 
@@ -77,4 +79,46 @@ func TestAnEngineThatIsAwayIsErrAway(t *testing.T) {
 	_, err = l.Migrate(t.Context())
 	require.ErrorIs(t, err, ErrAway)
 	require.ErrorIs(t, l.markHours(t.Context(), []*Row{{Record: sent("m", noon).Record}}, noon), ErrAway)
+}
+
+// TestWiderSumsKeepClosedMonths: what was closed before sums were wider stands
+// as it was; sums and views hold more from then on.
+func TestWiderSumsKeepClosedMonths(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	exec := func(text string) { require.NoError(t, l.conn.Exec(t.Context(), l.text(text))) }
+	// As it was before.
+	exec("ALTER TABLE {db}.closings MODIFY COLUMN amount Decimal(18, 6), MODIFY COLUMN refunds Decimal(18, 6), MODIFY COLUMN adjustments Decimal(18, 6)")
+	c := &Closing{ParentID: "acme", Period: "2026-09", Amount: 999_999_999_999_999_999, Refunds: 1, Adjustments: -5, Digest: "abc", Balances: map[string]metering.Micros{}}
+	require.NoError(t, l.FinishClosing(t.Context(), c))
+	before, err := l.Closings(t.Context(), "acme")
+	require.NoError(t, err)
+	next := &Closing{ParentID: "acme", Period: "2026-10", Amount: 9_000_000_000_000_000_000, Digest: "def", Balances: map[string]metering.Micros{}}
+	for range 2 {
+		exec("ALTER TABLE {db}.migrations DELETE WHERE name = '0012_sums' SETTINGS mutations_sync = 1")
+		applied, err := l.Migrate(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []string{"0012_sums"}, applied)
+		after, err := l.Closings(t.Context(), "acme")
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+	}
+	require.NoError(t, l.FinishClosing(t.Context(), next))
+	var sum string
+	require.NoError(t, l.conn.QueryRow(t.Context(), l.text("SELECT toString(sum(billable)) FROM {db}.finance_months")).Scan(&sum))
+	require.Equal(t, "9999999999999.999993", sum)
+}
+
+// TestErrorsHaveNoStatement: what ClickHouse says of one may hold amounts.
+func TestErrorsHaveNoStatement(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	err := l.exec(t.Context(), "closing_finish", map[string]string{
+		"parent": "acme", "period": "2026-10", "records": "1", "lines": "1", "amount": strings.Repeat("9", 40), "refunds": "0", "adjustments": "0", "digest": "secret",
+		"as_of": "0", "start": "0", "end": "0", "catalog": "1", "epoch": "1", "seq": "1", "balances": "{}", "frozen": "{}",
+	})
+	require.Error(t, err)
+	require.NotErrorIs(t, err, ErrAway)
+	require.NotContains(t, err.Error(), "secret")
+	require.NotContains(t, err.Error(), "SELECT")
 }

@@ -85,8 +85,13 @@ func (l *Ledger) OpeningBalances(ctx context.Context, parent, period string) (ma
 	err = l.each(ctx, "report_opening", params, func(r driver.Rows) error {
 		var id string
 		var d decimal.Decimal
-		err := r.Scan(&id, &d)
-		out[id] += micros(d)
+		if err := r.Scan(&id, &d); err != nil {
+			return err
+		}
+		n, err := metering.SumMicros(d)
+		if err == nil {
+			out[id], err = out[id].Plus(n)
+		}
 		return err
 	})
 	return out, err
@@ -138,7 +143,9 @@ func (l *Ledger) Campaigns(ctx context.Context, q ActivityQuery, f func(*Campaig
 		if err := r.Scan(&c.Account, &c.Campaign, &c.Records, &c.BilledUnits, &amount, &fees, &refunds); err != nil {
 			return err
 		}
-		c.Amount, c.Fees, c.Refunds = micros(amount), micros(fees), micros(refunds)
+		if err := sumsOf([]decimal.Decimal{amount, fees, refunds}, &c.Amount, &c.Fees, &c.Refunds); err != nil {
+			return err
+		}
 		return f(&c)
 	})
 }

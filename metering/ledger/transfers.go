@@ -144,7 +144,10 @@ func (l *Ledger) Sums(ctx context.Context, parent string, base *Base, epoch, seq
 		if err := r.Scan(&account, &purse, &booked, &d); err != nil {
 			return err
 		}
-		net := micros(d)
+		net, err := metering.SumMicros(d)
+		if err != nil {
+			return err
+		}
 		use(account, booked, net)
 		if account != parent {
 			use(parent, booked, net)
@@ -163,8 +166,11 @@ func (l *Ledger) Sums(ctx context.Context, parent string, base *Base, epoch, seq
 	return s, l.each(ctx, "sums_transfers", params, func(r driver.Rows) error {
 		var account string
 		var d decimal.Decimal
-		err := r.Scan(&account, &d)
-		s.Balance[account] += micros(d)
+		if err := r.Scan(&account, &d); err != nil {
+			return err
+		}
+		n, err := metering.SumMicros(d)
+		s.Balance[account] += n
 		return err
 	})
 }

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"strconv"
 	"strings"
@@ -191,13 +190,5 @@ func scanUsage(r driver.Rows, by []Dimension) (*UsageLine, error) {
 			}
 		}
 	}
-	for _, sum := range []struct {
-		of decimal.Decimal
-		to *metering.Micros
-	}{{amount, &u.Amount}, {refunds, &u.Refunds}, {fees, &u.Fees}, {adjustments, &u.Adjustments}} {
-		if *sum.to, err = metering.RoundMicros(sum.of); err != nil {
-			return nil, fmt.Errorf("sum of amounts: %w", err)
-		}
-	}
-	return u, nil
+	return u, sumsOf([]decimal.Decimal{amount, refunds, fees, adjustments}, &u.Amount, &u.Refunds, &u.Fees, &u.Adjustments)
 }
