@@ -173,8 +173,11 @@ func (o *Oracle) again(u *Usage, id, line string) (Outcome, bool) {
 		c.Status = u.Status
 		c.ErrorCode = u.ErrorCode
 	}
-	content := c.Line()
-	k := Key(u.AccountID, or(u.Kind, "usage"), id)
+	return o.known(Key(u.AccountID, or(u.Kind, "usage"), id), c.Line(), line)
+}
+
+// known tells copies of what has this key and content.
+func (o *Oracle) known(k, content, line string) (Outcome, bool) {
 	had, ok := o.Content[k]
 	if !ok {
 		o.Content[k] = content
@@ -348,7 +351,8 @@ func (o *Oracle) refund(u *Usage, line string) Outcome {
 		}
 		amount = named
 	}
-	if x, done := o.again(u, u.RefersTo, line); done {
+	// A refund is what it gives back of which message: its own id says nothing.
+	if x, done := o.known(Key(u.AccountID, "refund", u.RefersTo), Decimals(amount), line); done {
 		return x
 	}
 	o.move(u, -amount)
