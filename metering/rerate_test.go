@@ -106,7 +106,7 @@ func TestNumberless(t *testing.T) {
 	for _, more := range []string{``, `,"units":2`, `,"unit":"segment","currency":"EUR"`, `,"country":"IT","tags":{"b":"1","a":"2"}`} {
 		for numbers, want := range map[string]bool{``: true, `,"to":"+393331234567"`: false, `,"from":"shop"`: false} {
 			var r Record
-			ref := DecodeRecord([]byte(`{"id":"1","account_id":"a","channel":"sms","occurred_at":"2026-11-01T00:00:00Z"` + more + numbers + `}`), &r)
+			ref := DecodeRecord([]byte(`{"id":"1","account_id":"a","channel":"sms","occurred_at":"2026-11-01T00:00:00Z"`+more+numbers+`}`), &r)
 			require.Nil(t, ref)
 			row := r
 			row.To, row.From, row.Currency = "", "", "EUR"
