@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Options tell how the embedded engines are opened.
@@ -286,22 +287,41 @@ func setStatement(change map[string]string, reset []string) string {
 	return "SET " + strings.Join(parts, ", ")
 }
 
+// Bounds of the time between two tries to stop a statement.
+const (
+	killFirst = 20 * time.Millisecond
+	killMost  = time.Second
+)
+
 // killOnCancel stops what cn runs when ctx ends. Call what it returns before
-// another statement may run on cn.
+// another statement may run on cn. It tries again until then: a statement that
+// the engine hasn't quite begun is none that can be stopped, and would run on.
 func (c *ClickHouse) killOnCancel(ctx context.Context, cn *conn) (release func()) {
-	done := make(chan struct{})
+	over, done := make(chan struct{}), make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(done)
-		c.anchorMu.Lock()
-		defer c.anchorMu.Unlock()
-		// It may have ended by itself meanwhile: then this does nothing.
-		_, _ = c.anchor.query("KILL QUERY WHERE Settings['log_comment'] = "+quoteText(cn.mark)+" ASYNC", "Null", params{})
+		for pause := killFirst; ; pause = min(2*pause, killMost) {
+			c.kill(cn)
+			select {
+			case <-over:
+				return
+			case <-time.After(pause):
+			}
+		}
 	})
 	return func() {
+		close(over)
 		if !stop() {
 			<-done
 		}
 	}
+}
+
+// kill what cn runs now, if anything.
+func (c *ClickHouse) kill(cn *conn) {
+	c.anchorMu.Lock()
+	defer c.anchorMu.Unlock()
+	_, _ = c.anchor.query("KILL QUERY WHERE Settings['log_comment'] = "+quoteText(cn.mark)+" ASYNC", "Null", params{})
 }
 
 func (c *ClickHouse) put(cn *conn) { c.slots <- cn }

@@ -403,6 +403,23 @@ func TestACancelledQueryFreesItsConnection(t *testing.T) {
 	require.ErrorIs(t, conn.Exec(done, "SELECT 1"), context.Canceled)
 }
 
+// TestACancelledQueryNeverRunsOn: a request may end just before the engine begins
+// its query, so that there is nothing to stop yet.
+func TestACancelledQueryNeverRunsOn(t *testing.T) {
+	t.Parallel()
+	testengine.StartClickHouse(t)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- testengine.Embedded(t).RunCancelled(t.Context(), "SELECT sum(cityHash64(number)) FROM numbers(1000000000000)")
+	}()
+	select {
+	case err := <-ended:
+		require.ErrorContains(t, err, "QUERY_WAS_CANCELLED")
+	case <-time.After(30 * time.Second):
+		require.Fail(t, "it runs on")
+	}
+}
+
 func TestInsertSelectWithSettingsAndMaterializedView(t *testing.T) {
 	t.Parallel()
 	e := testengine.StartClickHouse(t)

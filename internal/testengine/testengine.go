@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"testing"
@@ -235,6 +236,7 @@ func Main(m *testing.M) {
 	code := m.Run()
 	if err := shared.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the embedded ClickHouse:", err)
+		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2) // who holds what still runs
 		code = max(code, 1)
 	}
 	os.Exit(code)
