@@ -31,18 +31,7 @@ func (h *harness) undecided() int {
 // refunded lists an account's refunds: message and time.
 func (h *harness) refunded(account string) map[string]string {
 	h.tb.Helper()
-	rows, err := h.engines.ClickHouse(h.tb).Query(h.tb.Context(),
-		"SELECT id, formatDateTime(occurred_at, '%FT%TZ') FROM records FINAL WHERE kind = 'refund' AND account_id = '"+account+"'")
-	require.NoError(h.tb, err)
-	defer func() { require.NoError(h.tb, rows.Close()) }()
-	out := map[string]string{}
-	for rows.Next() {
-		var id, at string
-		require.NoError(h.tb, rows.Scan(&id, &at))
-		out[id] = at
-	}
-	require.NoError(h.tb, rows.Err())
-	return out
+	return h.pairs("SELECT id, formatDateTime(occurred_at, '%FT%TZ') FROM records FINAL WHERE kind = 'refund' AND account_id = '" + account + "'")
 }
 
 // TestAutomaticRefundsInAnyOrder: message, failed and delivered of weeks ago, in

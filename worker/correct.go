@@ -88,6 +88,16 @@ func (e *engine) classifyCorrections(ctx context.Context, t *task, snap *meterin
 	return nil
 }
 
+// standings of messages: their rows, and what has become of them since.
+func (e *engine) standings(ctx context.Context, keys []ledger.MessageKey) (map[ledger.MessageKey]ledger.Message, map[ledger.MessageKey]*ledger.Traces, error) {
+	messages, err := e.ledger.Messages(ctx, keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	traces, err := e.ledger.Traces(ctx, keys)
+	return messages, traces, err
+}
+
 // corrections are what lines of a task would book by now, one for each; nil where
 // the message is gone.
 func (e *engine) corrections(ctx context.Context, t *task, lines []int) ([]*metering.Charge, error) {
@@ -98,11 +108,7 @@ func (e *engine) corrections(ctx context.Context, t *task, lines []int) ([]*mete
 	for n, i := range lines {
 		keys[n] = ledger.MessageKey{AccountID: t.corrections[i].AccountID, ID: t.corrections[i].MessageID}
 	}
-	messages, err := e.ledger.Messages(ctx, keys)
-	if err != nil {
-		return nil, err
-	}
-	traces, err := e.ledger.Traces(ctx, keys)
+	messages, traces, err := e.standings(ctx, keys)
 	if err != nil {
 		return nil, err
 	}

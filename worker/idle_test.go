@@ -16,31 +16,22 @@ import (
 	"github.com/meterd/meterd/jobs"
 )
 
-// asking counts how often a client asks for a task, and how often it waits.
-type asking struct {
-	redis.Hook
-
-	asked, waited atomic.Int64
-}
+// onCommand is a hook that is told of each command before it is sent.
+type onCommand func(cmd redis.Cmder)
 
 // ProcessHook implements redis.Hook.
-func (a *asking) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (f onCommand) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		switch args := cmd.Args(); {
-		case cmd.Name() == "blmove":
-			a.waited.Add(1)
-		case cmd.Name() == "evalsha" && len(args) > 3 && strings.HasSuffix(fmt.Sprint(args[3]), ":pending"): // its first key
-			a.asked.Add(1)
-		}
+		f(cmd)
 		return next(ctx, cmd)
 	}
 }
 
 // DialHook implements redis.Hook.
-func (a *asking) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (f onCommand) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 // ProcessPipelineHook implements redis.Hook.
-func (a *asking) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (f onCommand) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }
 
@@ -50,8 +41,15 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 	h := newHarness(t)
 	rdb := redis.NewClient(&redis.Options{Addr: h.engines.RedisAddr, Password: h.engines.RedisPassword})
 	t.Cleanup(func() { _ = rdb.Close() })
-	count := &asking{}
-	rdb.AddHook(count)
+	var asked, waited atomic.Int64 // for a task
+	rdb.AddHook(onCommand(func(cmd redis.Cmder) {
+		switch args := cmd.Args(); {
+		case cmd.Name() == "blmove":
+			waited.Add(1)
+		case cmd.Name() == "evalsha" && len(args) > 3 && strings.HasSuffix(fmt.Sprint(args[3]), ":pending"): // its first key
+			asked.Add(1)
+		}
+	}))
 	queue := jobs.IngestQueue(0)
 	taken := make(chan string, 1)
 	mux := asynq.NewServeMux()
@@ -67,8 +65,8 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 	go func() { ended <- s.run(ctx) }()
 
 	const rounds = 2
-	require.Eventually(t, func() bool { return count.waited.Load() > rounds }, time.Minute, 10*time.Millisecond)
-	require.LessOrEqual(t, count.asked.Load(), count.waited.Load()+1, "each question that finds nothing is followed by a wait")
+	require.Eventually(t, func() bool { return waited.Load() > rounds }, time.Minute, 10*time.Millisecond)
+	require.LessOrEqual(t, asked.Load(), waited.Load()+1, "each question that finds nothing is followed by a wait")
 	client := asynq.NewClientFromRedisClient(h.Redis)
 	for _, id := range []string{"a", "b"} {
 		_, err := client.EnqueueContext(ctx, asynq.NewTask(jobs.TypeIngest, []byte("x")), jobs.Options(id, queue)...)

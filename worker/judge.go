@@ -182,11 +182,7 @@ func (e *engine) otherRefunds(ctx context.Context, t *task, lines []int) ([]int,
 	for n, i := range lines {
 		keys[n] = ledger.MessageKey{AccountID: t.recs[i].AccountID, ID: t.recs[i].RefersTo}
 	}
-	messages, err := e.ledger.Messages(ctx, keys)
-	if err != nil {
-		return nil, err
-	}
-	traces, err := e.ledger.Traces(ctx, keys)
+	messages, traces, err := e.standings(ctx, keys)
 	if err != nil {
 		return nil, err
 	}

@@ -71,14 +71,20 @@ func (h *harness) report(parent, period string) string {
 // findings of a kind: what they name.
 func (h *harness) findings(kind string) map[string]string {
 	h.tb.Helper()
-	rows, err := h.engines.ClickHouse(h.tb).Query(h.tb.Context(), `SELECT account_id || ' ' || field, expected FROM findings WHERE kind = '`+kind+`'`)
+	return h.pairs(`SELECT account_id || ' ' || field, expected FROM findings WHERE kind = '` + kind + `'`)
+}
+
+// pairs of texts that a query gives.
+func (h *harness) pairs(query string) map[string]string {
+	h.tb.Helper()
+	rows, err := h.engines.ClickHouse(h.tb).Query(h.tb.Context(), query)
 	require.NoError(h.tb, err)
-	defer func() { _ = rows.Close() }()
+	defer func() { require.NoError(h.tb, rows.Close()) }()
 	out := map[string]string{}
 	for rows.Next() {
-		var what, expected string
-		require.NoError(h.tb, rows.Scan(&what, &expected))
-		out[what] = expected
+		var key, value string
+		require.NoError(h.tb, rows.Scan(&key, &value))
+		out[key] = value
 	}
 	require.NoError(h.tb, rows.Err())
 	return out

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -14,29 +13,6 @@ import (
 
 	"github.com/meterd/meterd/jobs"
 )
-
-// counting counts the commands of a client.
-type counting struct {
-	redis.Hook
-
-	n atomic.Int64
-}
-
-// ProcessHook implements redis.Hook.
-func (c *counting) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		c.n.Add(1)
-		return next(ctx, cmd)
-	}
-}
-
-// DialHook implements redis.Hook.
-func (c *counting) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-// ProcessPipelineHook implements redis.Hook.
-func (c *counting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
 
 // However many answers are open, a task that waits for them asks Redis little;
 // it brings those that hold the oldest to the head of their queues, in their
@@ -69,8 +45,8 @@ func TestWhoWaitsAsksLittle(t *testing.T) {
 	require.NoError(t, h.Redis.HSet(ctx, prefix+"t:open-2", "state", "retry").Err())
 	_, err = e.meta(ctx, 0)
 	require.NoError(t, err)
-	count := &counting{}
-	h.Redis.AddHook(count)
+	var count atomic.Int64
+	h.Redis.AddHook(onCommand(func(redis.Cmder) { count.Add(1) }))
 	wait := func() string {
 		ok, err := e.waitSettled(ctx, 0, 2*answers, time.Nanosecond)
 		require.NoError(t, err)
@@ -82,13 +58,13 @@ func TestWhoWaitsAsksLittle(t *testing.T) {
 	e.outage.wrote(false, h.Clock.Now())
 	require.Equal(t, "open-0 open-4000 open-1 waits", wait(), "they wait for the ledger")
 	e.outage.wrote(true, h.Clock.Now())
-	before := count.n.Load()
+	before := count.Load()
 	require.Equal(t, "open-4000 waits open-2 open-1 open-0", wait(), "the oldest at the head")
-	require.Less(t, count.n.Load()-before, int64(30), "commands")
+	require.Less(t, count.Load()-before, int64(30), "commands")
 	require.NoError(t, h.Redis.LPush(ctx, prefix+"pending", "sentinel").Err())
-	before = count.n.Load()
+	before = count.Load()
 	wait()
-	require.Less(t, count.n.Load()-before, int64(10), "just now another waiter did so")
+	require.Less(t, count.Load()-before, int64(10), "just now another waiter did so")
 }
 
 // What a dead worker had in hand is taken back from every queue while others

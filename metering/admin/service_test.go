@@ -63,6 +63,18 @@ func (r *rig) move(ref string, kind metering.TransferKind, account string, amoun
 	return r.Transfer(r.tb.Context(), metering.Transfer{Ref: ref, Kind: kind, AccountID: account, Amount: amount, Reason: "x", Actor: OperatorActor})
 }
 
+// newFundedRig has 90 in acme's wallet and 10 in acme-own's budget.
+func newFundedRig(tb testing.TB) *rig {
+	tb.Helper()
+	r := newRig(tb)
+	r.apply("mode: prepaid", allocated)
+	_, err := r.move("top", metering.TransferTopup, "acme", 100_000_000)
+	require.NoError(tb, err)
+	_, err = r.move("give", metering.TransferAllocate, "acme-own", 10_000_000)
+	require.NoError(tb, err)
+	return r
+}
+
 // holds wants these balances of acme and acme-own, in Redis and by the ledger.
 func (r *rig) holds(wallet, budget metering.Micros) {
 	r.tb.Helper()
@@ -115,12 +127,7 @@ func TestASweepRepeatedAfterALoss(t *testing.T) {
 // the account is another kind by now too.
 func TestATransferThatWasMadeStaysMade(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.apply("mode: prepaid", allocated)
-	_, err := r.move("top", metering.TransferTopup, "acme", 100_000_000)
-	require.NoError(t, err)
-	_, err = r.move("give", metering.TransferAllocate, "acme-own", 10_000_000)
-	require.NoError(t, err)
+	r := newFundedRig(t)
 	r.apply("mode: prepaid", "")
 	res, err := r.move("give", metering.TransferAllocate, "acme-own", 10_000_000)
 	require.NoError(t, err)
@@ -136,15 +143,10 @@ func TestATransferThatWasMadeStaysMade(t *testing.T) {
 // can pay out; then it has none.
 func TestAParentBecomesPostpaid(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.apply("mode: prepaid", allocated)
-	_, err := r.move("top", metering.TransferTopup, "acme", 100_000_000)
-	require.NoError(t, err)
-	_, err = r.move("give", metering.TransferAllocate, "acme-own", 10_000_000)
-	require.NoError(t, err)
+	r := newFundedRig(t)
 	r.apply(`mode: postpaid, credit_limit: "50"`, "")
 	r.holds(100_000_000, 0)
-	_, err = r.move("more", metering.TransferTopup, "acme", 1_000_000)
+	_, err := r.move("more", metering.TransferTopup, "acme", 1_000_000)
 	require.ErrorIs(t, err, ErrWrongKind)
 	_, err = r.move("out", metering.TransferAdjust, "acme", -100_000_000)
 	require.NoError(t, err)

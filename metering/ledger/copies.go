@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -15,9 +16,7 @@ import (
 func (l *Ledger) DropCopies(ctx context.Context, m ParentMonth, ids []metering.Identity) error {
 	ctx, cancel := context.WithTimeout(ctx, insertMax)
 	defer cancel()
-	for len(ids) > 0 {
-		page := ids[:min(len(ids), rebookPage)]
-		ids = ids[len(page):]
+	for page := range slices.Chunk(ids, rebookPage) {
 		params := identityParams(page)
 		params["parent"], params["booked"], params["ahead"] = m.ParentID, m.Period, strconv.Itoa(int(insertMax.Seconds()))
 		if err := l.exec(ctx, "rebook_hours", params); err != nil {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -57,9 +58,7 @@ const rebookPage = 1000
 func (l *Ledger) Rebook(ctx context.Context, from ParentMonth, to string, epoch int64, rows []metering.Identity) error {
 	ctx, cancel := context.WithTimeout(ctx, insertMax)
 	defer cancel()
-	for len(rows) > 0 {
-		page := rows[:min(len(rows), rebookPage)]
-		rows = rows[len(page):]
+	for page := range slices.Chunk(rows, rebookPage) {
 		params := identityParams(page)
 		params["parent"], params["booked"], params["to"] = from.ParentID, from.Period, to
 		params["epoch"], params["ahead"] = strconv.FormatInt(epoch, 10), strconv.Itoa(int(insertMax.Seconds()))
