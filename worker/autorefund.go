@@ -32,12 +32,14 @@ const (
 const arrivalSettle = 2 * time.Second
 
 // A status that waits in a queue may prevent a refund: none is decided while
-// records have been pending for longer than backlogAge or are to be tried again,
-// at most for backlogMax, for a single task that can't be brought to its end
-// mustn't stop all refunds.
+// records have been pending for longer than backlogAge, are to be tried again or
+// are worked on since the look before, at most for backlogMax, for a single task
+// that can't be brought to its end mustn't stop all refunds. Of each queue
+// backlogTasks are remembered from look to look.
 const (
-	backlogAge = 2 * time.Second
-	backlogMax = time.Hour
+	backlogAge   = 2 * time.Second
+	backlogMax   = time.Hour
+	backlogTasks = 1000
 )
 
 // autoRefunds refunds messages whose latest status is a failing one
@@ -79,21 +81,27 @@ var backlogSource string
 // backlogged tells whether records that were sent long ago may not be stored yet.
 func (w *Worker) backlogged(ctx context.Context, now time.Time) (bool, error) {
 	script := redis.NewScript(backlogSource)
+	busy := false
+	tasks := map[string][]any{}
 	for _, q := range jobs.IngestQueues(w.engine.shards) {
 		prefix := "asynq:{" + q + "}:"
-		n, err := script.Run(ctx, w.redis, []string{prefix + "pending", prefix + "retry", prefix + "lease"}, prefix+"t:", backlogAge.Milliseconds()).Int()
+		keys := []string{prefix + "pending", prefix + "retry", prefix + "lease", prefix + "active"}
+		answer, err := script.Run(ctx, w.redis, keys, append([]any{prefix + "t:", backlogAge.Milliseconds(), backlogTasks}, w.backlogTasks[q]...)...).Slice()
 		if err != nil {
 			return false, fmt.Errorf("look for records in queue %s: %w", q, err)
 		}
-		if n > 0 {
-			if w.backlogSince.IsZero() {
-				w.backlogSince = now
-			}
-			return now.Sub(w.backlogSince) < backlogMax, nil
-		}
+		busy = busy || answer[0] == int64(1)
+		tasks[q], _ = answer[1].([]any)
 	}
-	w.backlogSince = time.Time{}
-	return false, nil
+	w.backlogTasks = tasks
+	if !busy {
+		w.backlogSince = time.Time{}
+		return false, nil
+	}
+	if w.backlogSince.IsZero() {
+		w.backlogSince = now
+	}
+	return now.Sub(w.backlogSince) < backlogMax, nil
 }
 
 // refundsAfter is the least refund_after of all plans: no message is refunded

@@ -204,7 +204,11 @@ func TestAHookThatIsDownBacksOff(t *testing.T) { //nolint:paralleltest // it set
 	up := &httptest.Server{Listener: l, Config: &http.Server{Handler: hook.srv.Config.Handler, ReadHeaderTimeout: time.Minute}}
 	up.Start()
 	t.Cleanup(up.Close)
-	h.eventually("all are told", func() bool { return h.deliveries("outcome = 'delivered'") == subs+1 })
+	h.eventually("all are told", func() bool {
+		_, err := ask.RunAllRetryTasks(jobs.QueueSuspensions) // not in half a minute, but now
+		require.NoError(t, err)
+		return h.deliveries("outcome = 'delivered'") == subs+1
+	})
 	for i := range subs {
 		assert.Equal(t, 1, hook.times(fmt.Sprintf("down-%d suspend", i)))
 	}

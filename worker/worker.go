@@ -98,7 +98,8 @@ type Worker struct {
 	undecided  ledger.MessageKey // last message that was looked at for an automatic refund
 	ready      chan struct{}
 
-	backlogSince time.Time // since when records wait in the queues, as autoRefunds sees it
+	backlogSince time.Time        // since when records wait in the queues, as autoRefunds sees it
+	backlogTasks map[string][]any // queue → tasks that were there at its last look
 	once         sync.Once
 	parts        parts
 	stopMax      time.Duration // stopMax; shorter in tests

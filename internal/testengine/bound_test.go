@@ -2,7 +2,9 @@ package testengine
 
 import (
 	"bytes"
+	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +21,14 @@ func TestBoundSaysWhereATestHangs(t *testing.T) {
 	w.set(t, time.Minute) // who comes later has no say
 	w.log(t, "a log", func() string { return "one\ntwo\n" })
 	w.log(t, "redis.log", fileLog(StartRedis(t).redisDir, "redis.log"))
-	w.log(t, "ClickHouse", StartClickHouse(t).statements)
+	e := StartClickHouse(t)
+	w.log(t, "ClickHouse", e.statements)
+	ctx, cancel := context.WithCancel(t.Context())
+	var asked sync.WaitGroup
+	asked.Go(func() { _ = e.ClickHouse(t).Exec(ctx, "SELECT max(number) FROM system.numbers SETTINGS max_threads = 1") })
+	defer asked.Wait()
+	defer cancel()
+	require.Eventually(t, func() bool { return strings.Contains(e.statements(), "system.numbers") }, 30*time.Second, 10*time.Millisecond)
 	hold := make(chan struct{})
 	defer close(hold)
 	held := make(chan struct{})
@@ -29,7 +38,7 @@ func TestBoundSaysWhereATestHangs(t *testing.T) {
 	require.Equal(t, 2, code)
 	for _, want := range []string{
 		"--- FAIL: TestBoundSaysWhereATestHangs: still running after 1h0m0s", "testengine.hang(",
-		"a log, its last lines:\none\ntwo\n", "Server initialized", "ClickHouse, its last lines:\n\n",
+		"a log, its last lines:\none\ntwo\n", "Server initialized", "ClickHouse, its last lines:\n", "SELECT max(number)",
 	} {
 		require.True(t, strings.Contains(out.String(), want), "it doesn't say %q", want) //nolint:testifylint // the text is long
 	}
