@@ -50,7 +50,8 @@ func (c *gateCmd) Run(a *app) error {
 		}
 		hide = aud == metering.AudienceReseller
 	}
-	got := gate.New(balance.New(rdb, a.Partitions), gate.Options{RefuseUnpriced: c.Priced}).Check(a.ctx, c.ID, c.Channel)
+	// No message waits for this answer: a busy machine's is better late than "unknown".
+	got := gate.New(balance.New(rdb, a.Partitions), gate.Options{RefuseUnpriced: c.Priced, Timeout: pingMax}).Check(a.ctx, c.ID, c.Channel)
 	out := gateAnswer{Allowed: got.Allowed, Code: string(got.Code), Epoch: &got.Epoch}
 	if hide {
 		out.Epoch = nil
