@@ -235,6 +235,9 @@ func (w *Worker) lateStatuses(ctx context.Context) error {
 			failing = append(failing, p.Versions[i].RefundOn...)
 		}
 	}
+	if len(failing) == 0 {
+		return nil // nothing was ever refunded automatically
+	}
 	slices.Sort(failing)
 	list, err := e.ledger.LateStatuses(ctx, now.Add(-refundsSince), slices.Compact(failing))
 	if err != nil {

@@ -213,11 +213,9 @@ func (b *batch) wait() balance.Counts {
 func (h *harness) eventually(what string, ok func() bool) {
 	h.tb.Helper()
 	deadline := time.After(40 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
+	for pause := 10 * time.Millisecond; !ok(); pause = min(pause*5/4, 250*time.Millisecond) { // asking costs what it asks
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-deadline:
 			h.tb.Fatalf("not in time: %s", what)
 		}

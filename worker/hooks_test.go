@@ -113,7 +113,8 @@ func hookText(url, events string) string {
 	return fmt.Sprintf("{url: %q, secret_env: METERD_TEST_HOOK, events: [%s]}", url, events)
 }
 
-// toldInTime wants a suspension and a resume of good-0 to be told within 2 s.
+// toldInTime wants a suspension and a resume of good-0 to be told before a call
+// that hangs is given up (notify: 15 s); how soon they are is logged.
 func (h *harness) toldInTime(good *receiver) {
 	h.tb.Helper()
 	for _, what := range []string{"suspend", "resume"} {
@@ -125,7 +126,9 @@ func (h *harness) toldInTime(good *receiver) {
 		require.NoError(h.tb, act(h.tb.Context(), "good-0", "operator", "x"))
 		started := time.Now()
 		h.eventually("good-0 is told", func() bool { return good.times("good-0 "+what) > before })
-		assert.Less(h.tb, time.Since(started), 2*time.Second, "%s told", what)
+		took := time.Since(started)
+		assert.Less(h.tb, took, 15*time.Second, "%s told", what)
+		h.tb.Logf("a %s is told after %s", what, took.Round(time.Millisecond))
 	}
 }
 

@@ -215,11 +215,9 @@ func (c *nodes) migrate(from, to *node, keys []string) {
 func eventually(t *testing.T, what string, within time.Duration, ok func() bool) {
 	t.Helper()
 	deadline := time.After(within)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
+	for pause := 20 * time.Millisecond; !ok(); pause = min(pause*5/4, 250*time.Millisecond) {
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-deadline:
 			t.Fatalf("not within %s: %s", within, what)
 		}

@@ -146,11 +146,9 @@ func decode[T any](tb testing.TB, text string) T {
 func eventually(tb testing.TB, what string, within time.Duration, ok func() bool) {
 	tb.Helper()
 	deadline := time.After(within)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
+	for pause := 50 * time.Millisecond; !ok(); pause = min(pause*5/4, 250*time.Millisecond) {
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-deadline:
 			tb.Fatalf("not within %s: %s", within, what)
 		}

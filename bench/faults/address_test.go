@@ -85,7 +85,7 @@ func (a address) open(level slog.Level) (*system, error) {
 }
 
 func (a address) options() worker.Options {
-	return worker.Options{Alone: a.Alone, ReconcileEvery: time.Second, Retention: a.Keep}
+	return worker.Options{Alone: a.Alone, ReconcileEvery: pick(3*time.Second, time.Second), Retention: a.Keep}
 }
 
 // workerEnv makes a process of the test binary a worker.

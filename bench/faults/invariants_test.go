@@ -37,7 +37,9 @@ func (r *rig) settle() {
 	r.money()
 	r.states()
 	r.usage()
-	r.reports()
+	if long() { // in the short form their sums are looked at once: out of rollups
+		r.reports()
+	}
 	r.roll()
 	r.usage()
 	r.reports()

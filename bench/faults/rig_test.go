@@ -415,15 +415,13 @@ func (r *rig) open() string {
 func (r *rig) eventually(what string, within time.Duration, ok func() (bool, string)) {
 	r.t.Helper()
 	deadline := time.After(within)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	for pause := 50 * time.Millisecond; ; pause = min(pause*5/4, 250*time.Millisecond) {
 		good, why := ok()
 		if good {
 			return
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-deadline:
 			r.t.Fatalf("not within %s: %s (%s)\n%s", within, what, why, busy())
 		}

@@ -22,23 +22,36 @@ import (
 var points = []string{"decoded", "charged", "stored", "settled", "judged", "finished"}
 
 // TestKilledAtEachPoint kills workers at each named point, early and late in
-// the work; the next one takes over at once, for none other can hold tasks.
+// the work; the next one takes over at once, for none other can hold tasks. In
+// the short form all points are of one work, the rarest first.
 func TestKilledAtEachPoint(t *testing.T) {
 	t.Parallel()
+	kill := func(t *testing.T, order int, fault string, at []string, nth ...int) {
+		t.Helper()
+		r := begun(t, order, fault)
+		sent := r.send(r.lines(pick(400, 4000)), 10*time.Millisecond)
+		a := r.alone()
+		for _, a.Die = range at {
+			for _, a.Nth = range nth {
+				r.dies(a)
+			}
+		}
+		a.Die = ""
+		r.worker(a, nil)
+		sent.wait()
+		r.settle()
+	}
+	if !long() {
+		t.Run("in turn", func(t *testing.T) {
+			t.Parallel()
+			kill(t, 30, "worker killed at each point in turn", append([]string{"judged"}, points...), 2)
+		})
+		return
+	}
 	for i, point := range points {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
-			r := begun(t, 30+i, "worker killed when a task is "+point)
-			sent := r.send(r.lines(pick(300, 4000)), 10*time.Millisecond)
-			a := r.alone()
-			for _, nth := range pick([]int{1, 5}, []int{1, 2, 3, 5, 8, 13, 21, 34}) {
-				a.Die, a.Nth = point, nth
-				r.dies(a)
-			}
-			a.Die = ""
-			r.worker(a, nil)
-			sent.wait()
-			r.settle()
+			kill(t, 30+i, "worker killed when a task is "+point, []string{point}, 1, 2, 3, 5, 8, 13, 21, 34)
 		})
 	}
 }

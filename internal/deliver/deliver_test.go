@@ -191,7 +191,6 @@ func TestAServerThatHangs(t *testing.T) {
 	hung := to(t, srv.URL)
 	var wg sync.WaitGroup
 	var busy, failed atomic.Int64
-	start := time.Now()
 	for range 3 * hostMax {
 		wg.Go(func() {
 			switch err := d.Send(t.Context(), hung, notify.Secret{}, p, now); {
@@ -205,7 +204,7 @@ func TestAServerThatHangs(t *testing.T) {
 	require.Eventually(t, func() bool { return asked.Load() == hostMax }, 5*time.Second, time.Millisecond)
 	dir := t.TempDir()
 	require.NoError(t, d.Send(t.Context(), to(t, "file:"+dir), notify.Secret{}, p, now), "others go on")
-	require.Less(t, time.Since(start), 3*time.Second)
+	require.Zero(t, failed.Load(), "before any of them is given up")
 	wg.Wait()
 	require.EqualValues(t, 2*hostMax, busy.Load())
 	require.EqualValues(t, hostMax, failed.Load())
