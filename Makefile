@@ -31,21 +31,24 @@ run: setup build ## Start the embedded system, meter the examples, write reports
 # Tells of each package as it ends, and of each failure again at the end.
 gotest := $(gotestsum) --format pkgname --
 
-# The race detector needs a C compiler, the product does not. What runs whole
-# systems has the machine to itself; the fault suite goes without the detector,
-# which takes it most of its time (make race has it too). A test that hangs is
-# ended by testengine.Bound after two minutes; -timeout is for what starts no
-# engine.
+# The race detector needs a C compiler, the product does not. What runs side by
+# side in one process goes under it; commands, whole systems and what runs in one
+# goroutine are tried as they are shipped, which takes half the time. `make race`
+# has everything under it. The longest come first. A test that hangs is ended by
+# testengine.Bound after two minutes; -timeout is for what starts no engine.
+plain := ./cmd/... ./reports/... ./jobs/importer ./internal/phone ./examples/... ./deploy $$(go list ./bench/... | grep -v /faults)
+raced := ./worker $$(go list ./... | grep -v -E '/(worker|cmd|reports|importer|phone|examples|deploy|bench)(/|$$)')
+
 test: $(gotestsum) ## Set up what is missing and run every test against the real engines
 	@deploy/setup.sh --tests
-	CGO_ENABLED=1 $(gotest) -race -p 2 -timeout 10m $$(go list ./... | grep -v /bench/)
-	CGO_ENABLED=1 $(gotest) -race -p 1 -timeout 10m $$(go list ./bench/... | grep -v /faults)
+	CGO_ENABLED=1 $(gotest) -race -p 2 -timeout 10m $(raced)
+	CGO_ENABLED=0 $(gotest) -trimpath -p 2 -timeout 10m $(plain)
 	CGO_ENABLED=0 $(gotest) -trimpath -timeout 10m ./bench/faults
 	CGO_ENABLED=0 $(gotest) -trimpath -timeout 10m ./worker -run 'TestSimulation$$'
 
-race: $(gotestsum) ## Run the fault suite under the race detector
+race: $(gotestsum) ## Run every test under the race detector
 	@deploy/setup.sh --tests
-	CGO_ENABLED=1 $(gotest) -race -timeout 30m ./bench/faults
+	CGO_ENABLED=1 $(gotest) -race -p 2 -timeout 30m ./...
 
 SCHEDULES ?= 1000000
 soak: ## Run SCHEDULES schedules of the simulated protocol (default a million)
