@@ -66,9 +66,9 @@ const (
 	leaseLookMax = 800 * time.Millisecond
 )
 
-// floorAfter: for six minutes after a rebuild an insert of the epoch before may
-// still land, so all older records are cold (ARCHITECTURE.md, Identity).
-const floorAfter = 6 * time.Minute
+// floorAfter: for so long after a rebuild an insert of the epoch before may still
+// land, so all older records are cold (ARCHITECTURE.md, Identity).
+const floorAfter = ledger.LandMax
 
 // Ensure returns the partition's meta once its projection may be used: as it
 // stands, adopted after a restart, or rebuilt.
