@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -290,4 +291,47 @@ func TestHoursDueBeforeRowsGo(t *testing.T) {
 	// A local hour of a zone of half hours, in the last hour before the instant.
 	require.NoError(t, l.MarkHour(t.Context(), AccountHour{hour.AccountID, noon.Add(30 * time.Minute)}, marked.Add(-time.Hour)))
 	require.Zero(t, due(noon.Add(time.Hour)), "the hour after it needs no row of before")
+}
+
+// cutServer comes to its end at an insert, as a process that is killed does.
+type cutServer struct {
+	Server
+
+	left   int                // inserts until then
+	before func(table string) // each insert
+}
+
+func (s *cutServer) Insert(ctx context.Context, table, columns string, data []any) error {
+	if s.left--; s.left < 0 {
+		return errors.New("killed")
+	}
+	s.before(table)
+	return s.Server.Insert(ctx, table, columns, data)
+}
+
+// TestUsageHoldsWhereverStoringIsCutOff: a writer stores rows of an hour that was
+// rolled before and is rolled while they are on their way, and is killed between
+// its inserts for good. Usage by rollups is that of the rows all the same.
+func TestUsageHoldsWhereverStoringIsCutOff(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	now, err := l.Now(t.Context())
+	require.NoError(t, err)
+	for inserts := range 3 {
+		hour := noon.Add(time.Duration(inserts) * time.Hour)
+		put(t, l, hour, sent("m", hour))
+		require.Equal(t, 1, roll(t, l, hour.Add(2*time.Hour)))
+		stored := []string{}
+		cut := Over(&cutServer{Server: l.server, left: inserts, before: func(table string) {
+			stored = append(stored, table)
+			roll(t, l, now.Add(insertMax/2)) // a slow insert: the hour seems quiet meanwhile
+		}})
+		w := NewWriter(cut, WriterOptions{})
+		err := w.store(t.Context(), []*request{{batch: &Batch{Rows: []Row{sent("cut", hour)}}}})
+		require.Equal(t, inserts < 2, err != nil)
+		roll(t, l, now.Add(time.Hour))
+		q := UsageQuery{Parent: "acme", From: hour, To: hour.Add(time.Hour)}
+		require.Equal(t, shorts(ofRows(t, l, q)), shorts(ofRollups(t, l, q)), "cut off after %q", stored)
+		require.Equal(t, []string{"dirty_hours", "records"}[:inserts], stored)
+	}
 }

@@ -240,8 +240,8 @@ func (w *Writer) inTime(group []*request) []*request {
 	})
 }
 
-// store writes the group: quarantine and waiting beside the rows, the hours
-// that are due after them (a rollup between the two would miss the rows).
+// store writes the group: quarantine and waiting beside the rows, the hours whose
+// rollups they make due before them.
 func (w *Writer) store(ctx context.Context, group []*request) error {
 	var rows []*Row
 	var entries []Entry
@@ -263,9 +263,10 @@ func (w *Writer) store(ctx context.Context, group []*request) error {
 			sideErr = errors.Join(w.ledger.InsertQuarantine(ctx, entries), w.ledger.InsertWaiting(ctx, waiting))
 		})
 	}
-	refused, err := w.ledger.insertRows(ctx, rows, w.opts.Clock.Now())
+	var refused []int
+	err := w.ledger.markAhead(ctx, rows)
 	if err == nil {
-		err = w.ledger.markNow(ctx, rows)
+		refused, err = w.ledger.insertRows(ctx, rows, w.opts.Clock.Now())
 	}
 	side.Wait()
 	for _, i := range refused {
