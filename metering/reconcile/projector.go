@@ -251,7 +251,12 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 	if err != nil {
 		return err
 	}
-	for _, id := range append([]string{parent}, snap.Subs[parent]...) {
+	ids := append([]string{parent}, snap.Subs[parent]...)
+	suspended, err := r.ledger.ToldSuspended(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
 		a := snap.Accounts[id]
 		l := balance.Loaded{
 			Account: a, Balance: sums.Balance[id], Used: sums.Used[id],
@@ -261,6 +266,8 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 			l.Flags &= metering.FlagManualOperator | metering.FlagManualParent
 		}
 		_, moved := sums.Balance[id]
+		// Its resumption may have been lost with Redis, or the job that tells of it.
+		l.Behind = flags[id].Flags != 0 || suspended[id]
 		l.Silent = !moved && len(sums.Used[id]) == 0 && flags[id].Epoch == 0
 		if id == parent {
 			l.ClosedThrough = base.Closed
