@@ -193,6 +193,45 @@ func TestManyGoroutinesShareAClient(t *testing.T) {
 	require.Len(t, queued(t, rdb, 2), goroutines*each)
 }
 
+// replicas answer WAIT in Redis's place, one answer after the other.
+type replicas struct {
+	instead
+
+	has   []int // how many of them have it
+	asked []any // the last WAIT
+}
+
+func (r *replicas) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (r *replicas) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		wait, ok := cmds[len(cmds)-1].(*redis.Cmd)
+		if !ok || wait.Args()[0] != "WAIT" {
+			return next(ctx, cmds)
+		}
+		r.asked = wait.Args()
+		wait.SetVal(int64(r.has[0]))
+		r.has = r.has[1:]
+		return next(ctx, cmds[:len(cmds)-1]) // the write that goes before it
+	}
+}
+
+// TestReplicasHaveWhatWasSent: a record counts as sent once as many replicas as
+// were asked for have its task, which is in the queue once all the same.
+func TestReplicasHaveWhatWasSent(t *testing.T) {
+	t.Parallel()
+	rdb := testengine.StartRedis(t).Redis(t)
+	r := &replicas{has: []int{0, 1, 2}}
+	rdb.AddHook(r)
+	c, err := NewClient(rdb, ClientOptions{Shards: 1, Replicas: 2})
+	require.NoError(t, err)
+	require.NoError(t, c.SendLine(t.Context(), []byte("{}")))
+	require.Empty(t, r.has, "it was asked until enough had it")
+	require.Equal(t, []any{"WAIT", 2, 2000}, r.asked)
+	require.Equal(t, map[string]bool{"{}": true}, queued(t, rdb, 1))
+	require.NoError(t, c.Close(t.Context()))
+}
+
 // queued are the lines of all tasks that wait, each once.
 func queued(t *testing.T, rdb *redis.Client, shards int) map[string]bool {
 	t.Helper()
