@@ -1,13 +1,24 @@
 package jobs
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/testengine"
 )
+
+func TestMain(m *testing.M) { testengine.Main(m) }
 
 // TestLinger: only where some company can be expected is it waited for, and
 // longer where that makes tasks that cost less.
@@ -38,21 +49,208 @@ func TestLinger(t *testing.T) {
 	require.Equal(t, 50*ms, lingerOf(50*ms, 8000, 50*ms), "a longer one too")
 }
 
-// TestCloseEndsThoughNothingGetsThere: the places of those on their way are
-// never free.
-func TestCloseEndsThoughNothingGetsThere(t *testing.T) {
-	t.Parallel()
+// instead answers every command in Redis's place.
+type instead func() error
+
+func (f instead) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (f instead) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(context.Context, redis.Cmder) error { return f() }
+}
+
+func (f instead) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(context.Context, []redis.Cmder) error { return f() }
+}
+
+// away is a Redis of which every command comes to this.
+func away(t *testing.T, answer func() error) *redis.Client {
+	t.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	rdb.AddHook(instead(answer))
 	t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+// silent is a Redis that never answers, until t ends.
+func silent(t *testing.T) *redis.Client {
+	t.Helper()
+	ended := make(chan struct{})
+	t.Cleanup(func() { close(ended) })
+	return away(t, func() error {
+		<-ended
+		return net.ErrClosed
+	})
+}
+
+// TestCallsEndWithTheirContext: whether a record's task waits for Redis, for its
+// place, or the record for a place in it.
+func TestCallsEndWithTheirContext(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, err := NewClient(rdb, ClientOptions{InFlight: 2})
+		c, err := NewClient(silent(t), ClientOptions{InFlight: 1, RecordsMax: 1})
 		require.NoError(t, err)
-		c.slots <- struct{}{}
-		c.slots <- struct{}{}
-		require.NoError(t, c.Add(t.Context(), []byte("{}")))
+		var sends sync.WaitGroup
+		for i := range 3 {
+			sends.Go(func() {
+				patience := time.Duration(i+1) * time.Second
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				began := time.Now()
+				assert.ErrorIs(t, c.SendLine(ctx, []byte("{}")), context.DeadlineExceeded)
+				assert.Equal(t, patience, time.Since(began))
+			})
+			synctest.Wait() // on its way, waiting for a place, waiting for a place in a task
+		}
+		sends.Wait()
+		for _, call := range []func(ctx context.Context) error{
+			func(ctx context.Context) error { return c.Add(ctx, []byte("{}")) }, c.Flush, c.Close,
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			began := time.Now()
+			require.ErrorIs(t, call(ctx), context.DeadlineExceeded)
+			require.Equal(t, time.Second, time.Since(began))
+			cancel()
+		}
+		require.Zero(t, c.Sent())
+		require.ErrorIs(t, c.Add(t.Context(), []byte("{}")), ErrClosed)
+	})
+}
+
+// TestRecordsWhoseContextIsOverAreNotTaken: their caller keeps them.
+func TestRecordsWhoseContextIsOverAreNotTaken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, err := NewClient(silent(t), ClientOptions{})
+		require.NoError(t, err)
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, c.SendLine(over, []byte("{}")), context.Canceled)
+		require.ErrorIs(t, c.Add(over, []byte("{}")), context.Canceled)
+		require.NoError(t, c.Close(t.Context()), "there is nothing to send")
+	})
+}
+
+// TestErrorsGoToWhoseRecordsTheyAre: a failed Send is no error of Add's or Flush's,
+// and a failed Add is told once.
+func TestErrorsGoToWhoseRecordsTheyAre(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, err := NewClient(away(t, func() error { return errors.New("nobody listens") }), ClientOptions{})
+		require.NoError(t, err)
 		began := time.Now()
-		require.ErrorContains(t, c.Close(), "send 1 usage records: 2 tasks were on their way to Redis for 1m0s")
-		require.Equal(t, slotMax, time.Since(began))
+		require.ErrorContains(t, c.SendLine(t.Context(), []byte("{}")), "send 1 usage records: ")
+		require.LessOrEqual(t, time.Since(began), sendMax+time.Second)
+		require.NoError(t, c.Flush(t.Context()))
+		require.NoError(t, c.Add(t.Context(), []byte("{}")))
+		require.NoError(t, c.Add(t.Context(), []byte("{}")))
+		require.ErrorContains(t, c.Flush(t.Context()), "send 2 usage records: ")
+		require.NoError(t, c.Add(t.Context(), []byte("{}")))
+		<-time.After(2 * sendMax) // of virtual time
+		require.ErrorContains(t, c.Add(t.Context(), []byte("{}")), "send 1 usage records: ", "the backlog is told early")
+		require.ErrorContains(t, c.Close(t.Context()), "send 1 usage records: ")
+		require.NoError(t, c.Close(t.Context()), "closing twice is harmless")
 		require.Zero(t, c.Sent())
 	})
+}
+
+// TestManyGoroutinesShareAClient: each record is in the queue once, however its
+// sender, those that add, and one that flushes meanwhile come together.
+func TestManyGoroutinesShareAClient(t *testing.T) {
+	t.Parallel()
+	rdb := testengine.StartRedis(t).Redis(t)
+	c, err := NewClient(rdb, ClientOptions{Shards: 2, RecordsMax: 3, InFlight: 2, Linger: 50 * time.Microsecond})
+	require.NoError(t, err)
+	const goroutines, each = 8, 50
+	var calls, flusher sync.WaitGroup
+	for g := range goroutines {
+		calls.Go(func() {
+			for i := range each {
+				line := fmt.Appendf(nil, `{"id":"%d-%d"}`, g, i)
+				if g%2 == 0 {
+					assert.NoError(t, c.SendLine(t.Context(), line))
+				} else {
+					assert.NoError(t, c.Add(t.Context(), line))
+				}
+			}
+		})
+	}
+	over := make(chan struct{})
+	flusher.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				assert.NoError(t, c.Flush(t.Context()))
+			}
+		}
+	})
+	calls.Wait()
+	close(over)
+	flusher.Wait()
+	require.NoError(t, c.Close(t.Context()))
+	require.EqualValues(t, goroutines*each, c.Sent())
+	require.Len(t, queued(t, rdb, 2), goroutines*each)
+}
+
+// replicas answer WAIT in Redis's place, one answer after the other.
+type replicas struct {
+	instead
+
+	has   []int // how many of them have it
+	asked []any // the last WAIT
+}
+
+func (r *replicas) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (r *replicas) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		wait, ok := cmds[len(cmds)-1].(*redis.Cmd)
+		if !ok || wait.Args()[0] != "WAIT" {
+			return next(ctx, cmds)
+		}
+		r.asked = wait.Args()
+		wait.SetVal(int64(r.has[0]))
+		r.has = r.has[1:]
+		return next(ctx, cmds[:len(cmds)-1]) // the write that goes before it
+	}
+}
+
+// TestReplicasHaveWhatWasSent: a record counts as sent once as many replicas as
+// were asked for have its task, which is in the queue once all the same.
+func TestReplicasHaveWhatWasSent(t *testing.T) {
+	t.Parallel()
+	rdb := testengine.StartRedis(t).Redis(t)
+	r := &replicas{has: []int{0, 1, 2}}
+	rdb.AddHook(r)
+	c, err := NewClient(rdb, ClientOptions{Shards: 1, Replicas: 2})
+	require.NoError(t, err)
+	require.NoError(t, c.SendLine(t.Context(), []byte("{}")))
+	require.Empty(t, r.has, "it was asked until enough had it")
+	require.Equal(t, []any{"WAIT", 2, 2000}, r.asked)
+	require.Equal(t, map[string]bool{"{}": true}, queued(t, rdb, 1))
+	require.NoError(t, c.Close(t.Context()))
+}
+
+// queued are the lines of all tasks that wait, each once.
+func queued(t *testing.T, rdb *redis.Client, shards int) map[string]bool {
+	t.Helper()
+	codec, err := NewCodec()
+	require.NoError(t, err)
+	lines := map[string]bool{}
+	for _, queue := range IngestQueues(shards) {
+		ids, err := rdb.LRange(t.Context(), PendingKey(queue), 0, -1).Result()
+		require.NoError(t, err)
+		for _, id := range ids {
+			info, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo(queue, id)
+			require.NoError(t, err)
+			in, err := codec.Decode(info.Payload)
+			require.NoError(t, err)
+			for _, line := range in {
+				require.False(t, lines[string(line)], "%s is queued twice", line)
+				lines[string(line)] = true
+			}
+		}
+	}
+	return lines
 }

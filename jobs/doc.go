@@ -4,5 +4,6 @@
 // neither ClickHouse nor the reports.
 //
 // A channel service makes one Client and calls Send for each message; Send
-// returns nil once Redis has the record on disk (see Example).
+// returns nil once Redis has the record (see Example), on disk where it syncs
+// always. Every call ends with its context.
 package jobs

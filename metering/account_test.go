@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -289,5 +290,10 @@ func TestPlanValidate(t *testing.T) {
 		if field == "" && err != nil || field != "" && (!errors.As(err, &f) || f.Field != field) {
 			t.Errorf("%s: %v", field, err)
 		}
+	}
+	p := good()
+	p.Versions[1].RefundOn = []string{"failed", "sent"}
+	if err := p.Validate(); err == nil || !strings.Contains(err.Error(), "sent is none") {
+		t.Errorf("a status that isn't a failing one: %v", err)
 	}
 }

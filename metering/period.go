@@ -243,6 +243,11 @@ func (c *Calendar) start(month int) time.Time {
 	return startOfDay(month/12, time.Month(month%12+1), 1, c.zone(month-1))
 }
 
+// StartOfDay is the first instant of a local day, in UTC.
+func StartOfDay(year int, month time.Month, day int, loc *time.Location) time.Time {
+	return startOfDay(year, month, day, loc)
+}
+
 // startOfDay is the first instant of a local day in UTC. Of a midnight that
 // comes twice it is the first; of a day whose midnight is skipped, the end of
 // the gap. It takes it that a zone changes at most once in two days.

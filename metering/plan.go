@@ -66,16 +66,6 @@ func (p *Plan) channels() []string {
 	return slices.Compact(out)
 }
 
-// VersionAt is the number of the version in force at t, from 1, and the version
-// itself; 0 and nil before the first.
-func (p *Plan) VersionAt(t time.Time) (int, *PlanVersion) {
-	v := p.versionAt(t)
-	if v < 0 {
-		return 0, nil
-	}
-	return v + 1, &p.Versions[v]
-}
-
 // prefixed tells whether a rule selects by the number's leading digits.
 func (p *Plan) prefixed() bool {
 	return slices.ContainsFunc(p.Versions, func(v PlanVersion) bool {

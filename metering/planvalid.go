@@ -2,6 +2,7 @@ package metering
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,6 +59,9 @@ func (v *PlanVersion) Validate() error {
 	for _, s := range v.RefundOn {
 		if !ValidWord(s) {
 			return &FieldError{"refund_on", "give statuses such as failed, in lower case"}
+		}
+		if slices.Contains(FineStatuses(), s) {
+			return &FieldError{"refund_on", "give statuses of messages that failed: " + s + " is none"}
 		}
 	}
 	for i := range v.Rules {

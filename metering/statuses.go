@@ -16,12 +16,7 @@ type MessageStatus struct {
 // compare orders a message's statuses: the last is its latest (DOMAIN.md, Usage
 // records).
 func (s MessageStatus) compare(t MessageStatus) int {
-	return cmp.Or(s.At.Compare(t.At), cmp.Compare(rank(s.Status), rank(t.Status)), cmp.Compare(s.ID, t.ID))
-}
-
-// rank of a status among those of one instant; -1: a word of the channel's own.
-func rank(status string) int {
-	return slices.Index([]string{"accepted", "queued", "sent", "undelivered", "failed", "delivered", "read"}, status)
+	return cmp.Or(s.At.Compare(t.At), StatusRank(s.Status)-StatusRank(t.Status), cmp.Compare(s.ID, t.ID))
 }
 
 // RefundDue tells whether a message with these statuses is refunded by now, and

@@ -167,7 +167,7 @@ func (r *Reporter) activity(ctx context.Context, parent string, ids []string, zo
 	for page := range slices.Chunk(ids, accountsPage) {
 		q.Accounts = page
 		if err := r.deps.Ledger.Activity(ctx, q, func(a *ledger.ActivityLine) error {
-			k := key{a.Account, a.Day, a.Channel, a.Direction, Outcome(a.Status)}
+			k := key{a.Account, a.Day, a.Channel, a.Direction, metering.PublicStatus(a.Status)}
 			if sums[k] == nil {
 				sums[k] = &ActivityLine{Day: k.day, Channel: k.channel, Direction: k.direction, Outcome: k.outcome}
 			}
@@ -191,7 +191,7 @@ func (r *Reporter) activity(ctx context.Context, parent string, ids []string, zo
 func compareActivity(a, b ActivityLine) int {
 	for _, c := range []int{
 		strings.Compare(a.Day, b.Day), strings.Compare(a.Channel, b.Channel), -strings.Compare(a.Direction, b.Direction),
-		outcomeRank(a.Outcome) - outcomeRank(b.Outcome),
+		metering.StatusOrder(a.Outcome) - metering.StatusOrder(b.Outcome),
 	} {
 		if c != 0 {
 			return c

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/reports/render"
 )
 
@@ -73,7 +74,9 @@ func outcomesOf(lines []ActivityLine) []string {
 			out = append(out, l.Outcome)
 		}
 	}
-	slices.SortFunc(out, func(a, b string) int { return cmp.Or(outcomeRank(a)-outcomeRank(b), strings.Compare(a, b)) })
+	slices.SortFunc(out, func(a, b string) int {
+		return cmp.Or(metering.StatusOrder(a)-metering.StatusOrder(b), strings.Compare(a, b))
+	})
 	return out
 }
 

@@ -282,7 +282,7 @@ func (r *Reporter) activityMessages(ctx context.Context, q ledger.ActivityQuery,
 		if !own {
 			return nil
 		}
-		status, err, all := t.end(Outcome, ErrorWord)
+		status, err, all := t.end(metering.PublicStatus, metering.PublicErrorCode)
 		l.Status, l.StatusTrace = status, all
 		if all != "" {
 			l.ErrorCode = err
@@ -302,7 +302,7 @@ func (r *Reporter) activityMessages(ctx context.Context, q ledger.ActivityQuery,
 		}
 		own = true
 		l.OccurredAt, l.Channel, l.Direction, l.From, l.To, l.Country = d.At.UTC(), d.Channel, d.Direction, d.From, d.To, d.Country
-		l.ErrorCode, l.CallSeconds = ErrorWord(d.ErrorCode), d.CallSeconds
+		l.ErrorCode, l.CallSeconds = metering.PublicErrorCode(d.ErrorCode), d.CallSeconds
 		t.begin(&d.ActivityRow)
 		return nil
 	})

@@ -121,7 +121,7 @@ func TestNoCanaryReachesAReseller(t *testing.T) {
 	require.Contains(t, detail, "lone-shop-2026-11-messages-activity.parquet")
 	require.Contains(t, detail, " > not_allowed 2026-11-")
 	text += detail
-	require.Contains(t, text, OutcomeNotAllowed)
+	require.Contains(t, text, metering.StatusNotAllowed)
 	require.Contains(t, text, "suspended")
 	for _, c := range []string{
 		canaryPlan, canarySibling, canaryParent, canaryTag, canaryNote, canaryRef, canaryPrice, canaryStatus, "no-credits", "31337", "31 337", "31\u202f337",

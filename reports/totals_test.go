@@ -55,7 +55,7 @@ func expect(rows []ledger.Row, account, period string, loc *time.Location) *expe
 			if status == "" {
 				status = r.Status
 			}
-			e.outcomes[Outcome(status)]++
+			e.outcomes[metering.PublicStatus(status)]++
 		}
 		if r.Kind == metering.KindAdjustment || row.Period != period {
 			e.adjustments += net

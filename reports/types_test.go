@@ -55,24 +55,3 @@ func TestReportsWithoutMoneyHaveNoFieldForIt(t *testing.T) {
 	walk(reflect.TypeFor[ActivityAbout](), "ActivityAbout")
 	require.True(t, seen[reflect.TypeFor[ActivityLine]()])
 }
-
-func TestErrorsTellNothingOfCredit(t *testing.T) {
-	t.Parallel()
-	for code, want := range map[string]string{
-		"": "", "absent-sub": "absent_sub", "ABSENT-SUB": "absent_sub", "30003": "30003", "30002": OutcomeOther, "31337": OutcomeOther,
-		"NO-CREDITS": OutcomeNotAllowed, "NOT-ALLOWED": OutcomeNotAllowed, "low_balance": OutcomeNotAllowed, "0.0412": OutcomeOther, "wombat": OutcomeOther,
-	} {
-		require.Equal(t, want, ErrorWord(code), code)
-	}
-}
-
-func TestOutcomeTellsNothingOfCredit(t *testing.T) {
-	t.Parallel()
-	for status, want := range map[string]string{
-		"delivered": "delivered", "DELIVERED": "delivered", "read": "read", "": OutcomeUnknown, "no_answer": "no_answer", "no-answer": "no_answer",
-		"no-credits": OutcomeNotAllowed, "NO-CREDITS": OutcomeNotAllowed, "insufficient_balance": OutcomeNotAllowed, "budget0.0412": OutcomeNotAllowed,
-		"not-allowed": OutcomeNotAllowed, "0.0412": OutcomeOther, "wombat": OutcomeOther,
-	} {
-		require.Equal(t, want, Outcome(status), status)
-	}
-}

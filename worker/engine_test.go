@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
@@ -54,4 +55,39 @@ func TestBatchesOfOthersTasksAreLetGo(t *testing.T) {
 	_, err = e.write(t.Context(), "another", batch(101))
 	require.NoError(t, err)
 	assert.Zero(t, kept())
+}
+
+// TestRowsThatWouldBeLateAreJudgedAnew: a worker that stands still between charge
+// and insert sends nothing. The task comes again, and asks for its answer.
+func TestRowsThatWouldBeLateAreJudgedAnew(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	d, _ := connect(t, h.address())
+	now := clock.NewFake(time.Now())
+	d.Clock = now
+	stalls := 2
+	w, err := New(d, Options{Crash: func(point string) {
+		if point == "charged" && stalls > 0 {
+			stalls--
+			now.Advance(time.Minute + time.Second)
+		}
+	}})
+	require.NoError(t, err)
+	_, err = d.Snapshots.Refresh(t.Context())
+	require.NoError(t, err)
+	e := w.engine
+	ctx, stop := context.WithCancel(t.Context())
+	var writer sync.WaitGroup
+	writer.Go(func() { _ = e.writer.Run(ctx) })
+	defer writer.Wait()
+	defer stop()
+	payload := e.codec.Encode([][]byte{[]byte(message(shop, "a", time.Hour))})
+	require.ErrorIs(t, e.ingestTask(t.Context(), "task", payload), ledger.ErrLate, "charged now")
+	require.ErrorIs(t, e.ingestTask(t.Context(), "task", payload), ledger.ErrLate, "the answer is asked for again")
+	require.Zero(t, h.rows(shop).Usage)
+	require.NoError(t, e.ingestTask(t.Context(), "task", payload))
+	h.charged(shop, 1)
+	answer, err := d.Store.Peek(t.Context(), 0, "task")
+	require.NoError(t, err)
+	require.Equal(t, balance.Done, answer.State)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
 )
 
 // receiver is a hook's server that keeps what it was told.
@@ -302,4 +303,43 @@ func TestAMailServerThatHangsHoldsNobodyUp(t *testing.T) { //nolint:paralleltest
 		return true
 	})
 	require.NoError(t, l.Close())
+}
+
+// TestAResumptionLostWithRedisIsTold: whoever was told of a suspension is told of
+// its end once Redis was lost with the job, or with all that was known of it; and
+// nobody is told twice.
+func TestAResumptionLostWithRedisIsTold(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+	hook := newReceiver(t)
+	newInbox(t)
+	h := newHarness(t)
+	h.apply(parentsText(parentText("good", hookText(hook.srv.URL, ""), 1), parentText("calm", hookText(hook.srv.URL, ""), 0)))
+	stop := h.work(Options{})
+	require.NoError(t, h.admin.Suspend(t.Context(), "good", "operator", "x"))
+	h.eventually("the suspension is told", func() bool { return h.deliveries("event = 'suspend' AND outcome = 'delivered'") == 2 })
+	stop()
+	require.NoError(t, h.admin.Resume(t.Context(), "good", "operator", "x"))
+	// Of another only the ledger knows that it was suspended; nothing suspends it now.
+	require.NoError(t, h.Ledger.InsertStates(t.Context(), []ledger.StateRow{{
+		AccountID: "calm", ParentID: "calm", Epoch: 5, Flags: metering.FlagMonthly, Cause: "usage", At: time.Now(),
+	}}))
+	resumed := []string{"good resume", "good-0 resume", "calm resume"}
+	for again := range 2 {
+		require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
+		stop := h.work(Options{})
+		if again == 1 { // a later job: those before it are done
+			require.NoError(t, h.admin.Suspend(t.Context(), "good", "operator", "x"))
+		}
+		h.eventually("all know their state", func() bool {
+			for _, what := range resumed {
+				if hook.times(what) == 0 {
+					return false
+				}
+			}
+			return hook.times("good suspend") == 1+again && h.deliveries("event = 'resume' AND outcome = 'delivered'") == 3
+		})
+		stop()
+	}
+	for _, what := range resumed {
+		assert.Equal(t, 1, hook.times(what), what)
+	}
 }

@@ -336,6 +336,7 @@ func (e *engine) force(ctx context.Context, t *task, snap *metering.Snapshot, p 
 func (e *engine) chargeForced(ctx context.Context, t *task, s *slice, meta *balance.Meta, upTo int64) (*balance.Reply, error) {
 	call := e.call(t, s, meta)
 	call.Force, call.S = true, upTo
+	s.asked = e.clock.Now()
 	return e.store.Charge(ctx, s.p, s.catalog, call)
 }
 

@@ -125,6 +125,7 @@ func (e *engine) uncharged(ctx context.Context, t *task, snap *metering.Snapshot
 	if err != nil {
 		return err
 	}
+	s.asked = e.clock.Now()
 	reply, err := e.store.Peek(ctx, s.p, t.id)
 	if err != nil {
 		return err
@@ -246,6 +247,7 @@ func (e *engine) charge(ctx context.Context, t *task, s *slice) (*balance.Reply,
 			return nil, nil, err
 		}
 		call := e.call(t, s, meta)
+		s.asked = e.clock.Now()
 		reply, err := e.store.Charge(ctx, s.p, s.catalog, call)
 		if err == nil {
 			e.metrics.chargeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
@@ -368,7 +370,7 @@ func (s *slice) overflow(groups []int) {
 // storeSlice puts the new rows, and with them what was refused, on disk.
 // Records that ClickHouse refuses for good are quarantined, to be reversed.
 func (e *engine) storeSlice(ctx context.Context, t *task, snap *metering.Snapshot, s *slice, reply *balance.Reply, meta *balance.Meta) ([]balance.Reversal, error) {
-	b := &ledger.Batch{Rows: s.rows(reply, meta), Quarantine: e.entries(t, s.refused), Waiting: e.waiters(t, s.waiting)}
+	b := &ledger.Batch{Rows: s.rows(reply, meta), Quarantine: e.entries(t, s.refused), Waiting: e.waiters(t, s.waiting), Charged: s.asked}
 	b, err := e.write(ctx, key(t, s.p, fmt.Sprintf("rows:%d:%d", meta.Epoch, reply.Seq), nil), b)
 	if err != nil {
 		return nil, err

@@ -24,6 +24,8 @@ type slice struct {
 	found  map[int]bool              // per line: a cold identity was looked up, and has a row
 	looked int64                     // Redis's time before the lookups, ms
 	epoch  int64                     // of the lookups
+
+	asked time.Time // before the call that gave the answer: its rows are sent soon after, or not at all
 }
 
 // candidate is a line to be charged, if its identity is new.

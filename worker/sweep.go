@@ -135,8 +135,9 @@ func (e *engine) lost(ctx context.Context, p int, a balance.OpenAnswer) (bool, e
 	return true, e.projector.Replace(ctx, p, meta.Epoch, "an open answer was lost")
 }
 
-// giveUpAfter: an answer open so long without a task is given up.
-const giveUpAfter = 10 * time.Minute
+// giveUpAfter: an answer open so long without a task is given up; none of its rows
+// is on its way then.
+const giveUpAfter = ledger.LandMax + 4*time.Minute
 
 // giveUpAll looks in every partition for answers that no task will ever settle.
 func (e *engine) giveUpAll(ctx context.Context, rdb redis.UniversalClient) error {

@@ -109,7 +109,7 @@ func (r *rig) suspendLate(g *gate.Gate) {
 	for r.traffic.sums[r.book.late()].amount < limit {
 		require.NoError(r.t, c.Add(ctx, []byte(r.traffic.message(r.book.late()))))
 	}
-	require.NoError(r.t, c.Close())
+	require.NoError(r.t, c.Close(ctx))
 	for _, id := range []string{r.book.late(), r.book.poor()} {
 		eventually(r.t, "the gate refuses "+id, 30*time.Second, func() bool {
 			return g.Check(ctx, id, "sms").Code == gate.Suspended

@@ -81,7 +81,7 @@ func TestAClientWaitsForTheReplicaOfItsQueue(t *testing.T) {
 	for range 20 {
 		require.NoError(t, client.SendLine(t.Context(), []byte(`{"id":"a"}`)))
 	}
-	require.NoError(t, client.Close())
+	require.NoError(t, client.Close(t.Context()))
 	n, err := primary.LLen(t.Context(), jobs.PendingKey(queue)).Result()
 	require.NoError(t, err)
 	assert.Equal(t, int64(20), n)

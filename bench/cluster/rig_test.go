@@ -176,7 +176,7 @@ func (r *rig) send(run string, enough func() bool) *sending {
 		for !enough() && s.err == nil {
 			s.err = c.Add(r.t.Context(), []byte(r.traffic.next()))
 		}
-		if err := c.Close(); s.err == nil {
+		if err := c.Close(r.t.Context()); s.err == nil {
 			s.err = err
 		}
 	}()

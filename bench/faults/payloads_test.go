@@ -146,7 +146,7 @@ func TestPayloads(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorIs(t, c.SendLine(t.Context(), nil), jobs.ErrLine)
 	require.ErrorIs(t, c.SendLine(t.Context(), make([]byte, jobs.LineMax+1)), jobs.ErrLine)
-	require.NoError(t, c.Close())
+	require.NoError(t, c.Close(t.Context()))
 	r.ended()
 	r.settle()
 }
@@ -178,7 +178,7 @@ func TestTooMuch(t *testing.T) {
 					waited.Add(1)
 				}
 			}
-			assert.NoError(t, c.Close())
+			assert.NoError(t, c.Close(t.Context()))
 		})
 	}
 	done := make(chan struct{})
@@ -211,5 +211,5 @@ func (r *rig) offer(c *jobs.Client, lines []string) bool {
 			break // Flush says it again
 		}
 	}
-	return c.Flush() == nil
+	return c.Flush(r.t.Context()) == nil
 }

@@ -320,7 +320,7 @@ func deliver(ctx context.Context, sys *system, lines []string) error {
 			break // Flush says it again
 		}
 	}
-	return c.Close() //nolint:contextcheck // it waits for what the client holds, by its own bounds
+	return c.Close(ctx)
 }
 
 func (s *sending) wait() {

@@ -104,7 +104,7 @@ func limits(ctx context.Context, b *bench) (_ map[string]float64, err error) {
 		"refusal p50":   float64(refusals.ValueAtQuantile(50)) / 1000,
 		"refusal p99":   float64(refusals.ValueAtQuantile(99)) / 1000,
 		"overshoot p99": float64(over.ValueAtQuantile(99)),
-	}, client.Close()
+	}, client.Close(ctx)
 }
 
 // halfLoad is records a second: half of what the client's figure was.
@@ -129,7 +129,7 @@ func (s *system) steady(ctx context.Context, l *load, rate int) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return client.Close()
+			return client.Close(context.WithoutCancel(ctx))
 		}
 		for due := int(time.Since(began).Seconds() * float64(rate)); n < due; n++ {
 			if err := client.Add(ctx, l.next()); err != nil && ctx.Err() == nil {
@@ -172,7 +172,7 @@ func overshoot(ctx context.Context, g *gate.Gate, client *jobs.Client, account s
 		for due := int(time.Since(began).Seconds() * fastRate); n < due; n++ {
 			if !g.Check(ctx, account, "sms").Allowed {
 				tick.Stop()
-				return n, client.Flush()
+				return n, client.Flush(ctx)
 			}
 			if err := client.Add(ctx, metering.AppendRecord(nil, message(fmt.Sprint("m", n), account))); err != nil {
 				return n, err

@@ -215,6 +215,10 @@ const hoursOfAMonth = `INSERT INTO {db}.dirty_hours (account_id, hour, marked_at
 SELECT 'parent-00000-sub-' || leftPad(toString(number % {accounts}), 4, '0'), toDateTime('{first}', 'UTC') + intDiv(number, {accounts}) * 3600, now64(3)
 FROM numbers({accounts} * {hours})`
 
+// markedNow marks the hours of all rows as if their inserts' bound had passed.
+const markedNow = `INSERT INTO {db}.dirty_hours (account_id, hour, marked_at)
+SELECT DISTINCT account_id, toStartOfHour(occurred_at), now64(3) FROM {db}.records`
+
 // mergesMax is how long after an insert its rows are merged at most. Hours are
 // rolled later than that.
 const mergesMax = 20 * time.Second
@@ -241,6 +245,11 @@ func upkeep(ctx context.Context, b *bench, s *system) (map[string]float64, error
 		return nil, err
 	}
 	ingest := cpu() - began
+	for _, q := range []string{"TRUNCATE TABLE {db}.dirty_hours", markedNow} {
+		if err := conn.Exec(ctx, strings.ReplaceAll(q, "{db}", s.info.Database)); err != nil {
+			return nil, fmt.Errorf("mark hours: %w", err)
+		}
+	}
 	if err := pause(ctx, mergesMax); err != nil {
 		return nil, err
 	}

@@ -234,7 +234,7 @@ func (s *system) send(ctx context.Context, n int, line func(i int) []byte) (time
 			return 0, err
 		}
 	}
-	if err := client.Close(); err != nil {
+	if err := client.Close(ctx); err != nil {
 		return 0, err
 	}
 	store := balance.New(s.redis, 1)

@@ -136,7 +136,7 @@ func (r *rig) seed(d worker.Deps, n int, due time.Time, deliver func(i int) stri
 			}
 		}
 	}
-	require.NoError(r.tb, c.Close())
+	require.NoError(r.tb, c.Close(r.tb.Context()))
 	require.Eventually(r.tb, func() bool {
 		counts, err := d.Store.RunCounts(r.tb.Context(), run)
 		return err == nil && counts.Stored >= lines

@@ -112,7 +112,7 @@ func (s *sending) run(files []string) (*enqueued, error) {
 	}
 	started := time.Now() //nolint:forbidigo // what the command prints is the machine's own time
 	err = s.files(files)
-	if e := s.client.Close(); e != nil && err == nil {
+	if e := s.client.Close(a.ctx); e != nil && err == nil {
 		err = e
 	}
 	out := &enqueued{Read: s.read, Enqueued: s.client.Sent(), Unknown: s.unknown}

@@ -211,7 +211,7 @@ func (c *quarantineReplayCmd) Run(a *app) error {
 	if err == nil {
 		err = resend(a.ctx, client, entries)
 	}
-	if err := errors.Join(err, client.Close()); err != nil {
+	if err := errors.Join(err, client.Close(a.ctx)); err != nil {
 		return err // they are open still
 	}
 	// The next version after the one that was read: an entry that the worker

@@ -251,11 +251,11 @@ func (v *messageView) add(r *ledger.StoredRow) {
 	switch metering.Kind(r.Kind) {
 	case metering.KindUsage:
 		v.Record = &message{
-			ID: r.ID, Kind: r.Kind, Channel: r.Channel, Direction: r.Direction, Status: metering.ActivityStatus(r.Status),
+			ID: r.ID, Kind: r.Kind, Channel: r.Channel, Direction: r.Direction, Status: metering.PublicStatus(r.Status),
 			To: r.To, From: r.From, Country: r.Country, OccurredAt: at,
 		}
 	case metering.KindStatus:
-		v.Statuses = append(v.Statuses, messageStatus{Status: metering.ActivityStatus(r.Status), OccurredAt: at})
+		v.Statuses = append(v.Statuses, messageStatus{Status: metering.PublicStatus(r.Status), OccurredAt: at})
 	case metering.KindRefund, metering.KindAdjustment:
 	}
 }

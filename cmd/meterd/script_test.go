@@ -60,7 +60,7 @@ func setupScript(env *testscript.Env) error {
 	}
 	testengine.Bound(tb, scriptMax)
 	testengine.Log(tb, "log of meterd up", theSystem.log)
-	for _, name := range []string{"HOME", "XDG_CACHE_HOME", "METERD_LIBCHDB"} {
+	for _, name := range []string{"HOME", "XDG_CACHE_HOME", "METERD_CHDB_LIB"} {
 		if v, ok := os.LookupEnv(name); ok {
 			env.Setenv(name, v)
 		}

@@ -38,10 +38,9 @@ func NewCloser(l *ledger.Ledger, s *balance.Store, h *Snapshots, c clock.Clock, 
 	return &Closer{ledger: l, store: s, snapshots: h, clock: c, log: log, meta: meta, blocked: map[string]string{}}
 }
 
-// epochAge is how old a projection epoch must be before a month is digested: an
-// insert is sent within a minute of its charge and ends within five, so nothing
-// of an older epoch lands later.
-const epochAge = 10 * time.Minute
+// epochAge is how old a projection epoch must be before a month is digested, so
+// that nothing of an older epoch lands later; a part of it is for clocks that differ.
+const epochAge = ledger.LandMax + 4*time.Minute
 
 // youngError says that the projection was rebuilt too short a time ago.
 type youngError struct{ until time.Time }

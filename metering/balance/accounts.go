@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -197,7 +198,7 @@ func (s *Store) State(ctx context.Context, id string) (*State, error) {
 		if err != nil {
 			return st, err
 		}
-		if st.Held {
+		if st.Held && s.PartitionOf(cmp.Or(st.ParentID, id)) == p { // else what was left there by another number of partitions
 			s.homes.Store(id, home{p, st.ParentID})
 			return st, nil
 		}

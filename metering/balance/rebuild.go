@@ -93,13 +93,17 @@ type Loaded struct {
 	Used          map[string]metering.Micros
 	Flags         metering.Flags // that are in effect: the manual ones, all where the breaker is open
 	Silent        bool           // never moved: stays suspended from birth, untold
+	Behind        bool           // somebody may believe it suspended: told once more, also if it is active
 	ClosedThrough string         // parent: newest closed period
 }
 
 // Load writes it. The projection isn't in use yet.
 func (r *Rebuilding) Load(ctx context.Context, l *Loaded) error {
 	quiet := "2" // told once more if it isn't active
-	if l.Silent {
+	switch {
+	case l.Behind:
+		quiet = "3"
+	case l.Silent:
 		quiet = "1"
 	}
 	v := liveOf(l.Account)

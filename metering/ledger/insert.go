@@ -109,8 +109,10 @@ func forGood(err error) bool {
 	return false
 }
 
-// markNow notes the local hours of rows that have just been stored.
-func (l *Ledger) markNow(ctx context.Context, rows []*Row) error {
+// markAhead notes the local hours of rows that are about to be stored, by marks
+// dated after the insert's own bound: no roll from before that counts, wherever
+// the storing is cut off. Of rows that don't follow it does no harm.
+func (l *Ledger) markAhead(ctx context.Context, rows []*Row) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -118,7 +120,7 @@ func (l *Ledger) markNow(ctx context.Context, rows []*Row) error {
 	if err != nil {
 		return err
 	}
-	return l.markHours(ctx, rows, now)
+	return l.markHours(ctx, rows, now.Add(insertMax))
 }
 
 // markHours notes the local hours whose rollup is due.

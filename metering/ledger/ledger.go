@@ -16,6 +16,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/sql"
 )
 
@@ -168,8 +169,11 @@ func (l *Ledger) Now(ctx context.Context) (time.Time, error) {
 	return now, err
 }
 
-// text is a statement with its database. {db} stands for it in every query.
-func (l *Ledger) text(q string) string { return strings.ReplaceAll(q, "{db}", l.database) }
+// text is a statement with its database, for which {db} stands in every query, and
+// with the array of statuses in the order of their rank, for which {ranks} does.
+func (l *Ledger) text(q string) string {
+	return strings.NewReplacer("{db}", l.database, "{ranks}", "['"+strings.Join(metering.RankedStatuses(), "', '")+"']").Replace(q)
+}
 
 // each runs a named query with server-side parameters and calls scan for each
 // row.

@@ -97,19 +97,6 @@ func (l *Ledger) Quarantined(ctx context.Context, q QuarantineFilter, f func(*En
 	})
 }
 
-// QuarantineCounts are the open entries by reason.
-func (l *Ledger) QuarantineCounts(ctx context.Context, accounts []string) (map[metering.Reason]uint64, error) {
-	out := map[metering.Reason]uint64{}
-	err := l.each(ctx, "quarantine_count", map[string]string{"accounts": array(accounts)}, func(r driver.Rows) error {
-		var reason string
-		var n uint64
-		err := r.Scan(&reason, &n)
-		out[metering.Reason(reason)] = n
-		return err
-	})
-	return out, err
-}
-
 // ResolveQuarantine closes open entries whose identity and content stand in
 // the ledger by now, and returns how many.
 func (l *Ledger) ResolveQuarantine(ctx context.Context, now time.Time) (int, error) {

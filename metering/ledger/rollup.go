@@ -108,9 +108,3 @@ func (l *Ledger) rollHours(ctx context.Context, list []AccountHour, began time.T
 	}
 	return nil
 }
-
-// MarkHour makes an hour's rollup due, for whoever changes rows otherwise than
-// by the writer.
-func (l *Ledger) MarkHour(ctx context.Context, h AccountHour, now time.Time) error {
-	return l.insertColumns(ctx, "dirty_hours", "account_id, hour, marked_at", []string{h.AccountID}, []time.Time{h.Hour}, []time.Time{now})
-}

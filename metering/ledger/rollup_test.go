@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -26,6 +27,12 @@ func roll(tb testing.TB, l *Ledger, now time.Time) int {
 		require.NoError(tb, l.RollHours(tb.Context(), due, now))
 		n += len(due)
 	}
+}
+
+// mark makes an hour's rollup due.
+func mark(tb testing.TB, l *Ledger, h AccountHour, now time.Time) {
+	tb.Helper()
+	require.NoError(tb, l.insertColumns(tb.Context(), "dirty_hours", "account_id, hour, marked_at", []string{h.AccountID}, []time.Time{h.Hour}, []time.Time{now}))
 }
 
 // ofRows is what usage is by rows alone.
@@ -101,7 +108,7 @@ func TestAnHourWithoutRowsSettlesToo(t *testing.T) {
 	t.Parallel()
 	l := open(t)
 	put(t, l, noon, status("s1", "m1", "delivered", noon))
-	require.NoError(t, l.MarkHour(t.Context(), AccountHour{"it's", noon.Add(30 * time.Minute)}, noon))
+	mark(t, l, AccountHour{"it's", noon.Add(30 * time.Minute)}, noon)
 	later := noon.Add(3 * time.Hour)
 	require.Equal(t, 3, roll(t, l, later))
 	require.Empty(t, ofRollups(t, l, UsageQuery{}))
@@ -280,7 +287,7 @@ func TestHoursDueBeforeRowsGo(t *testing.T) {
 		return n
 	}
 	marked := noon.Add(3 * time.Hour)
-	require.NoError(t, l.MarkHour(t.Context(), hour, marked))
+	mark(t, l, hour, marked)
 	require.Equal(t, 1, due(noon.Add(time.Hour)))
 	require.NoError(t, l.RollHours(t.Context(), []AccountHour{hour}, marked.Add(rollSlack/2)))
 	require.Equal(t, 1, due(noon.Add(time.Hour)), "a mark by a clock that is behind may stand for rows that weren't rolled")
@@ -288,6 +295,49 @@ func TestHoursDueBeforeRowsGo(t *testing.T) {
 	require.Zero(t, due(noon.Add(time.Hour)))
 
 	// A local hour of a zone of half hours, in the last hour before the instant.
-	require.NoError(t, l.MarkHour(t.Context(), AccountHour{hour.AccountID, noon.Add(30 * time.Minute)}, marked.Add(-time.Hour)))
+	mark(t, l, AccountHour{hour.AccountID, noon.Add(30 * time.Minute)}, marked.Add(-time.Hour))
 	require.Zero(t, due(noon.Add(time.Hour)), "the hour after it needs no row of before")
+}
+
+// cutServer comes to its end at an insert, as a process that is killed does.
+type cutServer struct {
+	Server
+
+	left   int                // inserts until then
+	before func(table string) // each insert
+}
+
+func (s *cutServer) Insert(ctx context.Context, table, columns string, data []any) error {
+	if s.left--; s.left < 0 {
+		return errors.New("killed")
+	}
+	s.before(table)
+	return s.Server.Insert(ctx, table, columns, data)
+}
+
+// TestUsageHoldsWhereverStoringIsCutOff: a writer stores rows of an hour that was
+// rolled before and is rolled while they are on their way, and is killed between
+// its inserts for good. Usage by rollups is that of the rows all the same.
+func TestUsageHoldsWhereverStoringIsCutOff(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	now, err := l.Now(t.Context())
+	require.NoError(t, err)
+	for inserts := range 3 {
+		hour := noon.Add(time.Duration(inserts) * time.Hour)
+		put(t, l, hour, sent("m", hour))
+		require.Equal(t, 1, roll(t, l, hour.Add(2*time.Hour)))
+		stored := []string{}
+		cut := Over(&cutServer{Server: l.server, left: inserts, before: func(table string) {
+			stored = append(stored, table)
+			roll(t, l, now.Add(insertMax/2)) // a slow insert: the hour seems quiet meanwhile
+		}})
+		w := NewWriter(cut, WriterOptions{})
+		err := w.store(t.Context(), []*request{{batch: &Batch{Rows: []Row{sent("cut", hour)}}}})
+		require.Equal(t, inserts < 2, err != nil)
+		roll(t, l, now.Add(time.Hour))
+		q := UsageQuery{Parent: "acme", From: hour, To: hour.Add(time.Hour)}
+		require.Equal(t, shorts(ofRows(t, l, q)), shorts(ofRollups(t, l, q)), "cut off after %q", stored)
+		require.Equal(t, []string{"dirty_hours", "records"}[:inserts], stored)
+	}
 }

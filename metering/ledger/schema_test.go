@@ -1,12 +1,16 @@
 package ledger
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/sql"
 )
 
@@ -79,4 +83,35 @@ func TestSchemaRefusesWhatIsNoName(t *testing.T) {
 		_, err := Schema(names[0], names[1])
 		require.Error(t, err, "%q", names)
 	}
+}
+
+// TestOneListOfStatuses: package metering has it. No query has another, and the
+// views that choose the statuses by which refunds are decided agree with it.
+func TestOneListOfStatuses(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../sql/queries/*.sql")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		known := 0
+		for _, s := range metering.RankedStatuses() {
+			known += strings.Count(string(text), "'"+s+"'")
+		}
+		assert.Less(t, known, 5, "%s lists statuses: write {ranks}", name)
+	}
+	l := &Ledger{database: "here"}
+	require.Equal(t, "SELECT indexOf(['accepted', 'queued', 'sent', 'undelivered', 'failed', 'delivered', 'read'], status) FROM here.records",
+		l.text("SELECT indexOf({ranks}, status) FROM {db}.records"))
+	all, err := sql.Migrations()
+	require.NoError(t, err)
+	views := 0
+	for _, m := range all {
+		for _, list := range regexp.MustCompile(`status NOT IN \(([^)]*)\)`).FindAllStringSubmatch(strings.Join(m.Statements, "\n"), -1) {
+			views++
+			assert.ElementsMatch(t, metering.FineStatuses(), strings.Split(strings.ReplaceAll(list[1], "'", ""), ", "), m.Name)
+		}
+	}
+	assert.Equal(t, 2, views)
 }

@@ -51,14 +51,6 @@ func (l *Ledger) LatestFlags(ctx context.Context, parent string) (map[string]Sta
 	return out, err
 }
 
-// ManualNote is who suspended an account by hand, last, and why.
-func (l *Ledger) ManualNote(ctx context.Context, account string) (actor, note string, at time.Time, err error) {
-	err = l.each(ctx, "state_notes", map[string]string{"account": account}, func(r driver.Rows) error {
-		return r.Scan(&actor, &note, &at)
-	})
-	return actor, note, at, err
-}
-
 // States of accounts within [from, to), oldest first.
 func (l *Ledger) States(ctx context.Context, accounts []string, from, to time.Time, f func(*StateRow) error) error {
 	params := map[string]string{"accounts": array(accounts), "from": ms(from), "to": ms(to)}
@@ -92,14 +84,14 @@ func (l *Ledger) InsertDelivery(ctx context.Context, d *Delivery) error {
 		[]string{d.Outcome}, []uint16{uint16(d.Attempts)}, []time.Time{d.At})
 }
 
-// ToldEpochs is the newest epoch that the hooks of each account were told.
-func (l *Ledger) ToldEpochs(ctx context.Context, accounts []string) (map[string]int64, error) {
-	out := map[string]int64{}
-	err := l.each(ctx, "deliveries_latest", map[string]string{"accounts": array(accounts)}, func(r driver.Rows) error {
+// ToldSuspended are those of some accounts of which a receiver was last told that
+// they are suspended.
+func (l *Ledger) ToldSuspended(ctx context.Context, accounts []string) (map[string]bool, error) {
+	out := map[string]bool{}
+	err := l.each(ctx, "told_suspended", map[string]string{"accounts": array(accounts)}, func(r driver.Rows) error {
 		var id string
-		var epoch uint64
-		err := r.Scan(&id, &epoch)
-		out[id] = int64(epoch)
+		err := r.Scan(&id)
+		out[id] = true
 		return err
 	})
 	return out, err

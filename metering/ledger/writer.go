@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +16,11 @@ type Batch struct {
 	Rows       []Row
 	Quarantine []Entry
 	Waiting    []Waiting
+
+	// Charged is when the call to Redis was begun that gave Rows, by the writer's
+	// clock: they are stored only if they are sent within sendMax of it. Zero: the
+	// batch may be sent whenever.
+	Charged time.Time
 
 	// Refused are the rows (indexes) that ClickHouse refuses for good; the
 	// others stand. Set by Write.
@@ -51,6 +57,10 @@ type Writer struct {
 
 // ErrStopped says that the writer takes nothing more.
 var ErrStopped = errors.New("the ledger's writer has stopped")
+
+// ErrLate says that nothing of a batch was sent, for its charge is too old by now.
+// Ask for the charge's answer again, and write what that says.
+var ErrLate = fmt.Errorf("rows weren't sent to the ledger within %s of their charge", sendMax)
 
 type request struct {
 	batch *Batch
@@ -196,10 +206,17 @@ func (w *Writer) take() []*request {
 	return group
 }
 
-// insertMax is how long an insert may take (ARCHITECTURE.md, Bounds).
-const insertMax = 5 * time.Minute
+// LandMax is the longest time after a charge in which its rows may land: an insert
+// is sent within sendMax of the charge, else not at all, and ends within insertMax.
+// What waits until nothing of an older projection can land relies on it.
+const (
+	sendMax   = time.Minute
+	insertMax = 5 * time.Minute
+	LandMax   = sendMax + insertMax
+)
 
 func (w *Writer) flush(ctx context.Context, group []*request) {
+	group = w.inTime(group)
 	if len(group) == 0 {
 		return
 	}
@@ -211,8 +228,20 @@ func (w *Writer) flush(ctx context.Context, group []*request) {
 	}
 }
 
-// store writes the group: quarantine and waiting beside the rows, the hours
-// that are due after them (a rollup between the two would miss the rows).
+// inTime gives the batches back whose charge is too old by now.
+func (w *Writer) inTime(group []*request) []*request {
+	now := w.opts.Clock.Now()
+	return slices.DeleteFunc(group, func(r *request) bool {
+		late := !r.batch.Charged.IsZero() && now.Sub(r.batch.Charged) > sendMax
+		if late {
+			r.done <- ErrLate
+		}
+		return late
+	})
+}
+
+// store writes the group: quarantine and waiting beside the rows, the hours whose
+// rollups they make due before them.
 func (w *Writer) store(ctx context.Context, group []*request) error {
 	var rows []*Row
 	var entries []Entry
@@ -234,9 +263,10 @@ func (w *Writer) store(ctx context.Context, group []*request) error {
 			sideErr = errors.Join(w.ledger.InsertQuarantine(ctx, entries), w.ledger.InsertWaiting(ctx, waiting))
 		})
 	}
-	refused, err := w.ledger.insertRows(ctx, rows, w.opts.Clock.Now())
+	var refused []int
+	err := w.ledger.markAhead(ctx, rows)
 	if err == nil {
-		err = w.ledger.markNow(ctx, rows)
+		refused, err = w.ledger.insertRows(ctx, rows, w.opts.Clock.Now())
 	}
 	side.Wait()
 	for _, i := range refused {

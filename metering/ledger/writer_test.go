@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/metering"
 )
 
@@ -108,6 +109,43 @@ func TestWriterStoresWhatIsLeftWhenItStops(t *testing.T) {
 	for range 3 {
 		require.NoError(t, <-written)
 	}
+	require.Equal(t, 3, l.count(t, "records"))
+}
+
+// TestWriterSendsNothingLate: rows whose charge is too old by the time that an
+// insert is sent aren't in it; those of others are.
+func TestWriterSendsNothingLate(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	now := clock.NewFake(noon)
+	w := NewWriter(l, WriterOptions{Clock: now})
+	old := &Batch{Charged: now.Now(), Rows: []Row{sent("old", noon)}}
+	just := &Batch{Charged: now.Advance(time.Second), Rows: []Row{sent("just", noon)}}
+	whenever := &Batch{Rows: []Row{sent("whenever", noon)}}
+	var writes sync.WaitGroup
+	written := make([]error, 3)
+	for i, b := range []*Batch{old, just, whenever} {
+		writes.Go(func() { written[i] = w.Write(context.Background(), b) })
+	}
+	require.Eventually(t, func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.rows == 3
+	}, 5*time.Second, time.Millisecond)
+	now.Advance(sendMax)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	writes.Wait()
+	require.ErrorIs(t, written[0], ErrLate)
+	require.NoError(t, written[1])
+	require.NoError(t, written[2])
+	require.Equal(t, 2, l.count(t, "records"))
+	require.ErrorIs(t, w.Write(t.Context(), old), ErrLate, "it stays so")
+	old.Charged = now.Now()
+	require.NoError(t, w.Write(t.Context(), old))
+	cancel()
+	require.NoError(t, <-ended)
 	require.Equal(t, 3, l.count(t, "records"))
 }
 

@@ -66,9 +66,9 @@ const (
 	leaseLookMax = 800 * time.Millisecond
 )
 
-// floorAfter: for six minutes after a rebuild an insert of the epoch before may
-// still land, so all older records are cold (ARCHITECTURE.md, Identity).
-const floorAfter = 6 * time.Minute
+// floorAfter: for so long after a rebuild an insert of the epoch before may still
+// land, so all older records are cold (ARCHITECTURE.md, Identity).
+const floorAfter = ledger.LandMax
 
 // Ensure returns the partition's meta once its projection may be used: as it
 // stands, adopted after a restart, or rebuilt.
@@ -251,7 +251,12 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 	if err != nil {
 		return err
 	}
-	for _, id := range append([]string{parent}, snap.Subs[parent]...) {
+	ids := append([]string{parent}, snap.Subs[parent]...)
+	suspended, err := r.ledger.ToldSuspended(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
 		a := snap.Accounts[id]
 		l := balance.Loaded{
 			Account: a, Balance: sums.Balance[id], Used: sums.Used[id],
@@ -261,6 +266,8 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 			l.Flags &= metering.FlagManualOperator | metering.FlagManualParent
 		}
 		_, moved := sums.Balance[id]
+		// Its resumption may have been lost with Redis, or the job that tells of it.
+		l.Behind = flags[id].Flags != 0 || suspended[id]
 		l.Silent = !moved && len(sums.Used[id]) == 0 && flags[id].Epoch == 0
 		if id == parent {
 			l.ClosedThrough = base.Closed

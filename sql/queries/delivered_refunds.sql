@@ -22,6 +22,6 @@ WITH refunded AS (SELECT account_id, id AS message_id, max(occurred_at) AS refun
 SELECT n.account_id, n.message_id, max(was IN ('delivered', 'read')) AS delivered
 FROM newest AS n INNER JOIN told AS t ON t.account_id = n.account_id AND t.message_id = n.message_id
 GROUP BY n.account_id, n.message_id
-HAVING delivered OR argMaxIf(was, (was_at, indexOf(['accepted', 'queued', 'sent', 'undelivered', 'failed', 'delivered', 'read'], was), row_id),
+HAVING delivered OR argMaxIf(was, (was_at, indexOf({ranks}, was), row_id),
     was_at <= refunded_at) NOT IN {failing:Array(String)}
 ORDER BY n.account_id, n.message_id LIMIT 10000

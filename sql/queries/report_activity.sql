@@ -5,7 +5,7 @@
 -- Result: account_id, day, channel, direction, status, messages, call_seconds (as reported, voice only).
 -- Dedup: FINAL, the newest epoch of an identity.
 -- Only messages with status rows take memory, and what is too much of it goes to disk: a month may have any number.
-WITH ['accepted', 'queued', 'sent', 'undelivered', 'failed', 'delivered', 'read'] AS ranks, (
+WITH {ranks} AS ranks, (
     SELECT min(toUnixTimestamp64Milli(occurred_at)) FROM {db}.records
     WHERE parent_id = {parent:String} AND (empty({accounts:Array(String)}) OR account_id IN {accounts:Array(String)})
       AND kind = 'usage' AND ({booked:String} = '' OR booked = {booked:String})

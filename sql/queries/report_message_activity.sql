@@ -10,7 +10,7 @@ WITH (
 SELECT account_id, if(kind = 'status', refers_to, id) AS message, toUInt8(if(kind = 'usage', 1, 4)) AS part,
     occurred_at, channel, toString(direction) AS direction_name, status, error_code, recipient, sender, country,
     toInt64(round(multiIf(channel != 'voice', toDecimal64(0, 6), unit = 'second', units, unit = 'minute', units * 60, toDecimal64(0, 6)))) AS call_seconds,
-    toUInt8(indexOf(['accepted', 'queued', 'sent', 'undelivered', 'failed', 'delivered', 'read'], status)) AS rank, if(kind = 'status', id, '') AS row_id
+    toUInt8(indexOf({ranks}, status)) AS rank, if(kind = 'status', id, '') AS row_id
 FROM {db}.records FINAL
 WHERE parent_id = {parent:String} AND (empty({accounts:Array(String)}) OR account_id IN {accounts:Array(String)}) AND (
     kind = 'usage' AND ({booked:String} = '' OR booked = {booked:String})

@@ -14,7 +14,7 @@ SELECT account_id, if(kind IN ('status', 'adjustment') AND refers_to != '', refe
     toInt64(toDecimal128(units, 6) * 1000000) AS units_micros, unit, toInt64(toDecimal128(billed_units, 6) * 1000000) AS billed_micros,
     toInt64(toDecimal128(amount, 6) * 1000000) AS amount_micros, toInt64(toDecimal128(fee, 6) * 1000000) AS fee_micros,
     currency, plan, plan_version, rule, tags['campaign'] AS campaign, if(empty(tags), '', toJSONString(tags)) AS all_tags, period, booked,
-    toUInt8(indexOf(['accepted', 'queued', 'sent', 'undelivered', 'failed', 'delivered', 'read'], status)) AS rank, if(kind = 'status', id, '') AS row_id
+    toUInt8(indexOf({ranks}, status)) AS rank, if(kind = 'status', id, '') AS row_id
 FROM {db}.records FINAL
 WHERE parent_id = {parent:String} AND (empty({accounts:Array(String)}) OR account_id IN {accounts:Array(String)}) AND (
     kind IN ('usage', 'refund', 'adjustment') AND ({booked:String} = '' OR booked = {booked:String})

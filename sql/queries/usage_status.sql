@@ -3,7 +3,7 @@
 -- status rows dated more than slack before the message are none of its. A refund takes its message's.
 -- Text and params as usage_rows, and since (ms: of the first message or status that can matter), slack (ms).
 -- Result as usage_rows. Dedup: FINAL, the newest epoch of an identity.
-WITH ['accepted', 'queued', 'sent', 'undelivered', 'failed', 'delivered', 'read'] AS ranks
+WITH {ranks} AS ranks
 SELECT {keys} AS keys, line_currency, records, units_sum, billed_sum, amount_sum, refunds_sum, fees_sum, adjustments_sum
 FROM (
     SELECT {columns} r.currency AS line_currency,

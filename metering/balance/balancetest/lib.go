@@ -259,11 +259,12 @@ func (c *call) evaluate(a *account, period, finish string, w why) int64 {
 		a.hash["quiet"] = quiet
 		return f
 	}
-	spoke := a.hash["quiet"] == "1" || a.hash["quiet"] == "2"
+	behind := a.hash["quiet"] == "3"
+	spoke := a.hash["quiet"] == "1" || a.hash["quiet"] == "2" || behind
 	if spoke {
 		a.hash["quiet"] = "0"
 	}
-	if changed || back || spoke && f != 0 {
+	if changed || back || spoke && f != 0 || behind {
 		a.hash["n"] = str(a.number("n") + 1)
 		pn := "0"
 		if a.hash["par"] != "" {
@@ -304,7 +305,7 @@ func (c *call) effect(a, p *account, f, was int64, w why) (effect, held int64) {
 	auto := f & automatic
 	back := p.hash["obs"] == "1"
 	if !back && auto != 0 && was&automatic == 0 && !w.born && w.cause != "released" {
-		back = c.meta["brk"] != "" || a.hash["quiet"] != "2" && c.breaks(a)
+		back = c.meta["brk"] != "" || a.hash["quiet"] != "2" && a.hash["quiet"] != "3" && c.breaks(a)
 	}
 	if back {
 		return f & flagManual, auto

@@ -236,7 +236,7 @@ local function effect(a, p, f, was, cause, born)
   local auto = bit.band(f, AUTOMATIC)
   local held = p.obs == '1'
   if not held and auto ~= 0 and bit.band(was, AUTOMATIC) == 0 and not born and cause ~= 'released' then
-    held = (M.brk or '') ~= '' or (a.quiet ~= '2' and breaks(a)) -- 2: known before a rebuild
+    held = (M.brk or '') ~= '' or (a.quiet ~= '2' and a.quiet ~= '3' and breaks(a)) -- known before a rebuild
   end
   if held then return bit.band(f, MANUAL), auto end
   return f, 0
@@ -326,9 +326,10 @@ local function evaluate(a, period, finish, cause, born, actor, note)
     judged(a, p, period, f, held)
     return f
   end
-  local spoke = a.quiet == '1' or a.quiet == '2'
+  -- 1: silent so far. After a rebuild, told once more: 2: if it isn't active, 3: whatever it is.
+  local spoke, behind = a.quiet == '1' or a.quiet == '2' or a.quiet == '3', a.quiet == '3'
   if spoke then set(a, 'quiet', '0') end
-  if changed or back or (spoke and f ~= 0) then
+  if changed or back or (spoke and f ~= 0) or behind then
     a.n = incr(a.key, 'n', 1)
     local pn = a.par == '' and '0' or p.n
     fact('state', a, 'f', f, 'h', held, 'was', was, 'only', (back and not changed) and 'held' or '', 'n', a.n, 'pn', pn, 'per', period,

@@ -22,7 +22,7 @@ func queries() map[string]query {
 		"closed_lines": closedLines, "closing_transfers": closingTransfers, "closings": closings, "epoch_first": epochFirst, "epoch_max": epochMax,
 		"failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
 		"quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
-		"report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers,
+		"report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers, "told_suspended": toldSuspended,
 		"transfer_by_ref": transferByRef, "transfer_refs": transferRefs, "waiting_due": waitingDue,
 	}
 }
@@ -286,6 +286,29 @@ func statesLatest(s *Server, params map[string]string) [][]any {
 	var out [][]any
 	for _, r := range newest {
 		out = append(out, r.pick("account_id", "flags", "epoch"))
+	}
+	return out
+}
+
+// toldSuspended: whose newest delivery to a receiver is a suspension.
+func toldSuspended(s *Server, params map[string]string) [][]any {
+	accounts, newest := array(params["accounts"]), map[string]Row{}
+	for _, r := range s.tables["deliveries"] {
+		key := r.str("account_id") + "\x00" + r.str("destination")
+		event := r.str("event") == "suspend" || r.str("event") == "resume"
+		if old, ok := newest[key]; event && r.str("outcome") == "delivered" && slices.Contains(accounts, r.str("account_id")) && (!ok || r.num("epoch") > old.num("epoch")) {
+			newest[key] = r
+		}
+	}
+	told := map[string]bool{}
+	for _, r := range newest {
+		if r.str("event") == "suspend" {
+			told[r.str("account_id")] = true
+		}
+	}
+	var out [][]any
+	for _, id := range slices.Sorted(maps.Keys(told)) {
+		out = append(out, []any{id})
 	}
 	return out
 }

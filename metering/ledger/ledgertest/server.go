@@ -12,6 +12,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/shopspring/decimal"
+
+	"github.com/meterd/meterd/metering"
 )
 
 // Server is a ClickHouse of memory (ledger.Server). It may be used by several
@@ -169,16 +171,14 @@ func (s *Server) views(r Row) {
 			"occurred_at": r["occurred_at"], "epoch": r["epoch"], "stored_at": r["stored_at"],
 		})
 	}
+	failing := !slices.Contains(metering.FineStatuses(), status)
 	late := kind == "usage" && r.time("stored_at").After(r.time("occurred_at").Add(time.Hour))
-	if kind == "status" && !slices.Contains(fine, status) || kind == "usage" && (late || !slices.Contains(fine, status)) {
+	if kind == "status" && failing || kind == "usage" && (late || failing) {
 		s.tables["undecided"] = append(s.tables["undecided"], Row{
 			"account_id": r["account_id"], "message_id": message, "at": r["occurred_at"], "arrived": r["stored_at"], "sign": int64(1),
 		})
 	}
 }
-
-//nolint:gochecknoglobals // the constants of a view
-var fine = []string{"", "accepted", "queued", "sent", "delivered", "read", "received"}
 
 // Merge collapses duplicates, as ClickHouse does when it likes.
 func (s *Server) Merge(table string) {
