@@ -94,10 +94,17 @@ type Loaded struct {
 	Account       *metering.Account
 	Balance       metering.Micros
 	Used          map[string]metering.Micros
-	Flags         metering.Flags // that are in effect: the manual ones, all where the breaker is open
-	Silent        bool           // never moved: stays suspended from birth, untold
-	ClosedThrough string         // parent: newest closed period
+	Flags         metering.Flags  // that are in effect: the manual ones, all where the breaker is open
+	Silent        bool            // never moved: stays suspended from birth, untold
+	ClosedThrough string          // parent: newest closed period
+	Topups        string          // how many top-ups or allocations it had; "": none
+	Base          metering.Micros // what it held right after the newest
+	Alerted       Alerted
 }
+
+// Alerted are the highest shares that were alerted, as "mark:share", "" if none
+// was. A mark is the number of a top-up or allocation, or a month.
+type Alerted struct{ Purse, Credit, Monthly string }
 
 // Load writes it, with others at once: see Flush. The projection isn't in use yet.
 func (r *Rebuilding) Load(ctx context.Context, l *Loaded) error {
@@ -111,6 +118,10 @@ func (r *Rebuilding) Load(ctx context.Context, l *Loaded) error {
 		"obs", v.Observe, "ch", v.Channels, "pr", v.Priced, "closed", v.Closed, "cat", v.Catalog,
 		"bal", int64(l.Balance), "f", int(l.Flags), "n", 0, "quiet", quiet, "thr", l.ClosedThrough,
 	}
+	if l.Topups != "" {
+		args = append(args, "tn", l.Topups, "base", int64(l.Base))
+	}
+	args = append(args, "as", l.Alerted.Purse, "ac", l.Alerted.Credit, "am", l.Alerted.Monthly)
 	for period, used := range l.Used {
 		args = append(args, "u:"+period, int64(used))
 	}

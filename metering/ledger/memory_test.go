@@ -126,8 +126,8 @@ func (p *pair) waiting() {
 
 func (p *pair) transfers() {
 	n, epoch := p.pick(3), p.pick(3)+1
-	row := TransferRow{Booked: "2026-11", At: noon, Epoch: int64(epoch), Seq: int64(10*n + epoch), Transfer: metering.Transfer{
-		Ref: fmt.Sprintf("ref%d-%s", n, p.salt), Kind: metering.TransferAllocate, ParentID: p.parentOf(n), AccountID: p.account(n % 2),
+	row := TransferRow{Booked: "2026-11", At: noon, Epoch: int64(epoch), Seq: int64(10*n + epoch), Base: metering.Micros(10*n + epoch), Transfer: metering.Transfer{
+		Ref: fmt.Sprintf("ref%d-%s", n, p.salt), Kind: []metering.TransferKind{metering.TransferAllocate, metering.TransferReclaim}[n%2], ParentID: p.parentOf(n), AccountID: p.account(n % 2),
 		Amount: metering.Micros(100 * (n + 1)), Currency: "EUR", Actor: "operator",
 	}}
 	p.each(func(l *Ledger) error { return l.InsertTransfers(p.t.Context(), []TransferRow{row}) })
@@ -137,6 +137,15 @@ func (p *pair) states() {
 	n, epoch := p.pick(2), p.pick(5)
 	row := StateRow{AccountID: p.account(n), ParentID: p.parentOf(n), Epoch: int64(epoch), Flags: metering.Flags(epoch * 3), At: noon}
 	p.each(func(l *Ledger) error { return l.InsertStates(p.t.Context(), []StateRow{row}) })
+}
+
+func (p *pair) alerts() {
+	n, at := p.pick(2), noon.Add(time.Duration(p.pick(3)-1)*time.Millisecond)
+	row := AlertRow{
+		AccountID: p.account(n), ParentID: p.parentOf(n), Limit: []string{"wallet", "budget", "credit", "monthly_limit"}[p.pick(4)],
+		Mark: []string{"2026-10", "2026-11"}[p.pick(2)], Share: p.pick(3) * 50, Epoch: int64(p.pick(3)), At: at,
+	}
+	p.each(func(l *Ledger) error { return l.InsertAlerts(p.t.Context(), []AlertRow{row}) })
 }
 
 func (p *pair) epochs() {
@@ -173,6 +182,13 @@ func (p *pair) agree() {
 	same(p, "refs", func(l *Ledger) (map[string]Ref, error) {
 		out := map[string]Ref{}
 		return out, l.Refs(ctx, p.parents(), func(x *Ref) error { out[x.Ref] = *x; return nil })
+	})
+	same(p, "alert marks", func(l *Ledger) (map[string][]AlertMark, error) {
+		marks, err := l.AlertMarks(ctx, p.parents())
+		for _, list := range marks {
+			slices.SortFunc(list, func(a, b AlertMark) int { return strings.Compare(a.Limit, b.Limit) })
+		}
+		return marks, err
 	})
 	same(p, "reference", func(l *Ledger) (string, error) {
 		parent, hash, ok, err := l.TransferByRef(ctx, "ref1-"+p.salt)
@@ -251,7 +267,7 @@ func TestMemoryAgreesWithClickHouse(t *testing.T) {
 			return a, err
 		})
 		ops := map[string]func(){
-			"records": p.records, "entries": p.entries, "waiting": p.waiting, "transfers": p.transfers, "states": p.states,
+			"records": p.records, "entries": p.entries, "waiting": p.waiting, "transfers": p.transfers, "states": p.states, "alerts": p.alerts,
 			"epochs": p.epochs, "merge": p.merge, "resolve": p.resolve, "decide": p.decide,
 		}
 		names := slices.Sorted(maps.Keys(ops))

@@ -17,13 +17,14 @@ type TransferRow struct {
 	At       time.Time
 	Epoch    int64
 	Seq      int64
+	Base     metering.Micros // what the purse that got it held right after, if its alerts start anew
 }
 
 // InsertTransfers stores both lines of each; a reference's newest epoch stands.
 func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error {
 	var refs, kinds, parents, accounts, purses, currencies, reasons, actors, booked []string
 	var lines []uint8
-	var amounts []decimal.Decimal
+	var amounts, bases []decimal.Decimal
 	var hashes, seqs []uint64
 	var at []time.Time
 	var epochs []uint32
@@ -45,14 +46,19 @@ func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error 
 			at = append(at, t.At)
 			epochs = append(epochs, uint32(t.Epoch))
 			seqs = append(seqs, uint64(t.Seq))
+			base := metering.Micros(0)
+			if n == 1 {
+				base = t.Base
+			}
+			bases = append(bases, base.Decimal())
 		}
 	}
 	if len(refs) == 0 {
 		return nil
 	}
 	return l.insertColumns(ctx, "transfers",
-		"ref, line, kind, parent_id, account_id, purse, amount, currency, reason, actor, content_hash, booked, transferred_at, epoch, seq",
-		refs, lines, kinds, parents, accounts, purses, amounts, currencies, reasons, actors, hashes, booked, at, epochs, seqs)
+		"ref, line, kind, parent_id, account_id, purse, amount, currency, reason, actor, content_hash, booked, transferred_at, epoch, seq, base",
+		refs, lines, kinds, parents, accounts, purses, amounts, currencies, reasons, actors, hashes, booked, at, epochs, seqs, bases)
 }
 
 // TransferLine is one movement of an account's purse.
@@ -95,19 +101,20 @@ type Ref struct {
 	Amount metering.Micros
 	Epoch  int64
 	Seq    int64
+	Base   metering.Micros // as TransferRow's
 }
 
 // Refs of parents.
 func (l *Ledger) Refs(ctx context.Context, parents []string, f func(*Ref) error) error {
 	return l.each(ctx, "transfer_refs", map[string]string{"parents": array(parents)}, func(r driver.Rows) error {
 		var x Ref
-		var amount decimal.Decimal
+		var amount, base decimal.Decimal
 		var seq uint64
 		var epoch uint32
-		if err := r.Scan(&x.Ref, &x.Hash, &x.Booked, &x.At, &amount, &epoch, &seq); err != nil {
+		if err := r.Scan(&x.Ref, &x.Hash, &x.Booked, &x.At, &amount, &epoch, &seq, &base); err != nil {
 			return err
 		}
-		x.Amount, x.Epoch, x.Seq = micros(amount), int64(epoch), int64(seq)
+		x.Amount, x.Epoch, x.Seq, x.Base = micros(amount), int64(epoch), int64(seq), micros(base)
 		return f(&x)
 	})
 }

@@ -257,6 +257,10 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 	if err != nil {
 		return err
 	}
+	marks, err := r.ledger.AlertMarks(ctx, parents)
+	if err != nil {
+		return err
+	}
 	for _, parent := range parents {
 		sums := all[parent]
 		for _, id := range accountsOf(snap, parent) {
@@ -269,6 +273,7 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 			}
 			_, moved := sums.Balance[id]
 			l.Silent = !moved && len(sums.Used[id]) == 0 && flags[id].Epoch == 0
+			alerted(&l, marks[id])
 			if id == parent {
 				l.ClosedThrough = bases[parent].Closed
 			}
@@ -281,7 +286,25 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 		return to.LoadRef(ctx, x.Ref, map[string]string{
 			"hash": strconv.FormatUint(x.Hash, 10), "seq": strconv.FormatInt(x.Seq, 10), "booked": x.Booked,
 			"at": strconv.FormatInt(x.At.UnixMilli(), 10), "amount": strconv.FormatInt(int64(x.Amount), 10),
-			"epoch": strconv.FormatInt(x.Epoch, 10),
+			"epoch": strconv.FormatInt(x.Epoch, 10), "base": strconv.FormatInt(int64(x.Base), 10),
 		})
 	})
+}
+
+// alerted sets how far an account's alerts have come, so that none comes again.
+func alerted(l *balance.Loaded, marks []ledger.AlertMark) {
+	for _, m := range marks {
+		told := m.Mark + ":" + strconv.Itoa(m.Share)
+		switch m.Limit {
+		case ledger.MarkPurse:
+			l.Topups, l.Base = m.Mark, m.Base
+			if m.Share > 0 {
+				l.Alerted.Purse = told
+			}
+		case ledger.MarkCredit:
+			l.Alerted.Credit = told
+		case ledger.MarkMonthly:
+			l.Alerted.Monthly = told
+		}
+	}
 }

@@ -18,7 +18,8 @@ type query func(s *Server, params map[string]string) [][]any
 
 func queries() map[string]query {
 	return map[string]query{
-		"bill_lines": billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closed_counts": closedCounts,
+		"alert_marks": alertMarks,
+		"bill_lines":  billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closed_counts": closedCounts,
 		"closed_lines": closedLines, "closing_bases": closingBases, "closing_transfers": closingTransfers, "closings": closings, "epoch_first": epochFirst, "epoch_max": epochMax,
 		"failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
 		"quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
@@ -325,7 +326,7 @@ func transferRefs(s *Server, params map[string]string) [][]any {
 	var out [][]any
 	for _, ref := range refs {
 		r := newest[ref]
-		out = append(out, []any{ref, r["content_hash"], r["booked"], r["transferred_at"], r.dec("amount"), r["epoch"], r["seq"]})
+		out = append(out, []any{ref, r["content_hash"], r["booked"], r["transferred_at"], r.dec("amount"), r["epoch"], r["seq"], r.dec("base")})
 	}
 	return out
 }
