@@ -144,6 +144,14 @@ func (w *world) apply(number int64, at time.Time, list []*metering.Account, plan
 	require.Empty(w.tb, w.snap.Faults)
 }
 
+// sums are what a rebuild reads of a parent's accounts.
+func (w *world) sums(parent string) *ledger.Sums {
+	w.tb.Helper()
+	sums, err := w.ledger.Sums(w.tb.Context(), 2, []ledger.SumsOf{{Parent: parent, Base: &ledger.Base{}}})
+	require.NoError(w.tb, err)
+	return sums[parent]
+}
+
 func (w *world) reporter() *Reporter {
 	return NewReporter(Deps{
 		Ledger: w.ledger, Snapshot: func() *metering.Snapshot { return w.snap }, Clock: w.clock,

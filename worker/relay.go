@@ -96,7 +96,7 @@ func (e *engine) record(ctx context.Context, p int, facts []balance.Fact) error 
 				Epoch: integer(f["e"]), At: time.UnixMilli(integer(f["at"])).UTC(),
 			})
 		case "transfer":
-			row := ledger.TransferRow{Booked: f["booked"], At: time.UnixMilli(integer(f["at"])).UTC(), Epoch: integer(f["e"]), Seq: integer(f["seq"])}
+			row := ledger.TransferRow{Booked: f["booked"], At: time.UnixMilli(integer(f["at"])).UTC(), Epoch: integer(f["e"]), Seq: integer(f["seq"]), Base: metering.Micros(integer(f["base"]))}
 			if err := json.Unmarshal([]byte(f["row"]), &row.Transfer); err != nil {
 				return fmt.Errorf("outbox %s: %w", facts[i].ID, err)
 			}

@@ -176,6 +176,7 @@ func (r *rerating) begin(ctx context.Context, period string) error {
 	return r.deps.Ledger.InsertRerate(ctx, x)
 }
 
+// printableRef: a space would make two references and messages one adjustment's id.
 func printableRef(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {
@@ -210,7 +211,7 @@ func (r *rerating) take(ctx context.Context, m *ledger.RatedMessage) error {
 	}
 	x := &m.Record
 	line, err := json.Marshal(jobs.Correction{
-		ID: r.request.Ref + ":" + x.ID, AccountID: x.AccountID, MessageID: x.ID, OccurredAt: x.OccurredAt, Channel: x.Channel, Direction: x.Direction,
+		ID: r.request.Ref + " " + x.ID, AccountID: x.AccountID, MessageID: x.ID, OccurredAt: x.OccurredAt, Channel: x.Channel, Direction: x.Direction,
 		Country: x.Country, Network: x.Network, Category: x.Category, Purse: string(m.Purse),
 		Amount: int64(c.Amount), Fee: int64(c.Fee), Plan: c.Charge.Plan, Version: c.Charge.Version, Rule: c.Charge.Rule,
 		Rated: &jobs.Rated{Amount: int64(c.Charge.Amount), Fee: int64(c.Charge.Fee)},

@@ -111,3 +111,18 @@ func TestRefundsDuringARerating(t *testing.T) {
 	assert.EqualValues(t, n+1, h.rows("kilo").Refunds)
 	assert.Zero(t, h.reconcile())
 }
+
+// TestAReferenceThatLooksLikeAMessage: what a reference and a message's id join
+// to is the correction's identity, and never another's.
+func TestAReferenceThatLooksLikeAMessage(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(rerateAccounts)
+	h.work(Options{})
+	h.batch().task(message("kilo", "b:c", 0), message("kilo", "c", 0)).wait()
+	require.NoError(t, h.rerate("a", "right", nil))
+	assert.Equal(t, metering.Micros(2*800_000), h.used("kilo"))
+	require.NoError(t, h.rerate("a:b", "other", nil))
+	assert.Equal(t, metering.Micros(2*700_000), h.used("kilo"))
+	require.ErrorIs(t, h.rerate("a b", "other", nil), ErrRerateRef)
+}

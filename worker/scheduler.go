@@ -163,7 +163,7 @@ func (w *Worker) dueRefunds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := e.ledger.InsertQuarantine(ctx, late); err != nil {
+	if err := e.ledger.OpenQuarantine(ctx, late); err != nil {
 		return err
 	}
 	return e.ledger.InsertWaiting(ctx, done)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/meterd/meterd/metering/ledger"
@@ -56,10 +58,15 @@ func (s *Service) Retain(ctx context.Context, r Retention, log *slog.Logger) err
 // mayDrop tells whether nothing but closed bills needs a month's rows, and their
 // rollups are up to date.
 func (s *Service) mayDrop(ctx context.Context, m *ledger.StoredMonth) (bool, error) {
-	for parent, booked := range m.Booked {
-		base, err := s.ledger.Base(ctx, parent, "")
-		if err != nil || booked > base.Through {
+	for parents := range slices.Chunk(slices.Sorted(maps.Keys(m.Booked)), ledger.ParentsMax) {
+		bases, err := s.ledger.Bases(ctx, parents)
+		if err != nil {
 			return false, err
+		}
+		for _, parent := range parents {
+			if m.Booked[parent] > bases[parent].Through {
+				return false, nil
+			}
 		}
 	}
 	due, err := s.ledger.DueHoursBefore(ctx, m.End())

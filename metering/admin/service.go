@@ -262,7 +262,7 @@ func (s *Service) manual(ctx context.Context, id, actor, note string, set bool) 
 // keepState makes a change by hand a row of the ledger. One that has changed
 // nothing leaves the row of the last real change as it is.
 func (s *Service) keepState(ctx context.Context, a *metering.Account, done *balance.Manual, actor, note string) error {
-	latest, err := s.ledger.LatestFlags(ctx, a.Parent())
+	latest, err := s.ledger.LatestFlags(ctx, []string{a.Parent()})
 	if err != nil || latest[a.ID].Flags == done.Own {
 		return err
 	}

@@ -108,7 +108,7 @@ func TestASweepRepeatedAfterALoss(t *testing.T) {
 	r.apply("mode: prepaid", "")
 	r.holds(95_000_000, 0)
 	var swept string
-	require.NoError(t, r.ledger.Refs(t.Context(), "acme", func(x *ledger.Ref) error {
+	require.NoError(t, r.ledger.Refs(t.Context(), []string{"acme"}, func(x *ledger.Ref) error {
 		if strings.HasPrefix(x.Ref, "sweep:") {
 			swept = x.Ref
 		}

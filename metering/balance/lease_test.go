@@ -92,12 +92,15 @@ func TestARebuildWithoutItsLeaseChangesNothing(t *testing.T) {
 		stale := m.Rebuilding(0, "stale")
 		account := &Loaded{Account: m.doc(m.account["post"]), Used: map[string]metering.Micros{m.now(): 3}}
 		require.ErrorIs(t, stale.Clear(ctx), ErrMoved)
-		require.ErrorIs(t, stale.Load(ctx, account), ErrMoved)
-		require.ErrorIs(t, stale.LoadRef(ctx, "ref", map[string]string{"hash": "1"}), ErrMoved)
+		require.NoError(t, stale.Load(ctx, account))
+		require.NoError(t, stale.LoadRef(ctx, "ref", map[string]string{"hash": "1"}))
+		require.ErrorIs(t, stale.Flush(ctx), ErrMoved)
 		require.ErrorIs(t, stale.Install(ctx, NewProjection{Epoch: 2}), ErrMoved)
 		stands()
 		// Nor is anything loaded beside a projection that stands.
-		require.ErrorIs(t, m.Rebuilding(0, "token").Load(ctx, account), ErrMoved)
+		late := m.Rebuilding(0, "token")
+		require.NoError(t, late.Load(ctx, account))
+		require.ErrorIs(t, late.Flush(ctx), ErrMoved)
 		stands()
 	})
 }

@@ -18,6 +18,9 @@ type Rebuilding struct {
 	store *Store
 	p     int
 	token string
+
+	keys []string // to be loaded
+	args []any
 }
 
 // RebuildLease is the lease's name.
@@ -91,13 +94,20 @@ type Loaded struct {
 	Account       *metering.Account
 	Balance       metering.Micros
 	Used          map[string]metering.Micros
-	Flags         metering.Flags // that are in effect: the manual ones, all where the breaker is open
-	Silent        bool           // never moved: stays suspended from birth, untold
-	Behind        bool           // somebody may believe it suspended: told once more, also if it is active
-	ClosedThrough string         // parent: newest closed period
+	Flags         metering.Flags  // that are in effect: the manual ones, all where the breaker is open
+	Silent        bool            // never moved: stays suspended from birth, untold
+	Behind        bool            // somebody may believe it suspended: told once more, also if it is active
+	ClosedThrough string          // parent: newest closed period
+	Topups        string          // how many top-ups or allocations it had; "": none
+	Base          metering.Micros // what it held right after the newest
+	Alerted       Alerted
 }
 
-// Load writes it. The projection isn't in use yet.
+// Alerted are the highest shares that were alerted, as "mark:share", "" if none
+// was. A mark is the number of a top-up or allocation, or a month.
+type Alerted struct{ Purse, Credit, Monthly string }
+
+// Load writes it, with others at once: see Flush. The projection isn't in use yet.
 func (r *Rebuilding) Load(ctx context.Context, l *Loaded) error {
 	quiet := "2" // told once more if it isn't active
 	switch {
@@ -112,24 +122,45 @@ func (r *Rebuilding) Load(ctx context.Context, l *Loaded) error {
 		"obs", v.Observe, "ch", v.Channels, "pr", v.Priced, "closed", v.Closed, "cat", v.Catalog,
 		"bal", int64(l.Balance), "f", int(l.Flags), "n", 0, "quiet", quiet, "thr", l.ClosedThrough,
 	}
+	if l.Topups != "" {
+		args = append(args, "tn", l.Topups, "base", int64(l.Base))
+	}
+	args = append(args, "as", l.Alerted.Purse, "ac", l.Alerted.Credit, "am", l.Alerted.Monthly)
 	for period, used := range l.Used {
 		args = append(args, "u:"+period, int64(used))
 	}
-	if err := r.step(ctx, "load", []string{keyAccount(r.p, v.ID)}, args...); err != nil {
-		return fmt.Errorf("load an account: %w", err)
-	}
-	return nil
+	return r.load(ctx, keyAccount(r.p, v.ID), args)
 }
 
-// LoadRef writes a used reference.
+// LoadRef writes a used reference, as Load does an account.
 func (r *Rebuilding) LoadRef(ctx context.Context, ref string, fields map[string]string) error {
 	args := make([]any, 0, 2*len(fields))
 	for k, v := range fields {
 		args = append(args, k, v)
 	}
-	if err := r.step(ctx, "load", []string{keyRef(r.p, ref)}, args...); err != nil {
-		return fmt.Errorf("load a reference: %w", err)
+	return r.load(ctx, keyRef(r.p, ref), args)
+}
+
+// loadMax bounds the accounts and references of one call: a script blocks Redis.
+const loadMax = 200
+
+func (r *Rebuilding) load(ctx context.Context, key string, fields []any) error {
+	r.keys, r.args = append(r.keys, key), append(append(r.args, len(fields)), fields...)
+	if len(r.keys) < loadMax {
+		return nil
 	}
+	return r.Flush(ctx)
+}
+
+// Flush writes what was loaded since the last call.
+func (r *Rebuilding) Flush(ctx context.Context) error {
+	if len(r.keys) == 0 {
+		return nil
+	}
+	if err := r.step(ctx, "load", r.keys, r.args...); err != nil {
+		return fmt.Errorf("load accounts and references: %w", err)
+	}
+	r.keys, r.args = nil, nil
 	return nil
 }
 
@@ -144,7 +175,7 @@ type NewProjection struct {
 	Broken  time.Time     // since when the breaker is open; zero: it is closed
 }
 
-// Install makes the loaded projection usable. ErrMoved: the lease was lost, or
+// Install makes the loaded projection usable, once all is flushed. ErrMoved: the lease was lost, or
 // another projection stands.
 func (r *Rebuilding) Install(ctx context.Context, n NewProjection) error {
 	floor := ""

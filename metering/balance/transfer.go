@@ -31,6 +31,7 @@ type Moved struct {
 	Amount      metering.Micros
 	FromBalance metering.Micros
 	ToBalance   metering.Micros
+	Base        metering.Micros // To's balance right after, if its alerts started anew
 }
 
 // Transfer applies a move once for its reference. ErrReference: the reference
@@ -55,12 +56,13 @@ func (s *Store) Transfer(ctx context.Context, p int, meta *Meta, mv *Move) (*Mov
 	if str(v[0]) == "short" {
 		return nil, &ShortError{Account: mv.From, balance: metering.Micros(num(v[1]))}
 	}
-	if len(v) != 8 {
+	if len(v) != 9 {
 		return nil, fmt.Errorf("script transfer: unknown answer %q", str(v[0]))
 	}
 	return &Moved{
 		Applied: str(v[0]) == "ok", Epoch: num(v[7]), Seq: num(v[1]), Booked: str(v[2]), At: time.UnixMilli(num(v[3])).UTC(),
 		Amount: metering.Micros(num(v[4])), FromBalance: metering.Micros(num(v[5])), ToBalance: metering.Micros(num(v[6])),
+		Base: metering.Micros(num(v[8])),
 	}, nil
 }
 

@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/shopspring/decimal"
+
+	"github.com/meterd/meterd/metering"
 )
 
 // AlertRow is a share of a limit that was passed.
@@ -45,5 +48,36 @@ func (l *Ledger) Alerts(ctx context.Context, accounts []string, from, to time.Ti
 		}
 		a.Share = int(share)
 		return f(&a)
+	})
+}
+
+// AlertMark is the highest share of a limit that was alerted under its newest mark.
+type AlertMark struct {
+	Limit string // MarkPurse, MarkCredit, MarkMonthly
+	Mark  string // of a purse the number of its newest top-up or allocation, else the month
+	Share int    // 0: none yet
+	Base  metering.Micros
+}
+
+// Limits of marks. Of a purse, a wallet or budget, Base is what it held right
+// after its newest top-up or allocation.
+const (
+	MarkPurse   = "purse"
+	MarkCredit  = "credit"
+	MarkMonthly = "monthly_limit"
+)
+
+// AlertMarks of parents' accounts, by account.
+func (l *Ledger) AlertMarks(ctx context.Context, parents []string) (map[string][]AlertMark, error) {
+	out := map[string][]AlertMark{}
+	return out, l.each(ctx, "alert_marks", map[string]string{"parents": array(parents)}, func(r driver.Rows) error {
+		var id string
+		var m AlertMark
+		var share uint16
+		var base decimal.Decimal
+		err := r.Scan(&id, &m.Limit, &m.Mark, &share, &base)
+		m.Share, m.Base = int(share), micros(base)
+		out[id] = append(out[id], m)
+		return err
 	})
 }

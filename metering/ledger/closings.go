@@ -88,17 +88,7 @@ func scanClosing(r driver.Rows) (Closing, error) {
 	return c, nil
 }
 
-// Base is where sums over a parent's rows may begin: what its purses held at
-// the end of a closed month.
-type Base struct {
-	Through  string // the month, "": none is closed
-	Balances map[string]metering.Micros
-	// Closed is the newest month that takes no more records, "" if none is:
-	// closing begins with a row, and every rebuild reads it.
-	Closed string
-}
-
-// Base of the newest closed month before a period ("": of any).
+// Base of the newest closed month before a period.
 func (l *Ledger) Base(ctx context.Context, parent, before string) (*Base, error) {
 	list, err := l.Closings(ctx, parent)
 	if err != nil {
@@ -107,7 +97,7 @@ func (l *Ledger) Base(ctx context.Context, parent, before string) (*Base, error)
 	b := &Base{Balances: map[string]metering.Micros{}}
 	for i := range list {
 		b.Closed = max(b.Closed, list[i].Period)
-		if c := &list[i]; c.State == ClosingDone && c.Period > b.Through && (before == "" || c.Period < before) {
+		if c := &list[i]; c.State == ClosingDone && c.Period > b.Through && c.Period < before {
 			b.Through, b.Balances = c.Period, c.Balances
 		}
 	}

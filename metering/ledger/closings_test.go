@@ -90,9 +90,9 @@ func TestAClosedMonthStands(t *testing.T) {
 		},
 	}
 	require.NoError(t, l.BeginClosing(t.Context(), first))
-	base, err := l.Base(t.Context(), "acme", "")
+	bases, err := l.Bases(t.Context(), []string{"acme"})
 	require.NoError(t, err)
-	require.Equal(t, &Base{Balances: map[string]metering.Micros{}, Closed: "2026-10"}, base,
+	require.Equal(t, &Base{Balances: map[string]metering.Micros{}, Closed: "2026-10"}, bases["acme"],
 		"a month whose closing has begun takes no more records, but nothing sums from it yet")
 
 	require.NoError(t, l.FinishClosing(t.Context(), first))
@@ -103,9 +103,12 @@ func TestAClosedMonthStands(t *testing.T) {
 	list, err := l.Closings(t.Context(), "acme")
 	require.NoError(t, err)
 	require.Equal(t, []Closing{*first}, list)
-	base, err = l.Base(t.Context(), "acme", "2026-11")
+	base, err := l.Base(t.Context(), "acme", "2026-11")
 	require.NoError(t, err)
 	require.Equal(t, &Base{Through: "2026-10", Balances: first.Balances, Closed: "2026-10"}, base)
+	bases, err = l.Bases(t.Context(), []string{"other", "acme"})
+	require.NoError(t, err)
+	require.Equal(t, base, bases["acme"])
 	base, err = l.Base(t.Context(), "acme", "2026-10")
 	require.NoError(t, err)
 	require.Empty(t, base.Through)
@@ -118,17 +121,16 @@ func TestSumsFromAClosedMonth(t *testing.T) {
 	october := sent("october", noon.AddDate(0, -1, 0))
 	november := sent("november", noon)
 	november.Seq = 2
+	apply(t, l, "acme", "acme-marketing")
 	put(t, l, noon, october, november)
-	whole, err := l.Sums(t.Context(), "acme", &Base{}, 1, 9)
-	require.NoError(t, err)
+	whole := sumsOfOne(t, l, "acme", &Base{}, 1, 9)
 	balances, err := l.OpeningBalances(t.Context(), "acme", "2026-11")
 	require.NoError(t, err)
 	require.Equal(t, map[string]metering.Micros{"acme-marketing": -50_000}, balances)
 	require.NoError(t, l.FinishClosing(t.Context(), &Closing{ParentID: "acme", Period: "2026-10", AsOf: noon, Start: noon, End: noon, Balances: balances}))
-	base, err := l.Base(t.Context(), "acme", "")
+	bases, err := l.Bases(t.Context(), []string{"acme"})
 	require.NoError(t, err)
-	since, err := l.Sums(t.Context(), "acme", base, 1, 9)
-	require.NoError(t, err)
+	since := sumsOfOne(t, l, "acme", bases["acme"], 1, 9)
 	require.Equal(t, whole.Balance, since.Balance)
 	require.Equal(t, map[string]map[string]metering.Micros{"acme-marketing": {"2026-11": 50_000}, "acme": {"2026-11": 50_000}}, since.Used)
 	after, err := l.OpeningBalances(t.Context(), "acme", "2026-12")

@@ -34,6 +34,26 @@ func openEmpty(tb testing.TB) *Ledger {
 	return l
 }
 
+// apply makes accounts known: a parent and its sub-accounts.
+func apply(tb testing.TB, l *Ledger, parent string, subs ...string) {
+	tb.Helper()
+	number, err := l.CatalogNumber(tb.Context())
+	require.NoError(tb, err)
+	list := []*metering.Account{{ID: parent, Zones: []metering.ZoneFrom{{Zone: "UTC"}}}}
+	for _, id := range subs {
+		list = append(list, &metering.Account{ID: id, ParentID: parent})
+	}
+	require.NoError(tb, l.SaveCatalog(tb.Context(), number+1, list, nil, noon))
+}
+
+// sumsOfOne are those of one parent.
+func sumsOfOne(tb testing.TB, l *Ledger, parent string, base *Base, epoch, seq int64) *Sums {
+	tb.Helper()
+	sums, err := l.Sums(tb.Context(), epoch, []SumsOf{{Parent: parent, Base: base, Seq: seq}})
+	require.NoError(tb, err)
+	return sums[parent]
+}
+
 // noon is when nothing particular happens.
 var noon = time.Date(2026, 11, 5, 12, 0, 0, 0, time.UTC)
 

@@ -52,6 +52,16 @@ func (p *pair) account(n int) string { return fmt.Sprintf("acc%d'\\-%s", n, p.sa
 
 func (p *pair) parent() string { return "parent-" + p.salt }
 
+// parentOf an account: the second has another.
+func (p *pair) parentOf(n int) string {
+	if n%2 == 1 {
+		return "other-" + p.salt
+	}
+	return p.parent()
+}
+
+func (p *pair) parents() []string { return []string{p.parent(), "nobody-" + p.salt, p.parentOf(1)} }
+
 // row of a small set of identities. What decides is a function of identity and
 // epoch: of rows that tie, ClickHouse may show any.
 func (p *pair) row() Row {
@@ -68,7 +78,7 @@ func (p *pair) row() Row {
 		r.Record.Status = []string{"failed", "sent", ""}[epoch-1]
 		r.Charge.Amount = metering.Micros(7000*epoch + id)
 	}
-	r.Record.AccountID, r.ParentID = p.account(id%2), p.parent()
+	r.Record.AccountID, r.ParentID = p.account(id%2), p.parentOf(id)
 	r.Epoch, r.Seq, r.Hash = int64(epoch), int64(10*id+epoch), uint64(100*id+epoch)
 	r.Purse = []metering.Purse{metering.PurseCredit, metering.PurseWallet, metering.PurseBudget}[epoch-1]
 	r.Booked = []string{"2026-10", "2026-11"}[id%2]
@@ -116,8 +126,8 @@ func (p *pair) waiting() {
 
 func (p *pair) transfers() {
 	n, epoch := p.pick(3), p.pick(3)+1
-	row := TransferRow{Booked: "2026-11", At: noon, Epoch: int64(epoch), Seq: int64(10*n + epoch), Transfer: metering.Transfer{
-		Ref: fmt.Sprintf("ref%d-%s", n, p.salt), Kind: metering.TransferAllocate, ParentID: p.parent(), AccountID: p.account(n % 2),
+	row := TransferRow{Booked: "2026-11", At: noon, Epoch: int64(epoch), Seq: int64(10*n + epoch), Base: metering.Micros(10*n + epoch), Transfer: metering.Transfer{
+		Ref: fmt.Sprintf("ref%d-%s", n, p.salt), Kind: []metering.TransferKind{metering.TransferAllocate, metering.TransferReclaim}[n%2], ParentID: p.parentOf(n), AccountID: p.account(n % 2),
 		Amount: metering.Micros(100 * (n + 1)), Currency: "EUR", Actor: "operator",
 	}}
 	p.each(func(l *Ledger) error { return l.InsertTransfers(p.t.Context(), []TransferRow{row}) })
@@ -125,8 +135,17 @@ func (p *pair) transfers() {
 
 func (p *pair) states() {
 	n, epoch := p.pick(2), p.pick(5)
-	row := StateRow{AccountID: p.account(n), ParentID: p.parent(), Epoch: int64(epoch), Flags: metering.Flags(epoch * 3), At: noon}
+	row := StateRow{AccountID: p.account(n), ParentID: p.parentOf(n), Epoch: int64(epoch), Flags: metering.Flags(epoch * 3), At: noon}
 	p.each(func(l *Ledger) error { return l.InsertStates(p.t.Context(), []StateRow{row}) })
+}
+
+func (p *pair) alerts() {
+	n, at := p.pick(2), noon.Add(time.Duration(p.pick(3)-1)*time.Millisecond)
+	row := AlertRow{
+		AccountID: p.account(n), ParentID: p.parentOf(n), Limit: []string{"wallet", "budget", "credit", "monthly_limit"}[p.pick(4)],
+		Mark: []string{"2026-10", "2026-11"}[p.pick(2)], Share: p.pick(3) * 50, Epoch: int64(p.pick(3)), At: at,
+	}
+	p.each(func(l *Ledger) error { return l.InsertAlerts(p.t.Context(), []AlertRow{row}) })
 }
 
 func (p *pair) epochs() {
@@ -152,13 +171,24 @@ func (p *pair) agree() {
 	same(p, "lookup", func(l *Ledger) (map[metering.Identity]uint64, error) { return l.Lookup(ctx, ids) })
 	same(p, "messages", func(l *Ledger) (map[MessageKey]Message, error) { return l.Messages(ctx, keys) })
 	epoch, seq := int64(p.pick(5)), int64(p.pick(40))
-	same(p, "sums", func(l *Ledger) (*Sums, error) { return l.Sums(ctx, p.parent(), &Base{}, epoch, seq) })
+	var of []SumsOf
+	for i, parent := range p.parents() {
+		of = append(of, SumsOf{Parent: parent, Base: &Base{Through: []string{"", "2026-09", "2026-10"}[(i+p.serial)%3]}, Seq: seq + int64(10*i)})
+	}
+	same(p, "sums", func(l *Ledger) (map[string]*Sums, error) { return l.Sums(ctx, epoch, of) })
 	same(p, "seq", func(l *Ledger) (int64, error) { return l.MaxSeq(ctx, epoch) })
 	same(p, "epoch", func(l *Ledger) (int64, error) { return l.MaxEpoch(ctx) })
-	same(p, "flags", func(l *Ledger) (map[string]StateRow, error) { return l.LatestFlags(ctx, p.parent()) })
+	same(p, "flags", func(l *Ledger) (map[string]StateRow, error) { return l.LatestFlags(ctx, p.parents()) })
 	same(p, "refs", func(l *Ledger) (map[string]Ref, error) {
 		out := map[string]Ref{}
-		return out, l.Refs(ctx, p.parent(), func(x *Ref) error { out[x.Ref] = *x; return nil })
+		return out, l.Refs(ctx, p.parents(), func(x *Ref) error { out[x.Ref] = *x; return nil })
+	})
+	same(p, "alert marks", func(l *Ledger) (map[string][]AlertMark, error) {
+		marks, err := l.AlertMarks(ctx, p.parents())
+		for _, list := range marks {
+			slices.SortFunc(list, func(a, b AlertMark) int { return strings.Compare(a.Limit, b.Limit) })
+		}
+		return marks, err
 	})
 	same(p, "reference", func(l *Ledger) (string, error) {
 		parent, hash, ok, err := l.TransferByRef(ctx, "ref1-"+p.salt)
@@ -223,6 +253,10 @@ func TestMemoryAgreesWithClickHouse(t *testing.T) {
 	accounts := []*metering.Account{{ID: "a", Mode: metering.Prepaid, Zones: []metering.ZoneFrom{{Zone: "Europe/Rome"}}}}
 	for rounds := range 30 {
 		p := &pair{t: t, rng: rand.New(rand.NewPCG(uint64(rounds), 0)), both: [2]*Ledger{clickhouse, fake}, memory: memory, salt: fmt.Sprint(rounds), serial: 1000 * rounds}
+		accounts := slices.Clone(accounts)
+		for n := range 2 {
+			accounts = append(accounts, &metering.Account{ID: p.parentOf(n), Zones: accounts[0].Zones}, &metering.Account{ID: p.account(n), ParentID: p.parentOf(n)})
+		}
 		accounts[0].Name = p.salt
 		p.each(func(l *Ledger) error { return l.SaveCatalog(t.Context(), int64(rounds+1), accounts, nil, noon) })
 		same(p, "number", func(l *Ledger) (int64, error) { return l.CatalogNumber(t.Context()) })
@@ -233,7 +267,7 @@ func TestMemoryAgreesWithClickHouse(t *testing.T) {
 			return a, err
 		})
 		ops := map[string]func(){
-			"records": p.records, "entries": p.entries, "waiting": p.waiting, "transfers": p.transfers, "states": p.states,
+			"records": p.records, "entries": p.entries, "waiting": p.waiting, "transfers": p.transfers, "states": p.states, "alerts": p.alerts,
 			"epochs": p.epochs, "merge": p.merge, "resolve": p.resolve, "decide": p.decide,
 		}
 		names := slices.Sorted(maps.Keys(ops))
@@ -286,6 +320,7 @@ func (p *pair) close() {
 		})
 	}
 	open()
+	same(p, "bases", func(l *Ledger) (map[string]*Base, error) { return l.Bases(ctx, p.parents()) })
 	same(p, "closings", func(l *Ledger) ([]Closing, error) { return l.Closings(ctx, m.ParentID) })
 	some := lines[:p.pick(len(lines)+1)]
 	p.each(func(l *Ledger) error { return l.Rebook(ctx, m, "2026-12", 3, some) })
@@ -293,7 +328,9 @@ func (p *pair) close() {
 	for _, id := range some {
 		require.NotContains(p.t, left, id)
 	}
-	same(p, "sums", func(l *Ledger) (*Sums, error) { return l.Sums(ctx, m.ParentID, &Base{}, 3, 0) })
+	same(p, "sums", func(l *Ledger) (map[string]*Sums, error) {
+		return l.Sums(ctx, 3, []SumsOf{{Parent: m.ParentID, Base: &Base{}}})
+	})
 	same(p, "rows", func(l *Ledger) (bool, error) {
 		n, err := l.RowsThrough(ctx, m.Period)
 		return n[m] >= uint64(len(left)), err

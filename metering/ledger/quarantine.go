@@ -45,6 +45,23 @@ func EntryID(account string, kind metering.Kind, raw []byte) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// OpenQuarantine stores entries that were refused, by ClickHouse's time: an entry
+// that is refused again is newer than its replay, whose version follows the one
+// that was read, whatever the clocks of the workers say.
+func (l *Ledger) OpenQuarantine(ctx context.Context, entries []Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	now, err := l.Now(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range entries {
+		entries[i].Version = uint64(now.UnixMicro())
+	}
+	return l.InsertQuarantine(ctx, entries)
+}
+
 // InsertQuarantine stores entries; the newest version of an id stands.
 func (l *Ledger) InsertQuarantine(ctx context.Context, entries []Entry) error {
 	if len(entries) == 0 {

@@ -123,3 +123,28 @@ func TestWaitingIsDueOnceItsMessageHasCome(t *testing.T) {
 	}))
 	require.Equal(t, map[string]bool{"m1": true, "old": false}, come)
 }
+
+// TestARefusalAfterAReplayStands, also where it comes from a worker whose clock
+// is behind that of the one before.
+func TestARefusalAfterAReplayStands(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	w := running(t, l, WriterOptions{})
+	refuse := func(clock time.Duration) {
+		at := time.Now().Add(clock)
+		e := Entry{
+			ID: "e", Reason: metering.ReasonNoPrice, AccountID: "acme", Kind: "usage", RecordID: "m", Raw: []byte("{}"), QuarantinedAt: at,
+			State: QuarantineOpen, Version: uint64(at.UnixMicro()),
+		}
+		require.NoError(t, w.Write(t.Context(), &Batch{Quarantine: []Entry{e}}))
+	}
+	standing := func(state string) (list []Entry) {
+		require.NoError(t, l.Quarantined(t.Context(), QuarantineFilter{ID: "e", State: state}, func(e *Entry) error { list = append(list, *e); return nil }))
+		require.Len(t, list, 1)
+		return list
+	}
+	refuse(time.Hour)
+	require.NoError(t, l.CloseQuarantine(t.Context(), standing(QuarantineOpen), QuarantineReplayed, "", time.UnixMicro(0)))
+	refuse(-time.Hour)
+	standing(QuarantineOpen)
+}

@@ -37,10 +37,10 @@ func (l *Ledger) InsertStates(ctx context.Context, list []StateRow) error {
 		accounts, epochs, parents, flags, held, causes, periods, actors, notes, at)
 }
 
-// LatestFlags are the newest flags of a parent's accounts, with their epoch.
-func (l *Ledger) LatestFlags(ctx context.Context, parent string) (map[string]StateRow, error) {
+// LatestFlags are the newest flags of parents' accounts, with their epoch.
+func (l *Ledger) LatestFlags(ctx context.Context, parents []string) (map[string]StateRow, error) {
 	out := map[string]StateRow{}
-	err := l.each(ctx, "states_latest", map[string]string{"parent": parent}, func(r driver.Rows) error {
+	err := l.each(ctx, "states_latest", map[string]string{"parents": array(parents)}, func(r driver.Rows) error {
 		var id string
 		var flags uint16
 		var epoch uint64

@@ -2,8 +2,6 @@ package ledger
 
 import (
 	"context"
-	"maps"
-	"strconv"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -19,13 +17,14 @@ type TransferRow struct {
 	At       time.Time
 	Epoch    int64
 	Seq      int64
+	Base     metering.Micros // what the purse that got it held right after, if its alerts start anew
 }
 
 // InsertTransfers stores both lines of each; a reference's newest epoch stands.
 func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error {
 	var refs, kinds, parents, accounts, purses, currencies, reasons, actors, booked []string
 	var lines []uint8
-	var amounts []decimal.Decimal
+	var amounts, bases []decimal.Decimal
 	var hashes, seqs []uint64
 	var at []time.Time
 	var epochs []uint32
@@ -47,14 +46,19 @@ func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error 
 			at = append(at, t.At)
 			epochs = append(epochs, uint32(t.Epoch))
 			seqs = append(seqs, uint64(t.Seq))
+			base := metering.Micros(0)
+			if n == 1 {
+				base = t.Base
+			}
+			bases = append(bases, base.Decimal())
 		}
 	}
 	if len(refs) == 0 {
 		return nil
 	}
 	return l.insertColumns(ctx, "transfers",
-		"ref, line, kind, parent_id, account_id, purse, amount, currency, reason, actor, content_hash, booked, transferred_at, epoch, seq",
-		refs, lines, kinds, parents, accounts, purses, amounts, currencies, reasons, actors, hashes, booked, at, epochs, seqs)
+		"ref, line, kind, parent_id, account_id, purse, amount, currency, reason, actor, content_hash, booked, transferred_at, epoch, seq, base",
+		refs, lines, kinds, parents, accounts, purses, amounts, currencies, reasons, actors, hashes, booked, at, epochs, seqs, bases)
 }
 
 // TransferLine is one movement of an account's purse.
@@ -97,80 +101,20 @@ type Ref struct {
 	Amount metering.Micros
 	Epoch  int64
 	Seq    int64
+	Base   metering.Micros // as TransferRow's
 }
 
-// Refs of a parent.
-func (l *Ledger) Refs(ctx context.Context, parent string, f func(*Ref) error) error {
-	return l.each(ctx, "transfer_refs", map[string]string{"parent": parent}, func(r driver.Rows) error {
+// Refs of parents.
+func (l *Ledger) Refs(ctx context.Context, parents []string, f func(*Ref) error) error {
+	return l.each(ctx, "transfer_refs", map[string]string{"parents": array(parents)}, func(r driver.Rows) error {
 		var x Ref
-		var amount decimal.Decimal
+		var amount, base decimal.Decimal
 		var seq uint64
 		var epoch uint32
-		if err := r.Scan(&x.Ref, &x.Hash, &x.Booked, &x.At, &amount, &epoch, &seq); err != nil {
+		if err := r.Scan(&x.Ref, &x.Hash, &x.Booked, &x.At, &amount, &epoch, &seq, &base); err != nil {
 			return err
 		}
-		x.Amount, x.Epoch, x.Seq = micros(amount), int64(epoch), int64(seq)
+		x.Amount, x.Epoch, x.Seq, x.Base = micros(amount), int64(epoch), int64(seq), micros(base)
 		return f(&x)
-	})
-}
-
-// Sums is what the ledger holds of one parent's accounts: what a closed month
-// ended with, and the rows booked since, of older epochs and of the given one
-// up to seq.
-type Sums struct {
-	Through string                                // the closed month, "": none
-	Used    map[string]map[string]metering.Micros // account → booked period after it → net; a parent's includes its subs'
-	Balance map[string]metering.Micros            // account → wallet or budget
-}
-
-// Sums adds the rows to a base. The base must have been read before the
-// projection that the sums are compared with: what closed meanwhile would count
-// charges that a lower seq doesn't know of.
-func (l *Ledger) Sums(ctx context.Context, parent string, base *Base, epoch, seq int64) (*Sums, error) {
-	s := &Sums{Through: base.Through, Used: map[string]map[string]metering.Micros{}, Balance: map[string]metering.Micros{}}
-	maps.Copy(s.Balance, base.Balances)
-	params := map[string]string{
-		"parent": parent, "after": base.Through, "epoch": strconv.FormatInt(epoch, 10), "seq": strconv.FormatInt(seq, 10),
-	}
-	use := func(account, booked string, net metering.Micros) {
-		if s.Used[account] == nil {
-			s.Used[account] = map[string]metering.Micros{}
-		}
-		s.Used[account][booked] += net
-	}
-	if err := l.each(ctx, "sums", params, func(r driver.Rows) error {
-		var account, purse, booked string
-		var d decimal.Decimal
-		if err := r.Scan(&account, &purse, &booked, &d); err != nil {
-			return err
-		}
-		net, err := metering.SumMicros(d)
-		if err != nil {
-			return err
-		}
-		use(account, booked, net)
-		if account != parent {
-			use(parent, booked, net)
-		}
-		switch metering.Purse(purse) {
-		case metering.PurseBudget:
-			s.Balance[account] -= net
-		case metering.PurseWallet:
-			s.Balance[parent] -= net
-		case metering.PurseCredit, metering.PurseExternal:
-		}
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	return s, l.each(ctx, "sums_transfers", params, func(r driver.Rows) error {
-		var account string
-		var d decimal.Decimal
-		if err := r.Scan(&account, &d); err != nil {
-			return err
-		}
-		n, err := metering.SumMicros(d)
-		s.Balance[account] += n
-		return err
 	})
 }

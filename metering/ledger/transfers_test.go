@@ -60,7 +60,7 @@ func TestTransfersAndSums(t *testing.T) {
 	require.False(t, ok)
 
 	refs := map[string]Ref{}
-	require.NoError(t, l.Refs(t.Context(), "acme", func(r *Ref) error {
+	require.NoError(t, l.Refs(t.Context(), []string{"acme"}, func(r *Ref) error {
 		refs[r.Ref] = *r
 		return nil
 	}))
@@ -73,10 +73,10 @@ func TestTransfersAndSums(t *testing.T) {
 	again.Epoch = 0
 	rows := []Row{sent("m1", noon), refund("m1", 40_000, noon), wallet, again}
 	rows[0].Seq, rows[1].Seq = 5, 7
+	apply(t, l, "acme", "acme-marketing", "acme-support")
 	put(t, l, noon, rows...)
 	check := func(epoch, seq int64, used, parentUsed, budget, walletLeft metering.Micros) {
-		s, err := l.Sums(t.Context(), "acme", &Base{}, epoch, seq)
-		require.NoError(t, err)
+		s := sumsOfOne(t, l, "acme", &Base{}, epoch, seq)
 		require.Equal(t, used, s.Used["acme-marketing"]["2026-11"])
 		require.Equal(t, parentUsed, s.Used["acme"]["2026-11"])
 		require.Equal(t, budget, s.Balance["acme-marketing"])
@@ -101,7 +101,7 @@ func TestStatesEpochsAndFindings(t *testing.T) {
 	}
 	require.NoError(t, l.InsertStates(t.Context(), list))
 	require.NoError(t, l.InsertStates(t.Context(), list[:1]))
-	flags, err := l.LatestFlags(t.Context(), "acme")
+	flags, err := l.LatestFlags(t.Context(), []string{"acme"})
 	require.NoError(t, err)
 	require.EqualValues(t, 4, flags["acme"].Flags)
 	require.EqualValues(t, 3, flags["acme"].Epoch)
@@ -143,7 +143,7 @@ func TestStatesEpochsAndFindings(t *testing.T) {
 	closings, err := l.Closings(t.Context(), "")
 	require.NoError(t, err)
 	require.Empty(t, closings)
-	base, err := l.Base(t.Context(), "acme", "")
+	bases, err := l.Bases(t.Context(), []string{"acme"})
 	require.NoError(t, err)
-	require.Empty(t, base.Closed)
+	require.Equal(t, map[string]*Base{"acme": {Balances: map[string]metering.Micros{}}}, bases)
 }

@@ -260,7 +260,7 @@ func (w *Writer) store(ctx context.Context, group []*request) error {
 	var sideErr error
 	if len(entries)+len(waiting) > 0 {
 		side.Go(func() {
-			sideErr = errors.Join(w.ledger.InsertQuarantine(ctx, entries), w.ledger.InsertWaiting(ctx, waiting))
+			sideErr = errors.Join(w.ledger.OpenQuarantine(ctx, entries), w.ledger.InsertWaiting(ctx, waiting))
 		})
 	}
 	var refused []int

@@ -199,14 +199,16 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 	if err != nil {
 		return err
 	}
-	for i, parent := range snap.Parents {
-		r.Progress.tell(i, len(snap.Parents))
-		if r.store.PartitionOf(parent) != p {
-			continue
+	done := 0
+	for _, parents := range batches(r.store, snap)[p] {
+		r.Progress.tell(done, len(snap.Parents))
+		if err := r.load(ctx, to, snap, parents, epoch, breaker.Open); err != nil {
+			return fmt.Errorf("rebuild %s to %s: %w", parents[0], parents[len(parents)-1], err)
 		}
-		if err := r.load(ctx, to, snap, parent, epoch, breaker.Open); err != nil {
-			return fmt.Errorf("rebuild %s: %w", parent, err)
-		}
+		done += len(parents)
+	}
+	if err := to.Flush(ctx); err != nil {
+		return err
 	}
 	key := make([]byte, 16)
 	_, _ = rand.Read(key) // never fails
@@ -236,51 +238,83 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 	return nil
 }
 
-// load writes what the ledger holds of one parent's accounts. broken: the
+// load writes what the ledger holds of some parents' accounts. broken: the
 // breaker is open, so only who was suspended before stays so.
-func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *metering.Snapshot, parent string, epoch int64, broken bool) error {
-	base, err := r.ledger.Base(ctx, parent, "")
+func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *metering.Snapshot, parents []string, epoch int64, broken bool) error {
+	bases, err := r.ledger.Bases(ctx, parents)
 	if err != nil {
 		return err
 	}
-	sums, err := r.ledger.Sums(ctx, parent, base, epoch, 0)
+	of := make([]ledger.SumsOf, len(parents))
+	for i, parent := range parents {
+		of[i] = ledger.SumsOf{Parent: parent, Base: bases[parent]}
+	}
+	all, err := r.ledger.Sums(ctx, epoch, of)
 	if err != nil {
 		return err
 	}
-	flags, err := r.ledger.LatestFlags(ctx, parent)
+	flags, err := r.ledger.LatestFlags(ctx, parents)
 	if err != nil {
 		return err
 	}
-	ids := append([]string{parent}, snap.Subs[parent]...)
+	marks, err := r.ledger.AlertMarks(ctx, parents)
+	if err != nil {
+		return err
+	}
+	var ids []string
+	for _, parent := range parents {
+		ids = append(ids, accountsOf(snap, parent)...)
+	}
 	suspended, err := r.ledger.ToldSuspended(ctx, ids)
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		a := snap.Accounts[id]
-		l := balance.Loaded{
-			Account: a, Balance: sums.Balance[id], Used: sums.Used[id],
-			Flags: flags[id].Flags,
-		}
-		if !broken {
-			l.Flags &= metering.FlagManualOperator | metering.FlagManualParent
-		}
-		_, moved := sums.Balance[id]
-		// Its resumption may have been lost with Redis, or the job that tells of it.
-		l.Behind = flags[id].Flags != 0 || suspended[id]
-		l.Silent = !moved && len(sums.Used[id]) == 0 && flags[id].Epoch == 0
-		if id == parent {
-			l.ClosedThrough = base.Closed
-		}
-		if err := to.Load(ctx, &l); err != nil {
-			return err
+	for _, parent := range parents {
+		sums := all[parent]
+		for _, id := range accountsOf(snap, parent) {
+			l := balance.Loaded{
+				Account: snap.Accounts[id], Balance: sums.Balance[id], Used: sums.Used[id],
+				Flags: flags[id].Flags,
+			}
+			if !broken {
+				l.Flags &= metering.FlagManualOperator | metering.FlagManualParent
+			}
+			_, moved := sums.Balance[id]
+			// Its resumption may have been lost with Redis, or the job that tells of it.
+			l.Behind = flags[id].Flags != 0 || suspended[id]
+			l.Silent = !moved && len(sums.Used[id]) == 0 && flags[id].Epoch == 0
+			alerted(&l, marks[id])
+			if id == parent {
+				l.ClosedThrough = bases[parent].Closed
+			}
+			if err := to.Load(ctx, &l); err != nil {
+				return err
+			}
 		}
 	}
-	return r.ledger.Refs(ctx, parent, func(x *ledger.Ref) error {
+	return r.ledger.Refs(ctx, parents, func(x *ledger.Ref) error {
 		return to.LoadRef(ctx, x.Ref, map[string]string{
 			"hash": strconv.FormatUint(x.Hash, 10), "seq": strconv.FormatInt(x.Seq, 10), "booked": x.Booked,
 			"at": strconv.FormatInt(x.At.UnixMilli(), 10), "amount": strconv.FormatInt(int64(x.Amount), 10),
-			"epoch": strconv.FormatInt(x.Epoch, 10),
+			"epoch": strconv.FormatInt(x.Epoch, 10), "base": strconv.FormatInt(int64(x.Base), 10),
 		})
 	})
+}
+
+// alerted sets how far an account's alerts have come, so that none comes again.
+func alerted(l *balance.Loaded, marks []ledger.AlertMark) {
+	for _, m := range marks {
+		told := m.Mark + ":" + strconv.Itoa(m.Share)
+		switch m.Limit {
+		case ledger.MarkPurse:
+			l.Topups, l.Base = m.Mark, m.Base
+			if m.Share > 0 {
+				l.Alerted.Purse = told
+			}
+		case ledger.MarkCredit:
+			l.Alerted.Credit = told
+		case ledger.MarkMonthly:
+			l.Alerted.Monthly = told
+		}
+	}
 }

@@ -63,25 +63,24 @@ func (r *Reconciler) Run(ctx context.Context, snap *metering.Snapshot) (Result, 
 	if err := r.closedMonths(ctx, snap, &res); err != nil {
 		return res, err
 	}
-	for i, parent := range snap.Parents {
-		r.Progress.tell(i, len(snap.Parents))
-		if err := r.parent(ctx, snap, parent, &res); err != nil {
-			return res, err
+	done := 0
+	for p, list := range batches(r.store, snap) {
+		for _, parents := range list {
+			r.Progress.tell(done, len(snap.Parents))
+			if err := r.parents(ctx, snap, p, parents, &res); err != nil {
+				return res, err
+			}
+			done += len(parents)
 		}
 	}
 	return res, nil
 }
 
-func (r *Reconciler) parent(ctx context.Context, snap *metering.Snapshot, parent string, res *Result) error {
-	p := r.store.PartitionOf(parent)
-	ids := append([]string{parent}, snap.Subs[parent]...)
+// parents compares those of a batch; again those that something came between.
+func (r *Reconciler) parents(ctx context.Context, snap *metering.Snapshot, p int, parents []string, res *Result) error {
 	var err error
 	for range tries {
-		var drifts []balance.Drift
-		if drifts, err = r.compare(ctx, snap, p, parent, ids); err == nil {
-			res.Checked += len(ids)
-			res.Drifted += len(drifts)
-			res.Healed += len(drifts)
+		if parents, err = r.compare(ctx, snap, p, parents, res); err == nil {
 			return nil
 		}
 		if !errors.Is(err, balance.ErrMoved) && !errors.Is(err, balance.ErrEpoch) {
@@ -91,36 +90,71 @@ func (r *Reconciler) parent(ctx context.Context, snap *metering.Snapshot, parent
 	return err
 }
 
-// compare reads the projection and seq S in one script, waits until no open
-// answer is ≤ S, sums the rows up to S, and adds the difference if no other
-// correction came between.
-func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int, parent string, ids []string) ([]balance.Drift, error) {
-	base, err := r.ledger.Base(ctx, parent, "")
+// compare reads the projection of each parent and its seq S in one script, waits
+// until no open answer is ≤ S, sums the rows up to S, and adds the difference if
+// no other correction came between. It returns the parents that are left, with
+// ErrMoved or ErrEpoch.
+func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int, parents []string, res *Result) ([]string, error) {
+	bases, err := r.ledger.Bases(ctx, parents)
 	if err != nil {
-		return nil, err
+		return parents, err
 	}
-	proj, err := r.store.Read(ctx, p, ids)
-	if err != nil {
-		return nil, err
+	projs, of, last := make([]*balance.Projection, len(parents)), make([]ledger.SumsOf, len(parents)), int64(0)
+	for i, parent := range parents {
+		if projs[i], err = r.store.Read(ctx, p, accountsOf(snap, parent)); err != nil {
+			return parents, err
+		}
+		if projs[i].Epoch != projs[0].Epoch {
+			return parents, balance.ErrEpoch
+		}
+		of[i] = ledger.SumsOf{Parent: parent, Base: bases[parent], Seq: projs[i].Seq}
+		last = max(last, projs[i].Seq)
 	}
-	ok, err := r.store.WaitSettled(ctx, p, proj.Seq, settleMax)
+	ok, err := r.store.WaitSettled(ctx, p, last, settleMax)
 	if err != nil {
-		return nil, err
+		return parents, err
 	}
 	if !ok {
-		return nil, ErrBusy
+		return parents, ErrBusy
 	}
-	sums, err := r.ledger.Sums(ctx, parent, base, proj.Epoch, proj.Seq)
+	sums, err := r.ledger.Sums(ctx, projs[0].Epoch, of)
 	if err != nil {
-		return nil, err
+		return parents, err
 	}
-	drifts := differences(proj, sums, ids)
-	if len(drifts) == 0 {
-		return nil, nil
+	var left []string
+	var moved error
+	heals := int64(0) // of this batch: each raises the correction number
+	for i, parent := range parents {
+		ids := accountsOf(snap, parent)
+		drifts := differences(projs[i], sums[parent], ids)
+		if len(drifts) > 0 {
+			projs[i].Corr += heals
+			err := r.heal(ctx, snap.Accounts[parent], p, projs[i], drifts)
+			if errors.Is(err, balance.ErrMoved) || errors.Is(err, balance.ErrEpoch) {
+				left, moved = append(left, parent), err
+				continue
+			}
+			if err != nil {
+				return append(left, parents[i:]...), err
+			}
+			heals++
+		}
+		res.Checked += len(ids)
+		res.Drifted += len(drifts)
+		res.Healed += len(drifts)
 	}
-	months := balance.MonthsAround(snap.Accounts[parent].Calendar, r.clock.Now())
+	return left, moved
+}
+
+func accountsOf(snap *metering.Snapshot, parent string) []string {
+	return append([]string{parent}, snap.Subs[parent]...)
+}
+
+// heal adds what the projection of a parent lacks, and notes it.
+func (r *Reconciler) heal(ctx context.Context, parent *metering.Account, p int, proj *balance.Projection, drifts []balance.Drift) error {
+	months := balance.MonthsAround(parent.Calendar, r.clock.Now())
 	if err := r.store.Heal(ctx, p, proj.Epoch, proj.Corr, months, drifts); err != nil {
-		return nil, err
+		return err
 	}
 	findings := make([]ledger.Finding, 0, len(drifts))
 	for _, d := range drifts {
@@ -128,8 +162,8 @@ func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int
 			At: r.clock.Now().UTC(), Kind: "projection_drift", AccountID: d.Account, Field: d.Field, Expected: d.Delta.String(), Healed: true,
 		})
 	}
-	r.log.ErrorContext(ctx, "projection differed from the ledger and was healed", slog.String("parent", parent), slog.Int("fields", len(drifts)))
-	return drifts, r.ledger.InsertFindings(ctx, findings)
+	r.log.ErrorContext(ctx, "projection differed from the ledger and was healed", slog.String("parent", parent.ID), slog.Int("fields", len(drifts)))
+	return r.ledger.InsertFindings(ctx, findings)
 }
 
 // differences are what the projection lacks, field by field.

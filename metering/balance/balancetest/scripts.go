@@ -4,6 +4,7 @@ import (
 	"crypto/sha1" //nolint:gosec // it is how Redis names a script
 	"encoding/hex"
 	"maps"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -85,12 +86,16 @@ func load(c *call) ([]any, error) {
 	if read[string](c.r, c.keys[1]) != c.arg(1) || read[hash](c.r, c.keys[0])["epoch"] != "" {
 		return []any{"lost"}, nil
 	}
-	to := hash{}
-	maps.Copy(to, read[hash](c.r, c.keys[2]))
-	for i := 1; i < len(c.argv); i += 2 {
-		to[c.argv[i]] = c.argv[i+1]
+	rest := c.argv[1:]
+	for _, key := range c.keys[2:] {
+		to := hash{}
+		maps.Copy(to, read[hash](c.r, key))
+		n, _ := strconv.Atoi(rest[0])
+		for i := 1; i < n; i += 2 {
+			to[rest[i]] = rest[i+1]
+		}
+		c.r.keys[key], rest = to, rest[1+n:]
 	}
-	c.r.keys[c.keys[2]] = to
 	return []any{"ok"}, nil
 }
 

@@ -24,7 +24,7 @@ func transfer(c *call) ([]any, error) {
 		if held["hash"] != c.arg(3) {
 			return []any{"conflict"}, nil
 		}
-		return []any{"again", held["seq"], held["booked"], held["at"], held["amount"], from.balance(), to.balance(), held["epoch"]}, nil
+		return []any{"again", held["seq"], held["booked"], held["at"], held["amount"], from.balance(), to.balance(), held["epoch"], held["base"]}, nil
 	}
 	month, end := c.current(11)
 	if month == "" {
@@ -65,9 +65,11 @@ func (c *call) move(from, to *account, amount, month, end string) ([]any, error)
 	task := "transfer:" + c.arg(2)
 	seq := c.take(task)
 	c.r.keys[c.tag+":t:"+task] = hash{"k": "o", "s": seq, "c": "0", "at": str(c.now)}
-	c.r.keys[c.keys[1]] = hash{
+	ref := hash{
 		"hash": c.arg(3), "seq": seq, "booked": month, "at": str(c.now), "amount": amount, "epoch": c.meta["epoch"],
 	}
+	c.r.keys[c.keys[1]] = ref
+	base := ""
 	if from != nil {
 		if _, err := c.incr(from.id, "bal", neg(amount)); err != nil {
 			return nil, err
@@ -78,17 +80,19 @@ func (c *call) move(from, to *account, amount, month, end string) ([]any, error)
 			return nil, err
 		}
 		if c.arg(9) == "1" {
-			to.hash["base"], to.hash["tn"] = to.hash["bal"], str(to.number("tn")+1)
+			base = to.balance()
+			ref["base"] = base
+			to.hash["base"], to.hash["tn"] = base, str(to.number("tn")+1)
 			if to.hash["as"] != "" {
 				to.hash["as"] = ""
 			}
 		}
 	}
-	c.r.xadd(c.tag+":outbox", "k", "transfer", "e", c.meta["epoch"], "row", c.arg(10), "seq", seq, "booked", month, "at", str(c.now), "amount", amount)
+	c.r.xadd(c.tag+":outbox", "k", "transfer", "e", c.meta["epoch"], "row", c.arg(10), "seq", seq, "booked", month, "at", str(c.now), "amount", amount, "base", base)
 	for _, a := range []*account{from, to} {
 		if a != nil {
 			c.evaluate(a, month, end, why{cause: "transfer"})
 		}
 	}
-	return []any{"ok", seq, month, str(c.now), amount, from.balance(), to.balance(), c.meta["epoch"]}, nil
+	return []any{"ok", seq, month, str(c.now), amount, from.balance(), to.balance(), c.meta["epoch"], base}, nil
 }

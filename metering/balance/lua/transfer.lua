@@ -6,7 +6,8 @@
 --      8 "1": the whole of from's balance, either sign, instead of 4
 --      9 "1": to starts anew for its alerts (a top-up, an allocation)
 --      10 the row, for the outbox  11.. the parent's three months (name, start, end)
--- RETURN {"ok"|"again", seq, booked, at, amount, from's balance, to's balance, epoch}
+-- RETURN {"ok"|"again", seq, booked, at, amount, from's balance, to's balance, epoch,
+--         to's balance right after where 9 is set}
 --        {"conflict"} the reference has other content  {"short", balance}  {"overflow"}
 --        {"accounts", id…}  {"clock"} | guard's refusals
 local m, refusal = guard(ARGV[1])
@@ -17,10 +18,10 @@ if ARGV[5] ~= '' and not from then missing[#missing + 1] = ARGV[5] end
 if ARGV[6] ~= '' and not to then missing[#missing + 1] = ARGV[6] end
 if #missing > 1 then return missing end
 local bals = {from and from.bal or '', to and to.bal or '', m.epoch}
-local held = redis.call('HMGET', KEYS[2], 'hash', 'seq', 'booked', 'at', 'amount', 'epoch')
+local held = redis.call('HMGET', KEYS[2], 'hash', 'seq', 'booked', 'at', 'amount', 'epoch', 'base')
 if held[1] then
   if held[1] ~= ARGV[3] then return {'conflict'} end
-  return {'again', held[2], held[3], held[4], held[5], bals[1], bals[2], held[6]}
+  return {'again', held[2], held[3], held[4], held[5], bals[1], bals[2], held[6], held[7] or ''}
 end
 local period, finish = current(11)
 if not period then return {'clock'} end
@@ -33,16 +34,19 @@ local task = 'transfer:' .. ARGV[2]
 local seq = take(m, task)
 redis.call('HSET', TAG .. ':t:' .. task, 'k', 'o', 's', seq, 'c', 0, 'at', int(NOW))
 redis.call('HSET', KEYS[2], 'hash', ARGV[3], 'seq', seq, 'booked', period, 'at', int(NOW), 'amount', amount, 'epoch', m.epoch)
+local base = ''
 if from then book(from, 'bal', neg(amount)) end
 if to then
   book(to, 'bal', amount)
   if ARGV[9] == '1' then
-    set(to, 'base', to.bal)
+    base = to.bal
+    redis.call('HSET', KEYS[2], 'base', base)
+    set(to, 'base', base)
     to.tn = incr(to.key, 'tn', 1)
     set(to, 'as', '')
   end
 end
-redis.call('XADD', TAG .. ':outbox', '*', 'k', 'transfer', 'e', m.epoch, 'row', ARGV[10], 'seq', seq, 'booked', period, 'at', int(NOW), 'amount', amount)
+redis.call('XADD', TAG .. ':outbox', '*', 'k', 'transfer', 'e', m.epoch, 'row', ARGV[10], 'seq', seq, 'booked', period, 'at', int(NOW), 'amount', amount, 'base', base)
 if from then evaluate(from, period, finish, 'transfer') end
 if to then evaluate(to, period, finish, 'transfer') end
-return {'ok', seq, period, int(NOW), amount, from and from.bal or '', to and to.bal or '', m.epoch}
+return {'ok', seq, period, int(NOW), amount, from and from.bal or '', to and to.bal or '', m.epoch, base}

@@ -68,6 +68,30 @@ func texts(set map[string]bool) [][]any {
 	return out
 }
 
+func closingBases(s *Server, params map[string]string) [][]any {
+	parents, index := array(params["parents"]), map[string]int{}
+	var out [][]any
+	for _, r := range s.final("closings") {
+		parent, period := r.str("parent_id"), r.str("period")
+		if !slices.Contains(parents, parent) {
+			continue
+		}
+		i, ok := index[parent]
+		if !ok {
+			i = len(out)
+			index[parent] = i
+			out = append(out, []any{parent, "", "", ""})
+		}
+		if through, _ := out[i][1].(string); r.str("state") == "closed" && period > through {
+			out[i][1], out[i][2] = period, r.str("balances")
+		}
+		if newest, _ := out[i][3].(string); period > newest {
+			out[i][3] = period
+		}
+	}
+	return out
+}
+
 func closingTransfers(s *Server, params map[string]string) [][]any {
 	var g group
 	for _, r := range s.final("transfers") {

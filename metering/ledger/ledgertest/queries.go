@@ -18,8 +18,9 @@ type query func(s *Server, params map[string]string) [][]any
 
 func queries() map[string]query {
 	return map[string]query{
-		"bill_lines": billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closed_counts": closedCounts,
-		"closed_lines": closedLines, "closing_transfers": closingTransfers, "closings": closings, "epoch_first": epochFirst, "epoch_max": epochMax,
+		"alert_marks": alertMarks,
+		"bill_lines":  billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closed_counts": closedCounts,
+		"closed_lines": closedLines, "closing_bases": closingBases, "closing_transfers": closingTransfers, "closings": closings, "epoch_first": epochFirst, "epoch_max": epochMax,
 		"failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
 		"quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
 		"report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers, "told_suspended": toldSuspended,
@@ -137,11 +138,18 @@ func messages(s *Server, params map[string]string) [][]any {
 	return out
 }
 
-// upTo: rows of older epochs, and of this one up to a seq.
-func upTo(r Row, params map[string]string) bool {
+// upTo: rows of some parents, of older epochs, and of this one up to a seq.
+func upTo(params map[string]string) func(Row) bool {
+	parents, after, seqs := array(params["parents"]), array(params["after"]), strings.Split(strings.Trim(params["seqs"], "[]"), ",")
 	epoch := integer(params, "epoch")
-	return r.str("parent_id") == params["parent"] && r.str("booked") > params["after"] &&
-		(r.num("epoch") < epoch || r.num("epoch") == epoch && r.num("seq") <= integer(params, "seq"))
+	return func(r Row) bool {
+		i := slices.Index(parents, r.str("parent_id"))
+		if i < 0 || r.str("booked") <= after[i] {
+			return false
+		}
+		seq, _ := strconv.ParseUint(seqs[i], 10, 64)
+		return r.num("epoch") < epoch || r.num("epoch") == epoch && r.num("seq") <= seq
+	}
 }
 
 // group adds up decimals by key.
@@ -174,24 +182,26 @@ func (g *group) rows() [][]any {
 
 func sums(s *Server, params map[string]string) [][]any {
 	var g group
+	upTo := upTo(params)
 	for _, r := range s.final("records") {
-		if !upTo(r, params) || r.str("kind") == "status" {
+		if !upTo(r) || r.str("kind") == "status" {
 			continue
 		}
 		amount := r.dec("amount")
 		if r.str("kind") == "refund" {
 			amount = amount.Neg()
 		}
-		g.add(r.str("account_id")+"\x00"+r.str("purse")+"\x00"+r.str("booked"), amount)
+		g.add(r.str("parent_id")+"\x00"+r.str("account_id")+"\x00"+r.str("purse")+"\x00"+r.str("booked"), amount)
 	}
 	return g.rows()
 }
 
 func sumsTransfers(s *Server, params map[string]string) [][]any {
 	var g group
+	upTo := upTo(params)
 	for _, r := range s.final("transfers") {
-		if upTo(r, params) && r.str("account_id") != "" {
-			g.add(r.str("account_id"), r.dec("amount"))
+		if upTo(r) && r.str("account_id") != "" {
+			g.add(r.str("parent_id")+"\x00"+r.str("account_id"), r.dec("amount"))
 		}
 	}
 	return g.rows()
@@ -276,10 +286,10 @@ func now(*Server, map[string]string) [][]any {
 }
 
 func statesLatest(s *Server, params map[string]string) [][]any {
-	newest := map[string]Row{}
+	newest, parents := map[string]Row{}, array(params["parents"])
 	for _, r := range s.tables["states"] {
 		id := r.str("account_id")
-		if old, ok := newest[id]; r.str("parent_id") == params["parent"] && (!ok || r.num("epoch") >= old.num("epoch")) {
+		if old, ok := newest[id]; slices.Contains(parents, r.str("parent_id")) && (!ok || r.num("epoch") >= old.num("epoch")) {
 			newest[id] = r
 		}
 	}
@@ -323,10 +333,10 @@ func transferByRef(s *Server, params map[string]string) [][]any {
 }
 
 func transferRefs(s *Server, params map[string]string) [][]any {
-	newest := map[string]Row{}
+	newest, parents := map[string]Row{}, array(params["parents"])
 	var refs []string
 	for _, r := range s.final("transfers") {
-		if r.str("parent_id") != params["parent"] {
+		if !slices.Contains(parents, r.str("parent_id")) {
 			continue
 		}
 		if _, ok := newest[r.str("ref")]; !ok {
@@ -339,7 +349,7 @@ func transferRefs(s *Server, params map[string]string) [][]any {
 	var out [][]any
 	for _, ref := range refs {
 		r := newest[ref]
-		out = append(out, []any{ref, r["content_hash"], r["booked"], r["transferred_at"], r.dec("amount"), r["epoch"], r["seq"]})
+		out = append(out, []any{ref, r["content_hash"], r["booked"], r["transferred_at"], r.dec("amount"), r["epoch"], r["seq"], r.dec("base")})
 	}
 	return out
 }

@@ -1,0 +1,50 @@
+package ledgertest
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/shopspring/decimal"
+)
+
+func alertMarks(s *Server, params map[string]string) [][]any {
+	parents := array(params["parents"])
+	var out [][]any
+	topups, newest := map[string]int{}, map[string]Row{}
+	for _, r := range s.final("transfers") {
+		id, kind := r.str("account_id"), r.str("kind")
+		if !slices.Contains(parents, r.str("parent_id")) || r.num("line") != 1 || kind != "topup" && kind != "allocate" {
+			continue
+		}
+		topups[id]++
+		old, ok := newest[id]
+		if !ok || r.num("epoch") > old.num("epoch") || r.num("epoch") == old.num("epoch") && r.num("seq") > old.num("seq") {
+			newest[id] = r
+		}
+	}
+	for id, t := range newest {
+		share := uint64(0)
+		for _, a := range s.tables["alerts"] {
+			purse := a.str("limit_kind") == "wallet" || a.str("limit_kind") == "budget"
+			if a.str("account_id") == id && purse && !a.time("raised_at").Before(t.time("transferred_at")) {
+				share = max(share, a.num("share"))
+			}
+		}
+		out = append(out, []any{id, "purse", strconv.Itoa(topups[id]), share, t.dec("base")})
+	}
+	last := map[[2]string]Row{}
+	for _, a := range s.tables["alerts"] {
+		k := [2]string{a.str("account_id"), a.str("limit_kind")}
+		if !slices.Contains(parents, a.str("parent_id")) || k[1] != "credit" && k[1] != "monthly_limit" {
+			continue
+		}
+		old, ok := last[k]
+		if !ok || a.str("mark") > old.str("mark") || a.str("mark") == old.str("mark") && a.num("share") > old.num("share") {
+			last[k] = a
+		}
+	}
+	for k, a := range last {
+		out = append(out, []any{k[0], k[1], a.str("mark"), a.num("share"), decimal.Decimal{}})
+	}
+	return out
+}

@@ -1,0 +1,151 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/internal/testengine"
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/balance/balancetest"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/ledger/ledgertest"
+)
+
+func TestMain(m *testing.M) { testengine.Main(m) }
+
+var start = time.Date(2026, 11, 5, 12, 0, 0, 0, time.UTC)
+
+// rig has parents p0, p1, … of one sub-account each.
+type rig struct {
+	tb     testing.TB
+	store  *balance.Store
+	ledger *ledger.Ledger
+	now    clock.Clock
+	log    *slog.Logger
+}
+
+func (r *rig) apply(parents int) {
+	r.tb.Helper()
+	list := make([]*metering.Account, 0, 2*parents)
+	for i := range parents {
+		a := &metering.Account{
+			ID: fmt.Sprint("p", i), Module: metering.Enterprise, Mode: metering.Prepaid, Currency: "EUR", Zones: []metering.ZoneFrom{{Zone: "UTC"}}, Catalog: 1,
+		}
+		list = append(list, a, &metering.Account{ID: a.ID + "-sub", ParentID: a.ID, Source: metering.SourceAllocated, Mode: a.Mode, Currency: "EUR", Catalog: 1})
+	}
+	require.NoError(r.tb, r.ledger.SaveCatalog(r.tb.Context(), 1, list, nil, start))
+}
+
+func (r *rig) rebuild() {
+	r.tb.Helper()
+	for p := range r.store.Partitions() {
+		require.NoError(r.tb, New(r.store, r.ledger, r.now, r.log, Options{Buckets: 4}).Rebuild(r.tb.Context(), p, "test"))
+	}
+}
+
+func (r *rig) reconcile() Result {
+	r.tb.Helper()
+	snap, err := r.ledger.Snapshot(r.tb.Context())
+	require.NoError(r.tb, err)
+	res, err := NewReconciler(r.store, r.ledger, r.now, r.log).Run(r.tb.Context(), snap)
+	require.NoError(r.tb, err)
+	return res
+}
+
+// topups brings money to each parent, in the ledger alone.
+func (r *rig) topups(parents int, ref string) {
+	r.tb.Helper()
+	list := make([]ledger.TransferRow, parents)
+	for i := range list {
+		id := fmt.Sprint("p", i)
+		list[i] = ledger.TransferRow{Booked: "2026-11", At: start, Seq: 1, Transfer: metering.Transfer{
+			Ref: ref + id, Kind: metering.TransferTopup, ParentID: id, AccountID: id, Amount: metering.Micros(i + 1), Currency: "EUR", Actor: "operator",
+		}}
+	}
+	require.NoError(r.tb, r.ledger.InsertTransfers(r.tb.Context(), list))
+}
+
+// counting is a ledger of memory that knows how often it was asked.
+type counting struct {
+	*ledgertest.Server
+
+	asked map[string]int
+}
+
+func (c *counting) Query(ctx context.Context, name, text string, params map[string]string, scan func(driver.Rows) error) error {
+	c.asked[name]++
+	return c.Server.Query(ctx, name, text, params, scan)
+}
+
+// TestManyParentsAreReadAtOnce: no question is asked for each parent, in every
+// partition each has its own sums, and what all of them lack is healed in one run.
+func TestManyParentsAreReadAtOnce(t *testing.T) {
+	t.Parallel()
+	questions := func(parents int) map[string]int {
+		now := clock.NewFake(start)
+		server := &counting{ledgertest.New(), map[string]int{}}
+		r := &rig{t, balance.New(balancetest.New(now.Now).Client(), 2), ledger.Over(server), now, slog.New(slog.DiscardHandler)}
+		r.apply(parents)
+		r.topups(parents, "a")
+		clear(server.asked)
+		r.rebuild()
+		require.Equal(t, Result{Checked: 2 * parents}, r.reconcile())
+		asked := maps.Clone(server.asked)
+
+		r.topups(parents, "late")
+		require.Equal(t, Result{Checked: 2 * parents, Drifted: parents, Healed: parents}, r.reconcile())
+		require.Equal(t, Result{Checked: 2 * parents}, r.reconcile())
+		for i := range parents {
+			st, err := r.store.State(t.Context(), fmt.Sprint("p", i))
+			require.NoError(t, err)
+			require.EqualValues(t, 2*(i+1), st.Balance)
+		}
+		return asked
+	}
+	require.Equal(t, questions(2), questions(60))
+}
+
+func TestBatchesAreBounded(t *testing.T) {
+	t.Parallel()
+	store := balance.New(balancetest.New(time.Now).Client(), 1)
+	snap := &metering.Snapshot{Subs: map[string][]string{"b": make([]string, ledger.AccountsMax+1), "c": make([]string, ledger.AccountsMax-1)}, Parents: []string{"a", "b", "c", "d"}}
+	require.Equal(t, [][][]string{{{"a"}, {"b"}, {"c"}, {"d"}}}, batches(store, snap))
+	snap.Subs, snap.Parents = nil, strings.Split(strings.Repeat("p,", ledger.ParentsMax)+"q", ",")
+	require.Equal(t, [][][]string{{snap.Parents[:ledger.ParentsMax], {"q"}}}, batches(store, snap))
+}
+
+// BenchmarkRebuild of a million rows, which one parent has or many.
+func BenchmarkRebuild(b *testing.B) {
+	for _, parents := range []int{1, 200, 1000} {
+		b.Run(fmt.Sprint("parents=", parents), func(b *testing.B) {
+			e := testengine.Start(b)
+			l, err := ledger.Open(ledger.Options{
+				URL:      strings.Replace(e.ClickHouseURL, "://", "://"+e.ClickHouseUser+"@", 1),
+				Password: e.ClickHousePassword, Database: e.Database,
+			})
+			require.NoError(b, err)
+			b.Cleanup(func() { _ = l.Close() })
+			_, err = l.Migrate(b.Context())
+			require.NoError(b, err)
+			r := &rig{b, balance.New(e.Redis(b), 1), l, clock.System(), slog.New(slog.DiscardHandler)}
+			r.apply(parents)
+			require.NoError(b, e.ClickHouse(b).Exec(b.Context(), fmt.Sprintf(`INSERT INTO records (account_id, kind, id, occurred_at, parent_id, channel,
+    direction, amount, currency, purse, content_hash, period, booked, epoch, seq, stored_at)
+SELECT 'p' || toString(number %% %[1]d) || '-sub', 'usage', 'm' || toString(number), now64(3), 'p' || toString(number %% %[1]d), 'sms', 'outbound',
+    toDecimal64(1, 6), 'EUR', 'budget', number, '2026-11', '2026-11', 0, 1, now64(3) FROM numbers(1000000)`, parents)))
+			for b.Loop() {
+				r.rebuild()
+			}
+		})
+	}
+}
