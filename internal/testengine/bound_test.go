@@ -25,7 +25,9 @@ func TestBoundSaysWhereATestHangs(t *testing.T) {
 	w.log(t, "ClickHouse", e.statements)
 	ctx, cancel := context.WithCancel(t.Context())
 	var asked sync.WaitGroup
-	asked.Go(func() { _ = e.ClickHouse(t).Exec(ctx, "SELECT max(number) FROM system.numbers SETTINGS max_threads = 1") })
+	asked.Go(func() {
+		_ = e.ClickHouse(t).Exec(ctx, "SELECT max(number) FROM system.numbers SETTINGS max_threads = 1")
+	})
 	defer asked.Wait()
 	defer cancel()
 	require.Eventually(t, func() bool { return strings.Contains(e.statements(), "system.numbers") }, 30*time.Second, 10*time.Millisecond)
