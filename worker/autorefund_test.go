@@ -71,6 +71,8 @@ func TestDeliveredAfterARefund(t *testing.T) {
 	h.batch().task(status("s3", "m", "delivered", time.Minute)).wait()
 
 	d, _ := connect(t, h.address())
+	_, err := d.Snapshots.Refresh(t.Context())
+	require.NoError(t, err)
 	w, err := New(d, Options{})
 	require.NoError(t, err)
 	findings := func() []string {

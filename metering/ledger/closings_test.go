@@ -50,6 +50,7 @@ func TestAnAuditorGetsTheSameDigest(t *testing.T) {
 	late.Booked = "2026-11"
 	other := sent("other", noon.AddDate(0, 1, 0))
 	list = append(list, large, late, other, refund("plain", 7, noon), status("s", "plain", "failed", noon))
+	apply(t, l, "acme", "acme-marketing")
 	put(t, l, noon, list...)
 	bill := billOf(t, l, "acme", "2026-11")
 	want := map[metering.Identity]bool{}
