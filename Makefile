@@ -32,21 +32,22 @@ run: setup build ## Start the embedded system, meter the examples, write reports
 gotest := $(gotestsum) --format pkgname --
 
 # The race detector needs a C compiler, the product does not. What runs side by
-# side in one process goes under it; commands, whole systems and what runs in one
-# goroutine are tried as they are shipped, which takes half the time. `make race`
-# has everything under it. The simulation has one goroutine at work at a time; the
-# detector goes over its short form, without its rules. The longest come first. A test that hangs is ended by
-# testengine.Bound after two minutes; -timeout is for what starts no engine.
-rules := TestSimulationFindsWhatIsMissing
-plain := ./cmd/... ./reports/... ./jobs/importer ./internal/phone ./examples/... ./deploy $$(go list ./bench/... | grep -v /faults)
+# side in one process goes under it; commands, whole systems and what has one
+# goroutine at work at a time (one) are tried as they are shipped, which takes half
+# the time or less. `make race` has everything under it. Whole systems have the
+# machine to themselves; tests of workers wait more than they compute, so four run
+# at once. A test that hangs is ended by testengine.Bound after two minutes; -timeout
+# is for what starts no engine.
+one := TestMemoryAgreesWith|TestPublishedAndReadAgree|TestSimulationFindsWhatIsMissing
+plain := ./cmd/... ./reports/... ./jobs/importer ./internal/phone ./examples/... ./deploy
 raced := ./worker $$(go list ./... | grep -v -E '/(worker|cmd|reports|importer|phone|examples|deploy|bench)(/|$$)')
 
 test: $(gotestsum) ## Set up what is missing and run every test against the real engines
 	@deploy/setup.sh --tests
-	CGO_ENABLED=1 $(gotest) -race -p 2 -timeout 10m -skip '$(rules)' $(raced)
+	CGO_ENABLED=1 $(gotest) -race -p 2 -parallel 4 -timeout 10m -skip '$(one)' $(raced)
 	CGO_ENABLED=0 $(gotest) -trimpath -p 2 -timeout 10m $(plain)
-	CGO_ENABLED=0 $(gotest) -trimpath -timeout 10m ./bench/faults
-	CGO_ENABLED=0 $(gotest) -trimpath -timeout 10m ./worker -run 'TestSimulation$$|$(rules)'
+	CGO_ENABLED=0 $(gotest) -trimpath -p 2 -timeout 10m -run 'TestSimulation$$|$(one)' ./worker ./metering/...
+	CGO_ENABLED=0 $(gotest) -trimpath -p 1 -timeout 10m ./bench/...
 
 race: $(gotestsum) ## Run every test under the race detector
 	@deploy/setup.sh --tests

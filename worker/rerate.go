@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -176,6 +177,15 @@ func (r *rerating) begin(ctx context.Context, period string) error {
 	return r.deps.Ledger.InsertRerate(ctx, x)
 }
 
+// correctionID is the identity of a correction.
+func correctionID(ref, message string) string { return ref + " " + message }
+
+// RerateRef is the reference of the re-rating that booked a correction.
+func RerateRef(id, message string) string {
+	ref := strings.TrimSuffix(id, message)
+	return ref[:max(0, len(ref)-1)] // older corrections have a colon there
+}
+
 // printableRef: a space would make two references and messages one adjustment's id.
 func printableRef(s string) bool {
 	for i := range len(s) {
@@ -211,7 +221,7 @@ func (r *rerating) take(ctx context.Context, m *ledger.RatedMessage) error {
 	}
 	x := &m.Record
 	line, err := json.Marshal(jobs.Correction{
-		ID: r.request.Ref + " " + x.ID, AccountID: x.AccountID, MessageID: x.ID, OccurredAt: x.OccurredAt, Channel: x.Channel, Direction: x.Direction,
+		ID: correctionID(r.request.Ref, x.ID), AccountID: x.AccountID, MessageID: x.ID, OccurredAt: x.OccurredAt, Channel: x.Channel, Direction: x.Direction,
 		Country: x.Country, Network: x.Network, Category: x.Category, Purse: string(m.Purse),
 		Amount: int64(c.Amount), Fee: int64(c.Fee), Plan: c.Charge.Plan, Version: c.Charge.Version, Rule: c.Charge.Rule,
 		Rated: &jobs.Rated{Amount: int64(c.Charge.Amount), Fee: int64(c.Charge.Fee)},

@@ -125,4 +125,6 @@ func TestAReferenceThatLooksLikeAMessage(t *testing.T) {
 	require.NoError(t, h.rerate("a:b", "other", nil))
 	assert.Equal(t, metering.Micros(2*700_000), h.used("kilo"))
 	require.ErrorIs(t, h.rerate("a b", "other", nil), ErrRerateRef)
+	assert.Equal(t, "a:b", RerateRef(correctionID("a:b", "c"), "c"))
+	assert.Equal(t, "a:b", RerateRef("a:b:c", "c"), "one of an older version")
 }

@@ -149,7 +149,9 @@ func (g redisGate) run(ctx context.Context, cmd redis.Cmder, next redis.ProcessH
 	if cmd.Name() == "evalsha" && len(args) > 3 {
 		if k, _ := args[3].(string); strings.HasPrefix(k, "asynq:") {
 			if fmt.Sprint(args[2]) == "4" { // backlog.lua: refunds are decided whatever waits
-				cmd.(*redis.Cmd).SetVal([]any{int64(0), []any{}}) //nolint:forcetypeassert // a script's
+				if c, ok := cmd.(*redis.Cmd); ok {
+					c.SetVal([]any{int64(0), []any{}})
+				}
 				return nil
 			}
 			n := int64(0)
@@ -224,7 +226,10 @@ func (g serverGate) Exec(ctx context.Context, name, _ string, params map[string]
 // presentEpoch puts Redis's present epoch into rows of transfers.
 func (w *world) presentEpoch(data []any) {
 	meta, _ := w.redis.Dump()["{p00}:meta"].(map[string]string)
-	epochs, _ := data[len(data)-2].([]uint32)
+	epochs, ok := data[len(data)-3].([]uint32)
+	if !ok {
+		panic("the epochs of transfers aren't where they were")
+	}
 	for i := range epochs {
 		if n := integer(meta["epoch"]); n > 0 {
 			epochs[i] = uint32(n)

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/worker"
 )
 
 // recordCmd groups the commands of one message.
@@ -218,7 +218,7 @@ func (v *recordView) add(r *ledger.StoredRow) {
 		}
 	case metering.KindAdjustment:
 		v.Adjustments = append(v.Adjustments, map[string]any{
-			"ref": strings.TrimSuffix(r.ID, ":"+r.RefersTo), "kind": r.Kind, "amount": r.Amount.Format(r.Currency), "fee": r.Fee.Format(r.Currency),
+			"ref": worker.RerateRef(r.ID, r.RefersTo), "kind": r.Kind, "amount": r.Amount.Format(r.Currency), "fee": r.Fee.Format(r.Currency),
 			"currency": r.Currency, "purse": v.purse(r.Purse), "plan": r.Plan, "plan_version": r.Version, "rule": r.Rule, "period": r.Period, "booked": r.Booked,
 			"stored_at": r.StoredAt.UTC().Format(time.RFC3339Nano),
 		})

@@ -3,10 +3,10 @@
 -- ARGV 1 lease's token, then for each of them: how many names and values, and those of its fields
 -- RETURN {"ok"} | {"lost"} the lease is another's, or a projection stands
 if redis.call('GET', KEYS[2]) ~= ARGV[1] or redis.call('HGET', KEYS[1], 'epoch') then return {'lost'} end
-local at = 2
-for i = 3, #KEYS do
+local at, key = 2, 3 -- a cluster's call names one key more
+while at <= #ARGV do
   local n = tonumber(ARGV[at])
-  redis.call('HSET', KEYS[i], unpack(ARGV, at + 1, at + n))
-  at = at + 1 + n
+  redis.call('HSET', KEYS[key], unpack(ARGV, at + 1, at + n))
+  at, key = at + 1 + n, key + 1
 end
 return {'ok'}
