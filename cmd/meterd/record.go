@@ -251,11 +251,19 @@ func (v *messageView) add(r *ledger.StoredRow) {
 	switch metering.Kind(r.Kind) {
 	case metering.KindUsage:
 		v.Record = &message{
-			ID: r.ID, Kind: r.Kind, Channel: r.Channel, Direction: r.Direction, Status: metering.PublicStatus(r.Status),
+			ID: r.ID, Kind: r.Kind, Channel: r.Channel, Direction: r.Direction, Status: toldStatus(r.Status),
 			To: r.To, From: r.From, Country: r.Country, OccurredAt: at,
 		}
 	case metering.KindStatus:
-		v.Statuses = append(v.Statuses, messageStatus{Status: metering.PublicStatus(r.Status), OccurredAt: at})
+		v.Statuses = append(v.Statuses, messageStatus{Status: toldStatus(r.Status), OccurredAt: at})
 	case metering.KindRefund, metering.KindAdjustment:
 	}
+}
+
+// toldStatus is a status as a reseller's sub-account is told it; none stays none.
+func toldStatus(status string) string {
+	if status == "" {
+		return ""
+	}
+	return metering.PublicStatus(status)
 }

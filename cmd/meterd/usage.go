@@ -87,7 +87,7 @@ func (e *engines) activity(a *app, q *ledger.UsageQuery, show func(activityRow) 
 	err := e.ledger.Usage(a.ctx, *q, func(u *ledger.UsageLine) error {
 		for i, d := range q.By {
 			if d == "status" {
-				u.Keys[i] = metering.PublicStatus(u.Keys[i])
+				u.Keys[i] = toldStatus(u.Keys[i])
 			}
 		}
 		key := strings.Join(u.Keys, "\x00")
