@@ -29,6 +29,9 @@ type Snapshot struct {
 	indexes map[string][]*ruleIndex // plan → version → rules
 }
 
+// Family is a parent and its sub-accounts.
+func (s *Snapshot) Family(parent string) []string { return append([]string{parent}, s.Subs[parent]...) }
+
 // NewSnapshot indexes accounts and plans, compiles the plans' rules, and gives
 // each account its parent's calendar. Accounts are copied (not their lists),
 // so that the same documents may be in several snapshots; plans are shared.

@@ -17,7 +17,7 @@ const accountsPage = 400
 func (r *Reporter) accountsAt(ctx context.Context, parent string, s *span) (map[string]*metering.Account, error) {
 	snap := r.deps.Snapshot()
 	out := map[string]*metering.Account{}
-	for _, id := range append([]string{parent}, snap.Subs[parent]...) {
+	for _, id := range snap.Family(parent) {
 		out[id] = snap.Accounts[id]
 	}
 	if !s.closed {

@@ -114,7 +114,7 @@ func Schedules(snap *metering.Snapshot, parent string, f func(a *metering.Accoun
 		if parent != "" && id != parent {
 			continue
 		}
-		for _, of := range append([]string{id}, snap.Subs[id]...) {
+		for _, of := range snap.Family(id) {
 			a := snap.Accounts[of]
 			if a.ClosedAt != nil || a.Calendar == nil {
 				continue

@@ -124,7 +124,7 @@ func (w *Worker) rollMonths(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ids := append([]string{id}, snap.Subs[id]...)
+		ids := snap.Family(id)
 		// What counts is the month by Redis's clock, which may not be there yet.
 		if w.months[id], err = e.store.Roll(ctx, p, meta, e.snapshots.Months(a), ids); err != nil {
 			return e.stale(p, err)
@@ -176,7 +176,7 @@ func (w *Worker) countSuspended(ctx context.Context) error {
 	now := e.clock.Now().UnixMilli()
 	n := 0
 	for _, parent := range snap.Parents {
-		proj, err := e.store.Read(ctx, e.store.PartitionOf(parent), append([]string{parent}, snap.Subs[parent]...))
+		proj, err := e.store.Read(ctx, e.store.PartitionOf(parent), snap.Family(parent))
 		if err != nil {
 			return err
 		}

@@ -287,7 +287,7 @@ func (e *engines) list(a *app, as, only string) ([]any, error) {
 	}
 	var out []any
 	for _, parent := range parents {
-		ids := append([]string{parent}, snap.Subs[parent]...)
+		ids := snap.Family(parent)
 		states, err := e.states(a, parent, ids)
 		if err != nil {
 			return nil, err

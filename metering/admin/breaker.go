@@ -32,7 +32,7 @@ func (s *Service) Breaker(ctx context.Context) (*BreakerState, error) {
 	snap := s.snapshots.Current()
 	now := s.clock.Now().UnixMilli()
 	for _, parent := range snap.Parents {
-		ids := append([]string{parent}, snap.Subs[parent]...)
+		ids := snap.Family(parent)
 		proj, err := s.store.Read(ctx, s.store.PartitionOf(parent), ids)
 		if err != nil {
 			return nil, err
@@ -84,7 +84,7 @@ func (s *Service) releasePartition(ctx context.Context, p int) error {
 			if s.store.PartitionOf(parent) != p {
 				continue
 			}
-			ids := append([]string{parent}, snap.Subs[parent]...)
+			ids := snap.Family(parent)
 			if err := s.store.ReleaseHeld(ctx, p, meta, s.snapshots.Months(snap.Accounts[parent]), ids); err != nil {
 				return err
 			}

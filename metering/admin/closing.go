@@ -362,7 +362,7 @@ func (c *Closer) freeze(ctx context.Context, p int, parent string, done *ledger.
 	done.Frozen = ledger.Frozen{
 		Quarantined: map[string]map[metering.Reason]uint64{}, Waiting: map[string]uint64{}, Flags: map[string]ledger.FrozenFlags{},
 	}
-	ids := append([]string{parent}, snap.Subs[parent]...)
+	ids := snap.Family(parent)
 	for page := range slices.Chunk(ids, accountsPage) {
 		quarantined, err := c.ledger.QuarantinedAt(ctx, page, done.AsOf)
 		if err != nil {

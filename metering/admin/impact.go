@@ -204,7 +204,7 @@ func (w *impactOf) rate(a *metering.Account, r *metering.Record, was metering.St
 // suspensions that the current month would come to.
 func (w *impactOf) suspensions(ctx context.Context, parent, period string) error {
 	s := w.service
-	ids := append([]string{parent}, w.next.Subs[parent]...)
+	ids := w.next.Family(parent)
 	proj, err := s.store.Read(ctx, s.store.PartitionOf(parent), ids)
 	if err != nil {
 		return err

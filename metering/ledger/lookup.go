@@ -187,7 +187,6 @@ func (l *Ledger) Messages(ctx context.Context, keys []MessageKey) (map[MessageKe
 	return found, nil
 }
 
-// micros of a Decimal(18,6) or of a sum of them.
 // micros of one record or transfer; sums are asked of metering.SumMicros.
 func micros(d decimal.Decimal) metering.Micros { return metering.Micros(d.Shift(6).IntPart()) }
 

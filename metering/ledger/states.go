@@ -84,11 +84,11 @@ func (l *Ledger) InsertDelivery(ctx context.Context, d *Delivery) error {
 		[]string{d.Outcome}, []uint16{uint16(d.Attempts)}, []time.Time{d.At})
 }
 
-// ToldSuspended are those of some accounts of which a receiver was last told that
-// they are suspended.
-func (l *Ledger) ToldSuspended(ctx context.Context, accounts []string) (map[string]bool, error) {
+// ToldSuspended are those of parents' accounts of which a receiver was last told
+// that they are suspended.
+func (l *Ledger) ToldSuspended(ctx context.Context, parents []string) (map[string]bool, error) {
 	out := map[string]bool{}
-	err := l.each(ctx, "told_suspended", map[string]string{"accounts": array(accounts)}, func(r driver.Rows) error {
+	err := l.each(ctx, "told_suspended", map[string]string{"parents": array(parents)}, func(r driver.Rows) error {
 		var id string
 		err := r.Scan(&id)
 		out[id] = true

@@ -261,17 +261,13 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 	if err != nil {
 		return err
 	}
-	var ids []string
-	for _, parent := range parents {
-		ids = append(ids, accountsOf(snap, parent)...)
-	}
-	suspended, err := r.ledger.ToldSuspended(ctx, ids)
+	suspended, err := r.ledger.ToldSuspended(ctx, parents)
 	if err != nil {
 		return err
 	}
 	for _, parent := range parents {
 		sums := all[parent]
-		for _, id := range accountsOf(snap, parent) {
+		for _, id := range snap.Family(parent) {
 			l := balance.Loaded{
 				Account: snap.Accounts[id], Balance: sums.Balance[id], Used: sums.Used[id],
 				Flags: flags[id].Flags,

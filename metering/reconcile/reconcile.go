@@ -101,7 +101,7 @@ func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int
 	}
 	projs, of, last := make([]*balance.Projection, len(parents)), make([]ledger.SumsOf, len(parents)), int64(0)
 	for i, parent := range parents {
-		if projs[i], err = r.store.Read(ctx, p, accountsOf(snap, parent)); err != nil {
+		if projs[i], err = r.store.Read(ctx, p, snap.Family(parent)); err != nil {
 			return parents, err
 		}
 		if projs[i].Epoch != projs[0].Epoch {
@@ -125,7 +125,7 @@ func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int
 	var moved error
 	heals := int64(0) // of this batch: each raises the correction number
 	for i, parent := range parents {
-		ids := accountsOf(snap, parent)
+		ids := snap.Family(parent)
 		drifts := differences(projs[i], sums[parent], ids)
 		if len(drifts) > 0 {
 			projs[i].Corr += heals
@@ -144,10 +144,6 @@ func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int
 		res.Healed += len(drifts)
 	}
 	return left, moved
-}
-
-func accountsOf(snap *metering.Snapshot, parent string) []string {
-	return append([]string{parent}, snap.Subs[parent]...)
 }
 
 // heal adds what the projection of a parent lacks, and notes it.

@@ -302,11 +302,16 @@ func statesLatest(s *Server, params map[string]string) [][]any {
 
 // toldSuspended: whose newest delivery to a receiver is a suspension.
 func toldSuspended(s *Server, params map[string]string) [][]any {
-	accounts, newest := array(params["accounts"]), map[string]Row{}
+	parents, own, newest := array(params["parents"]), map[string]bool{}, map[string]Row{}
+	for _, r := range s.tables["catalog"] {
+		if r.str("kind") == "account" && (slices.Contains(parents, r.str("id")) || slices.Contains(parents, r.str("parent_id"))) {
+			own[r.str("id")] = true
+		}
+	}
 	for _, r := range s.tables["deliveries"] {
 		key := r.str("account_id") + "\x00" + r.str("destination")
 		event := r.str("event") == "suspend" || r.str("event") == "resume"
-		if old, ok := newest[key]; event && r.str("outcome") == "delivered" && slices.Contains(accounts, r.str("account_id")) && (!ok || r.num("epoch") > old.num("epoch")) {
+		if old, ok := newest[key]; event && r.str("outcome") == "delivered" && own[r.str("account_id")] && (!ok || r.num("epoch") > old.num("epoch")) {
 			newest[key] = r
 		}
 	}
