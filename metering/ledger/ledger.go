@@ -172,8 +172,13 @@ func (l *Ledger) Now(ctx context.Context) (time.Time, error) {
 // text is a statement with its database, for which {db} stands in every query, and
 // with the array of statuses in the order of their rank, for which {ranks} does.
 func (l *Ledger) text(q string) string {
-	return strings.NewReplacer("{db}", l.database, "{ranks}", "['"+strings.Join(metering.RankedStatuses(), "', '")+"']").Replace(q)
+	return strings.NewReplacer("{db}", l.database, "{ranks}", ranks()).Replace(q)
 }
+
+// ranks is the same in every statement.
+var ranks = sync.OnceValue(func() string { //nolint:gochecknoglobals // a constant
+	return "['" + strings.Join(metering.RankedStatuses(), "', '") + "']"
+})
 
 // each runs a named query with server-side parameters and calls scan for each
 // row.
