@@ -212,13 +212,8 @@ func (b *batch) wait() balance.Counts {
 // eventually polls until ok says so.
 func (h *harness) eventually(what string, ok func() bool) {
 	h.tb.Helper()
-	deadline := time.After(40 * time.Second)
-	for pause := 10 * time.Millisecond; !ok(); pause = min(pause*5/4, 250*time.Millisecond) { // asking costs what it asks
-		select {
-		case <-time.After(pause):
-		case <-deadline:
-			h.tb.Fatalf("not in time: %s", what)
-		}
+	if !testengine.Until(40*time.Second, ok) {
+		h.tb.Fatalf("not in time: %s", what)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/embedded"
+	"github.com/meterd/meterd/internal/testengine"
 )
 
 // slots of a cluster.
@@ -214,12 +215,7 @@ func (c *nodes) migrate(from, to *node, keys []string) {
 // eventually polls until ok says so.
 func eventually(t *testing.T, what string, within time.Duration, ok func() bool) {
 	t.Helper()
-	deadline := time.After(within)
-	for pause := 20 * time.Millisecond; !ok(); pause = min(pause*5/4, 250*time.Millisecond) {
-		select {
-		case <-time.After(pause):
-		case <-deadline:
-			t.Fatalf("not within %s: %s", within, what)
-		}
+	if !testengine.Until(within, ok) {
+		t.Fatalf("not within %s: %s", within, what)
 	}
 }

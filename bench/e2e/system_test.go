@@ -18,6 +18,7 @@ import (
 
 	"github.com/meterd/meterd/bench/internal/proc"
 	"github.com/meterd/meterd/internal/embedded"
+	"github.com/meterd/meterd/internal/testengine"
 )
 
 // launch starts the binary under test.
@@ -145,13 +146,8 @@ func decode[T any](tb testing.TB, text string) T {
 // eventually polls until ok says so.
 func eventually(tb testing.TB, what string, within time.Duration, ok func() bool) {
 	tb.Helper()
-	deadline := time.After(within)
-	for pause := 50 * time.Millisecond; !ok(); pause = min(pause*5/4, 250*time.Millisecond) {
-		select {
-		case <-time.After(pause):
-		case <-deadline:
-			tb.Fatalf("not within %s: %s", within, what)
-		}
+	if !testengine.Until(within, ok) {
+		tb.Fatalf("not within %s: %s", within, what)
 	}
 }
 

@@ -414,17 +414,9 @@ func (r *rig) open() string {
 // eventually polls until ok says so; its text tells what is missing.
 func (r *rig) eventually(what string, within time.Duration, ok func() (bool, string)) {
 	r.t.Helper()
-	deadline := time.After(within)
-	for pause := 50 * time.Millisecond; ; pause = min(pause*5/4, 250*time.Millisecond) {
-		good, why := ok()
-		if good {
-			return
-		}
-		select {
-		case <-time.After(pause):
-		case <-deadline:
-			r.t.Fatalf("not within %s: %s (%s)\n%s", within, what, why, busy())
-		}
+	why := ""
+	if !testengine.Until(within, func() (good bool) { good, why = ok(); return good }) {
+		r.t.Fatalf("not within %s: %s (%s)\n%s", within, what, why, busy())
 	}
 }
 
