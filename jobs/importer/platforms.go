@@ -39,7 +39,7 @@ var layouts = []string{ //nolint:gochecknoglobals // a constant table
 // instant reads the first of the texts that is there.
 func instant(texts ...string) (string, error) {
 	for _, s := range texts {
-		if s == "" || s == "null" {
+		if !present(s) {
 			continue
 		}
 		for _, layout := range layouts {
@@ -117,7 +117,7 @@ func twilio(m message, r *Record) (err error) {
 			to, from = strings.TrimPrefix(to, channel+":"), strings.TrimPrefix(from, channel+":")
 		}
 	}
-	if media := m.get("media"); r.Channel == "sms" && (strings.HasPrefix(r.ID, "MM") || media != "" && media != "0" && media != "null") {
+	if media := m.get("media"); r.Channel == "sms" && (strings.HasPrefix(r.ID, "MM") || present(media) && media != "0") {
 		r.Channel, r.Unit = "mms", whole
 	}
 	if err := numbers(r, to, from); err != nil {
@@ -127,11 +127,11 @@ func twilio(m message, r *Record) (err error) {
 	if strings.HasPrefix(strings.ToLower(m.get("direction")), "inbound") {
 		r.Direction = "inbound"
 	}
-	if code := m.get("error"); code != "0" && code != "null" {
+	if code := m.get("error"); present(code) && code != "0" {
 		r.ErrorCode = code
 	}
 	r.Units = "1"
-	if segments := m.get("units"); segments != "" && segments != "null" {
+	if segments := m.get("units"); present(segments) {
 		if r.Unit == segment || segments == "0" {
 			r.Units = segments
 		}

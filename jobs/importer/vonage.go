@@ -109,10 +109,10 @@ func vonageRecord(m message, r *Record) (err error) {
 	if c := m.get("country"); len(c) == len("FR") {
 		r.Country = strings.ToUpper(c)
 	}
-	if code := m.get("error"); code != "0" && code != "null" {
+	if code := m.get("error"); present(code) && code != "0" {
 		r.ErrorCode = code
 	}
-	if ref := m.get("ref"); ref != "" && ref != "null" {
+	if ref := m.get("ref"); present(ref) {
 		r.Tags = map[string]string{"client_ref": ref}
 	}
 	return nil
