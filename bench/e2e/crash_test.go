@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/bench/internal/traffic"
+	"github.com/meterd/meterd/internal/testengine"
 )
 
 // The crash test: so many kills, and so many lines sent between two of them.
@@ -28,6 +29,7 @@ const (
 // in a row: no record is lost or counted twice, and nothing had to be healed.
 func TestCrashSafe(t *testing.T) {
 	t.Parallel()
+	testengine.Bound(t, 5*time.Minute) // 20 kills take 90 s on a quiet machine, two minutes with one core busy
 	now := minute()
 	b := traffic.FourParents(now)
 	s := up(t, nil, "--reconcile-every", "1s")
