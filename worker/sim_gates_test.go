@@ -31,6 +31,7 @@ type step struct {
 	proc  *process
 	kind  stepKind
 	key   string // owner and call: the same in every run of a seed
+	at    time.Time
 	block *ledgertest.Block
 	reply chan verdict
 }
@@ -60,7 +61,7 @@ func (p *process) park(ctx context.Context, kind stepKind, what string, block *l
 		w.mu.Unlock()
 		return dies
 	}
-	s := &step{proc: p, kind: kind, key: p.name + "/" + owner(ctx) + " " + what, block: block, reply: make(chan verdict, 1)}
+	s := &step{proc: p, kind: kind, key: p.name + "/" + owner(ctx) + " " + what, at: w.now(), block: block, reply: make(chan verdict, 1)}
 	w.parked = append(w.parked, s)
 	w.mu.Unlock()
 	select {

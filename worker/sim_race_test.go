@@ -2,5 +2,5 @@
 
 package worker
 
-// simSchedules where the race detector makes each take three times as long.
-const simSchedules = 2500
+// simSchedules where the race detector makes each take several times as long.
+const simSchedules = 500

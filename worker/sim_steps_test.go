@@ -118,7 +118,10 @@ func (w *world) open() []*step {
 	defer w.mu.Unlock()
 	sort.SliceStable(w.parked, func(i, j int) bool { return w.parked[i].key < w.parked[j].key })
 	var out []*step
-	for _, s := range w.parked {
+	for i, s := range w.parked {
+		if i > 0 && s.key == w.parked[i-1].key && s.at.Equal(w.parked[i-1].at) {
+			w.errs = append(w.errs, "two calls of one name at one instant: a replay may take either first: "+s.key)
+		}
 		if !s.proc.paused {
 			out = append(out, s)
 		}

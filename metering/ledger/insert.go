@@ -109,21 +109,7 @@ func forGood(err error) bool {
 	return false
 }
 
-// markAhead notes the local hours of rows that are about to be stored, by marks
-// dated after the insert's own bound: no roll from before that counts, wherever
-// the storing is cut off. Of rows that don't follow it does no harm.
-func (l *Ledger) markAhead(ctx context.Context, rows []*Row) error {
-	if len(rows) == 0 {
-		return nil
-	}
-	now, err := l.Now(ctx)
-	if err != nil {
-		return err
-	}
-	return l.markHours(ctx, rows, now.Add(insertMax))
-}
-
-// markHours notes the local hours whose rollup is due.
+// markHours notes the local hours whose rollup is due, by marks of that instant.
 func (l *Ledger) markHours(ctx context.Context, rows []*Row, now time.Time) error {
 	type key struct {
 		account string

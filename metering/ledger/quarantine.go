@@ -56,6 +56,10 @@ func (l *Ledger) OpenQuarantine(ctx context.Context, entries []Entry) error {
 	if err != nil {
 		return err
 	}
+	return l.openQuarantine(ctx, entries, now)
+}
+
+func (l *Ledger) openQuarantine(ctx context.Context, entries []Entry, now time.Time) error {
 	for i := range entries {
 		entries[i].Version = uint64(now.UnixMicro())
 	}

@@ -256,15 +256,24 @@ func (w *Writer) store(ctx context.Context, group []*request) error {
 		entries = append(entries, r.batch.Quarantine...)
 		waiting = append(waiting, r.batch.Waiting...)
 	}
+	var now time.Time
+	if len(rows)+len(entries) > 0 {
+		var err error
+		if now, err = w.ledger.Now(ctx); err != nil {
+			return err
+		}
+	}
 	var side sync.WaitGroup
 	var sideErr error
 	if len(entries)+len(waiting) > 0 {
 		side.Go(func() {
-			sideErr = errors.Join(w.ledger.OpenQuarantine(ctx, entries), w.ledger.InsertWaiting(ctx, waiting))
+			sideErr = errors.Join(w.ledger.openQuarantine(ctx, entries, now), w.ledger.InsertWaiting(ctx, waiting))
 		})
 	}
 	var refused []int
-	err := w.ledger.markAhead(ctx, rows)
+	// Marks dated after the insert's own bound: no roll from before that counts,
+	// wherever the storing is cut off. Of rows that don't follow they do no harm.
+	err := w.ledger.markHours(ctx, rows, now.Add(insertMax))
 	if err == nil {
 		refused, err = w.ledger.insertRows(ctx, rows, w.opts.Clock.Now())
 	}
