@@ -54,10 +54,8 @@ func RankedStatuses() []string {
 
 // StatusRank orders a message's statuses of one instant.
 func StatusRank(status string) int {
-	for _, s := range knownStatuses {
-		if s.word == status {
-			return s.rank
-		}
+	if i := StatusOrder(status); i < len(knownStatuses) {
+		return knownStatuses[i].rank
 	}
 	return 0
 }

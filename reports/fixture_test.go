@@ -122,7 +122,7 @@ func newWorld(tb testing.TB) *world {
 	tb.Helper()
 	e := testengine.StartClickHouse(tb)
 	l, err := ledger.Open(ledger.Options{
-		URL:      strings.Replace(e.ClickHouseURL, "://", "://"+e.ClickHouseUser+"@", 1),
+		URL:      e.ClickHouseAddress(),
 		Password: e.ClickHousePassword, Database: e.Database,
 	})
 	require.NoError(tb, err)

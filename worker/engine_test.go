@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -35,11 +34,7 @@ func TestBatchesOfOthersTasksAreLetGo(t *testing.T) {
 		_, err := e.write(gone, fmt.Sprint("t", i), batch(i))
 		require.ErrorIs(t, err, context.Canceled)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	var writer sync.WaitGroup
-	writer.Go(func() { _ = e.writer.Run(ctx) })
-	defer writer.Wait()
-	defer stop()
+	runWriter(t, e)
 	e.background.Wait()
 	kept := func() int {
 		e.mu.Lock()
@@ -76,11 +71,7 @@ func TestRowsThatWouldBeLateAreJudgedAnew(t *testing.T) {
 	_, err = d.Snapshots.Refresh(t.Context())
 	require.NoError(t, err)
 	e := w.engine
-	ctx, stop := context.WithCancel(t.Context())
-	var writer sync.WaitGroup
-	writer.Go(func() { _ = e.writer.Run(ctx) })
-	defer writer.Wait()
-	defer stop()
+	runWriter(t, e)
 	payload := e.codec.Encode([][]byte{[]byte(message(shop, "a", time.Hour))})
 	require.ErrorIs(t, e.ingestTask(t.Context(), "task", payload), ledger.ErrLate, "charged now")
 	require.ErrorIs(t, e.ingestTask(t.Context(), "task", payload), ledger.ErrLate, "the answer is asked for again")

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,7 +114,7 @@ func (h *harness) address() address {
 	e := h.engines
 	return address{
 		Redis: e.RedisAddr, RedisPassword: e.RedisPassword, Database: e.Database, Partitions: h.partitions,
-		ClickHouse: strings.Replace(e.ClickHouseURL, "://", "://"+e.ClickHouseUser+"@", 1), ClickHousePassword: e.ClickHousePassword,
+		ClickHouse: e.ClickHouseAddress(), ClickHousePassword: e.ClickHousePassword,
 	}
 }
 
@@ -124,6 +124,14 @@ func (h *harness) apply(text string) {
 	require.NoError(h.tb, err)
 	_, err = h.admin.Apply(h.tb.Context(), file, false)
 	require.NoError(h.tb, err)
+}
+
+// runWriter runs an engine's writer until the test ends.
+func runWriter(tb testing.TB, e *engine) {
+	tb.Helper()
+	var writer sync.WaitGroup
+	writer.Go(func() { _ = e.writer.Run(tb.Context()) })
+	tb.Cleanup(writer.Wait)
 }
 
 // work runs a worker until stop is called, which wants it to end cleanly.

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -64,7 +63,7 @@ func newScheduled(tb testing.TB, list ...metering.Schedule) *scheduled {
 	tb.Helper()
 	e := testengine.Start(tb)
 	l, err := ledger.Open(ledger.Options{
-		URL:      strings.Replace(e.ClickHouseURL, "://", "://"+e.ClickHouseUser+"@", 1),
+		URL:      e.ClickHouseAddress(),
 		Password: e.ClickHousePassword, Database: e.Database,
 	})
 	require.NoError(tb, err)

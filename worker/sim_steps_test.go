@@ -120,7 +120,7 @@ func (w *world) open() []*step {
 	var out []*step
 	for i, s := range w.parked {
 		if i > 0 && s.key == w.parked[i-1].key && s.at.Equal(w.parked[i-1].at) {
-			w.errs = append(w.errs, "two calls of one name at one instant: a replay may take either first: "+s.key)
+			w.bad("two calls of one name at one instant, a replay may take either first: %s", s.key)
 		}
 		if !s.proc.paused {
 			out = append(out, s)

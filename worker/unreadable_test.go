@@ -25,7 +25,7 @@ func TestWhatIsQuarantinedWholeKeepsItsKind(t *testing.T) {
 	d, _ := connect(t, h.address())
 	w, err := New(d, Options{})
 	require.NoError(t, err)
-	go func() { _ = w.engine.writer.Run(t.Context()) }()
+	runWriter(t, w.engine)
 	codec, err := jobs.NewCodec()
 	require.NoError(t, err)
 	_, err = d.Snapshots.Refresh(t.Context())

@@ -67,7 +67,7 @@ func (r *rig) connect() worker.Deps {
 	r.t.Helper()
 	rdb := r.nodes.client()
 	l, err := ledger.Open(ledger.Options{
-		URL:      strings.Replace(r.engines.ClickHouseURL, "://", "://"+r.engines.ClickHouseUser+"@", 1),
+		URL:      r.engines.ClickHouseAddress(),
 		Password: r.engines.ClickHousePassword, Database: r.engines.Database,
 	})
 	require.NoError(r.t, err)

@@ -163,7 +163,7 @@ func (r *rig) stopRedis() {
 func (r *rig) direct() address {
 	a := address{
 		Redis: r.redis.Addr(), RedisPassword: r.redis.Password(),
-		ClickHouse:         strings.Replace(r.engines.ClickHouseURL, "://", "://"+r.engines.ClickHouseUser+"@", 1),
+		ClickHouse:         r.engines.ClickHouseAddress(),
 		ClickHousePassword: r.engines.ClickHousePassword, ClickHouseDB: r.engines.Database,
 	}
 	return a

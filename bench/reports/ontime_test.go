@@ -64,7 +64,7 @@ func (r *rig) deps(c clock.Clock) worker.Deps {
 	rdb := redis.NewClient(&redis.Options{Addr: r.e.RedisAddr, Password: r.e.RedisPassword, PoolSize: 64})
 	r.tb.Cleanup(func() { _ = rdb.Close() })
 	l, err := ledger.Open(ledger.Options{
-		URL: strings.Replace(r.e.ClickHouseURL, "://", "://"+r.e.ClickHouseUser+"@", 1), Password: r.e.ClickHousePassword, Database: r.e.Database,
+		URL: r.e.ClickHouseAddress(), Password: r.e.ClickHousePassword, Database: r.e.Database,
 	})
 	require.NoError(r.tb, err)
 	r.tb.Cleanup(func() { _ = l.Close() })

@@ -129,6 +129,11 @@ func (e *Engines) ClickHouseOptions(tb testing.TB) *clickhouse.Options {
 	}
 }
 
+// ClickHouseAddress is the server's URL with its user, as the ledger's options take it.
+func (e *Engines) ClickHouseAddress() string {
+	return strings.Replace(e.ClickHouseURL, "://", "://"+e.ClickHouseUser+"@", 1)
+}
+
 func (e *Engines) open(tb testing.TB, database string) driver.Conn {
 	tb.Helper()
 	options := e.ClickHouseOptions(tb)

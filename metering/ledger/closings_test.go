@@ -30,7 +30,7 @@ func billOf(tb testing.TB, l *Ledger, parent, period string) *metering.Bill {
 func TestAnAuditorGetsTheSameDigest(t *testing.T) {
 	t.Parallel()
 	e := testengine.StartClickHouse(t)
-	l, err := Open(Options{URL: strings.Replace(e.ClickHouseURL, "://", "://"+e.ClickHouseUser+"@", 1), Password: e.ClickHousePassword, Database: e.Database})
+	l, err := Open(Options{URL: e.ClickHouseAddress(), Password: e.ClickHousePassword, Database: e.Database})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })
 	_, err = l.Migrate(t.Context())

@@ -169,10 +169,17 @@ func (l *Ledger) Now(ctx context.Context) (time.Time, error) {
 	return now, err
 }
 
-// text is a statement with its database, for which {db} stands in every query, and
-// with the array of statuses in the order of their rank, for which {ranks} does.
+// text is a statement with what stands for its parts in every query put in: {db} for
+// the database, {ranks} for the array of statuses in the order of their rank, {family}
+// and {families} for the accounts of a query's parent or parents, which rows are
+// sorted by.
 func (l *Ledger) text(q string) string {
-	return strings.NewReplacer("{db}", l.database, "{ranks}", ranks()).Replace(q)
+	family := "(SELECT id FROM " + l.database + ".catalog WHERE kind = 'account' AND "
+	return strings.NewReplacer(
+		"{db}", l.database, "{ranks}", ranks(),
+		"{family}", family+"(id = {parent:String} OR parent_id = {parent:String}))",
+		"{families}", family+"(id IN {parents:Array(String)} OR parent_id IN {parents:Array(String)}))",
+	).Replace(q)
 }
 
 // ranks is the same in every statement.

@@ -26,7 +26,7 @@ func openEmpty(tb testing.TB) *Ledger {
 	tb.Helper()
 	e := testengine.StartClickHouse(tb)
 	l, err := Open(Options{
-		URL:      strings.Replace(e.ClickHouseURL, "://", "://"+e.ClickHouseUser+"@", 1),
+		URL:      e.ClickHouseAddress(),
 		Password: e.ClickHousePassword, Database: e.Database,
 	})
 	require.NoError(tb, err)

@@ -130,7 +130,7 @@ func BenchmarkRebuild(b *testing.B) {
 		b.Run(fmt.Sprint("parents=", parents), func(b *testing.B) {
 			e := testengine.Start(b)
 			l, err := ledger.Open(ledger.Options{
-				URL:      strings.Replace(e.ClickHouseURL, "://", "://"+e.ClickHouseUser+"@", 1),
+				URL:      e.ClickHouseAddress(),
 				Password: e.ClickHousePassword, Database: e.Database,
 			})
 			require.NoError(b, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -40,7 +39,7 @@ func openBooks(tb testing.TB) *books {
 	tb.Helper()
 	e := testengine.StartClickHouse(tb)
 	l, err := ledger.Open(ledger.Options{
-		URL:      strings.Replace(e.ClickHouseURL, "://", "://"+e.ClickHouseUser+"@", 1),
+		URL:      e.ClickHouseAddress(),
 		Password: e.ClickHousePassword, Database: e.Database,
 	})
 	require.NoError(tb, err)

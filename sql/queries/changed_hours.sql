@@ -2,5 +2,5 @@
 -- Result: account_id, hour. Dedup: none needed.
 SELECT DISTINCT account_id, hour FROM {db}.dirty_hours
 WHERE marked_at >= fromUnixTimestamp64Milli({since:Int64})
-  AND account_id IN (SELECT id FROM {db}.catalog WHERE kind = 'account' AND (id = {parent:String} OR parent_id = {parent:String}))
+  AND account_id IN {family}
 ORDER BY account_id, hour

@@ -6,7 +6,6 @@
 -- plan_version, rule, tags' values, fee of each message (micro-units), priced at the minimum, whole refund;
 -- messages, units, billed_units, amount (a refund's is what it gives back). Sorted by all that is told apart.
 -- Dedup: FINAL, the newest epoch of an identity.
-WITH own AS (SELECT id FROM {db}.catalog WHERE kind = 'account' AND (id = {parent:String} OR parent_id = {parent:String}))
 SELECT account, toString(day), occurred_in, kind_name, sent_by, way, land, net, class, unit_name, money, drew_on, plan_id, version, rule_number,
     tag_values, each_fee, least, whole,
     count() AS messages, sum(reported) AS units_sum, sum(billed) AS billed_sum, sum(charged) AS amount_sum
@@ -27,10 +26,10 @@ FROM (
     LEFT JOIN (
         SELECT account_id AS owner, id AS message, unit AS unit_name, units AS units_reported, billed_units AS units_billed, amount - fee AS refundable
         FROM {db}.records FINAL
-        WHERE kind = 'usage' AND account_id IN own AND parent_id = {parent:String} AND (account_id, id) IN (
-            SELECT account_id, id FROM {db}.records WHERE kind = 'refund' AND account_id IN own AND parent_id = {parent:String} AND booked = {booked:String})
+        WHERE kind = 'usage' AND account_id IN {family} AND parent_id = {parent:String} AND (account_id, id) IN (
+            SELECT account_id, id FROM {db}.records WHERE kind = 'refund' AND account_id IN {family} AND parent_id = {parent:String} AND booked = {booked:String})
     ) AS m ON r.kind = 'refund' AND m.owner = r.account_id AND m.message = r.id
-    WHERE r.account_id IN own AND r.parent_id = {parent:String} AND r.booked = {booked:String} AND r.kind IN ('usage', 'refund', 'adjustment')
+    WHERE r.account_id IN {family} AND r.parent_id = {parent:String} AND r.booked = {booked:String} AND r.kind IN ('usage', 'refund', 'adjustment')
 )
 GROUP BY account, day, occurred_in, kind_name, sent_by, way, land, net, class, unit_name, money, drew_on, plan_id, version, rule_number,
     tag_values, each_fee, least, whole

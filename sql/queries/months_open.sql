@@ -1,8 +1,7 @@
 -- months_open: months of a parent before a period that have a record or a transfer and aren't closed.
 -- Params: parent, before. Result: booked. Dedup: newest version of a closing.
-WITH own AS (SELECT id FROM {db}.catalog WHERE kind = 'account' AND (id = {parent:String} OR parent_id = {parent:String}))
 SELECT DISTINCT booked FROM (
-    SELECT booked FROM {db}.records WHERE account_id IN own AND parent_id = {parent:String} AND booked < {before:String} AND kind IN ('usage', 'refund', 'adjustment')
+    SELECT booked FROM {db}.records WHERE account_id IN {family} AND parent_id = {parent:String} AND booked < {before:String} AND kind IN ('usage', 'refund', 'adjustment')
     UNION ALL
     SELECT booked FROM {db}.transfers WHERE parent_id = {parent:String} AND booked < {before:String}
 )

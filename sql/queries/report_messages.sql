@@ -3,9 +3,9 @@
 -- Statuses are those charged up to an epoch's seq. A status dated more than slack before its message is none of its.
 -- Params: parent, accounts ([]: any), booked ("": any), from, to (ms, of what has an amount), epoch, seq, slack (ms).
 -- Dedup: FINAL, the newest epoch of an identity.
-WITH own AS (SELECT id FROM {db}.catalog WHERE kind = 'account' AND (id = {parent:String} OR parent_id = {parent:String})), (
+WITH (
     SELECT ifNull(minOrNull(toUnixTimestamp64Milli(occurred_at)), 9000000000000) FROM {db}.records
-    WHERE account_id IN own AND parent_id = {parent:String} AND (empty({accounts:Array(String)}) OR account_id IN {accounts:Array(String)})
+    WHERE account_id IN {family} AND parent_id = {parent:String} AND (empty({accounts:Array(String)}) OR account_id IN {accounts:Array(String)})
       AND kind = 'usage' AND ({booked:String} = '' OR booked = {booked:String})
       AND occurred_at >= fromUnixTimestamp64Milli({from:Int64}) AND occurred_at < fromUnixTimestamp64Milli({to:Int64})
 ) AS first_sent
@@ -16,7 +16,7 @@ SELECT account_id, if(kind IN ('status', 'adjustment') AND refers_to != '', refe
     currency, plan, plan_version, rule, tags['campaign'] AS campaign, if(empty(tags), '', toJSONString(tags)) AS all_tags, period, booked,
     toUInt8(indexOf({ranks}, status)) AS rank, if(kind = 'status', id, '') AS row_id
 FROM {db}.records FINAL
-WHERE account_id IN own AND parent_id = {parent:String} AND (empty({accounts:Array(String)}) OR account_id IN {accounts:Array(String)}) AND (
+WHERE account_id IN {family} AND parent_id = {parent:String} AND (empty({accounts:Array(String)}) OR account_id IN {accounts:Array(String)}) AND (
     kind IN ('usage', 'refund', 'adjustment') AND ({booked:String} = '' OR booked = {booked:String})
         AND occurred_at >= fromUnixTimestamp64Milli({from:Int64}) AND occurred_at < fromUnixTimestamp64Milli({to:Int64})
     OR kind = 'status' AND status != '' AND occurred_at >= fromUnixTimestamp64Milli(first_sent - {slack:Int64})

@@ -1,6 +1,5 @@
 -- report_opening: what came to each purse of a parent's accounts by transfers and charges that are booked after a
 -- closed month ("": all) and before a period. Params: parent, after, booked. Result: account_id, balance. Dedup: FINAL.
-WITH own AS (SELECT id FROM {db}.catalog WHERE kind = 'account' AND (id = {parent:String} OR parent_id = {parent:String}))
 SELECT purse_of, sum(total) AS balance FROM (
     SELECT account_id AS purse_of, sum(amount) AS total FROM {db}.transfers FINAL
     WHERE parent_id = {parent:String} AND account_id != '' AND booked > {after:String} AND booked < {booked:String}
@@ -8,7 +7,7 @@ SELECT purse_of, sum(total) AS balance FROM (
     UNION ALL
     SELECT if(purse = 'wallet', parent_id, account_id) AS purse_of, sum(if(kind = 'refund', amount, -amount)) AS total
     FROM {db}.records FINAL
-    WHERE account_id IN own AND parent_id = {parent:String} AND kind IN ('usage', 'refund', 'adjustment') AND purse IN ('wallet', 'budget')
+    WHERE account_id IN {family} AND parent_id = {parent:String} AND kind IN ('usage', 'refund', 'adjustment') AND purse IN ('wallet', 'budget')
       AND booked > {after:String} AND booked < {booked:String}
     GROUP BY purse_of
 )

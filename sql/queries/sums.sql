@@ -4,7 +4,7 @@
 -- Result: parent_id, account_id, purse, booked, net. Dedup: FINAL.
 SELECT parent_id, account_id, toString(purse) AS purse_name, booked, sum(if(kind = 'refund', -amount, amount)) AS net
 FROM {db}.records FINAL
-WHERE account_id IN (SELECT id FROM {db}.catalog WHERE kind = 'account' AND (id IN {parents:Array(String)} OR parent_id IN {parents:Array(String)}))
+WHERE account_id IN {families}
   AND parent_id IN {parents:Array(String)} AND kind IN ('usage', 'refund', 'adjustment')
   AND booked > transform(parent_id, {parents:Array(String)}, {after:Array(String)}, '')
   AND (epoch < {epoch:UInt32} OR (epoch = {epoch:UInt32} AND seq <= transform(parent_id, {parents:Array(String)}, {seqs:Array(UInt64)}, toUInt64(0))))

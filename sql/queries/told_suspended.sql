@@ -3,7 +3,7 @@
 -- Dedup: newest epoch.
 SELECT DISTINCT account_id FROM (
     SELECT account_id, destination, argMax(event, epoch) AS last FROM {db}.deliveries
-    WHERE account_id IN (SELECT id FROM {db}.catalog WHERE kind = 'account' AND (id IN {parents:Array(String)} OR parent_id IN {parents:Array(String)}))
+    WHERE account_id IN {families}
       AND event IN ('suspend', 'resume') AND outcome = 'delivered'
     GROUP BY account_id, destination
 )
