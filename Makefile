@@ -36,8 +36,10 @@ gotest := $(gotestsum) --format pkgname --
 # goroutine at work at a time (one) are tried as they are shipped, which takes half
 # the time or less. `make race` has everything under it. Whole systems have the
 # machine to themselves; tests of workers wait more than they compute, so four run
-# at once. A test that hangs is ended by testengine.Bound after two minutes; -timeout
-# is for what starts no engine.
+# at once. Go keeps results by what a test imports and opens, and knows nothing of a
+# command that it builds or a script that it runs: so those always run (-count 1). A
+# test that hangs is ended by testengine.Bound after two minutes; -timeout is for what
+# starts no engine.
 one := TestMemoryAgreesWith|TestPublishedAndReadAgree|TestSimulationFindsWhatIsMissing
 plain := ./cmd/... ./reports/... ./jobs/importer ./internal/phone ./examples/... ./deploy
 raced := ./worker $$(go list ./... | grep -v -E '/(worker|cmd|reports|importer|phone|examples|deploy|bench)(/|$$)')
@@ -45,9 +47,9 @@ raced := ./worker $$(go list ./... | grep -v -E '/(worker|cmd|reports|importer|p
 test: $(gotestsum) ## Set up what is missing and run every test against the real engines
 	@deploy/setup.sh --tests
 	CGO_ENABLED=1 $(gotest) -race -p 2 -parallel 4 -timeout 10m -skip '$(one)' $(raced)
-	CGO_ENABLED=0 $(gotest) -trimpath -p 2 -timeout 10m $(plain)
+	CGO_ENABLED=0 $(gotest) -trimpath -p 2 -count 1 -timeout 10m $(plain)
 	CGO_ENABLED=0 $(gotest) -trimpath -p 2 -timeout 10m -run 'TestSimulation$$|$(one)' ./worker ./metering/...
-	CGO_ENABLED=0 $(gotest) -trimpath -p 1 -timeout 10m ./bench/...
+	CGO_ENABLED=0 $(gotest) -trimpath -p 1 -count 1 -timeout 10m ./bench/...
 
 race: $(gotestsum) ## Run every test under the race detector
 	@deploy/setup.sh --tests
