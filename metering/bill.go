@@ -32,10 +32,10 @@ type BillLine struct {
 type Bill struct {
 	Period      string
 	Lines       int64
-	Records     int64  // usage records, late ones of closed months too
-	Amount      Micros // of the month's own records
-	Refunds     Micros // of the month's own refunds
-	Adjustments Micros // late records less late refunds, and corrections
+	Records     int64 // usage records, late ones of closed months too
+	Amount      Sum   // of the month's own records
+	Refunds     Sum   // of the month's own refunds
+	Adjustments Sum   // late records less late refunds, and corrections
 
 	digest hash.Hash
 	buf    []byte
@@ -63,24 +63,23 @@ func (b *Bill) Add(l *BillLine) error {
 	}
 	b.last = key
 	b.Lines++
-	var err error
 	switch {
 	case l.Kind == KindUsage && l.Period == b.Period:
 		b.Records++
-		b.Amount, err = b.Amount.Plus(l.Amount)
+		b.Amount = b.Amount.Plus(l.Amount.Sum())
 	case l.Kind == KindRefund && l.Period == b.Period:
-		b.Refunds, err = b.Refunds.Plus(l.Amount)
+		b.Refunds = b.Refunds.Plus(l.Amount.Sum())
 	case l.Kind == KindRefund:
-		b.Adjustments, err = b.Adjustments.Plus(-l.Amount)
+		b.Adjustments = b.Adjustments.Minus(l.Amount.Sum())
 	default:
 		if l.Kind == KindUsage {
 			b.Records++
 		}
-		b.Adjustments, err = b.Adjustments.Plus(l.Amount)
+		b.Adjustments = b.Adjustments.Plus(l.Amount.Sum())
 	}
 	b.buf = l.append(b.buf[:0])
 	_, _ = b.digest.Write(b.buf) // never fails
-	return err
+	return nil
 }
 
 // Digest of the lines so far, as hex.

@@ -25,20 +25,8 @@ const (
 	QuantityMax Quantity = 1_000_000_000_000*scale - 1
 )
 
-var decMicrosMax = decimal.New(int64(MicrosMax), -scaleDigits) //nolint:gochecknoglobals // a constant
-
-// RoundMicros rounds d half to even to micro-units. ErrOverflow if the result
-// doesn't fit.
-func RoundMicros(d decimal.Decimal) (Micros, error) {
-	r := d.RoundBank(scaleDigits)
-	if r.Abs().GreaterThan(decMicrosMax) {
-		return 0, ErrOverflow
-	}
-	return Micros(r.Shift(scaleDigits).IntPart()), nil
-}
-
-// SumMicros is a sum of stored amounts, which may be larger than any of them.
-// ErrOverflow if it leaves 64 bits.
+// SumMicros is a stored sum of what one account's projection holds, which fits 64
+// bits; any other is a Sum. ErrOverflow if it doesn't.
 func SumMicros(d decimal.Decimal) (Micros, error) {
 	n := d.Shift(scaleDigits).BigInt()
 	if !n.IsInt64() {

@@ -113,10 +113,10 @@ func (r *Reporter) moneyMessages(ctx context.Context, o *detailOrder, about Mone
 	d.each = func(ctx context.Context, f func(*MessageLine) error) error {
 		return r.messageLines(ctx, o.query, func(l *MessageLine) error {
 			about.Lines++
-			about.Amount.Micros += l.Amount
-			about.Refunded.Micros += l.Refunded
-			about.Corrections.Micros += l.Correction
-			about.Billable.Micros += l.Billable
+			about.Amount.add(l.Amount.Sum())
+			about.Refunded.add(l.Refunded.Sum())
+			about.Corrections.add(l.Correction.Sum())
+			about.Billable.add(l.Billable.Sum())
 			return f(l)
 		})
 	}

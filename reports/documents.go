@@ -53,10 +53,10 @@ func totalCards(t *Totals) []render.Card {
 	billable := t.Billable.card("Amount billable")
 	billable.Hint = "net of refunds"
 	cards := []render.Card{billable, {Label: "Messages", Value: render.Group(count(t.Records))}}
-	if t.Refunds.Micros != 0 {
+	if t.Refunds.Sum.Sign() != 0 {
 		cards = append(cards, t.Refunds.card("Refunded"))
 	}
-	if t.Adjustments.Micros != 0 {
+	if t.Adjustments.Sum.Sign() != 0 {
 		c := t.Adjustments.card("Adjustments")
 		c.Hint = "of closed months"
 		cards = append(cards, c)
@@ -70,16 +70,16 @@ func (p *ParentStatement) purseCard() render.Card {
 		c := p.Ceiling.Limit.card("Credit limit")
 		c.Share = share(p.Ceiling.Share, "used")
 		return c
-	case p.Wallet != nil && p.Wallet.Closing != nil:
+	case p.Funding != string(metering.Prepaid):
+		return render.Card{Label: "Credit limit", Value: "none"}
+	case p.Wallet.Closing != nil:
 		c := p.Wallet.Closing.card("Wallet")
 		if p.Wallet.Share != "" {
 			c.Share = share(p.Wallet.Share, "used")
 		}
 		return c
-	case p.Wallet != nil:
-		return p.Wallet.Charged.card("Charged to wallet")
 	default:
-		return render.Card{Label: "Credit limit", Value: "none"}
+		return p.Wallet.Charged.card("Charged to wallet")
 	}
 }
 
@@ -124,10 +124,10 @@ func (p *ParentStatement) overview() render.Section {
 	}
 	t.Rows = append(t.Rows, render.Row{Cells: cells("Total", "", "", &p.Totals, nil), Total: true})
 	slices.SortStableFunc(list, func(a, b *Section) int {
-		return int(min(max(b.Totals.Billable.Micros-a.Totals.Billable.Micros, -1), 1))
+		return b.Totals.Billable.Sum.Cmp(a.Totals.Billable.Sum)
 	})
 	for _, s := range list {
-		if s.Totals.Billable.Micros > 0 && len(bars.Bars) < topBars {
+		if s.Totals.Billable.Sum.Sign() > 0 && len(bars.Bars) < topBars {
 			bars.Bars = append(bars.Bars, render.Bar{Label: s.Account, Values: []string{s.Totals.Billable.String()}, Text: s.Totals.Billable.text()})
 		}
 	}
@@ -136,10 +136,10 @@ func (p *ParentStatement) overview() render.Section {
 
 // daysChart stacks the accounts' net amounts of each day.
 func (p *ParentStatement) daysChart() render.Chart {
-	days := map[string]metering.Micros{}
+	days := map[string]metering.Sum{}
 	for i := range p.Accounts {
 		for _, l := range p.Accounts[i].ByDay {
-			days[l.Day] += l.Net.Micros
+			days[l.Day] = days[l.Day].Plus(l.Net.Sum)
 		}
 	}
 	c := render.Chart{Caption: "Net amount by day", Series: []string{"Net"}}

@@ -1,7 +1,6 @@
 package reports
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +28,7 @@ func totalFacts(t *Totals) []render.Fact {
 		{Label: "Amount", Value: t.Amount.text()},
 		{Label: "Refunded", Value: t.Refunds.text()},
 	}
-	if t.Adjustments.Micros != 0 {
+	if t.Adjustments.Sum.Sign() != 0 {
 		out = append(out, render.Fact{Label: "Adjustments", Value: t.Adjustments.text()})
 	}
 	return append(out, render.Fact{Label: "Amount billable", Value: t.Billable.text()})
@@ -47,9 +46,9 @@ func (u *Usage) charts() []render.Chart {
 	}
 	countries := render.Chart{Caption: "Net amount by country", Series: []string{"Net"}, Rows: true}
 	list := slices.Clone(u.ByCountry)
-	slices.SortStableFunc(list, func(a, b CountryLine) int { return cmp.Compare(b.Net.Micros, a.Net.Micros) })
+	slices.SortStableFunc(list, func(a, b CountryLine) int { return b.Net.Sum.Cmp(a.Net.Sum) })
 	for i := range list {
-		if l := &list[i]; len(countries.Bars) < topBars && l.Net.Micros > 0 {
+		if l := &list[i]; len(countries.Bars) < topBars && l.Net.Sum.Sign() > 0 {
 			countries.Bars = append(countries.Bars, render.Bar{Label: countryWord(l.Country), Values: []string{l.Net.String()}, Text: l.Net.text()})
 		}
 	}
@@ -65,7 +64,7 @@ func countryWord(c string) string {
 
 // tables of an account's usage.
 func (u *Usage) tables() []render.Table {
-	if u.Totals.Records == 0 && u.Totals.Billable.Micros == 0 && len(u.Adjustments) == 0 {
+	if u.Totals.Records == 0 && u.Totals.Billable.Sum.Sign() == 0 && len(u.Adjustments) == 0 {
 		return nil
 	}
 	total := u.Totals.cells()

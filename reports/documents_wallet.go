@@ -99,7 +99,7 @@ func (b *PurseBook) section(zone string) render.Section {
 			balance.Bars = append(balance.Bars, bar)
 		}
 	}
-	t.Rows = append(t.Rows, render.Row{Cells: []string{"Closing", "", "", "", "", b.Moved.with(b.Moved.Micros - b.Charged.Micros).String(), b.Closing.String()}, Total: true})
+	t.Rows = append(t.Rows, render.Row{Cells: []string{"Closing", "", "", "", "", b.Moved.with(b.Moved.Sum.Minus(b.Charged.Sum)).String(), b.Closing.String()}, Total: true})
 	s.Charts, s.Tables = []render.Chart{balance}, []render.Table{t}
 	return s
 }

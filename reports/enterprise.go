@@ -108,19 +108,19 @@ func (r *Reporter) ownBudget(ctx context.Context, a *metering.Account, charged M
 	if err != nil {
 		return nil, err
 	}
-	there := opening[a.ID]
+	there := opening[a.ID].Sum()
 	if err := r.deps.Ledger.Transfers(ctx, a.ID, func(t *ledger.TransferLine) error {
 		if t.Booked == s.name && t.Purse == string(metering.PurseBudget) {
-			there += t.Amount
+			there = there.Plus(t.Amount.Sum())
 		}
 		return nil
 	}); err != nil {
 		return nil, err
 	}
-	balance := charged.with(there - charged.Micros)
+	balance := charged.with(there.Minus(charged.Sum))
 	b.Balance = &balance
-	if there > 0 {
-		b.Share = percent(charged.Micros, there)
+	if there.Sign() > 0 {
+		b.Share = percent(charged.Sum, there)
 	}
 	return b, nil
 }

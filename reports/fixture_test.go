@@ -47,6 +47,15 @@ func micro(s string) metering.Micros {
 	return m
 }
 
+// micros of a sum that fits an amount.
+func (m Money) micros() metering.Micros {
+	n, err := metering.SumMicros(m.Sum.Decimal())
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
 func limit(s string) *metering.Micros {
 	m := micro(s)
 	return &m
@@ -324,11 +333,7 @@ func (w *world) money() {
 	day := time.Date(2026, 11, 2, 10, 0, 0, 0, time.UTC)
 	for _, p := range []struct{ parent, sub, currency, scale string }{{"acme", "acme-marketing", "EUR", "1"}, {canaryParent, "lone-shop", "JPY", "1000000"}} {
 		k := decimal.RequireFromString(p.scale)
-		amount := func(s string) metering.Micros {
-			m, err := metering.RoundMicros(decimal.RequireFromString(s).Mul(k))
-			require.NoError(w.tb, err)
-			return m
-		}
+		amount := func(s string) metering.Micros { return micro(decimal.RequireFromString(s).Mul(k).String()) }
 		w.transfer(metering.Transfer{
 			Ref: p.parent + "-october", Kind: metering.TransferTopup, ParentID: p.parent, AccountID: p.parent, Amount: amount("80"),
 			Currency: p.currency, Actor: "operator", At: day.AddDate(0, -1, 0),

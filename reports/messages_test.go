@@ -102,10 +102,10 @@ func TestTheDetailIsTheStatementLineByLine(t *testing.T) {
 		switch s := st.(type) {
 		case *ParentStatement:
 			for i := range s.Accounts {
-				require.Equal(t, s.Accounts[i].Totals.Billable.Micros, sums[s.Accounts[i].Account])
+				require.Equal(t, s.Accounts[i].Totals.Billable.micros(), sums[s.Accounts[i].Account])
 			}
 		case *EnterpriseStatement:
-			require.Equal(t, map[string]metering.Micros{account: s.Totals.Billable.Micros}, sums)
+			require.Equal(t, map[string]metering.Micros{account: s.Totals.Billable.micros()}, sums)
 		}
 		var about MoneyAbout
 		var raw map[string]any

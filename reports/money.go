@@ -10,18 +10,21 @@ import (
 // Money is an amount with its currency. It prints as a plain decimal with at
 // least the currency's minor digits.
 type Money struct {
-	Micros   metering.Micros
+	Sum      metering.Sum
 	Currency string
 }
 
 // String implements fmt.Stringer.
-func (m Money) String() string { return m.Micros.Format(m.Currency) }
+func (m Money) String() string { return m.Sum.Format(m.Currency) }
 
 // MarshalText implements encoding.TextMarshaler: JSON has it as a string.
 func (m Money) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
+// add another amount in the same currency.
+func (m *Money) add(v metering.Sum) { m.Sum = m.Sum.Plus(v) }
+
 // with is another amount in the same currency.
-func (m Money) with(v metering.Micros) Money { return Money{v, m.Currency} }
+func (m Money) with(v metering.Sum) Money { return Money{v, m.Currency} }
 
 // card shows an amount as a large figure.
 func (m Money) card(label string) render.Card {
@@ -33,8 +36,8 @@ func (m Money) text() string { return render.Group(m.String()) + " " + m.Currenc
 
 // percent is part of whole with one decimal, "" where there is no whole. A
 // limit of 0 is used up.
-func percent(part, whole metering.Micros) string {
-	if whole <= 0 {
+func percent(part, whole metering.Sum) string {
+	if whole.Sign() <= 0 {
 		return "100.0"
 	}
 	return part.Decimal().Mul(decimal.New(100, 0)).DivRound(whole.Decimal(), 1).StringFixed(1)

@@ -32,7 +32,7 @@ type ParentStatement struct {
 	Closed       bool         `json:"closed"`
 	Completeness Completeness `json:"completeness"`
 	Funding      string       `json:"funding"` // prepaid or postpaid
-	Wallet       *Purse       `json:"wallet"`  // prepaid
+	Wallet       *Purse       `json:"wallet"`  // prepaid, and while one that was holds or moves anything
 	Ceiling      *Limit       `json:"ceiling"` // postpaid, where there is one
 	Totals       Totals       `json:"totals"`  // the sum of the accounts'
 	Accounts     []Section    `json:"accounts"`
@@ -89,7 +89,7 @@ func newLimit(kind string, limit *metering.Micros, used Money, s *span) *Limit {
 	if limit == nil || !s.month {
 		return nil
 	}
-	return &Limit{Kind: kind, Limit: used.with(*limit), Used: used, Share: percent(used.Micros, *limit)}
+	return &Limit{Kind: kind, Limit: used.with(limit.Sum()), Used: used, Share: percent(used.Sum, limit.Sum())}
 }
 
 // Purse is a wallet or a budget over a month: opening + moved − charged =
@@ -127,19 +127,20 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 	}
 	out.Totals.in(own.Currency)
 	out.Completeness.add(nil, 0)
-	fromWallet := metering.Micros(0)
+	fromWallet := metering.Sum{}
 	for _, a := range f.accounts {
 		c := f.charges[a.ID]
 		out.Totals.plus(&c.usage.Totals)
 		out.Completeness.add(f.quarantined[a.ID], f.waiting[a.ID])
-		fromWallet += c.purse[metering.PurseWallet]
-		if sec := f.section(a, s); !gone(a, s) || sec.Totals.Records > 0 || sec.Totals.Billable.Micros != 0 {
+		fromWallet = fromWallet.Plus(c.purse[metering.PurseWallet])
+		if sec := f.section(a, s); !gone(a, s) || sec.Totals.Records > 0 || sec.Totals.Billable.Sum.Sign() != 0 {
 			out.Accounts = append(out.Accounts, *sec)
 		}
 	}
-	if own.Mode == metering.Prepaid {
-		out.Wallet = f.purse(parent.ID, metering.PurseWallet, Money{fromWallet, own.Currency}, s)
-	} else {
+	if w := f.purse(parent.ID, metering.PurseWallet, Money{fromWallet, own.Currency}, s); own.Mode == metering.Prepaid || w.used() {
+		out.Wallet = w
+	}
+	if own.Mode != metering.Prepaid {
 		out.Ceiling = newLimit(metering.ReasonCreditCeiling, own.CreditLimit, out.Totals.Billable, s)
 	}
 	return out, nil
@@ -183,9 +184,6 @@ func (r *Reporter) gather(ctx context.Context, parent *metering.Account, s *span
 	}
 	if err = perPage(ids, func(page []string) error { return r.incomplete(ctx, f, page, s) }); err != nil {
 		return nil, err
-	}
-	if f.accounts[0].Mode != metering.Prepaid {
-		return f, nil
 	}
 	return f, r.purses(ctx, f, parent, s)
 }
@@ -236,8 +234,11 @@ func (f *facts) section(a *metering.Account, s *span) *Section {
 	sec.Outcomes = append(sec.Outcomes, f.outcomes[a.ID]...)
 	sec.Completeness.add(f.quarantined[a.ID], f.waiting[a.ID])
 	sec.Limit = newLimit(metering.ReasonMonthlyLimit, a.MonthlyLimit, c.usage.Totals.Billable, s)
-	if !a.IsParent() && (a.Source == metering.SourceAllocated || len(f.movements[a.ID]) > 0) {
-		sec.Budget = f.purse(a.ID, metering.PurseBudget, Money{c.purse[metering.PurseBudget], a.Currency}, s)
+	if !a.IsParent() {
+		b := f.purse(a.ID, metering.PurseBudget, Money{c.purse[metering.PurseBudget], a.Currency}, s)
+		if a.Source == metering.SourceAllocated || b.used() {
+			sec.Budget = b
+		}
 	}
 	return sec
 }
@@ -255,26 +256,32 @@ func stateOf(a *metering.Account, st AccountState, s *span) string {
 
 // purse of an account, with what was charged to it.
 func (f *facts) purse(id string, kind metering.Purse, charged Money, s *span) *Purse {
-	p := &Purse{Moved: charged.with(0), Charged: charged, Movements: []Movement{}}
+	p := &Purse{Moved: charged.with(metering.Sum{}), Charged: charged, Movements: []Movement{}}
 	for _, t := range f.movements[id] {
 		if t.Purse != string(kind) {
 			continue
 		}
-		p.Moved.Micros += t.Amount
+		p.Moved.add(t.Amount.Sum())
 		p.Movements = append(p.Movements, Movement{
-			At: t.At.UTC(), Ref: t.Ref, Kind: t.Kind, Amount: charged.with(t.Amount), Actor: t.Actor, Reason: t.Reason,
+			At: t.At.UTC(), Ref: t.Ref, Kind: t.Kind, Amount: charged.with(t.Amount.Sum()), Actor: t.Actor, Reason: t.Reason,
 		})
 	}
 	if !s.month {
 		return p
 	}
-	opening := charged.with(f.opening[id])
-	closing := charged.with(opening.Micros + p.Moved.Micros - charged.Micros)
+	opening := charged.with(f.opening[id].Sum())
+	closing := charged.with(opening.Sum.Plus(p.Moved.Sum).Minus(charged.Sum))
 	p.Opening, p.Closing = &opening, &closing
-	if there := closing.Micros + charged.Micros; there > 0 {
-		p.Share = percent(charged.Micros, there)
+	if there := closing.Sum.Plus(charged.Sum); there.Sign() > 0 {
+		p.Share = percent(charged.Sum, there)
 	}
 	return p
+}
+
+// used tells whether a purse holds, moved or paid anything: an account that draws
+// on another now may have left one.
+func (p *Purse) used() bool {
+	return len(p.Movements) > 0 || p.Charged.Sum.Sign() != 0 || p.Opening != nil && p.Opening.Sum.Sign() != 0
 }
 
 func earlier(a, b time.Time) time.Time {

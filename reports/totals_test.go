@@ -113,15 +113,15 @@ func TestParentStatementEqualsAnIndependentComputation(t *testing.T) {
 			want := expect(rows, s.Account, "2026-11", loc)
 			equalUsage(t, want, &s.Usage)
 			if s.Budget != nil {
-				require.Equal(t, want.purseNet, s.Budget.Charged.Micros, s.Account)
+				require.Equal(t, want.purseNet, s.Budget.Charged.micros(), s.Account)
 			}
 		}
 		sum.in(p.Currency)
 		require.Equal(t, sum, p.Totals)
 		if p.Wallet != nil {
-			require.Equal(t, p.Wallet.Opening.Micros+p.Wallet.Moved.Micros-p.Wallet.Charged.Micros, p.Wallet.Closing.Micros)
+			require.Equal(t, p.Wallet.Opening.micros()+p.Wallet.Moved.micros()-p.Wallet.Charged.micros(), p.Wallet.Closing.micros())
 			sums := w.sums(id)
-			require.Equal(t, sums.Balance[id], p.Wallet.Closing.Micros, "the projection's way to the same balance")
+			require.Equal(t, sums.Balance[id], p.Wallet.Closing.micros(), "the projection's way to the same balance")
 		}
 	}
 }
@@ -129,22 +129,22 @@ func TestParentStatementEqualsAnIndependentComputation(t *testing.T) {
 func equalUsage(t *testing.T, want *expected, u *Usage) {
 	t.Helper()
 	require.Equal(t, want.records, u.Totals.Records)
-	require.Equal(t, want.amount, u.Totals.Amount.Micros)
-	require.Equal(t, want.fees, u.Totals.Fees.Micros)
-	require.Equal(t, want.refunds, u.Totals.Refunds.Micros)
-	require.Equal(t, want.adjustments, u.Totals.Adjustments.Micros)
-	require.Equal(t, want.amount-want.refunds+want.adjustments, u.Totals.Billable.Micros)
+	require.Equal(t, want.amount, u.Totals.Amount.micros())
+	require.Equal(t, want.fees, u.Totals.Fees.micros())
+	require.Equal(t, want.refunds, u.Totals.Refunds.micros())
+	require.Equal(t, want.adjustments, u.Totals.Adjustments.micros())
+	require.Equal(t, want.amount-want.refunds+want.adjustments, u.Totals.Billable.micros())
 	days, countries, channels, campaigns := map[string]metering.Micros{}, map[string]metering.Micros{}, map[string]metering.Micros{}, map[string]metering.Micros{}
 	outcomes := map[string]uint64{}
 	var rates Figures
 	for _, l := range u.ByDay {
-		days[l.Day] += l.Net.Micros
+		days[l.Day] += l.Net.micros()
 	}
 	for _, l := range u.ByCountry {
-		countries[l.Country] += l.Net.Micros
+		countries[l.Country] += l.Net.micros()
 	}
 	for _, l := range u.ByChannel {
-		channels[l.Channel+" "+l.Direction] += l.Net.Micros
+		channels[l.Channel+" "+l.Direction] += l.Net.micros()
 	}
 	for i := range u.ByRate {
 		rates.plus(&u.ByRate[i].Figures)
@@ -153,7 +153,7 @@ func equalUsage(t *testing.T, want *expected, u *Usage) {
 		outcomes[l.Outcome] += l.Messages
 	}
 	for _, l := range u.ByCampaign {
-		campaigns[l.Campaign] += l.Net.Micros
+		campaigns[l.Campaign] += l.Net.micros()
 	}
 	if len(want.campaigns) == 1 {
 		want.campaigns = map[string]metering.Micros{} // nobody names one
@@ -180,7 +180,7 @@ func TestEnterpriseStatementIsItsSectionOfTheParents(t *testing.T) {
 		sums := w.sums("acme")
 		if id == "acme-marketing" {
 			require.Equal(t, "budget", e.Funds)
-			require.Equal(t, sums.Balance[id], e.Budget.Balance.Micros)
+			require.Equal(t, sums.Balance[id], e.Budget.Balance.micros())
 			require.Equal(t, []string{"budget_exhausted"}, e.Reasons)
 			require.Len(t, e.Suspensions, 2)
 			require.Empty(t, e.Suspensions[0].Note)
@@ -282,7 +282,7 @@ func TestXLSXIsTypedAndAddsUp(t *testing.T) {
 				require.Contains(t, []excelize.CellType{excelize.CellTypeNumber, excelize.CellTypeUnset}, kind, "%s %s", sheet, cell)
 				if row[0] == "Total" {
 					require.Equal(t, sum.String(), v.String(), "%s: %s", sheet, in)
-					require.Equal(t, p.Accounts[i].Totals.Net.Micros.Decimal().String(), v.String())
+					require.Equal(t, p.Accounts[i].Totals.Net.Sum.Decimal().String(), v.String())
 					checked++
 					in = ""
 				}

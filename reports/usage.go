@@ -25,18 +25,18 @@ type Figures struct {
 
 func (f *Figures) add(u *ledger.UsageLine) {
 	f.Records += u.Records
-	f.Amount.Micros += u.Amount
-	f.Fees.Micros += u.Fees
-	f.Refunds.Micros += u.Refunds
-	f.Net.Micros += u.Net()
+	f.Amount.add(u.Amount)
+	f.Fees.add(u.Fees)
+	f.Refunds.add(u.Refunds)
+	f.Net.add(u.Net())
 }
 
 func (f *Figures) plus(o *Figures) {
 	f.Records += o.Records
-	f.Amount.Micros += o.Amount.Micros
-	f.Fees.Micros += o.Fees.Micros
-	f.Refunds.Micros += o.Refunds.Micros
-	f.Net.Micros += o.Net.Micros
+	f.Amount.add(o.Amount.Sum)
+	f.Fees.add(o.Fees.Sum)
+	f.Refunds.add(o.Refunds.Sum)
+	f.Net.add(o.Net.Sum)
 }
 
 func (f *Figures) in(currency string) {
@@ -117,8 +117,8 @@ type AdjustmentLine struct {
 // charges is what an account's lines came to, and out of which purse.
 type charges struct {
 	usage Usage
-	purse map[metering.Purse]metering.Micros // net, with adjustments
-	daily map[chargeOf]metering.Micros       // the same, of each day
+	purse map[metering.Purse]metering.Sum // net, with adjustments
+	daily map[chargeOf]metering.Sum       // the same, of each day
 }
 
 // chargeOf says what a purse was charged for: a day, or the closed month that
@@ -160,17 +160,11 @@ func (r *Reporter) charges(ctx context.Context, accounts []*metering.Account, zo
 		sums[a.ID] = newSums(s, a.Currency, r.deps.Snapshot().Plans)
 	}
 	from, to := s.bounds()
-	var reach metering.Micros // no sum of these lines is larger
 	for page := range slices.Chunk(idsOf(accounts), accountsPage) {
 		q := ledger.UsageQuery{
 			Parent: accounts[0].Parent(), Accounts: page, From: from, To: to, Booked: s.booked(), By: usageDimensions(), Zone: zone,
 		}
-		if err := r.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) (err error) {
-			for _, v := range []metering.Micros{u.Amount, u.Refunds, max(u.Adjustments, -u.Adjustments)} {
-				if reach, err = reach.Plus(v); err != nil {
-					return err
-				}
-			}
+		if err := r.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) error {
 			sums[u.Keys[keyAccount]].add(u)
 			return nil
 		}); err != nil {
@@ -215,7 +209,7 @@ type sums struct {
 
 func newSums(s *span, currency string, plans map[string]*metering.Plan) *sums {
 	return &sums{
-		span: s, currency: currency, plans: plans, charges: charges{purse: map[metering.Purse]metering.Micros{}, daily: map[chargeOf]metering.Micros{}},
+		span: s, currency: currency, plans: plans, charges: charges{purse: map[metering.Purse]metering.Sum{}, daily: map[chargeOf]metering.Sum{}},
 		channels: map[[3]string]*ChannelLine{}, country: map[string]*CountryLine{}, days: map[string]*DayLine{},
 		rates: map[[3]string]*RateLine{}, adjusted: map[string]*AdjustmentLine{},
 	}
@@ -232,23 +226,24 @@ func get[K comparable, V any](m map[K]*V, k K, fresh func() V) *V {
 
 func (x *sums) add(u *ledger.UsageLine) {
 	k := u.Keys
-	x.charges.purse[metering.Purse(k[keyPurse])] += u.Net() + u.Adjustments
+	purse, charged := metering.Purse(k[keyPurse]), u.Net().Plus(u.Adjustments)
+	x.charges.purse[purse] = x.charges.purse[purse].Plus(charged)
 	late := x.span.month && k[keyPeriod] != x.span.name
-	of := chargeOf{purse: metering.Purse(k[keyPurse])}
+	of := chargeOf{purse: purse}
 	if late {
 		of.late = k[keyPeriod]
 	} else {
 		of.day = x.day(k[keyDay])
 	}
-	x.charges.daily[of] += u.Net() + u.Adjustments
-	if late || u.Adjustments != 0 {
+	x.charges.daily[of] = x.charges.daily[of].Plus(charged)
+	if late || u.Adjustments.Sign() != 0 {
 		l := get(x.adjusted, k[keyPeriod], func() AdjustmentLine { return AdjustmentLine{Period: k[keyPeriod]} })
 		if late {
 			l.add(u)
 		}
-		l.Corrections.Micros += u.Adjustments
+		l.Corrections.add(u.Adjustments)
 	}
-	if late || u.Records == 0 && u.Amount == 0 && u.Refunds == 0 {
+	if late || u.Records == 0 && u.Amount.Sign() == 0 && u.Refunds.Sign() == 0 {
 		return
 	}
 	x.charges.usage.Totals.add(u)
@@ -297,7 +292,7 @@ func (x *sums) rate(of [3]string) RateLine {
 	if rule.Prefix != "" {
 		parts = append(parts, "+"+rule.Prefix)
 	}
-	l.Selects, l.Unit, l.Price, l.Fee.Micros = strings.Join(parts, " "), rule.Unit, priceText(rule.Price), rule.Fee
+	l.Selects, l.Unit, l.Price, l.Fee.Sum = strings.Join(parts, " "), rule.Unit, priceText(rule.Price), rule.Fee.Sum()
 	return l
 }
 
@@ -319,10 +314,10 @@ func (x *sums) finish() *charges {
 	u.Adjustments = sorted(x.adjusted, func(a, b AdjustmentLine) int { return strings.Compare(a.Period, b.Period) })
 	for i := range u.Adjustments {
 		l := &u.Adjustments[i]
-		l.Total.Micros = l.Net.Micros + l.Corrections.Micros
-		u.Totals.Adjustments.Micros += l.Total.Micros
+		l.Total.Sum = l.Net.Sum.Plus(l.Corrections.Sum)
+		u.Totals.Adjustments.add(l.Total.Sum)
 	}
-	u.Totals.Billable.Micros = u.Totals.Net.Micros + u.Totals.Adjustments.Micros
+	u.Totals.Billable.Sum = u.Totals.Net.Sum.Plus(u.Totals.Adjustments.Sum)
 	u.Outcomes, u.ByCampaign = []ActivityLine{}, []CampaignLine{}
 	u.in(x.currency)
 	return &x.charges
@@ -386,8 +381,8 @@ func (t *Totals) in(currency string) {
 
 func (t *Totals) plus(o *Totals) {
 	t.Figures.plus(&o.Figures)
-	t.Adjustments.Micros += o.Adjustments.Micros
-	t.Billable.Micros += o.Billable.Micros
+	t.Adjustments.add(o.Adjustments.Sum)
+	t.Billable.add(o.Billable.Sum)
 }
 
 // sorted are the values of a map in an order.

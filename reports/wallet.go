@@ -60,7 +60,8 @@ const (
 	lineAdjustments = "adjustments"
 )
 
-// BuildWallet makes a prepaid parent's wallet statement of a month.
+// BuildWallet makes a parent's wallet statement of a month, where it is prepaid,
+// was then, or still holds a wallet.
 func (r *Reporter) BuildWallet(ctx context.Context, parent *metering.Account, s *span) (*WalletStatement, error) {
 	s.clamp = true
 	accounts, err := r.accountsOf(ctx, parent, s)
@@ -68,9 +69,6 @@ func (r *Reporter) BuildWallet(ctx context.Context, parent *metering.Account, s 
 		return nil, err
 	}
 	own := accounts[0]
-	if own.Mode != metering.Prepaid {
-		return nil, fmt.Errorf("%w: %s pays afterwards; its statement has the credit limit and how much is used", ErrNoWallet, parent.ID)
-	}
 	if !s.month {
 		return nil, fmt.Errorf("%w: a wallet's statement is of a month, such as 2026-11", ErrPeriod)
 	}
@@ -85,45 +83,51 @@ func (r *Reporter) BuildWallet(ctx context.Context, parent *metering.Account, s 
 		Kind: KindWallet, Account: parent.ID, Name: own.Name, Timezone: s.zone.String(), Currency: own.Currency,
 		Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Purses: []PurseBook{},
 	}
-	wallet := map[chargeOf]metering.Micros{}
+	wallet := map[chargeOf]metering.Sum{}
 	for _, a := range accounts {
 		for k, v := range f.charges[a.ID].daily {
 			if k.purse == metering.PurseWallet {
-				wallet[k] += v
+				wallet[k] = wallet[k].Plus(v)
 			}
 		}
 	}
 	out.Purses = append(out.Purses, f.book(own, metering.PurseWallet, wallet, s))
 	for _, a := range accounts[1:] {
 		b := f.book(a, metering.PurseBudget, f.charges[a.ID].daily, s)
-		if len(b.Lines) > 0 || b.Opening.Micros != 0 || a.Source == metering.SourceAllocated && !gone(a, s) {
+		if b.used() || a.Source == metering.SourceAllocated && !gone(a, s) {
 			out.Purses = append(out.Purses, b)
 		}
+	}
+	if own.Mode != metering.Prepaid && len(out.Purses) == 1 && !out.Purses[0].used() {
+		return nil, fmt.Errorf("%w: %s pays afterwards; its statement has the credit limit and how much is used", ErrNoWallet, parent.ID)
 	}
 	return out, nil
 }
 
+// used tells whether a purse holds, moved or paid anything.
+func (b *PurseBook) used() bool { return len(b.Lines) > 0 || b.Opening.Sum.Sign() != 0 }
+
 // book puts a purse's lines in their order: a day's transfers, then what the day
 // was charged; what is charged for closed months comes last.
-func (f *facts) book(a *metering.Account, kind metering.Purse, charged map[chargeOf]metering.Micros, s *span) PurseBook {
-	money := func(m metering.Micros) Money { return Money{m, a.Currency} }
-	b := PurseBook{Account: a.ID, Name: a.Name, Purse: string(kind), Opening: money(f.opening[a.ID]), Moved: money(0), Charged: money(0), Lines: []PurseLine{}}
+func (f *facts) book(a *metering.Account, kind metering.Purse, charged map[chargeOf]metering.Sum, s *span) PurseBook {
+	money := func(m metering.Sum) Money { return Money{m, a.Currency} }
+	b := PurseBook{Account: a.ID, Name: a.Name, Purse: string(kind), Opening: money(f.opening[a.ID].Sum()), Moved: money(metering.Sum{}), Charged: money(metering.Sum{}), Lines: []PurseLine{}}
 	for _, t := range f.movements[a.ID] {
 		if t.Purse != string(kind) {
 			continue
 		}
 		at := t.At.UTC()
-		b.Moved.Micros += t.Amount
+		b.Moved.add(t.Amount.Sum())
 		b.Lines = append(b.Lines, PurseLine{
-			Day: at.In(s.zone).Format(time.DateOnly), At: &at, Kind: t.Kind, Ref: t.Ref, Actor: t.Actor, Reason: t.Reason, Amount: money(t.Amount),
+			Day: at.In(s.zone).Format(time.DateOnly), At: &at, Kind: t.Kind, Ref: t.Ref, Actor: t.Actor, Reason: t.Reason, Amount: money(t.Amount.Sum()),
 		})
 	}
 	for k, v := range charged {
-		if k.purse != kind || v == 0 {
+		if k.purse != kind || v.Sign() == 0 {
 			continue
 		}
-		b.Charged.Micros += v
-		l := PurseLine{Day: k.day, Kind: lineCharges, Amount: money(-v)}
+		b.Charged.add(v)
+		l := PurseLine{Day: k.day, Kind: lineCharges, Amount: money(v.Neg())}
 		if k.late != "" {
 			l.Day, l.Kind, l.Period = "", lineAdjustments, k.late
 		}
@@ -132,7 +136,7 @@ func (f *facts) book(a *metering.Account, kind metering.Purse, charged map[charg
 	slices.SortStableFunc(b.Lines, comparePurseLines)
 	b.Closing = b.Opening
 	for i := range b.Lines {
-		b.Closing.Micros += b.Lines[i].Amount.Micros
+		b.Closing.add(b.Lines[i].Amount.Sum)
 		b.Lines[i].Balance = b.Closing
 	}
 	return b

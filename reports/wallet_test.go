@@ -3,12 +3,14 @@ package reports
 import (
 	"bytes"
 	"encoding/csv"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/reports/render"
 )
 
 func TestAWalletStatementAddsUp(t *testing.T) {
@@ -24,21 +26,21 @@ func TestAWalletStatementAddsUp(t *testing.T) {
 		sums := w.sums(parent)
 		var charged metering.Micros
 		for _, p := range s.Purses {
-			running := p.Opening.Micros
+			running := p.Opening.micros()
 			var moved metering.Micros
 			for _, l := range p.Lines {
-				running += l.Amount.Micros
-				require.Equal(t, running, l.Balance.Micros)
+				running += l.Amount.micros()
+				require.Equal(t, running, l.Balance.micros())
 				if l.At != nil {
-					moved += l.Amount.Micros
+					moved += l.Amount.micros()
 				} else {
-					charged -= l.Amount.Micros
+					charged -= l.Amount.micros()
 				}
 			}
-			require.Equal(t, running, p.Closing.Micros, "opening and lines are the closing balance")
-			require.Equal(t, moved, p.Moved.Micros)
-			require.Equal(t, p.Opening.Micros+p.Moved.Micros-p.Charged.Micros, p.Closing.Micros)
-			require.Equal(t, sums.Balance[p.Account], p.Closing.Micros, "the projection's way to the same balance")
+			require.Equal(t, running, p.Closing.micros(), "opening and lines are the closing balance")
+			require.Equal(t, moved, p.Moved.micros())
+			require.Equal(t, p.Opening.micros()+p.Moved.micros()-p.Charged.micros(), p.Closing.micros())
+			require.Equal(t, sums.Balance[p.Account], p.Closing.micros(), "the projection's way to the same balance")
 		}
 		var want metering.Micros
 		for _, id := range append([]string{parent}, w.snap.Subs[parent]...) {
@@ -46,6 +48,48 @@ func TestAWalletStatementAddsUp(t *testing.T) {
 		}
 		require.Equal(t, want, charged)
 	}
+}
+
+// TestAParentThatPaysAfterwardsNow keeps what its purses held and moved while it
+// paid ahead; one that never did has none.
+func TestAParentThatPaysAfterwardsNow(t *testing.T) {
+	t.Parallel()
+	w, _ := seeded(t)
+	of := func(parent string) *ParentStatement {
+		st, _, err := w.reporter().Build(t.Context(), Request{Parent: parent, Period: "2026-11"})
+		require.NoError(t, err)
+		p, ok := st.(*ParentStatement)
+		require.True(t, ok)
+		return p
+	}
+	book := func() *WalletStatement {
+		st, _, err := w.reporter().Build(t.Context(), Request{Parent: "acme", Period: "2026-11", Kind: KindWallet})
+		require.NoError(t, err)
+		s, ok := st.(*WalletStatement)
+		require.True(t, ok)
+		return s
+	}
+	before, books := of("acme"), book()
+	require.NotNil(t, before.Wallet)
+	list := accounts()
+	for _, a := range list[:4] {
+		a.Mode, a.Source = metering.Postpaid, metering.SourceCredit
+	}
+	list[0].CreditLimit = limit("99")
+	w.apply(2, now, list, plans())
+	after := of("acme")
+	require.Equal(t, before.Wallet, after.Wallet)
+	require.Equal(t, "postpaid", after.Funding)
+	require.NotNil(t, after.Ceiling)
+	for i := range before.Accounts {
+		if before.Accounts[i].Budget != nil {
+			require.Equal(t, before.Accounts[i].Budget, after.Accounts[i].Budget)
+		}
+	}
+	require.Equal(t, books, book())
+	page := after.document()
+	require.True(t, slices.ContainsFunc(page.Sections, func(s render.Section) bool { return s.Title == "Wallet" }))
+	require.Nil(t, of("globex").Wallet)
 }
 
 func TestAWalletStatementInEveryFormat(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
@@ -111,13 +110,13 @@ func TestRefundsCarryTheirMessagesTags(t *testing.T) {
 	h.eventually("the failed message is refunded", func() bool { return h.rows("zulu").Refunds == 4 })
 	by, err := ledger.ParseDimensions("tag:campaign,tag:agent,tag:team")
 	require.NoError(t, err)
-	got := map[string]metering.Micros{}
+	got := map[string]string{}
 	require.NoError(t, h.Ledger.Usage(t.Context(), ledger.UsageQuery{Accounts: []string{"zulu"}, By: by}, func(u *ledger.UsageLine) error {
-		got[fmt.Sprint(u.Keys)] = u.Refunds
+		got[fmt.Sprint(u.Keys)] = u.Refunds.String()
 		return nil
 	}))
-	assert.Equal(t, map[string]metering.Micros{
-		"[spring  x]": 20_000, "[autumn  x]": 0, "[autumn 7 x]": 10_000, "[  ]": 10_000,
+	assert.Equal(t, map[string]string{
+		"[spring  x]": "0.02", "[autumn  x]": "0", "[autumn 7 x]": "0.01", "[  ]": "0.01",
 	}, got, "the message's own tag stands; a refund's others stay")
 	again := h.batch().task(refundLine("zulu", "b")).wait()
 	assert.EqualValues(t, 1, again.Duplicates, "the content is the record's")

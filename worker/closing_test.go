@@ -41,6 +41,9 @@ func (h *harness) closing(parent string, month metering.Period) *ledger.Closing 
 	return c
 }
 
+// sum of one amount, in micro-units.
+func sum(m metering.Micros) metering.Sum { return m.Sum() }
+
 // months that a parent's bills are of.
 func (h *harness) months(parent string) map[string]ledger.Month {
 	h.tb.Helper()
@@ -82,7 +85,7 @@ func TestCloseMonth(t *testing.T) {
 	require.ErrorIs(t, err, metering.ErrPeriod)
 
 	first := h.closing("globex", old)
-	assert.Equal(t, []any{uint64(31), metering.Micros(31 * price), ledger.ClosingDone}, []any{first.Records, first.Amount, first.State})
+	assert.Equal(t, []any{uint64(31), sum(31 * price), ledger.ClosingDone}, []any{first.Records, first.Amount, first.State})
 	second := h.closing("globex", last)
 	assert.Equal(t, *first, *h.closing("globex", old), "again changes nothing")
 
@@ -96,10 +99,10 @@ func TestCloseMonth(t *testing.T) {
 	assert.Equal(t, *first, *h.closing("globex", old))
 	assert.Equal(t, *second, *h.closing("globex", last))
 	m := h.months("globex")
-	assert.Equal(t, ledger.Month{ParentID: "globex", Period: old.Name, Records: 31, Amount: 31 * price}, m[old.Name], "the rows agree with what was fixed")
+	assert.Equal(t, ledger.Month{ParentID: "globex", Period: old.Name, Records: 31, Amount: sum(31 * price)}, m[old.Name], "the rows agree with what was fixed")
 	assert.Equal(t, ledger.Month{
-		ParentID: "globex", Period: now.Name, Records: 3, Amount: price, Refunds: price, // the refund is of today
-		Adjustments: 2*price - price,
+		ParentID: "globex", Period: now.Name, Records: 3, Amount: sum(price), Refunds: sum(price), // the refund is of today
+		Adjustments: sum(2*price - price),
 	}, m[now.Name])
 	st, err := h.Store.State(t.Context(), "globex")
 	require.NoError(t, err)

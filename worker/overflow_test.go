@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/reports/finance"
 )
 
 // TestCopiesOfALineThatOverflows are judged by themselves: none is counted as a
@@ -41,33 +44,50 @@ func TestCopiesOfALineThatOverflows(t *testing.T) {
 	assert.EqualValues(t, 40, h.batch().task(many...).wait().Quarantined)
 }
 
-// TestSumsAboveARecordsMost: two of the largest amounts are summed up, reported
-// and closed; the digest is that of the lines.
-func TestSumsAboveARecordsMost(t *testing.T) {
+// TestSumsBeyond64Bits: what a month charged and gave back may be more than what an
+// account may owe at once. It is summed up, reported, closed and exported.
+func TestSumsBeyond64Bits(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.work(Options{})
 	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
 	last := h.monthsAgo("globex", 2)
-	var lines []string
-	for i := range 2 {
-		lines = append(lines, fmt.Sprintf(`{"id":"m%d","account_id":%q,"channel":"sms","occurred_at":%q,"currency":"EUR","amount":"999999999999"}`,
-			i, shop, last.Start.Add(time.Duration(40+i)*time.Hour).Format(time.RFC3339)))
+	at := func(i int) time.Duration { return time.Since(last.Start.Add(time.Duration(40+i) * time.Hour)) }
+	const rounds, each = 3, 4 // 9 of the largest amount are as much as one account may owe
+	for round := range rounds {
+		var sent, back []string
+		for i := range each {
+			id := fmt.Sprintf("m%d-%d", round, i)
+			sent = append(sent, line(shop, id, at(i), `,"currency":"EUR","amount":"999999999999"`))
+			back = append(back, line(shop, "back-"+id, at(i), fmt.Sprintf(`,"kind":"refund","refers_to":%q`, id)))
+		}
+		assert.EqualValues(t, each, h.batch().task(sent...).wait().Stored)
+		if round < rounds-1 {
+			assert.EqualValues(t, each, h.batch().task(back...).wait().Stored)
+		}
 	}
-	assert.EqualValues(t, 2, h.batch().task(lines...).wait().Stored)
-	const sum = metering.Micros(2 * 999_999_999_999 * 1_000_000)
+	const charged, refunded, net = "11999999999988", "7999999999992", "3999999999996"
 	for range 2 { // from rows, then from rollups
-		assert.Equal(t, sum, h.amounts(shop)[last.Start.Add(40*time.Hour).UTC().Format("2006-01")])
+		require.NoError(t, h.Ledger.Usage(t.Context(), ledger.UsageQuery{Accounts: []string{shop}}, func(u *ledger.UsageLine) error {
+			assert.Equal(t, []string{charged, refunded, net}, []string{u.Amount.String(), u.Refunds.String(), u.Net().String()})
+			return nil
+		}))
 		h.rollUp()
 	}
-	assert.Equal(t, sum, h.months("globex")[last.Name].Amount)
-	open := h.report("globex", last.Name)
-	assert.Contains(t, open, `"1999999999998.00"`)
+	m := h.months("globex")[last.Name]
+	assert.Equal(t, []string{charged, refunded}, []string{m.Amount.String(), m.Refunds.String()})
+	assert.Contains(t, h.report("globex", last.Name), `"`+charged+`.00"`)
 	c := h.closing("globex", last)
-	assert.Equal(t, sum, c.Amount)
+	assert.Equal(t, []string{charged, refunded}, []string{c.Amount.String(), c.Refunds.String()})
 	list, err := h.Ledger.Closings(t.Context(), "globex")
 	require.NoError(t, err)
-	assert.Equal(t, []any{sum, c.Digest}, []any{list[0].Amount, list[0].Digest})
-	assert.Contains(t, h.report("globex", last.Name), `"1999999999998.00"`)
+	assert.Equal(t, []any{c.Amount, c.Refunds, c.Digest}, []any{list[0].Amount, list[0].Refunds, list[0].Digest})
+	assert.Contains(t, h.report("globex", last.Name), `"`+charged+`.00"`)
+	for _, format := range []string{finance.FormatCSV, finance.FormatParquet, finance.FormatFOCUS} {
+		x := finance.New(finance.Deps{Ledger: h.Ledger, Snapshot: h.Snapshots.Current(), Clock: h.Clock})
+		done, err := x.Run(t.Context(), finance.Request{Parent: "globex", From: last.Name, To: last.Name, Format: format, Out: filepath.Join(t.TempDir(), "out")})
+		require.NoError(t, err)
+		assert.Equal(t, []string{charged + ".00", refunded + ".00"}, []string{done.Months[0].Amount, done.Months[0].Refunds}, format)
+	}
 	assert.Zero(t, h.reconcile())
 }

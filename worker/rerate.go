@@ -54,9 +54,9 @@ type RerateSum struct {
 	Account    string
 	Messages   int64 // that a plan had rated
 	Changed    int64
-	NotRated   int64           // that the plan has no price for; they keep theirs
-	Before     metering.Micros // net of refunds and earlier corrections
-	Difference metering.Micros
+	NotRated   int64        // that the plan has no price for; they keep theirs
+	Before     metering.Sum // net of refunds and earlier corrections
+	Difference metering.Sum
 }
 
 // Errors of a re-rating.
@@ -209,9 +209,7 @@ func (r *rerating) take(ctx context.Context, m *ledger.RatedMessage) error {
 	}
 	rated := ref == nil
 	for _, s := range []*RerateSum{own, &res.Total} {
-		if err := s.add(m, &c, rated); err != nil {
-			return err
-		}
+		s.add(m, &c, rated)
 	}
 	if r.request.Progress != nil {
 		r.request.Progress(res.Total.Messages)
@@ -235,20 +233,17 @@ func (r *rerating) take(ctx context.Context, m *ledger.RatedMessage) error {
 	return nil
 }
 
-func (s *RerateSum) add(m *ledger.RatedMessage, c *metering.Correction, rated bool) (err error) {
+func (s *RerateSum) add(m *ledger.RatedMessage, c *metering.Correction, rated bool) {
 	s.Messages++
-	if s.Before, err = s.Before.Plus(m.Was.Amount - m.Was.Refunded); err != nil {
-		return err
-	}
+	s.Before = s.Before.Plus(m.Was.Amount.Sum()).Minus(m.Was.Refunded.Sum())
 	if !rated {
 		s.NotRated++
-		return nil
+		return
 	}
 	if c.Amount != 0 || c.Fee != 0 {
 		s.Changed++
 	}
-	s.Difference, err = s.Difference.Plus(c.Amount)
-	return err
+	s.Difference = s.Difference.Plus(c.Amount.Sum())
 }
 
 // flush enqueues what is gathered; it waits while too many are in the queue.

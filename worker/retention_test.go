@@ -30,13 +30,13 @@ func (h *harness) rollUp() {
 }
 
 // amounts of an account by month of UTC, with adjustments.
-func (h *harness) amounts(account string) map[string]metering.Micros {
+func (h *harness) amounts(account string) map[string]metering.Sum {
 	h.tb.Helper()
 	by, err := ledger.ParseDimensions("month")
 	require.NoError(h.tb, err)
-	out := map[string]metering.Micros{}
+	out := map[string]metering.Sum{}
 	require.NoError(h.tb, h.Ledger.Usage(h.tb.Context(), ledger.UsageQuery{Accounts: []string{account}, By: by}, func(u *ledger.UsageLine) error {
-		out[u.Keys[0]] = u.Net() + u.Adjustments
+		out[u.Keys[0]] = u.Net().Plus(u.Adjustments)
 		return nil
 	}))
 	return out

@@ -129,8 +129,8 @@ func TestStragglersAreRebooked(t *testing.T) {
 	assert.Equal(t, before, h.report("acme", last.Name), "its reports keep their bytes")
 	assert.Equal(t, *closed, *h.closing("acme", last))
 	m := h.months("acme")
-	assert.Equal(t, ledger.Month{ParentID: "acme", Period: last.Name, Records: 40, Amount: 40 * price}, m[last.Name])
-	assert.Equal(t, ledger.Month{ParentID: "acme", Period: now.Name, Records: 4, Amount: price, Adjustments: 3 * price}, m[now.Name])
+	assert.Equal(t, ledger.Month{ParentID: "acme", Period: last.Name, Records: 40, Amount: sum(40 * price)}, m[last.Name])
+	assert.Equal(t, ledger.Month{ParentID: "acme", Period: now.Name, Records: 4, Amount: sum(price), Adjustments: sum(3 * price)}, m[now.Name])
 	for account, want := range map[string]metering.Micros{"acme-own": 200_000 - 23*price, "acme": 800_000 - 21*price} {
 		st, err := h.Store.State(t.Context(), account)
 		require.NoError(t, err)

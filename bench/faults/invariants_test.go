@@ -195,7 +195,7 @@ func (r *rig) usage() {
 				return nil
 			}
 			same := int64(l.Records) == want.Records && l.Units.Rat().Cmp(want.Units) == 0 && l.BilledUnits.Rat().Cmp(want.Billed) == 0 &&
-				l.Amount == metering.Micros(want.Amount) && l.Refunds == metering.Micros(want.Refunds) && l.Adjustments == 0
+				l.Amount == metering.Micros(want.Amount).Sum() && l.Refunds == metering.Micros(want.Refunds).Sum() && l.Adjustments.Sign() == 0
 			assert.True(r.t, same, "usage of %s: %+v, want %+v", k, l, want)
 			return nil
 		}))
@@ -227,8 +227,8 @@ func (r *rig) reports() {
 				amount, refunds = amount+f.Amount, refunds+f.Refunds
 			}
 		}
-		assert.Equal(r.t, []metering.Micros{metering.Micros(amount), metering.Micros(refunds), 0},
-			[]metering.Micros{s.Totals.Amount.Micros, s.Totals.Refunds.Micros, s.Totals.Adjustments.Micros}, "statement of %s", p.ID)
+		assert.Equal(r.t, []metering.Sum{metering.Micros(amount).Sum(), metering.Micros(refunds).Sum(), {}},
+			[]metering.Sum{s.Totals.Amount.Sum, s.Totals.Refunds.Sum, s.Totals.Adjustments.Sum}, "statement of %s", p.ID)
 	}
 }
 

@@ -203,7 +203,7 @@ func money(v *accountView, aud metering.Audience, a *metering.Account, ceiling *
 			v.Limit = l.Format(a.Currency)
 			left = append(left, *l-used)
 			if *l > 0 {
-				v.share = int(100 * used / *l)
+				v.share = int(used.Decimal().Shift(2).Div(l.Decimal()).IntPart()) // percent; 100 × used may leave 64 bits
 			}
 		}
 	}
@@ -213,6 +213,9 @@ func money(v *accountView, aud metering.Audience, a *metering.Account, ceiling *
 		left = append(left, st.Balance)
 	case a.IsParent():
 		limit(a.CreditLimit)
+		if st.Balance != 0 { // of a wallet that is drawn on no more
+			v.Balance = st.Balance.Format(a.Currency)
+		}
 	case a.Source == metering.SourceAllocated:
 		v.Budget = st.Balance.Format(a.Currency)
 		left = append(left, st.Balance)

@@ -59,7 +59,7 @@ func impactOf(i *admin.Impact) *impactView {
 	for _, a := range i.Accounts {
 		v.Accounts = append(v.Accounts, accountImpactView{
 			Account: a.Account, Messages: a.Messages, Unpriced: a.Unpriced, Currency: a.Currency,
-			Before: a.Before.Format(a.Currency), After: (a.Before + a.Difference).Format(a.Currency), Difference: a.Difference.Format(a.Currency),
+			Before: a.Before.Format(a.Currency), After: a.Before.Plus(a.Difference).Format(a.Currency), Difference: a.Difference.Format(a.Currency),
 		})
 	}
 	for _, u := range i.Unpriced {

@@ -38,7 +38,7 @@ type rerateView struct {
 func rerateOf(s *worker.RerateSum, currency string) rerateView {
 	return rerateView{
 		Account: s.Account, Messages: s.Messages, Changed: s.Changed, NotRated: s.NotRated,
-		Before: s.Before.Format(currency), After: (s.Before + s.Difference).Format(currency), Difference: s.Difference.Format(currency),
+		Before: s.Before.Format(currency), After: s.Before.Plus(s.Difference).Format(currency), Difference: s.Difference.Format(currency),
 	}
 }
 

@@ -28,7 +28,7 @@ type Impact struct {
 type AccountImpact struct {
 	Account, Currency  string
 	Messages, Unpriced int64
-	Before, Difference metering.Micros // of the messages that have a price
+	Before, Difference metering.Sum // of the messages that have a price
 }
 
 // Unpriced counts messages that the file leaves without a charge.
@@ -59,7 +59,7 @@ func (s *Service) Impact(ctx context.Context, f *AccountsFile, days int) (*Impac
 	next := overlay(cur, changes)
 	out := &Impact{Since: now.AddDate(0, 0, -days)}
 	for _, parent := range touched(cur, next, changes) {
-		w := &impactOf{service: s, cur: cur, next: next, impact: out, now: now, month: map[string]metering.Micros{}}
+		w := &impactOf{service: s, cur: cur, next: next, impact: out, now: now, month: map[string]metering.Sum{}}
 		if err := w.parent(ctx, parent); err != nil {
 			return nil, err
 		}
@@ -132,7 +132,7 @@ type impactOf struct {
 	cur, next *metering.Snapshot
 	impact    *Impact
 	now       time.Time
-	month     map[string]metering.Micros // account → difference of the current month
+	month     map[string]metering.Sum // account → difference of the current month
 }
 
 func (w *impactOf) parent(ctx context.Context, parent string) error {
@@ -173,16 +173,12 @@ func (w *impactOf) message(m *ledger.RatedMessage, period string, unpriced map[U
 		unpriced[Unpriced{Account: r.AccountID, Channel: r.Channel, Country: r.Country, Reason: refusal.Reason}]++
 		return nil //nolint:nilerr // a refusal is an answer here
 	}
-	if own.Before, err = own.Before.Plus(m.Was.Amount - m.Was.Refunded); err != nil {
-		return err
-	}
-	if own.Difference, err = own.Difference.Plus(c.Amount); err != nil {
-		return err
-	}
+	own.Before = own.Before.Plus(m.Was.Amount.Sum()).Minus(m.Was.Refunded.Sum())
+	own.Difference = own.Difference.Plus(c.Amount.Sum())
 	if m.Period == period {
-		w.month[r.AccountID], err = w.month[r.AccountID].Plus(c.Amount)
+		w.month[r.AccountID] = w.month[r.AccountID].Plus(c.Amount.Sum())
 	}
-	return err
+	return nil
 }
 
 // rate by the file's channels and plan.
@@ -209,11 +205,9 @@ func (w *impactOf) suspensions(ctx context.Context, parent, period string) error
 	if err != nil {
 		return err
 	}
-	total := metering.Micros(0)
+	var total metering.Sum
 	for _, d := range w.month {
-		if total, err = total.Plus(d); err != nil {
-			return err
-		}
+		total = total.Plus(d)
 	}
 	flags := map[string]metering.Flags{}
 	for _, id := range ids {
@@ -238,7 +232,7 @@ func (w *impactOf) suspensions(ctx context.Context, parent, period string) error
 }
 
 // flags that would hold for an account by its purse and limits.
-func (w *impactOf) flags(a *metering.Account, st *balance.State, period string, total metering.Micros) metering.Flags {
+func (w *impactOf) flags(a *metering.Account, st *balance.State, period string, total metering.Sum) metering.Flags {
 	var f metering.Flags
 	diff := w.month[a.ID]
 	shared := diff // what the wallet pays of it
@@ -246,20 +240,21 @@ func (w *impactOf) flags(a *metering.Account, st *balance.State, period string, 
 		diff = total
 		for id, d := range w.month {
 			if id != a.ID && w.next.Accounts[id].Source != metering.SourceAllocated {
-				shared += d
+				shared = shared.Plus(d)
 			}
 		}
 	}
-	used := st.Used[period] + diff
+	used, held := st.Used[period].Sum().Plus(diff), st.Balance.Sum()
+	reached := func(limit *metering.Micros) bool { return limit != nil && used.Cmp(limit.Sum()) >= 0 }
 	switch {
-	case a.IsParent() && a.Mode == metering.Prepaid && st.Balance-shared <= 0:
+	case a.IsParent() && a.Mode == metering.Prepaid && held.Cmp(shared) <= 0:
 		f |= metering.FlagWallet
-	case a.IsParent() && a.CreditLimit != nil && used >= *a.CreditLimit:
+	case a.IsParent() && reached(a.CreditLimit):
 		f |= metering.FlagCeiling
-	case !a.IsParent() && a.Source == metering.SourceAllocated && st.Balance-diff <= 0:
+	case !a.IsParent() && a.Source == metering.SourceAllocated && held.Cmp(diff) <= 0:
 		f |= metering.FlagBudget
 	}
-	if !a.IsParent() && a.MonthlyLimit != nil && used >= *a.MonthlyLimit {
+	if !a.IsParent() && reached(a.MonthlyLimit) {
 		f |= metering.FlagMonthly
 	}
 	return f

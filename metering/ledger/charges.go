@@ -52,7 +52,7 @@ type ChargeLine struct {
 
 	Messages      uint64
 	Units, Billed decimal.Decimal
-	Amount        metering.Micros // a refund's is what it gives back
+	Amount        metering.Sum // a refund's is what it gives back
 }
 
 // ChargeLines calls f for each, sorted by account and day.

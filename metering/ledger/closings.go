@@ -26,7 +26,7 @@ type Closing struct {
 	State                        string // ClosingBegun, ClosingDone
 	Start, End                   time.Time
 	Records                      uint64
-	Amount, Refunds, Adjustments metering.Micros
+	Amount, Refunds, Adjustments metering.Sum
 	Lines                        uint64 // that the digest covers
 	Digest                       string
 	AsOf                         time.Time
@@ -73,7 +73,9 @@ func scanClosing(r driver.Rows) (Closing, error) {
 	if err != nil {
 		return c, err
 	}
-	c.Amount, c.Refunds, c.Adjustments = micros(amount), micros(refunds), micros(adjustments)
+	if err := sumsOf([]decimal.Decimal{amount, refunds, adjustments}, &c.Amount, &c.Refunds, &c.Adjustments); err != nil {
+		return c, err
+	}
 	c.Catalog, c.Epoch, c.Seq = int64(catalog), int64(epoch), int64(seq)
 	if c.State != ClosingDone {
 		return c, nil
@@ -169,9 +171,9 @@ func (l *Ledger) BillLines(ctx context.Context, parent, period string, f func(*m
 }
 
 // sumsOf are sums as they are read.
-func sumsOf(from []decimal.Decimal, to ...*metering.Micros) (err error) {
+func sumsOf(from []decimal.Decimal, to ...*metering.Sum) (err error) {
 	for i := range from {
-		if *to[i], err = metering.SumMicros(from[i]); err != nil {
+		if *to[i], err = metering.SumOf(from[i]); err != nil {
 			return fmt.Errorf("sum of amounts: %w", err)
 		}
 	}
@@ -182,7 +184,7 @@ func sumsOf(from []decimal.Decimal, to ...*metering.Micros) (err error) {
 type Month struct {
 	ParentID, Period             string
 	Records                      uint64
-	Amount, Refunds, Adjustments metering.Micros
+	Amount, Refunds, Adjustments metering.Sum
 }
 
 // Months that have a record or a transfer, of a parent ("": of all).

@@ -83,7 +83,7 @@ func TestAClosedMonthStands(t *testing.T) {
 	t.Parallel()
 	l := open(t)
 	first := &Closing{
-		ParentID: "acme", Period: "2026-10", State: ClosingDone, Start: noon.AddDate(0, -1, 0), End: noon, Records: 3, Amount: 5, Refunds: 2, Adjustments: -1,
+		ParentID: "acme", Period: "2026-10", State: ClosingDone, Start: noon.AddDate(0, -1, 0), End: noon, Records: 3, Amount: sum(5), Refunds: sum(2), Adjustments: sum(-1),
 		Lines: 4, Digest: "d1", AsOf: noon, Catalog: 7, Epoch: 2, Seq: 9, Balances: map[string]metering.Micros{"acme": -4, "it's": 1},
 		Frozen: Frozen{
 			Quarantined: map[string]map[metering.Reason]uint64{"acme": {metering.ReasonNoPrice: 2}},

@@ -315,7 +315,7 @@ func (p *pair) close() {
 		p.each(func(l *Ledger) error {
 			return l.FinishClosing(ctx, &Closing{
 				ParentID: m.ParentID, Period: m.Period, Start: noon, End: noon, AsOf: noon, Digest: digest, Lines: uint64(len(lines)),
-				Amount: -5, Seq: 7, Balances: map[string]metering.Micros{"it's": 3},
+				Amount: sum(-5), Seq: 7, Balances: map[string]metering.Micros{"it's": 3},
 			})
 		})
 	}

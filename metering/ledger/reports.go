@@ -131,7 +131,7 @@ type CampaignLine struct {
 	Account, Campaign     string
 	Records               uint64
 	BilledUnits           decimal.Decimal
-	Amount, Fees, Refunds metering.Micros
+	Amount, Fees, Refunds metering.Sum
 }
 
 // Campaigns calls f for each campaign of the accounts that have any, sorted.

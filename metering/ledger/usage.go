@@ -41,15 +41,15 @@ type UsageLine struct {
 	Records     uint64          // of kind usage
 	Units       decimal.Decimal // as reported, of kind usage
 	BilledUnits decimal.Decimal
-	Amount      metering.Micros // gross, of kind usage; with the fees
-	Refunds     metering.Micros // ≥ 0
-	Fees        metering.Micros // the part of Amount that is never refunded
-	Adjustments metering.Micros // signed, of kind adjustment; not in Amount
+	Amount      metering.Sum // gross, of kind usage; with the fees
+	Refunds     metering.Sum // ≥ 0
+	Fees        metering.Sum // the part of Amount that is never refunded
+	Adjustments metering.Sum // signed, of kind adjustment; not in Amount
 	Currency    string
 }
 
 // Net is what is left after refunds.
-func (u *UsageLine) Net() metering.Micros { return u.Amount - u.Refunds }
+func (u *UsageLine) Net() metering.Sum { return u.Amount.Minus(u.Refunds) }
 
 // statusSlack is how long before its message a status may be dated and still
 // be one of its statuses: the clocks of two senders differ.

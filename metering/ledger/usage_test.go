@@ -26,7 +26,7 @@ func TestUsageSumsEachKindBySelf(t *testing.T) {
 	require.Len(t, list, 1)
 	require.EqualValues(t, 3, list[0].Records)
 	require.Equal(t, []string{": 3 3 0.15 0.04 0.03 -0.02 EUR"}, shorts(list))
-	require.EqualValues(t, 110_000, list[0].Net())
+	require.Equal(t, sum(110_000), list[0].Net())
 
 	require.Equal(t, []string{
 		"2026-11-05: 3 3 0.15 0 0.03 -0.02 EUR",

@@ -59,13 +59,11 @@ func (x *Exporter) aggregates(ctx context.Context, m *month, write func([]any) e
 		if err != nil {
 			return fmt.Errorf("plan version: %w", err)
 		}
-		if err := sum.add(k[2], u.Records, u.Amount, u.Refunds, u.Adjustments); err != nil {
-			return err
-		}
-		in := func(v metering.Micros) amount { return amount{v, u.Currency} }
+		sum.add(k[2], u.Records, u.Amount, u.Refunds, u.Adjustments)
+		in := func(v metering.Sum) amount { return amount{v, u.Currency} }
 		return write([]any{
 			m.parent.ID, m.period.Name, k[0], day, k[2], k[3], k[4], k[5], k[6], k[7], k[8], k[9], version, u.Currency,
-			u.Records, u.Units, u.BilledUnits, in(u.Amount), in(u.Fees), in(u.Refunds), in(u.Net()), in(u.Adjustments), in(u.Net() + u.Adjustments),
+			u.Records, u.Units, u.BilledUnits, in(u.Amount), in(u.Fees), in(u.Refunds), in(u.Net()), in(u.Adjustments), in(u.Net().Plus(u.Adjustments)),
 		})
 	})
 }

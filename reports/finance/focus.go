@@ -69,9 +69,7 @@ func (x *Exporter) focus(ctx context.Context, q *Request, mo *month, write func(
 		if err := m.turn(l.Account, l.Day); err != nil {
 			return err
 		}
-		if err := sum.line(l); err != nil {
-			return err
-		}
+		sum.line(l)
 		return m.line(l)
 	}); err != nil {
 		return err
@@ -82,15 +80,20 @@ func (x *Exporter) focus(ctx context.Context, q *Request, mo *month, write func(
 	return x.purses(ctx, m, sum)
 }
 
-func (s *running) line(l *ledger.ChargeLine) error {
+func (s *running) line(l *ledger.ChargeLine) {
+	none, net := metering.Sum{}, l.Amount
 	switch l.Kind {
 	case metering.KindRefund:
-		return s.add(l.Period, 0, 0, l.Amount, 0)
+		net = net.Neg()
+		s.add(l.Period, 0, none, l.Amount, none)
 	case metering.KindAdjustment:
-		return s.add(l.Period, 0, 0, 0, l.Amount)
+		s.add(l.Period, 0, none, none, l.Amount)
 	case metering.KindUsage, metering.KindStatus:
+		s.add(l.Period, l.Messages, l.Amount, none, none)
 	}
-	return s.add(l.Period, l.Messages, l.Amount, 0, 0)
+	if l.Purse == metering.PurseWallet || l.Purse == metering.PurseBudget {
+		s.drawn = s.drawn.Plus(net)
+	}
 }
 
 // rule that a line was rated by; nil: it came rated.
@@ -348,26 +351,27 @@ func tagsJSON(keys, values []string) string {
 	return string(b)
 }
 
-// purses writes top-ups and corrections of a prepaid parent's purses, and
-// checks them off: what was there and came in, less what was drawn, is left.
+// purses writes top-ups and corrections of a parent's purses, and checks them
+// off: what was there and came in, less what was drawn, is left. A parent that
+// pays afterwards now may have paid ahead in this month, or still hold a wallet.
 func (x *Exporter) purses(ctx context.Context, m *focusMonth, sum *running) error {
-	if m.parent.Mode != metering.Prepaid {
-		return nil
-	}
 	opening, err := x.deps.Ledger.OpeningBalances(ctx, m.parent.ID, m.period.Name)
 	if err != nil {
 		return err
 	}
-	var opened, purchased, adjusted metering.Micros
+	var opened, purchased, adjusted metering.Sum
+	held := m.parent.Mode == metering.Prepaid || sum.drawn.Sign() != 0
 	for _, v := range opening {
-		opened += v
+		held = held || v != 0
+		opened = opened.Plus(v.Sum())
 	}
 	if err := x.deps.Ledger.ParentTransfers(ctx, ledger.TransferQuery{Parent: m.parent.ID, Booked: m.period.Name}, func(t *ledger.TransferLine) error {
+		held = true
 		switch metering.TransferKind(t.Kind) {
 		case metering.TransferTopup:
-			purchased += t.Amount
+			purchased = purchased.Plus(t.Amount.Sum())
 		case metering.TransferAdjust:
-			adjusted += t.Amount
+			adjusted = adjusted.Plus(t.Amount.Sum())
 		case metering.TransferAllocate, metering.TransferReclaim, metering.TransferSweep, metering.TransferClose:
 			return nil // between purses of the same parent: nobody pays
 		}
@@ -375,9 +379,14 @@ func (x *Exporter) purses(ctx context.Context, m *focusMonth, sum *running) erro
 	}); err != nil {
 		return err
 	}
-	drawn := sum.amount - sum.refunds + sum.adjustments
-	in := func(v metering.Micros) string { return v.Format(m.parent.Currency) }
-	sum.Wallet = &WalletSum{Opening: in(opened), Purchased: in(purchased), Adjusted: in(adjusted), Drawn: in(drawn), Closing: in(opened + purchased + adjusted - drawn)}
+	if !held {
+		return nil
+	}
+	in := func(v metering.Sum) string { return v.Format(m.parent.Currency) }
+	sum.Wallet = &WalletSum{
+		Opening: in(opened), Purchased: in(purchased), Adjusted: in(adjusted), Drawn: in(sum.drawn),
+		Closing: in(opened.Plus(purchased).Plus(adjusted).Minus(sum.drawn)),
+	}
 	return nil
 }
 

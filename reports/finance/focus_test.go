@@ -11,6 +11,8 @@ import (
 
 	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
 )
 
 func focusFile(t *testing.T, b *books, version string) (string, *Manifest) {
@@ -62,6 +64,25 @@ func TestFOCUSKeepsItsRulesAndAddsUp(t *testing.T) {
 			same(t, want.lines, sum(t, rows, "BilledCost", of()), "billed")
 		}
 	}
+}
+
+// TestFOCUSOfAMonthPaidAhead stays as it was when the parent pays afterwards now.
+func TestFOCUSOfAMonthPaidAhead(t *testing.T) {
+	t.Parallel()
+	b := openBooks(t)
+	b.november(50)
+	b.money()
+	path, before := focusFile(t, b, FOCUS14)
+	list := accounts()
+	for _, a := range list[:3] {
+		a.Mode, a.Source = metering.Postpaid, metering.SourceCredit
+	}
+	b.apply(2, list, plans())
+	again, after := focusFile(t, b, FOCUS14)
+	require.Equal(t, table(t, path), table(t, again))
+	require.Equal(t, before.Months, after.Months)
+	require.NotNil(t, after.Months[0].Wallet)
+	require.Nil(t, after.Months[1].Wallet, "one that never paid ahead")
 }
 
 // TestFOCUSHasEachKindOfRow makes sure that the test above sees them all.

@@ -64,10 +64,12 @@ type MonthSum struct {
 // running is a month's sum in the making.
 type running struct {
 	MonthSum
-	amount, refunds, adjustments metering.Micros
+	amount, refunds, adjustments metering.Sum
+	drawn                        metering.Sum // of them, from a wallet or budget
 }
 
-// WalletSum is what a prepaid parent's wallet and budgets held, all together:
+// WalletSum is what a parent's wallet and budgets held, all together, where it is
+// prepaid, was, or still holds any:
 // opening + purchased + adjusted − drawn = closing.
 type WalletSum struct {
 	Opening   string `json:"opening"`
@@ -138,22 +140,18 @@ func (m *Manifest) add(p *part) {
 
 // add sums up a line as `meterd period list` does: what came after its own
 // month was closed is an adjustment of this one.
-func (s *running) add(period string, records uint64, amount, refunds, adjustments metering.Micros) error {
+func (s *running) add(period string, records uint64, amount, refunds, adjustments metering.Sum) {
 	s.Records += records
 	if period != s.Period {
-		amount, refunds, adjustments = 0, 0, adjustments+amount-refunds
+		amount, refunds, adjustments = metering.Sum{}, metering.Sum{}, adjustments.Plus(amount).Minus(refunds)
 	}
-	var err1, err2, err3 error
-	s.amount, err1 = s.amount.Plus(amount)
-	s.refunds, err2 = s.refunds.Plus(refunds)
-	s.adjustments, err3 = s.adjustments.Plus(adjustments)
-	return errors.Join(err1, err2, err3)
+	s.amount, s.refunds, s.adjustments = s.amount.Plus(amount), s.refunds.Plus(refunds), s.adjustments.Plus(adjustments)
 }
 
 func (s *running) finish(currency string) {
 	s.Currency = currency
 	s.Amount, s.Refunds, s.Adjustments = s.amount.Format(currency), s.refunds.Format(currency), s.adjustments.Format(currency)
-	s.Billable = (s.amount - s.refunds + s.adjustments).Format(currency)
+	s.Billable = s.amount.Minus(s.refunds).Plus(s.adjustments).Format(currency)
 }
 
 // save writes the manifest, whole or not at all.

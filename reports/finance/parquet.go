@@ -96,7 +96,7 @@ func (s *parquetSink) value(c *column, v any) (parquet.Value, error) {
 	case decimal.Decimal:
 		return fixed(v, c.scale)
 	case amount:
-		return fixed(v.micros.Decimal(), c.scale)
+		return fixed(v.sum.Decimal(), c.scale)
 	default:
 		t, _ := plain(v)
 		return parquet.ByteArrayValue([]byte(t)), nil

@@ -30,11 +30,11 @@ type column struct {
 
 // amount is money as it prints in its currency.
 type amount struct {
-	micros   metering.Micros
+	sum      metering.Sum
 	currency string
 }
 
-func (a amount) String() string { return a.micros.Format(a.currency) }
+func (a amount) String() string { return a.sum.Format(a.currency) }
 
 // sink takes the lines of one file.
 type sink interface {
