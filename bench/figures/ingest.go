@@ -36,6 +36,12 @@ func ingest() []measurement {
 		},
 		{name: "cold records", run: onSpread(backfill), figures: []Figure{{Name: "backfill", Unit: "records/s", Goal: 60_000}}},
 		{
+			name: "real traffic", once: true, run: onSpread(realTraffic), figures: []Figure{
+				{Name: "few copies and late / clean", Unit: "%", Goal: 80},
+				{Name: "many copies and late / clean", Unit: "%", Goal: 50},
+			},
+		},
+		{
 			name: "one account", run: onSpread(oneAccount), figures: []Figure{
 				{Name: "one parent / spread out", Unit: "%", Goal: 90},
 				{Name: "one sub-account / spread out", Unit: "%", Goal: 90},
@@ -160,6 +166,45 @@ func backfill(ctx context.Context, b *bench, s *system) (map[string]float64, err
 		rate = float64(n) / v.Seconds
 	}
 	return map[string]float64{"backfill": rate}, nil
+}
+
+// realTraffic is a file with copies and late records, as retries and outages make
+// them, beside one without, into a ledger that holds millions of rows: 2 % of each,
+// then 15 % copies and 18 % late.
+func realTraffic(ctx context.Context, b *bench, s *system) (map[string]float64, error) {
+	l := newLoad(8, subs(parents, each))
+	send := func(n int, copies, late float64) (float64, error) {
+		l.copies, l.late = copies, late
+		file := filepath.Join(s.dir, "usage.jsonl")
+		if err := l.file(file, n); err != nil {
+			return 0, err
+		}
+		v, err := s.enqueue(ctx, file, n)
+		if err != nil {
+			return 0, err
+		}
+		return float64(n) / v.Seconds, nil
+	}
+	if _, err := send(b.n(3_000_000, 60_000), 0, 0.3); err != nil {
+		return nil, err
+	}
+	n := b.n(500_000, 30_000)
+	clean, err := send(n, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]float64{}
+	for _, mix := range []struct {
+		name         string
+		copies, late float64
+	}{{"few", 0.02, 0.02}, {"many", 0.15, 0.18}} {
+		rate, err := send(n, mix.copies, mix.late)
+		if err != nil {
+			return nil, err
+		}
+		out[mix.name+" copies and late / clean"] = 100 * rate / clean
+	}
+	return out, nil
 }
 
 func oneAccount(ctx context.Context, b *bench, s *system) (map[string]float64, error) {

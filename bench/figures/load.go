@@ -20,7 +20,8 @@ type load struct {
 	until    time.Time     // the newest record
 	span     time.Duration // how far they reach back
 	line     []byte
-	mishaps  bool // a sixth are copies, a sixth come late
+	copies   float64 // share that are copies of one before
+	late     float64 // share that occurred before the dedup window
 	recent   [1000][]byte
 }
 
@@ -77,14 +78,14 @@ const alphabet = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 // next is a line; it holds until the next call.
 func (l *load) next() []byte {
-	if !l.mishaps {
+	if l.copies == 0 && l.late == 0 {
 		return l.fresh(l.until)
 	}
 	slot := &l.recent[l.rnd.IntN(len(l.recent))]
-	switch n := l.rnd.IntN(6); {
-	case n == 0 && len(*slot) > 0:
+	switch x := l.rnd.Float64(); {
+	case x < l.copies && len(*slot) > 0:
 		return *slot
-	case n == 1:
+	case x >= l.copies && x < l.copies+l.late:
 		return l.fresh(time.Now().UTC().Add(-48 * time.Hour))
 	}
 	*slot = append((*slot)[:0], l.fresh(time.Now().UTC().Add(-time.Second))...)

@@ -333,7 +333,7 @@ func (b *bench) byWorkers(ctx context.Context, n int) (_ float64, err error) {
 func soak(ctx context.Context, b *bench, s *system) (map[string]float64, error) {
 	n, rate := b.n(50_000_000, 200_000), b.halfLoad()
 	l := newLoad(71, subs(parents, each))
-	l.mishaps = true
+	l.copies, l.late = 1./6, 1./6
 	began := time.Now()
 	sending, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)

@@ -215,7 +215,7 @@ func (s *system) enqueue(ctx context.Context, file string, n int) (sent, error) 
 	if err := json.Unmarshal(out, &v); err != nil {
 		return v, fmt.Errorf("meterd enqueue said %q: %w", out, err)
 	}
-	if v.Stored != int64(n) {
+	if v.Stored+v.Duplicates != int64(n) {
 		return v, fmt.Errorf("%d of %d records are stored (%d duplicates, %d quarantined)", v.Stored, n, v.Duplicates, v.Quarantined)
 	}
 	return v, nil
