@@ -70,6 +70,22 @@ var (
 
 func compressed(p []byte) bool { return bytes.HasPrefix(p, zstdMagic) || bytes.HasPrefix(p, gzipMagic) }
 
+// Unpacked is how many bytes of text the payload holds at most, as far as its head
+// says; PayloadMax where it doesn't.
+func Unpacked(payload []byte) int {
+	switch {
+	case bytes.HasPrefix(payload, zstdMagic):
+		var h zstd.Header
+		if err := h.Decode(payload); err == nil && h.HasFCS && h.FrameContentSize < PayloadMax {
+			return int(h.FrameContentSize)
+		}
+		return PayloadMax
+	case bytes.HasPrefix(payload, gzipMagic):
+		return PayloadMax
+	}
+	return len(payload)
+}
+
 // Decode returns the payload's lines. They share memory with one another; empty
 // ones are left out.
 func (c *Codec) Decode(payload []byte) ([][]byte, error) {

@@ -2,9 +2,12 @@ package jobs
 
 import (
 	"bytes"
+	"io"
 	"runtime"
 	"testing"
 
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -29,4 +32,34 @@ func TestFewBytesOfManyLines(t *testing.T) { //nolint:paralleltest // it measure
 	require.ErrorIs(t, err, ErrLines)
 	require.ErrorIs(t, err, ErrPayload)
 	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4*len(text)), "its text, not its lines")
+}
+
+// TestUnpackedIsNeverLessThanTheText: what may be unpacked is known before it is.
+func TestUnpackedIsNeverLessThanTheText(t *testing.T) {
+	t.Parallel()
+	codec, err := NewCodec()
+	require.NoError(t, err)
+	text := bytes.Repeat([]byte("a line of text\n"), 1000)
+	streamed := func(w interface {
+		io.WriteCloser
+		Flush() error
+	}, b *bytes.Buffer,
+	) []byte {
+		_, err := w.Write(text[:100])
+		require.NoError(t, err)
+		require.NoError(t, w.Flush())
+		_, err = w.Write(text[100:])
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		return b.Bytes()
+	}
+	var z, g bytes.Buffer
+	zw, err := zstd.NewWriter(&z)
+	require.NoError(t, err)
+	assert.Equal(t, len(text), Unpacked(codec.Compress(text)))
+	assert.Equal(t, len(text), Unpacked(text))
+	assert.Equal(t, PayloadMax, Unpacked(streamed(zw, &z)), "its head doesn't say")
+	assert.Equal(t, PayloadMax, Unpacked(streamed(gzip.NewWriter(&g), &g)))
+	assert.Equal(t, PayloadMax, Unpacked(zstdMagic))
+	assert.Zero(t, Unpacked(nil))
 }

@@ -35,6 +35,7 @@ type engine struct {
 	shards    int
 	room      *semaphore.Weighted // recordsInHand
 	unpacking *semaphore.Weighted // unpackingMax
+	aside     *semaphore.Weighted // asideMax
 	noPrice   unpriced
 	outage    outage
 	promoted  recently
@@ -51,17 +52,22 @@ type engine struct {
 // all that is made of them), however large the tasks are.
 const recordsInHand = 256 << 10
 
-// unpackingMax is how many payloads are unpacked at once, each to jobs.PayloadMax
-// at most: more of them wait in Redis's few bytes.
-const unpackingMax = 4
+// asideMax bounds the lines on their way to the ledger that aren't rows, in KB: a
+// handler whose insert takes long lets go of its room, and the insert keeps them.
+const asideMax = 128 << 10
+
+// unpackingMax bounds the bytes of payloads that are unpacked and wait until their
+// records may be in hand: the others wait in Redis's few bytes.
+const unpackingMax = jobs.PayloadMax + 64<<20
 
 // unpack takes a payload apart, its head into head unless that is nil, and waits
 // until its records may be in hand. ErrPayload: it can't be taken apart.
 func (e *engine) unpack(ctx context.Context, payload []byte, head any) (lines [][]byte, release func(), err error) {
-	if err := e.unpacking.Acquire(ctx, 1); err != nil {
+	held := int64(min(jobs.Unpacked(payload), jobs.PayloadMax))
+	if err := e.unpacking.Acquire(ctx, held); err != nil {
 		return nil, nil, fmt.Errorf("wait for other payloads to be unpacked: %w", err)
 	}
-	defer e.unpacking.Release(1)
+	defer func() { e.unpacking.Release(held) }()
 	if head == nil {
 		lines, err = e.codec.Decode(payload)
 	} else {
@@ -73,6 +79,10 @@ func (e *engine) unpack(ctx context.Context, payload []byte, head any) (lines []
 	size := 0
 	for _, l := range lines {
 		size += len(l)
+	}
+	if less := held - int64(size); less > 0 { // its head didn't say
+		e.unpacking.Release(less)
+		held -= less
 	}
 	release, err = e.hold(ctx, max(len(lines), size>>10))
 	return lines, release, err
@@ -156,20 +166,23 @@ const storePatience = 5 * time.Second
 // joins it under the same key instead of sending its rows once more.
 func (e *engine) write(ctx context.Context, key string, b *ledger.Batch) (*ledger.Batch, error) {
 	started := e.clock.Now()
-	w := e.begin(ctx, key, b)
-	timer := time.NewTimer(storePatience)
-	defer timer.Stop()
-	select {
-	case <-w.done:
-		e.forget(key)
-		e.metrics.storeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
-		return w.batch, w.err
-	case <-timer.C:
-		e.outage.wrote(false, e.clock.Now())
-		return nil, errUnstored
-	case <-ctx.Done():
+	patience, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	w := e.begin(ctx, patience, key, b)
+	if w != nil {
+		select {
+		case <-w.done:
+			e.forget(key)
+			e.metrics.storeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
+			return w.batch, w.err
+		case <-patience.Done():
+		}
+	}
+	if ctx.Err() != nil {
 		return nil, fmt.Errorf("wait for the ledger: %w", ctx.Err())
 	}
+	e.outage.wrote(false, e.clock.Now())
+	return nil, errUnstored
 }
 
 // writing is a batch on its way, or at its end: until its task comes again, which
@@ -204,23 +217,41 @@ func (e *engine) forgetWritten() {
 	}
 }
 
-// begin starts to write a batch, or finds the one that is on its way.
-func (e *engine) begin(ctx context.Context, key string, b *ledger.Batch) *writing {
+// begin starts to write a batch, or finds the one that is on its way. nil: there is
+// no room for it while patience lasts.
+func (e *engine) begin(ctx, patience context.Context, key string, b *ledger.Batch) *writing {
+	if w := e.underWay(key); w != nil {
+		return w
+	}
+	aside := int64(min(b.Aside(), asideMax))
+	if e.aside.Acquire(patience, aside) != nil {
+		return nil
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.forgetWritten()
-	if w := e.writes[key]; w != nil {
+	if w := e.writes[key]; w != nil { // of another copy of the task
+		e.aside.Release(aside)
 		return w
 	}
 	w := &writing{batch: b, done: make(chan struct{})}
 	e.writes[key] = w
 	e.background.Go(func() { // the writer ends it: stored, refused, or stopped
 		w.err = e.writer.Write(context.WithoutCancel(ctx), b)
+		b.Quarantine, b.Waiting = nil, nil // who comes for it wants the rows
+		e.aside.Release(aside)
 		w.ended = e.clock.Now()
 		e.outage.wrote(w.err == nil, e.clock.Now())
 		close(w.done)
 	})
 	return w
+}
+
+// underWay is the batch that is on its way under a key, if one is.
+func (e *engine) underWay(key string) *writing {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.forgetWritten()
+	return e.writes[key]
 }
 
 func (e *engine) forget(key string) {

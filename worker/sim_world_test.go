@@ -218,7 +218,7 @@ func (w *world) begin(name string) *process {
 	projector := reconcile.New(s, l, c, log, reconcile.Options{Durable: w.plan.durable, Buckets: 4})
 	p.engine = &engine{
 		store: s, ledger: l, writer: ledger.NewWriter(l, ledger.WriterOptions{Clock: c}), snapshots: snapshots, projector: projector,
-		queue: simQueue{p}, codec: w.codec, clock: c, log: log, metrics: w.metrics, shards: 1, room: semaphore.NewWeighted(recordsInHand), unpacking: semaphore.NewWeighted(unpackingMax),
+		queue: simQueue{p}, codec: w.codec, clock: c, log: log, metrics: w.metrics, shards: 1, room: semaphore.NewWeighted(recordsInHand), unpacking: semaphore.NewWeighted(unpackingMax), aside: semaphore.NewWeighted(asideMax),
 		metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
 	}
 	p.worker = &Worker{

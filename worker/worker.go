@@ -134,7 +134,7 @@ func New(d Deps, o Options) (*Worker, error) {
 	e := &engine{
 		store: d.Store, ledger: d.Ledger, writer: ledger.NewWriter(d.Ledger, o.Writer), snapshots: d.Snapshots, projector: d.Projector,
 		queue: queue, codec: codec, clock: d.Clock, log: d.Log, metrics: newMetrics(d.Metrics),
-		shards: o.Shards, room: semaphore.NewWeighted(recordsInHand), unpacking: semaphore.NewWeighted(unpackingMax), crash: o.Crash, metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
+		shards: o.Shards, room: semaphore.NewWeighted(recordsInHand), unpacking: semaphore.NewWeighted(unpackingMax), aside: semaphore.NewWeighted(asideMax), crash: o.Crash, metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
 	}
 	reporter := reports.NewReporter(reports.Deps{
 		Ledger: d.Ledger, Snapshot: d.Snapshots.Current, States: ReportStates(d.Store, d.Clock), Clock: d.Clock,

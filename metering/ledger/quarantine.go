@@ -66,11 +66,27 @@ func (l *Ledger) openQuarantine(ctx context.Context, entries []Entry, now time.T
 	return l.InsertQuarantine(ctx, entries)
 }
 
+// quarantineBytes bounds the raw lines of one insert, which are held several times
+// while they are on their way.
+const quarantineBytes = 16 << 20
+
 // InsertQuarantine stores entries; the newest version of an id stands.
 func (l *Ledger) InsertQuarantine(ctx context.Context, entries []Entry) error {
-	if len(entries) == 0 {
-		return nil
+	for len(entries) > 0 {
+		n, bytes := 1, len(entries[0].Raw)
+		for n < len(entries) && bytes+len(entries[n].Raw) <= quarantineBytes {
+			bytes += len(entries[n].Raw)
+			n++
+		}
+		if err := l.insertQuarantine(ctx, entries[:n]); err != nil {
+			return err
+		}
+		entries = entries[n:]
 	}
+	return nil
+}
+
+func (l *Ledger) insertQuarantine(ctx context.Context, entries []Entry) error {
 	n := len(entries)
 	ids, reasons, accounts, kinds := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	records, details, raws := make([]string, n), make([]string, n), make([]string, n)

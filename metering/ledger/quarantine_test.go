@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -147,4 +148,29 @@ func TestARefusalAfterAReplayStands(t *testing.T) {
 	require.NoError(t, l.CloseQuarantine(t.Context(), standing(QuarantineOpen), QuarantineReplayed, "", time.UnixMicro(0)))
 	refuse(-time.Hour)
 	standing(QuarantineOpen)
+}
+
+// TestLargeEntriesAreInsertedInParts: each insert holds its lines several times.
+func TestLargeEntriesAreInsertedInParts(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	large := bytes.Repeat([]byte("x"), quarantineBytes/2+1)
+	var entries []Entry
+	for i := range 5 {
+		raw := large
+		if i%2 == 1 {
+			raw = []byte("small")
+		}
+		entries = append(entries, Entry{ID: fmt.Sprint("e", i), Raw: raw, QuarantinedAt: noon, State: QuarantineOpen, Version: 1})
+	}
+	require.NoError(t, l.InsertQuarantine(t.Context(), entries))
+	got := map[string]int{}
+	require.NoError(t, l.Quarantined(t.Context(), QuarantineFilter{State: QuarantineOpen}, func(e *Entry) error {
+		got[e.ID] = len(e.Raw)
+		return nil
+	}))
+	require.Equal(t, map[string]int{"e0": len(large), "e1": 5, "e2": len(large), "e3": 5, "e4": len(large)}, got)
+	var parts uint64
+	require.NoError(t, l.conn.QueryRow(t.Context(), l.text("SELECT uniqExact(_part) FROM {db}.quarantine")).Scan(&parts))
+	require.EqualValues(t, 3, parts)
 }

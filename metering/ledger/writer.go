@@ -27,10 +27,23 @@ type Batch struct {
 	Refused []int
 }
 
+// Aside is about how much memory the lines take that aren't rows, in KB: as much as
+// so many rows.
+func (b *Batch) Aside() int {
+	n := len(b.Quarantine) + len(b.Waiting)
+	for i := range b.Quarantine {
+		n += len(b.Quarantine[i].Raw) >> 10
+	}
+	for i := range b.Waiting {
+		n += len(b.Waiting[i].Raw) >> 10
+	}
+	return n
+}
+
 // WriterOptions bound the writer.
 type WriterOptions struct {
-	// RowsMax is how many rows join one insert. More: larger parts, more
-	// memory (about 1 KB a row). Default 60,000.
+	// RowsMax is how many rows, and what takes as much memory as they, join one
+	// insert. More: larger parts, more memory (about 1 KB a row). Default 60,000.
 	RowsMax int
 	// Gap is the least time between the starts of two inserts; after one of many
 	// rows up to five times as long, for each insert has a cost of its own and is
@@ -49,7 +62,7 @@ type Writer struct {
 
 	mu      sync.Mutex
 	pending []*request
-	rows    int
+	rows    int           // pending, with what takes as much as they
 	wake    chan struct{} // capacity 1: something is pending
 	full    chan struct{} // capacity 1: RowsMax are pending
 	stopped bool
@@ -64,6 +77,7 @@ var ErrLate = fmt.Errorf("rows weren't sent to the ledger within %s of their cha
 
 type request struct {
 	batch *Batch
+	rows  int // with what takes as much as they
 	done  chan error
 }
 
@@ -90,14 +104,14 @@ func (w *Writer) Write(ctx context.Context, b *Batch) error {
 	if len(b.Rows) == 0 && len(b.Quarantine) == 0 && len(b.Waiting) == 0 {
 		return nil
 	}
-	r := &request{batch: b, done: make(chan error, 1)}
+	r := &request{batch: b, rows: len(b.Rows) + b.Aside(), done: make(chan error, 1)}
 	w.mu.Lock()
 	if w.stopped {
 		w.mu.Unlock()
 		return ErrStopped
 	}
 	w.pending = append(w.pending, r)
-	w.rows += len(b.Rows)
+	w.rows += r.rows
 	full := w.rows >= w.opts.RowsMax
 	w.mu.Unlock()
 	notify(w.wake)
@@ -188,13 +202,14 @@ func (w *Writer) drain(ctx context.Context) {
 	}
 }
 
-// take removes up to RowsMax pending rows, at least one request.
+// take removes up to RowsMax pending rows, and what takes as much as they; at least
+// one request.
 func (w *Writer) take() []*request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n, rows := 0, 0
-	for n < len(w.pending) && (n == 0 || rows+len(w.pending[n].batch.Rows) <= w.opts.RowsMax) {
-		rows += len(w.pending[n].batch.Rows)
+	for n < len(w.pending) && (n == 0 || rows+w.pending[n].rows <= w.opts.RowsMax) {
+		rows += w.pending[n].rows
 		n++
 	}
 	group := w.pending[:n:n]

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -110,6 +111,26 @@ func TestWriterStoresWhatIsLeftWhenItStops(t *testing.T) {
 		require.NoError(t, <-written)
 	}
 	require.Equal(t, 3, l.count(t, "records"))
+}
+
+// TestWriterJoinsNoMoreThanItsBound, of what isn't rows either.
+func TestWriterJoinsNoMoreThanItsBound(t *testing.T) {
+	t.Parallel()
+	w := NewWriter(nil, WriterOptions{RowsMax: 100}) // not running
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	raw := bytes.Repeat([]byte("x"), 50<<10)
+	for _, b := range []*Batch{
+		{Rows: make([]Row, 60)}, {Quarantine: make([]Entry, 40)}, {Quarantine: []Entry{{Raw: raw}}}, {Waiting: []Waiting{{Raw: raw}}}, {Rows: make([]Row, 1)},
+	} {
+		require.ErrorIs(t, w.Write(ctx, b), context.Canceled)
+	}
+	var groups []int
+	for group := w.take(); len(group) > 0; group = w.take() {
+		groups = append(groups, len(group))
+	}
+	require.Equal(t, []int{2, 1, 2}, groups)
+	require.Zero(t, w.rows)
 }
 
 // TestWriterSendsNothingLate: rows whose charge is too old by the time that an

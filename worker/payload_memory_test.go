@@ -1,0 +1,64 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/meterd/meterd/metering/ledger"
+)
+
+// TestRefusedLinesAreBoundedUntilTheyAreStored: a handler that has waited long
+// enough lets go of its room, but the lines that it refused stay in memory until
+// the ledger has them. No more than asideMax do, however often tasks come.
+func TestRefusedLinesAreBoundedUntilTheyAreStored(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	d, _ := connect(t, h.address())
+	w, err := New(d, Options{})
+	require.NoError(t, err)
+	e := w.engine // its writer doesn't run yet
+	const all = 8
+	e.aside = semaphore.NewWeighted(all << 10) // instead of asideMax
+	raw := bytes.Repeat([]byte("x"), 1<<20)
+	batch := func(id string, n int) *ledger.Batch {
+		b := &ledger.Batch{}
+		for i := range n {
+			b.Quarantine = append(b.Quarantine, ledger.Entry{
+				ID: id + string(rune('a'+i)), Raw: raw, QuarantinedAt: time.Now(), State: ledger.QuarantineOpen, Version: 1,
+			})
+		}
+		return b
+	}
+	begin := func(ctx context.Context, key string, b *ledger.Batch) *writing {
+		patience, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		return e.begin(ctx, patience, key, b)
+	}
+	half := begin(t.Context(), "half", batch("h", all/2))
+	require.NotNil(t, half)
+	assert.Nil(t, begin(t.Context(), "more", batch("m", all/2+1)), "there is no room")
+	assert.Same(t, half, begin(t.Context(), "half", batch("h", all/2)), "its own is on its way")
+	_, err = e.write(t.Context(), "nothing", &ledger.Batch{})
+	require.NoError(t, err, "what has no such lines waits for none")
+
+	runWriter(t, e)
+	more := batch("m", all/2+1)
+	h.eventually("there is room again", func() bool {
+		_, err = e.write(t.Context(), "more", more)
+		return err == nil
+	})
+	assert.Empty(t, more.Quarantine, "what is stored is let go of, whoever comes for it")
+	<-half.done
+	stored := 0
+	require.NoError(t, h.Ledger.Quarantined(t.Context(), ledger.QuarantineFilter{State: ledger.QuarantineOpen}, func(*ledger.Entry) error {
+		stored++
+		return nil
+	}))
+	assert.Equal(t, all+1, stored)
+}
