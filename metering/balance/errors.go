@@ -60,7 +60,7 @@ func (e *AgainError) Error() string { return "identities without a row must be j
 // ColdError lists items whose identity must be looked up in the ledger.
 type ColdError struct {
 	Now   int64 // Redis's time, ms, to be handed back with the lookups
-	Items []int // indexes into Call.Items
+	Items []int // indexes into Call.Items, ascending
 }
 
 // Error implements error.
