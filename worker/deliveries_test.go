@@ -47,12 +47,6 @@ type outside struct {
 
 func newOutside(t *testing.T, s *scheduled) *outside {
 	t.Helper()
-	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-	for k, v := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "AKIDCANARY", "AWS_SECRET_ACCESS_KEY": "s3-canary-secret", "AWS_EC2_METADATA_DISABLED": "true", "REPORT_HOOK": secret,
-	} {
-		t.Setenv(k, v)
-	}
 	o := &outside{box: &postbox{letters: map[string][]string{}}, store: s3mem.New(), status: http.StatusNoContent}
 	srv := smtp.NewServer(o.box)
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -67,7 +61,7 @@ func newOutside(t *testing.T, s *scheduled) *outside {
 	t.Cleanup(o.bucket.Close)
 	o.hooks = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		wh, err2 := standardwebhooks.NewWebhook(secret)
+		wh, err2 := standardwebhooks.NewWebhook(hookSecret)
 		if err := errors.Join(err, err2, wh.VerifyIgnoringTimestamp(body, r.Header)); err != nil {
 			t.Errorf("the receiver can't verify: %v", err)
 		}
@@ -134,7 +128,8 @@ func opened(t *testing.T, letter string) string {
 
 // Everything that comes out for a reseller's sub-account, by every way, tells
 // nothing of its parent, of siblings, or of where else reports go.
-func TestDeliveriesByEveryWay(t *testing.T) { //nolint:paralleltest // it sets secrets
+func TestDeliveriesByEveryWay(t *testing.T) {
+	t.Parallel()
 	s := newScheduled(t)
 	o := newOutside(t, s)
 	dir := t.TempDir()
@@ -214,13 +209,13 @@ func lacksAll(t *testing.T, text string, words []string) {
 }
 
 // Errors and logs of what goes wrong show neither secrets nor addresses.
-func TestFailedDeliveriesTellNoSecret(t *testing.T) { //nolint:paralleltest // it sets secrets
+func TestFailedDeliveriesTellNoSecret(t *testing.T) {
+	t.Parallel()
 	s := newScheduled(t)
 	o := newOutside(t, s)
 	o.bucket.Close()
 	o.answer(http.StatusInternalServerError)
 	o.box.refuse = true
-	t.Setenv("REPORT_HOOK_EMPTY", "")
 	dir := filepath.Join(t.TempDir(), "zdir-canary")
 	require.NoError(t, os.WriteFile(dir, nil, 0o600))
 	bad, unsigned := o.hooks.URL+"/ztoken-canary", o.hooks.URL+"/zother-canary"
@@ -249,7 +244,8 @@ func TestFailedDeliveriesTellNoSecret(t *testing.T) { //nolint:paralleltest // i
 	})
 }
 
-func TestFilesTooLargeForMail(t *testing.T) { //nolint:paralleltest // it sets secrets
+func TestFilesTooLargeForMail(t *testing.T) {
+	t.Parallel()
 	s := newScheduled(t)
 	s.opts.AttachMax = 10
 	o := newOutside(t, s)
@@ -286,7 +282,8 @@ func TestFilesTooLargeForMail(t *testing.T) { //nolint:paralleltest // it sets s
 }
 
 // A receiver that has answered 410 is asked no more, until its run is resent.
-func TestAGoneWebhookIsLeftAlone(t *testing.T) { //nolint:paralleltest // it sets secrets
+func TestAGoneWebhookIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	s := newScheduled(t)
 	o := newOutside(t, s)
 	o.answer(http.StatusGone)

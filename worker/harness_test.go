@@ -25,6 +25,7 @@ import (
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/ledger/schematest"
 	"github.com/meterd/meterd/metering/reconcile"
 )
 
@@ -103,9 +104,8 @@ func newHarness(tb testing.TB) *harness {
 func newHarnessOf(tb testing.TB, partitions int) *harness {
 	tb.Helper()
 	h := &harness{tb: tb, engines: testengine.Start(tb), partitions: partitions}
+	schematest.Make(tb, h.engines)
 	h.Deps, h.admin = connect(tb, h.address())
-	_, err := h.Ledger.Migrate(tb.Context())
-	require.NoError(tb, err)
 	h.apply(testAccounts)
 	return h
 }

@@ -144,7 +144,8 @@ func (h *harness) waiting(queue string) int64 {
 // TestHooksThatHangHoldNobodyUp: neither a thousand accounts of one parent whose
 // hook hangs, nor hundreds of parents whose hooks hang, each at a host of its own,
 // nor a hook of the operator's, hold up what another parent is told.
-func TestHooksThatHangHoldNobodyUp(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+func TestHooksThatHangHoldNobodyUp(t *testing.T) {
+	t.Parallel()
 	const subs, parents = 1000, 150
 	good := newReceiver(t)
 	port, asked, end := silence(t)
@@ -172,7 +173,8 @@ func TestHooksThatHangHoldNobodyUp(t *testing.T) { //nolint:paralleltest // it s
 
 // TestAHookThatIsDownBacksOff: its jobs come later each time, each costs the
 // ledger one row until it succeeds, and then they are told once.
-func TestAHookThatIsDownBacksOff(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+func TestAHookThatIsDownBacksOff(t *testing.T) {
+	t.Parallel()
 	const subs = 60
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -227,7 +229,8 @@ func (h *harness) deliveries(where string) (n uint64) {
 }
 
 // TestAHookIsToldOnceWhileTheLedgerIsAway: its outcome waits in Redis.
-func TestAHookIsToldOnceWhileTheLedgerIsAway(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+func TestAHookIsToldOnceWhileTheLedgerIsAway(t *testing.T) {
+	t.Parallel()
 	good := newReceiver(t)
 	newInbox(t)
 	h := newHarness(t)
@@ -246,7 +249,8 @@ func TestAHookIsToldOnceWhileTheLedgerIsAway(t *testing.T) { //nolint:parallelte
 
 // TestHooksOfOneAddress: each is called for its events, and one that is written
 // twice is one.
-func TestHooksOfOneAddress(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+func TestHooksOfOneAddress(t *testing.T) {
+	t.Parallel()
 	good := newReceiver(t)
 	newInbox(t)
 	h := newHarness(t)
@@ -266,7 +270,8 @@ func TestHooksOfOneAddress(t *testing.T) { //nolint:paralleltest // it sets the 
 
 // TestAMailServerThatHangsHoldsNobodyUp: letters of hundreds of alerts wait for it,
 // of one parent and of many; hooks, and who has no letters, don't.
-func TestAMailServerThatHangsHoldsNobodyUp(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+func TestAMailServerThatHangsHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
 	const many = 100
 	good := newReceiver(t)
 	newInbox(t)
@@ -308,7 +313,8 @@ func TestAMailServerThatHangsHoldsNobodyUp(t *testing.T) { //nolint:paralleltest
 // TestAResumptionLostWithRedisIsTold: whoever was told of a suspension is told of
 // its end once Redis was lost with the job, or with all that was known of it; and
 // nobody is told twice.
-func TestAResumptionLostWithRedisIsTold(t *testing.T) { //nolint:paralleltest // it sets the hooks' secret
+func TestAResumptionLostWithRedisIsTold(t *testing.T) {
+	t.Parallel()
 	hook := newReceiver(t)
 	newInbox(t)
 	h := newHarness(t)

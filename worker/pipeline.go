@@ -295,7 +295,18 @@ func (e *engine) remedy(ctx context.Context, t *task, s *slice, meta *balance.Me
 // open; then the task goes back, so that nothing blocks.
 const settlePatience = time.Second
 
-// lookUp asks the ledger for cold identities, when no older charge is open.
+// lookedMax is how long charge.lua believes what was looked up.
+const lookedMax = time.Minute
+
+// lookUp asks the ledger for cold identities, when no older charge is open, and
+// for those that turn cold while the answer is believed: else the edge, which
+// moves with time, could pass another one at each call.
+//
+// What was found before stands beside it, so that each call asks for less. It
+// holds as well as it did: whoever has charged an identity since it was asked for
+// has put it into the sets, which the charge asks first and which keep it for an
+// hour at least, wherever the edge is. So all is as old as the oldest answer, and
+// another projection, which has other sets, begins anew.
 func (e *engine) lookUp(ctx context.Context, s *slice, meta *balance.Meta, call *balance.Call, cold *balance.ColdError) error {
 	now, err := e.store.Meta(ctx, s.p)
 	if err != nil {
@@ -308,20 +319,41 @@ func (e *engine) lookUp(ctx context.Context, s *slice, meta *balance.Meta, call 
 	if !ok {
 		return errLater
 	}
-	ids := make([]metering.Identity, len(cold.Items))
-	for i, n := range cold.Items {
+	if s.found == nil || s.epoch != meta.Epoch {
+		s.found, s.looked, s.epoch = map[int]bool{}, cold.Now, meta.Epoch
+	}
+	ask := s.toLookUp(call, meta.Window, cold)
+	ids := make([]metering.Identity, len(ask))
+	for i, n := range ask {
 		ids[i] = call.Items[n].Identity
 	}
 	rows, err := e.ledger.Lookup(ctx, ids)
 	if err != nil {
 		return err
 	}
-	s.found, s.looked, s.epoch = make(map[int]bool, len(ids)), cold.Now, meta.Epoch
-	for i, n := range cold.Items {
+	for i, n := range ask {
 		_, has := rows[ids[i]]
 		s.found[call.Items[n].Line] = has
 	}
 	return nil
+}
+
+// toLookUp are the cold items of a call, and those that turn cold while the answer
+// is believed and aren't known yet.
+func (s *slice) toLookUp(call *balance.Call, window time.Duration, cold *balance.ColdError) []int {
+	ask := slices.Clone(cold.Items)
+	edge := cold.Now - window.Milliseconds()
+	for i := range call.Items {
+		it := &call.Items[i]
+		if it.OccurredAt < edge || it.OccurredAt >= edge+lookedMax.Milliseconds() {
+			continue
+		}
+		_, known := s.found[it.Line]
+		if _, asked := slices.BinarySearch(cold.Items, i); !known && !asked {
+			ask = append(ask, i)
+		}
+	}
+	return ask
 }
 
 // overflowLarge: what is refused first when a sum leaves 64 bits.

@@ -21,6 +21,7 @@ import (
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/ledger/schematest"
 	"github.com/meterd/meterd/reports"
 )
 
@@ -62,14 +63,13 @@ func (b *safeBuffer) String() string {
 func newScheduled(tb testing.TB, list ...metering.Schedule) *scheduled {
 	tb.Helper()
 	e := testengine.Start(tb)
+	schematest.Make(tb, e)
 	l, err := ledger.Open(ledger.Options{
 		URL:      e.ClickHouseAddress(),
 		Password: e.ClickHousePassword, Database: e.Database,
 	})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = l.Close() })
-	_, err = l.Migrate(tb.Context())
-	require.NoError(tb, err)
 	rdb := e.Redis(tb)
 	s := &scheduled{t: tb, ledger: l, clock: clock.NewFake(time.Date(2026, 10, 20, 8, 0, 0, 0, time.UTC)), queue: asynq.NewInspectorFromRedisClient(rdb)}
 	s.redis, s.opts = rdb, ReportOptions{Retry: []time.Duration{5 * time.Second, time.Minute}}

@@ -24,7 +24,6 @@ type inbox struct {
 
 func newInbox(t *testing.T) *inbox {
 	t.Helper()
-	t.Setenv("METERD_TEST_HOOK", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 	in := &inbox{}
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var m struct {
@@ -57,7 +56,8 @@ func (in *inbox) of(typ string) (out []map[string]any) {
 
 // TestNoPriceAlerts tells of a channel without a price once a month, however
 // many records come, and whoever meters them.
-func TestNoPriceAlerts(t *testing.T) { //nolint:paralleltest // it sets the hook's secret
+func TestNoPriceAlerts(t *testing.T) {
+	t.Parallel()
 	in := newInbox(t)
 	h := newHarness(t)
 	stop := h.work(Options{Hooks: []metering.Hook{in.hook}})
@@ -77,7 +77,8 @@ func TestNoPriceAlerts(t *testing.T) { //nolint:paralleltest // it sets the hook
 }
 
 // TestBreakerTellsTheOperator, once.
-func TestBreakerTellsTheOperator(t *testing.T) { //nolint:paralleltest // it sets the hook's secret
+func TestBreakerTellsTheOperator(t *testing.T) {
+	t.Parallel()
 	in := newInbox(t)
 	h := newHarness(t)
 	h.apply(crowd(4, "enforce"))

@@ -66,7 +66,8 @@ type Options struct {
 	// 0: no such bound. The same on all workers.
 	BreakerAccounts, BreakerShare int
 	// Alone says that no other worker can hold tasks of these queues: what a
-	// dead process left is taken back at once.
+	// dead process left is taken back at once, and another number of partitions
+	// is taken up.
 	Alone bool
 	// Hooks are the operator's.
 	Hooks []metering.Hook
@@ -214,15 +215,33 @@ func (w *Worker) prepare(ctx context.Context) error {
 	if _, err := e.ledger.Migrate(ctx); err != nil {
 		return err
 	}
-	for p := range e.store.Partitions() {
-		if _, err := e.renew(ctx, p); err != nil {
-			return fmt.Errorf("make the projection ready: %w", err)
-		}
+	if err := w.project(ctx); err != nil {
+		return fmt.Errorf("make the projection ready: %w", err)
 	}
 	if _, err := e.snapshots.Refresh(ctx); err != nil {
 		return err
 	}
 	return e.requeue(ctx, w.redis, e.allQueues(), w.opts.Alone)
+}
+
+// project makes every partition's projection ready. Whoever is alone may change
+// the number of partitions by a restart: nobody else works with the old one.
+func (w *Worker) project(ctx context.Context) error {
+	e := w.engine
+	if err := e.store.Fits(ctx); err != nil {
+		if _, other := errors.AsType[*balance.PartitionsError](err); !other || !w.opts.Alone {
+			return err
+		}
+		if err := e.projector.RebuildAll(ctx, "another number of partitions"); err != nil {
+			return err
+		}
+	}
+	for p := range e.store.Partitions() {
+		if _, err := e.renew(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reportsInHand is how many runs are made or wait for servers to take them; how

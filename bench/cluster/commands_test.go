@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,19 @@ import (
 	"github.com/meterd/meterd/bench/internal/proc"
 	"github.com/meterd/meterd/internal/testengine"
 )
+
+// keys of all nodes that fit a pattern, sorted.
+func (c *nodes) keys(t *testing.T, pattern string) []string {
+	t.Helper()
+	var all []string
+	for _, n := range c.all {
+		keys, err := n.Keys(t.Context(), pattern).Result()
+		require.NoError(t, err)
+		all = append(all, keys...)
+	}
+	slices.Sort(all)
+	return all
+}
 
 // The commands take a cluster by its addresses, with the number of partitions
 // that docs/operators.md names.
@@ -68,6 +82,17 @@ func TestCommandsOverACluster(t *testing.T) {
 	assert.Equal(t, []any{float64(3*partitions + 1), 0.0}, []any{res["checked"], res["drifted"]})
 	assert.Equal(t, "ok", run(0, "gate", b.busy[2], "--channel", "sms")["code"])
 	worker.Stop(t)
+
+	// Fewer partitions: a rebuild takes them up, and leaves nothing of the others.
+	env = append(env, "METERD_PARTITIONS=3")
+	run(3, "doctor")
+	run(0, "rebuild")
+	run(0, "doctor")
+	res = run(0, "reconcile")
+	assert.Equal(t, []any{float64(3*partitions + 1), 0.0}, []any{res["checked"], res["drifted"]})
+	assert.Equal(t, "ok", run(0, "gate", b.busy[2], "--channel", "sms")["code"])
+	assert.Equal(t, []string{"{p00}:meta", "{p01}:meta", "{p02}:meta"}, c.keys(t, "{p*}:meta"))
+	assert.Empty(t, c.keys(t, "{p[1-9]*}:*"))
 
 	// One node that may drop what it holds is enough for doctor to refuse.
 	require.NoError(t, c.all[2].ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())

@@ -107,6 +107,12 @@ func (s *sending) run(files []string) (*enqueued, error) {
 		return nil, err
 	}
 	run := "run-" + uuid.NewString()
+	store := balance.New(rdb, a.Partitions)
+	if s.options.Wait { // whose counters are in the partitions
+		if err := store.Fits(a.ctx); err != nil {
+			return nil, err
+		}
+	}
 	if s.client, err = jobs.NewClient(rdb, jobs.ClientOptions{Shards: a.Shards, RecordsMax: s.options.Batch, Linger: sendLinger, Run: run}); err != nil {
 		return nil, err
 	}
@@ -121,7 +127,7 @@ func (s *sending) run(files []string) (*enqueued, error) {
 		return nil, fmt.Errorf("%w (%d lines read, %d of them are safe in the queue)", err, s.read, s.client.Sent())
 	}
 	if s.options.Wait {
-		counts, err := s.wait(balance.New(rdb, a.Partitions), run)
+		counts, err := s.wait(store, run)
 		if err != nil {
 			return nil, err
 		}

@@ -50,8 +50,12 @@ func (c *gateCmd) Run(a *app) error {
 		}
 		hide = aud == metering.AudienceReseller
 	}
+	store := balance.New(rdb, a.Partitions)
+	if err := store.Fits(a.ctx); err != nil {
+		return err
+	}
 	// No message waits for this answer: a busy machine's is better late than "unknown".
-	got := gate.New(balance.New(rdb, a.Partitions), gate.Options{RefuseUnpriced: c.Priced, Timeout: pingMax}).Check(a.ctx, c.ID, c.Channel)
+	got := gate.New(store, gate.Options{RefuseUnpriced: c.Priced, Timeout: pingMax}).Check(a.ctx, c.ID, c.Channel)
 	out := gateAnswer{Allowed: got.Allowed, Code: string(got.Code), Epoch: &got.Epoch}
 	if hide {
 		out.Epoch = nil

@@ -56,13 +56,11 @@ func (rebuildCmd) Run(a *app) error {
 	progress, end := a.progress("parents rebuilt")
 	e.projector.Progress = progress
 	started := e.clock.Now()
-	for p := range e.store.Partitions() {
-		if err := e.projector.Rebuild(a.ctx, p, "by hand"); err != nil {
-			end()
-			return err
-		}
-	}
+	err = e.projector.RebuildAll(a.ctx, "by hand")
 	end()
+	if err != nil {
+		return err
+	}
 	snap := e.snapshots.Current()
 	months := map[string]bool{}
 	if err := e.ledger.Usage(a.ctx, ledger.UsageQuery{By: []ledger.Dimension{"account", "month"}}, func(u *ledger.UsageLine) error {

@@ -80,27 +80,25 @@ type activityRow struct {
 	Records uint64
 }
 
-// activity is usage for a reseller sub-account: statuses as it may see them,
-// groups that became the same joined.
+// activity is usage for a reseller sub-account, from a query that selects no
+// amounts: statuses as it may see them, groups that became the same joined.
 func (e *engines) activity(a *app, q *ledger.UsageQuery, show func(activityRow) error) error {
 	joined := map[string]activityRow{}
-	err := e.ledger.Usage(a.ctx, *q, func(u *ledger.UsageLine) error {
+	messages := ledger.ActivityQuery{Parent: q.Parent, Accounts: q.Accounts, From: q.From, To: q.To, Zone: q.Zone}
+	err := e.ledger.ActivityBy(a.ctx, messages, q.By, func(g *ledger.ActivityGroup) error {
 		for i, d := range q.By {
 			if d == "status" {
-				u.Keys[i] = toldStatus(u.Keys[i])
+				g.Keys[i] = toldStatus(g.Keys[i])
 			}
 		}
-		key := strings.Join(u.Keys, "\x00")
-		joined[key] = activityRow{Keys: u.Keys, Records: joined[key].Records + u.Records}
+		key := strings.Join(g.Keys, "\x00")
+		joined[key] = activityRow{Keys: g.Keys, Records: joined[key].Records + g.Messages}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	for _, key := range slices.Sorted(maps.Keys(joined)) {
-		if joined[key].Records == 0 {
-			continue // a group of refunds alone
-		}
 		if err := show(joined[key]); err != nil {
 			return err
 		}

@@ -239,6 +239,10 @@ func (e *Engines) RestartRedis(tb testing.TB) {
 //	func TestMain(m *testing.M) { testengine.Main(m) }
 func Main(m *testing.M) {
 	code := m.Run()
+	if err := copied.drop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
 	if err := shared.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the embedded ClickHouse:", err)
 		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2) // who holds what still runs

@@ -219,19 +219,25 @@ func (s *Store) stateIn(ctx context.Context, id string, h home) (*State, error) 
 	}
 	pipe := s.rdb.Pipeline()
 	own := pipe.HGetAll(ctx, keyAccount(h.partition, id))
-	ep := pipe.HGet(ctx, keyMeta(h.partition), "epoch")
+	meta := pipe.HMGet(ctx, keyMeta(h.partition), "epoch", "parts")
 	parent := ofParent(pipe, h.parent)
 	if _, err := pipe.Exec(ctx); err != nil && own.Err() != nil {
 		return nil, fmt.Errorf("read the account's state: %w", err)
+	}
+	mv := meta.Val()
+	if len(mv) == 2 {
+		if err := s.fits(int(num(mv[1]))); err != nil {
+			return nil, err
+		}
 	}
 	v := own.Val()
 	if _, ok := v["par"]; !ok {
 		return &State{ID: id}, nil
 	}
-	epoch, err := strconv.ParseInt(ep.Val(), 10, 64)
-	if err != nil {
+	if len(mv) < 2 || str(mv[0]) == "" {
 		return nil, ErrEmpty
 	}
+	epoch := num(mv[0])
 	st := stateOf(id, v)
 	st.counters = counters{projection: epoch, own: st.Epoch}
 	if st.ParentID != "" {
@@ -306,9 +312,12 @@ func (s *Store) Read(ctx context.Context, p int, ids []string) (*Projection, err
 	if err != nil {
 		return nil, err
 	}
+	if err := s.fits(int(num(v[4]))); err != nil {
+		return nil, err
+	}
 	pr := &Projection{Epoch: num(v[1]), Seq: num(v[2]), Corr: num(v[3]), States: map[string]*State{}}
 	for i, id := range ids {
-		pairs, _ := v[4+i].([]any)
+		pairs, _ := v[5+i].([]any)
 		m := make(map[string]string, len(pairs)/2)
 		for k := 0; k+1 < len(pairs); k += 2 {
 			m[str(pairs[k])] = str(pairs[k+1])

@@ -41,6 +41,16 @@ var (
 	ErrRange = errors.New("the balance would grow beyond what can be kept")
 )
 
+// PartitionsError says that the projection was made for another number of
+// partitions: parents are elsewhere than a caller with this one looks.
+type PartitionsError struct{ Made, Asked int }
+
+// Error implements error.
+func (e *PartitionsError) Error() string {
+	return fmt.Sprintf("redis holds a projection of %d partitions, not of %d: give --partitions %d everywhere, or, to change the number,"+
+		" let the queues drain, stop all workers and run `meterd rebuild --partitions %d`", e.Made, e.Asked, e.Made, e.Asked)
+}
+
 // MissingError names accounts that the partition doesn't hold yet: push them
 // and call again.
 type MissingError struct{ Accounts []string }
@@ -60,7 +70,7 @@ func (e *AgainError) Error() string { return "identities without a row must be j
 // ColdError lists items whose identity must be looked up in the ledger.
 type ColdError struct {
 	Now   int64 // Redis's time, ms, to be handed back with the lookups
-	Items []int // indexes into Call.Items
+	Items []int // indexes into Call.Items, ascending
 }
 
 // Error implements error.

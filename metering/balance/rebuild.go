@@ -186,7 +186,7 @@ func (r *Rebuilding) Install(ctx context.Context, n NewProjection) error {
 	if !n.Broken.IsZero() {
 		broken = strconv.FormatInt(n.Broken.UnixMilli(), 10)
 	}
-	if err := r.step(ctx, "install", nil, n.Epoch, n.Catalog, n.Window.Milliseconds(), n.Buckets, n.Key, floor, broken); err != nil {
+	if err := r.step(ctx, "install", nil, n.Epoch, n.Catalog, n.Window.Milliseconds(), n.Buckets, n.Key, floor, broken, r.store.partitions); err != nil {
 		return fmt.Errorf("install the projection: %w", err)
 	}
 	return nil

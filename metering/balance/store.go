@@ -68,11 +68,13 @@ type Meta struct {
 	Window  time.Duration
 	Buckets int
 	Born    time.Time // when the epoch began, by Redis's clock
+	Parts   int       // partitions that there were when it was made, 0: it doesn't say
 	key0    uint64
 	key1    uint64
 }
 
-// Meta reads a partition's meta; ErrEmpty if there is none.
+// Meta reads a partition's meta; ErrEmpty if there is none, *PartitionsError if
+// it was made for another number of partitions.
 func (s *Store) Meta(ctx context.Context, p int) (*Meta, error) {
 	v, err := s.rdb.HGetAll(ctx, keyMeta(p)).Result()
 	if err != nil {
@@ -85,7 +87,10 @@ func (s *Store) Meta(ctx context.Context, p int) (*Meta, error) {
 	m := &Meta{
 		Epoch: n("epoch"), Seq: n("seq"), Catalog: n("catalog"), Replid: v["replid"],
 		Window: time.Duration(n("window")) * time.Millisecond, Buckets: int(n("buckets")),
-		Born: time.UnixMilli(n("born")).UTC(),
+		Born: time.UnixMilli(n("born")).UTC(), Parts: int(n("parts")),
+	}
+	if err := s.fits(m.Parts); err != nil {
+		return nil, err
 	}
 	key, err := hex.DecodeString(v["key"])
 	if err != nil || len(key) != 16 || m.Buckets < 1 {

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -13,25 +15,37 @@ import (
 
 func TestMain(m *testing.M) { testengine.Main(m) }
 
-// open gives a test a ledger of its own, migrated.
+// open gives a test a ledger of its own, with the schema that migrations make.
 func open(tb testing.TB) *Ledger {
 	tb.Helper()
-	l := openEmpty(tb)
-	_, err := l.Migrate(tb.Context())
-	require.NoError(tb, err)
-	return l
+	e := testengine.StartClickHouse(tb)
+	e.Copy(tb, func(e *testengine.Engines) error {
+		l, err := openAt(e)
+		if err != nil {
+			return err
+		}
+		_, err = l.Migrate(context.Background())
+		return errors.Join(err, l.Close())
+	})
+	return openIn(tb, e)
 }
 
+// openEmpty gives it one that nothing has migrated.
 func openEmpty(tb testing.TB) *Ledger {
 	tb.Helper()
-	e := testengine.StartClickHouse(tb)
-	l, err := Open(Options{
-		URL:      e.ClickHouseAddress(),
-		Password: e.ClickHousePassword, Database: e.Database,
-	})
+	return openIn(tb, testengine.StartClickHouse(tb))
+}
+
+func openIn(tb testing.TB, e *testengine.Engines) *Ledger {
+	tb.Helper()
+	l, err := openAt(e)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = l.Close() })
 	return l
+}
+
+func openAt(e *testengine.Engines) (*Ledger, error) {
+	return Open(Options{URL: e.ClickHouseAddress(), Password: e.ClickHousePassword, Database: e.Database})
 }
 
 // apply makes accounts known: a parent and its sub-accounts.

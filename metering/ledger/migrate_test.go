@@ -51,6 +51,26 @@ func TestMigrateMakesItsDatabase(t *testing.T) {
 	require.Equal(t, "Atomic", engine)
 }
 
+// TestTestsHaveTheSchemaOfMigrations: other tests work with a copy.
+func TestTestsHaveTheSchemaOfMigrations(t *testing.T) {
+	t.Parallel()
+	schema := func(l *Ledger) []string {
+		list := names(t, l, "SELECT create_table_query FROM system.tables WHERE database = '"+l.database+"' ORDER BY name")
+		list = append(list, names(t, l, "SELECT concat('migration ', name) FROM "+l.database+".migrations ORDER BY name")...)
+		for i := range list {
+			list[i] = strings.ReplaceAll(list[i], l.database, "db")
+		}
+		return list
+	}
+	migrated, copied := openEmpty(t), open(t)
+	_, err := migrated.Migrate(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, schema(migrated), schema(copied))
+	applied, err := copied.Migrate(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, applied)
+}
+
 func TestEveryTableWritesThrough(t *testing.T) {
 	t.Parallel()
 	l := open(t)

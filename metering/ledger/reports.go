@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"strconv"
 	"time"
 
@@ -14,64 +13,6 @@ import (
 
 	"github.com/meterd/meterd/metering"
 )
-
-// ActivityQuery selects messages for a report without money.
-type ActivityQuery struct {
-	Parent string
-	// Accounts narrows them down. Empty: the parent and all its subs.
-	Accounts []string
-	// Booked takes only rows that are in this period's bill. "": any.
-	Booked string
-	// From and To bound a message's occurred_at, [From, To). Zero: unbounded.
-	From, To time.Time
-	// Zone of the days; not for messages.
-	Zone *time.Location
-	// Epoch and Seq leave out statuses that were charged later. Zero: none.
-	Epoch, Seq int64
-}
-
-// ActivityLine counts the messages of one account, day, channel, direction and
-// latest status. It holds nothing of money.
-type ActivityLine struct {
-	Account, Day, Channel, Direction string
-	Status                           string // as reported, "" where none was
-	Messages                         uint64
-	CallSeconds                      int64 // as reported, of voice only
-}
-
-// params of the queries that take one.
-func (q *ActivityQuery) params() map[string]string {
-	from, to := int64(earliest), int64(latest)
-	if !q.From.IsZero() {
-		from = ceilMilli(q.From)
-	}
-	if !q.To.IsZero() {
-		to = ceilMilli(q.To)
-	}
-	epoch := q.Epoch
-	if epoch == 0 {
-		epoch = math.MaxUint32
-	}
-	return map[string]string{
-		"parent": q.Parent, "accounts": array(q.Accounts), "booked": q.Booked,
-		"from": strconv.FormatInt(from, 10), "to": strconv.FormatInt(to, 10),
-		"epoch": strconv.FormatInt(epoch, 10), "seq": strconv.FormatInt(q.Seq, 10),
-		"slack": strconv.FormatInt(statusSlack.Milliseconds(), 10),
-	}
-}
-
-// Activity calls f for each line, sorted.
-func (l *Ledger) Activity(ctx context.Context, q ActivityQuery, f func(*ActivityLine) error) error {
-	params := q.params()
-	params["zone"] = q.Zone.String()
-	return l.each(ctx, "report_activity", params, func(r driver.Rows) error {
-		var a ActivityLine
-		if err := r.Scan(&a.Account, &a.Day, &a.Channel, &a.Direction, &a.Status, &a.Messages, &a.CallSeconds); err != nil {
-			return err
-		}
-		return f(&a)
-	})
-}
 
 // OpeningBalances are what each purse of a parent's accounts held when a period
 // began, by account: the parent's wallet, a sub-account's budget.

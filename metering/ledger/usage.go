@@ -160,11 +160,7 @@ func (l *Ledger) statusesSince(ctx context.Context, params map[string]string) (i
 
 // usageLines runs a query of usage, with its grouping put in.
 func (l *Ledger) usageLines(ctx context.Context, name string, q *UsageQuery, params map[string]string, f func(*UsageLine) error) error {
-	zone := "UTC"
-	if q.Zone != nil {
-		zone = q.Zone.String()
-	}
-	g := groupBy(q.By, zone)
+	g := groupBy(q.By, zoneName(q.Zone))
 	maps.Copy(params, g.params)
 	text := strings.NewReplacer("{columns}", g.columns, "{group}", g.group, "{keys}", g.keys).Replace(sql.Query(name))
 	return l.eachText(ctx, name, text, params, func(r driver.Rows) error {
@@ -183,12 +179,8 @@ func scanUsage(r driver.Rows, by []Dimension) (*UsageLine, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, d := range by {
-		if d == DimHour {
-			if u.Keys[i], err = hourText(u.Keys[i]); err != nil {
-				return nil, err
-			}
-		}
+	if err := hourTexts(u.Keys, by); err != nil {
+		return nil, err
 	}
 	return u, sumsOf([]decimal.Decimal{amount, refunds, fees, adjustments}, &u.Amount, &u.Refunds, &u.Fees, &u.Adjustments)
 }

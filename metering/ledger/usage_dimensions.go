@@ -173,6 +173,28 @@ func groupBy(by []Dimension, zone string) grouping {
 	return g
 }
 
+// zoneName is that of a query's zone. Nil: UTC.
+func zoneName(zone *time.Location) string {
+	if zone == nil {
+		return "UTC"
+	}
+	return zone.String()
+}
+
+// hourTexts turns the hours among a group's keys into what they read as.
+func hourTexts(keys []string, by []Dimension) error {
+	for i, d := range by {
+		if d != DimHour {
+			continue
+		}
+		var err error
+		if keys[i], err = hourText(keys[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // hourText turns "instant offset" into the RFC 3339 form of a local hour.
 func hourText(s string) (string, error) {
 	var instant int64

@@ -71,7 +71,8 @@ const (
 const floorAfter = ledger.LandMax
 
 // Ensure returns the partition's meta once its projection may be used: as it
-// stands, adopted after a restart, or rebuilt.
+// stands, adopted after a restart, or rebuilt. *balance.PartitionsError: another
+// number of partitions is in use, see RebuildAll.
 func (r *Projector) Ensure(ctx context.Context, p int) (*balance.Meta, error) {
 	for {
 		// First the id, then meta: once Redis is known to have restarted, nobody
@@ -85,7 +86,18 @@ func (r *Projector) Ensure(ctx context.Context, p int) (*balance.Meta, error) {
 			return nil, err
 		}
 		if errors.Is(err, balance.ErrEmpty) {
+			if p > 0 { // partition 0 tells the number: one that is no more mustn't come back
+				if err := r.store.Fits(ctx); err != nil {
+					return nil, err
+				}
+			}
 			if err := r.lead(ctx, p, "no projection", r.stands); err != nil && !errors.Is(err, balance.ErrMoved) {
+				return nil, err
+			}
+			continue
+		}
+		if meta.Parts == 0 {
+			if err := r.store.KeepNumber(ctx, p); err != nil {
 				return nil, err
 			}
 			continue
@@ -133,6 +145,25 @@ func (r *Projector) stands(ctx context.Context, p int) bool {
 	}
 	replid, err := r.store.Replid(ctx, p)
 	return err == nil && replid == meta.Replid
+}
+
+// RebuildAll makes the projection anew in all partitions, of which there may have
+// been another number before, and removes what is left of those that are no more.
+func (r *Projector) RebuildAll(ctx context.Context, reason string) error {
+	for p := range r.store.Partitions() {
+		if err := r.Rebuild(ctx, p, reason); err != nil {
+			return err
+		}
+		if p > 0 {
+			continue
+		}
+		// Partition 0 now refuses whoever works with the old number. What is dropped
+		// before it does would be made again.
+		if err := r.store.DropOthers(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Rebuild makes a partition's projection anew from the ledger, under a new

@@ -71,7 +71,7 @@ func (r *Redis) do(args []string) (any, error) {
 		return r.count(name, args[1:]), nil
 	case "scan":
 		return r.scan(args[3]), nil
-	case "hgetall", "hget", "hmget", "hset":
+	case "hgetall", "hget", "hmget", "hset", "hsetnx":
 		return r.hashes(name, args[1], args[2:])
 	case "zrange", "zrangebyscore":
 		return r.zsets(name, args[1:])
@@ -127,12 +127,18 @@ func (r *Redis) hashes(name, key string, args []string) (any, error) {
 		return out, nil
 	}
 	h := made[hash](r, key)
+	if _, held := h[args[0]]; held && name == "hsetnx" {
+		return false, nil
+	}
 	var n int64
 	for i := 0; i+1 < len(args); i += 2 {
 		if _, ok := h[args[i]]; !ok {
 			n++
 		}
 		h[args[i]] = args[i+1]
+	}
+	if name == "hsetnx" {
+		return true, nil
 	}
 	return n, nil
 }

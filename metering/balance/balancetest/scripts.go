@@ -1,6 +1,7 @@
 package balancetest
 
 import (
+	"cmp"
 	"crypto/sha1" //nolint:gosec // it is how Redis names a script
 	"encoding/hex"
 	"maps"
@@ -33,7 +34,7 @@ func install(c *call) ([]any, error) {
 	}
 	c.r.keys[c.keys[0]] = hash{
 		"epoch": c.arg(2), "seq": "0", "catalog": c.arg(3), "floor": floor, "replid": c.r.id(), "gen": "0", "genseq": "0",
-		"forced": "0", "window": c.arg(4), "buckets": c.arg(5), "key": c.arg(6), "openn": "0", "corr": "0", "brk": c.arg(8), "born": str(c.now),
+		"forced": "0", "window": c.arg(4), "buckets": c.arg(5), "key": c.arg(6), "openn": "0", "corr": "0", "brk": c.arg(8), "born": str(c.now), "parts": c.arg(9),
 	}
 	return []any{"ok"}, nil
 }
@@ -207,7 +208,7 @@ func readAll(c *call) ([]any, error) {
 	if refusal := c.guard(""); refusal != nil {
 		return refusal, nil
 	}
-	out := []any{"ok", c.meta["epoch"], c.meta["seq"], c.meta["corr"]}
+	out := []any{"ok", c.meta["epoch"], c.meta["seq"], c.meta["corr"], cmp.Or(c.meta["parts"], "0")}
 	for _, id := range c.argv {
 		pairs := []any{}
 		h := read[hash](c.r, c.akey(id))

@@ -1,0 +1,139 @@
+package reconcile
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/internal/testengine"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/ledger/ledgertest"
+)
+
+// spread is a rig over a real Redis, whose number of partitions changes.
+type spread struct {
+	*rig
+
+	rdb *redis.Client
+}
+
+const spreadParents = 12
+
+func newSpread(t *testing.T, partitions int) *spread {
+	t.Helper()
+	s := &spread{rdb: testengine.StartRedis(t).Redis(t), rig: &rig{
+		tb: t, ledger: ledger.Over(ledgertest.New()), now: clock.NewFake(start), log: slog.New(slog.DiscardHandler),
+	}}
+	s.apply(spreadParents)
+	s.topups(spreadParents, "a")
+	s.of(partitions)
+	require.NoError(t, s.projector().RebuildAll(t.Context(), "test"))
+	return s
+}
+
+// of so many partitions is whoever asks from now on.
+func (s *spread) of(partitions int) { s.store = balance.New(s.rdb, partitions) }
+
+func (s *spread) projector() *Projector {
+	return New(s.store, s.ledger, s.now, s.log, Options{Buckets: 4, Durable: true})
+}
+
+// refused wants that whoever works with a number can do nothing.
+func (s *spread) refused(made, asked int) {
+	s.tb.Helper()
+	s.of(asked)
+	before := s.keys()
+	want := &balance.PartitionsError{Made: made, Asked: asked}
+	require.Equal(s.tb, want, s.store.Fits(s.tb.Context()))
+	for p := range asked {
+		_, err := s.projector().Ensure(s.tb.Context(), p)
+		require.Equal(s.tb, want, err, "partition %d", p)
+	}
+	for i := range spreadParents {
+		_, err := s.store.State(s.tb.Context(), fmt.Sprint("p", i, "-sub"))
+		require.Equal(s.tb, want, err)
+	}
+	_, err := s.store.Read(s.tb.Context(), 0, []string{"p0"})
+	require.Equal(s.tb, want, err)
+	require.Equal(s.tb, before, s.keys())
+}
+
+// right wants that all is where a number of partitions looks for it.
+func (s *spread) right(partitions int) {
+	s.tb.Helper()
+	s.of(partitions)
+	for p := range partitions {
+		_, err := s.projector().Ensure(s.tb.Context(), p)
+		require.NoError(s.tb, err)
+	}
+	for i := range spreadParents {
+		st, err := s.store.State(s.tb.Context(), fmt.Sprint("p", i))
+		require.NoError(s.tb, err)
+		require.EqualValues(s.tb, i+1, st.Balance)
+	}
+	require.Equal(s.tb, Result{Checked: 2 * spreadParents}, s.reconcile())
+}
+
+func (s *spread) keys() []string {
+	s.tb.Helper()
+	keys, err := s.rdb.Keys(s.tb.Context(), "*").Result()
+	require.NoError(s.tb, err)
+	slices.Sort(keys)
+	return keys
+}
+
+// Whoever works with another number of partitions than the projection was made
+// for is refused, until a rebuild takes it up; then the others are, and nothing
+// is left of partitions that are no more.
+func TestAnotherNumberOfPartitionsNeedsARebuild(t *testing.T) {
+	t.Parallel()
+	s := newSpread(t, 3)
+	for _, key := range []string{"{p02}:t:task", "{p02}:hook:x", "{p11}:d:1:1", "{p12}:meta"} { // of a larger number, too
+		require.NoError(t, s.rdb.HSet(t.Context(), key, "field", 1).Err())
+	}
+	others := []string{"asynq:{q}:pending", "{p00}:run:x", "{p01}:hook:x", "{p1}:x", "{p}:x", "{pa}:x", "{p-1}:x", "p02:x"}
+	for _, key := range others {
+		require.NoError(t, s.rdb.Set(t.Context(), key, 1, 0).Err())
+	}
+	s.right(3)
+	made := 3
+	for _, next := range []int{2, 1, 3} {
+		s.refused(made, next)
+		for range 2 { // it may run again
+			require.NoError(t, s.projector().RebuildAll(t.Context(), "test"))
+			s.right(next)
+			for _, key := range s.keys() {
+				for p := next; p < 20; p++ {
+					require.NotContains(t, key, fmt.Sprintf("{p%02d}", p))
+				}
+			}
+			s.of(next)
+		}
+		s.refused(next, made)
+		made = next
+	}
+	require.Subset(t, s.keys(), []string{"asynq:{q}:pending", "{p00}:run:x", "{p1}:x", "{p}:x", "{pa}:x", "{p-1}:x", "p02:x"})
+}
+
+// One that was made before the number was kept is of the number in use.
+func TestAProjectionThatDoesNotSayItsNumberTakesIt(t *testing.T) {
+	t.Parallel()
+	s := newSpread(t, 3)
+	for p := range 3 {
+		require.NoError(t, s.rdb.HDel(t.Context(), fmt.Sprintf("{p%02d}:meta", p), "parts").Err())
+	}
+	before, err := s.store.Meta(t.Context(), 1)
+	require.NoError(t, err)
+	s.right(3)
+	after, err := s.store.Meta(t.Context(), 1)
+	require.NoError(t, err)
+	require.Equal(t, before.Epoch, after.Epoch, "it isn't made anew")
+	s.refused(3, 2)
+	s.refused(3, 4)
+}
