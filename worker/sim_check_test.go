@@ -12,6 +12,7 @@ import (
 
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/ledger/ledgertest"
 )
@@ -152,8 +153,12 @@ func (w *world) finale() {
 // given up.
 func (w *world) checkOpen() {
 	open := func() map[string]string {
-		z, _ := w.redis.Dump()["{p00}:open"].(map[string]string)
-		return z
+		out, content := map[string]string{}, w.redis.Dump()
+		for n := range w.partitions {
+			z, _ := content[partitionKey(n, "open")].(map[string]string)
+			maps.Copy(out, z)
+		}
+		return out
 	}
 	if len(open()) == 0 {
 		return
@@ -167,6 +172,15 @@ func (w *world) checkOpen() {
 	if left := open(); len(left) > 0 {
 		w.bad("answers are open after they were given up: %v", left)
 	}
+}
+
+// partitionKey is a key of Redis in a partition.
+func partitionKey(n int, name string) string { return fmt.Sprintf("{p%02d}:%s", n, name) }
+
+// accountKey is where an account's balances are.
+func (w *world) accountKey(id string) string {
+	parent, _, _ := strings.Cut(id, "-")
+	return partitionKey(balance.PartitionOf(parent, w.partitions), "a:"+id)
 }
 
 func micros6(d any) int64 {
@@ -225,7 +239,7 @@ func text(r ledgertest.Row, column string) string {
 func (w *world) checkProjection() {
 	want, content := w.sums(), w.redis.Dump()
 	for _, id := range append(slices.Clone(simAccountIDs), "globex") {
-		have, _ := content["{p00}:a:"+id].(map[string]string)
+		have, _ := content[w.accountKey(id)].(map[string]string)
 		fields := map[string]bool{"bal": true}
 		for f := range have {
 			if strings.HasPrefix(f, "u:") {
@@ -390,14 +404,18 @@ func (w *world) checkCounts() {
 	if w.lost || len(w.vanished) > 0 || w.aged {
 		return // counters may have been lost, and a done task counted again
 	}
-	c, _ := w.redis.Dump()["{p00}:run:run"].(map[string]string)
+	content, counts := w.redis.Dump(), map[string]int64{}
 	var sum int64
-	for _, f := range []string{"stored", "duplicates", "quarantined", "waiting"} {
-		n, _ := strconv.ParseInt(c[f], 10, 64)
-		sum += n
+	for p := range w.partitions {
+		c, _ := content[partitionKey(p, "run:run")].(map[string]string)
+		for _, f := range []string{"stored", "duplicates", "quarantined", "waiting"} {
+			n, _ := strconv.ParseInt(c[f], 10, 64)
+			counts[f] += n
+			sum += n
+		}
 	}
 	if sum != int64(len(w.lines)) {
-		w.bad("the run counts %v for %d lines", c, len(w.lines))
+		w.bad("the run counts %v for %d lines", counts, len(w.lines))
 	}
 }
 
@@ -406,7 +424,7 @@ func (w *world) checkStates() {
 	content := w.redis.Dump()
 	month := w.redisNow().UTC().Format("2006-01")
 	for _, id := range append(slices.Clone(simAccountIDs), "globex") {
-		a, _ := content["{p00}:a:"+id].(map[string]string)
+		a, _ := content[w.accountKey(id)].(map[string]string)
 		bal, _ := strconv.ParseInt(a["bal"], 10, 64)
 		used, _ := strconv.ParseInt(a["u:"+month], 10, 64)
 		var want metering.Flags

@@ -12,6 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/ledger/ledgertest"
 )
@@ -265,6 +266,10 @@ func (q simQueue) EnqueueContext(ctx context.Context, t *asynq.Task, opts ...asy
 				after = v
 			}
 		}
+	}
+	if t.Type() == jobs.TypeJudge && q.p.w.plan.without == withoutJudgeOf {
+		id, _ = judgedBy(id)
+		id = judgeID(id, 0)
 	}
 	v := q.p.park(ctx, toQueue, "enqueue "+id, nil)
 	if v == fails || v == dies {

@@ -32,6 +32,7 @@ type plan struct {
 	other             bool // copies may have other content
 	closing           bool // a month closes
 	straggle, long    bool // rows land whose task is lost; long after their time
+	partitions        int  // of Redis: a task may span them
 	older             bool // identities of the month before the one that closes, too
 }
 
@@ -46,6 +47,7 @@ const (
 	withoutAge        = "age"              // a projection is ten minutes old before a month is digested
 	withoutRebook     = "rebook"           // what lands in a closed month is booked elsewhere
 	withoutOlder      = "older"            // older months are looked for once more when all has settled
+	withoutJudgeOf    = "judge of"         // each partition's duplicates have a judge task of their own
 )
 
 func drawPlan(seed uint64, without string) plan {
@@ -84,8 +86,23 @@ func drawPlan(seed uint64, without string) plan {
 	if p.without != without {
 		p.without = ""
 	}
+	p.partitions = max(p.partitions, 1)
+	if p.bias == "" {
+		p.widen()
+	}
 	p.bind()
 	return p
+}
+
+// widen adds what no missing rule needs, by numbers of its own: so the schedules
+// of a rule stay what they are.
+func (p *plan) widen() {
+	rng := rand.New(rand.NewPCG(p.seed, 2))
+	some := func(n, of int) bool { return rng.IntN(of) < n }
+	if some(1, 6) {
+		p.partitions = 2 + rng.IntN(partitionsMax-1)
+		p.ids, p.lines = max(p.ids, 2), max(p.lines, 2)
+	}
 }
 
 // focus makes likely what a missing rule needs to be noticed.
@@ -126,6 +143,8 @@ func (p *plan) focus() {
 	case string(balancetest.RuleEpoch):
 		p.tasks, p.ids, p.lines, p.loss, p.other, p.cold, p.window = 4, 1, 1, "emptied", true, true, false
 		p.crashes, p.poison, p.refunds, p.closing, p.steps = 0, false, false, false, 190
+	case withoutJudgeOf:
+		p.partitions, p.ids, p.lines, p.loss, p.other, p.refunds, p.window, p.closing = 2, 2, 4, "", true, false, false, false
 	case withoutJudgeEpoch:
 		p.ids, p.loss, p.other = 1, "emptied", true
 	}

@@ -277,8 +277,12 @@ func (w *world) runChore(p *process, name string) {
 	}
 	e := p.engine
 	f := map[string]func(context.Context) error{
-		"ensure":            func(ctx context.Context) error { return p.worker.engine.current(ctx, 0) },
-		"relay":             func(ctx context.Context) error { _, err := e.relayOnce(ctx, 0, p.name); return err },
+		"ensure": func(ctx context.Context) error {
+			return w.eachPartition(func(n int) error { return e.current(ctx, n) })
+		},
+		"relay": func(ctx context.Context) error {
+			return w.eachPartition(func(n int) error { _, err := e.relayOnce(ctx, n, p.name); return err })
+		},
 		"give up":           func(ctx context.Context) error { return e.giveUpAll(ctx, p.client) },
 		"waiting refunds":   p.worker.dueRefunds,
 		"automatic refunds": p.worker.autoRefunds,
@@ -298,6 +302,16 @@ func (w *world) runChore(p *process, name string) {
 		},
 	}[name]
 	p.run(name, f, over)
+}
+
+// eachPartition does the same in one after the other.
+func (w *world) eachPartition(f func(n int) error) error {
+	for n := range w.partitions {
+		if err := f(n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // calm lets everything come to its end, without new faults.

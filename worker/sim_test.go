@@ -19,8 +19,9 @@ import (
 )
 
 // simulate runs one schedule and returns what was wrong, and its trace.
-func simulate(t *testing.T, o *origin, p plan) *world {
+func simulate(t *testing.T, all origins, p plan) *world {
 	t.Helper()
+	o := all[p.partitions]
 	w := &world{origin: o, plan: p, rng: rand.New(rand.NewPCG(p.seed, 0)), queue: map[string]*simTask{}, vanished: map[string]bool{}, unpromised: map[string]bool{}, digests: map[string]string{}, ctx: t.Context()}
 	w.server = o.server.Fork()
 	w.server.Refuse = func(table string, r ledgertest.Row) bool {
@@ -36,7 +37,7 @@ func simulate(t *testing.T, o *origin, p plan) *world {
 }
 
 // fail shows a schedule that failed, step by step.
-func fail(t *testing.T, o *origin, p plan) {
+func fail(t *testing.T, o origins, p plan) {
 	t.Helper()
 	p.tracing = true
 	w := simulate(t, o, p)
@@ -60,7 +61,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 // METERD_SIM_SCHEDULES=n runs so many (make soak).
 func TestSimulation(t *testing.T) {
 	t.Parallel()
-	o := newOrigin(t, simBase)
+	o := newOrigins(t, simBase)
 	if seed := number(t, "METERD_SIM_SEED", 0); seed > 0 {
 		fail(t, o, drawPlan(seed, ""))
 		return
@@ -90,7 +91,7 @@ func TestSimulation(t *testing.T) {
 // TestSeedReplays: the same seed gives the same schedule, step by step.
 func TestSeedReplays(t *testing.T) {
 	t.Parallel()
-	o := newOrigin(t, simBase)
+	o := newOrigins(t, simBase)
 	for seed := range uint64(150) {
 		p := drawPlan(seed+1, "")
 		p.tracing = true
@@ -109,7 +110,7 @@ func TestSeedReplays(t *testing.T) {
 // another epoch meets RuleJudged; no schedule has shown that this isn't enough.
 func TestSimulationFindsWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	o := newOrigin(t, simBase)
+	o := newOrigins(t, simBase)
 	from := map[string]uint64{ // what few schedules notice begins near one that does
 		string(balancetest.RuleEpoch):  1000,
 		string(balancetest.RuleJudged): 850,
@@ -136,6 +137,8 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		withoutAge:                     4000,
 		withoutRebook:                  4000,
 		withoutOlder:                   4000,
+		// Of partitions.
+		withoutJudgeOf: 1000,
 		// Others.
 		string(balancetest.RuleEpoch):  4000,
 		string(balancetest.RuleInSet):  4000,

@@ -68,6 +68,22 @@ var (
 	errBroke = errors.New("the connection broke")
 )
 
+// origins are what schedules begin with, by their number of partitions.
+type origins map[int]*origin
+
+func newOrigins(t *testing.T, base time.Time) origins {
+	t.Helper()
+	out := origins{}
+	for n := range partitionsMax {
+		out[n+1] = newOrigin(t, base, n+1)
+	}
+	return out
+}
+
+// partitionsMax of a schedule. Of two, each parent has one of its own; of three
+// both share one, and two are empty.
+const partitionsMax = 3
+
 // origin is what every schedule begins with: accounts applied, epoch 1.
 type origin struct {
 	redis   *balancetest.Redis
@@ -75,11 +91,13 @@ type origin struct {
 	codec   *jobs.Codec
 	metrics *metrics
 	base    time.Time
+
+	partitions int
 }
 
-func newOrigin(t *testing.T, base time.Time) *origin {
+func newOrigin(t *testing.T, base time.Time, partitions int) *origin {
 	t.Helper()
-	o := &origin{server: ledgertest.New(), base: base, metrics: newMetrics(prometheus.NewRegistry())}
+	o := &origin{server: ledgertest.New(), base: base, partitions: partitions, metrics: newMetrics(prometheus.NewRegistry())}
 	now := clock.NewFake(simApplied)
 	o.redis = balancetest.New(now.Now)
 	var err error
@@ -88,7 +106,7 @@ func newOrigin(t *testing.T, base time.Time) *origin {
 	// The codec makes its channels on first use: not in a schedule's bubble.
 	_, err = o.codec.Decode(o.codec.Compress([]byte(simAccounts)))
 	require.NoError(t, err)
-	s, l := balance.New(o.redis.Client(), 1), ledger.Over(o.server)
+	s, l := balance.New(o.redis.Client(), partitions), ledger.Over(o.server)
 	log := slog.New(slog.DiscardHandler)
 	snapshots := admin.NewSnapshots(l, s, now)
 	projector := reconcile.New(s, l, now, log, reconcile.Options{Durable: true, Buckets: 4})
@@ -212,7 +230,7 @@ func (w *world) begin(name string) *process {
 	}
 	p.ctx, p.stop = context.WithCancel(context.WithValue(context.Background(), ownerKey{}, "main"))
 	p.client = w.redis.Client(redisGate{p})
-	s, l, c := balance.New(p.client, 1), ledger.Over(serverGate{p}), simClock{p}
+	s, l, c := balance.New(p.client, w.partitions), ledger.Over(serverGate{p}), simClock{p}
 	log := slog.New(slog.DiscardHandler)
 	snapshots := admin.NewSnapshots(l, s, c)
 	projector := reconcile.New(s, l, c, log, reconcile.Options{Durable: w.plan.durable, Buckets: 4})
@@ -231,8 +249,10 @@ func (w *world) begin(name string) *process {
 	writing := context.WithValue(p.ctx, ownerKey{}, "writer")
 	w.spawn(func() { _ = p.engine.writer.Run(writing) })
 	p.run("start", func(ctx context.Context) error {
-		if _, err := p.engine.renew(ctx, 0); err != nil {
-			return err
+		for n := range w.partitions {
+			if _, err := p.engine.renew(ctx, n); err != nil {
+				return err
+			}
 		}
 		_, err := snapshots.Refresh(ctx)
 		return err
