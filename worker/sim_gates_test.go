@@ -116,6 +116,14 @@ func (g redisGate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			}
 			return next(ctx, cmd)
 		}
+		if key, _ := args[min(len(args)-1, 1)].(string); strings.Contains(key, ":run:"+rerateRun) {
+			// Whoever waits for a run looks many times a second, and changes nothing.
+			if g.p.dead {
+				cmd.SetErr(errDead)
+				return errDead
+			}
+			return next(ctx, cmd)
+		}
 		v := g.p.park(ctx, toRedis, call(args), nil)
 		if v != fails && v != dies {
 			if err := g.run(ctx, cmd, next); err != nil || v == proceeds {

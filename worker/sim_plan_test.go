@@ -33,6 +33,7 @@ type plan struct {
 	closing           bool // a month closes
 	straggle, long    bool // rows land whose task is lost; long after their time
 	partitions        int  // of Redis: a task may span them
+	rerates           int  // re-ratings, which overlap
 	older             bool // identities of the month before the one that closes, too
 }
 
@@ -103,6 +104,9 @@ func (p *plan) widen() {
 		p.partitions = 2 + rng.IntN(partitionsMax-1)
 		p.ids, p.lines = max(p.ids, 2), max(p.lines, 2)
 	}
+	if some(1, 8) && !p.straggle {
+		p.rerates, p.refunds = 2, p.refunds || some(1, 2)
+	}
 }
 
 // focus makes likely what a missing rule needs to be noticed.
@@ -143,6 +147,9 @@ func (p *plan) focus() {
 	case string(balancetest.RuleEpoch):
 		p.tasks, p.ids, p.lines, p.loss, p.other, p.cold, p.window = 4, 1, 1, "emptied", true, true, false
 		p.crashes, p.poison, p.refunds, p.closing, p.steps = 0, false, false, false, 190
+	case string(balancetest.RuleChanged):
+		p.rerates, p.ids, p.lines, p.loss, p.closing, p.poison, p.window = 2, 1, 1, "", false, false, false
+		p.tasks, p.steps = 2, 190
 	case withoutJudgeOf:
 		p.partitions, p.ids, p.lines, p.loss, p.other, p.refunds, p.window, p.closing = 2, 2, 4, "", true, false, false, false
 	case withoutJudgeEpoch:

@@ -192,6 +192,9 @@ func (w *world) step(faults bool) bool {
 	if faults && w.plan.bias == string(balancetest.RuleJudged) && w.aged && n%10 == 0 && w.copyTask(w.working()) {
 		return true
 	}
+	if w.plan.bias == string(balancetest.RuleChanged) && w.plan.rerates > 0 && len(w.acked) > 0 && w.submit() {
+		return true
+	}
 	switch {
 	case n < 60 && len(open) > 0:
 	case n < 80 && w.take():
@@ -218,6 +221,16 @@ func (w *world) submit() bool {
 		return true
 	}
 	procs := w.working()
+	if len(procs) > 0 && w.plan.rerates > 0 && w.rng.IntN(2) == 0 && (w.plan.bias == "" || len(w.acked) > 0) {
+		for both := w.plan.bias != "" || w.rng.IntN(2) == 0; w.plan.rerates > 0; {
+			w.plan.rerates--
+			w.rerate(one(w, procs), w.drawRerate())
+			if !both {
+				break
+			}
+		}
+		return true
+	}
 	if len(procs) == 0 || w.plan.transfers == 0 {
 		return false
 	}
@@ -334,6 +347,12 @@ func (w *world) calm() {
 			w.transfer(w.working()[0], t)
 			continue
 		}
+		if len(w.rerates) > 0 && len(w.working()) > 0 {
+			q := w.rerates[0]
+			w.rerates = w.rerates[1:]
+			w.rerate(w.working()[0], q)
+			continue
+		}
 		if (w.lost || len(w.vanished) > 0) && w.now().After(orphans) && w.calls() == 0 {
 			w.sleep(2 * giveUpAfter) // for answers that no task will settle
 			orphans = until
@@ -342,7 +361,7 @@ func (w *world) calm() {
 			idle = time.Millisecond
 			continue
 		}
-		if w.plan.tasks == 0 && len(w.queue) == 0 && !w.busy() {
+		if w.plan.tasks == 0 && len(w.queue)+len(w.moves)+len(w.rerates) == 0 && !w.busy() {
 			return
 		}
 		// What a worker's scheduler asks again and again.

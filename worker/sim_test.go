@@ -22,7 +22,7 @@ import (
 func simulate(t *testing.T, all origins, p plan) *world {
 	t.Helper()
 	o := all[p.partitions]
-	w := &world{origin: o, plan: p, rng: rand.New(rand.NewPCG(p.seed, 0)), queue: map[string]*simTask{}, vanished: map[string]bool{}, unpromised: map[string]bool{}, digests: map[string]string{}, ctx: t.Context()}
+	w := &world{origin: o, plan: p, rng: rand.New(rand.NewPCG(p.seed, 0)), queue: map[string]*simTask{}, vanished: map[string]bool{}, unpromised: map[string]bool{}, rated: map[string]int{}, digests: map[string]string{}, ctx: t.Context()}
 	w.server = o.server.Fork()
 	w.server.Refuse = func(table string, r ledgertest.Row) bool {
 		id := text(r, "id")
@@ -137,6 +137,8 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		withoutAge:                     4000,
 		withoutRebook:                  4000,
 		withoutOlder:                   4000,
+		// Of re-ratings.
+		string(balancetest.RuleChanged): 1000,
 		// Of partitions.
 		withoutJudgeOf: 1000,
 		// Others.

@@ -37,6 +37,12 @@ import (
 
 const simAccounts = `
 plans:
+  - id: dear
+    currency: EUR
+    versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.02", fee: "0.003"}]}]
+  - id: cheap
+    currency: EUR
+    versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.005", fee: "0.002"}]}]
   - id: flat
     currency: EUR
     versions:
@@ -170,6 +176,8 @@ type world struct {
 	promised []metering.Transfer // whose success was reported
 	excused  string              // why the projection may differ, until it is healed
 	moves    []metering.Transfer // to be tried again
+	rerates  []RerateRequest     // to be made, or tried again
+	rated    map[string]int      // reference → tries of a re-rating
 	steps    int
 	drifted  int
 	sent     []string
