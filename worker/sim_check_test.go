@@ -62,8 +62,14 @@ func (w *world) line() string {
 	if w.plan.older && n%3 == 0 {
 		at = inClosing(n).AddDate(0, -1, -1).Format(time.RFC3339)
 	}
+	if w.plan.edge == edgeMonth {
+		at = w.nearEdge(n).Format(time.RFC3339)
+	}
 	account := simAccountIDs[n%len(simAccountIDs)]
 	more := ""
+	if w.plan.large {
+		more = `,"units":9`
+	}
 	if w.plan.other && w.rng.IntN(2) == 0 {
 		more = `,"units":2`
 	}
@@ -111,6 +117,9 @@ func (w *world) alone(name string) {
 
 // finale brings what is left to its end, then checks what must hold.
 func (w *world) finale() {
+	if w.plan.edge != "" {
+		w.sleep(10 * time.Minute) // by every clock it has passed
+	}
 	if w.stranded {
 		w.finishClosing()
 	}
@@ -133,6 +142,11 @@ func (w *world) finale() {
 	}
 	w.finishRerates()
 	w.alone("months")
+	if w.plan.hooks {
+		w.sleep(10 * time.Second) // a relay that died may hold its lease
+		w.alone("relay")
+		w.calm()
+	}
 	w.server.Merge("records")
 	if w.wrong() {
 		return
@@ -149,6 +163,8 @@ func (w *world) finale() {
 	w.checkCounts()
 	w.checkStates()
 	w.checkClosings()
+	w.checkHooks()
+	w.checkBooked()
 }
 
 // checkOpen: no answer is open but those whose task is gone, and these are

@@ -34,6 +34,10 @@ type plan struct {
 	straggle, long    bool // rows land whose task is lost; long after their time
 	partitions        int  // of Redis: a task may span them
 	rerates           int  // re-ratings, which overlap
+	hooks             bool // are told, and one parent's hang
+	large             bool // messages reach limits
+	edge              edge // that the clocks pass, each at its time
+	crossings         int
 	older             bool // identities of the month before the one that closes, too
 }
 
@@ -48,6 +52,8 @@ const (
 	withoutAge        = "age"              // a projection is ten minutes old before a month is digested
 	withoutRebook     = "rebook"           // what lands in a closed month is booked elsewhere
 	withoutOlder      = "older"            // older months are looked for once more when all has settled
+	withoutRollClock  = "roll clock"       // a month has begun when it has by Redis's clock too
+	withoutTurns      = "turns"            // of a parent a few hooks' tasks are in hand at a time
 	withoutJudgeOf    = "judge of"         // each partition's duplicates have a judge task of their own
 )
 
@@ -104,6 +110,12 @@ func (p *plan) widen() {
 		p.partitions = 2 + rng.IntN(partitionsMax-1)
 		p.ids, p.lines = max(p.ids, 2), max(p.lines, 2)
 	}
+	if some(1, 12) {
+		p.hooks, p.large = true, true
+	}
+	if some(1, 8) {
+		p.toEdge([]edge{edgeMonth, edgeGrace}[rng.IntN(2)])
+	}
 	if some(1, 8) && !p.straggle {
 		p.rerates, p.refunds = 2, p.refunds || some(1, 2)
 	}
@@ -150,6 +162,11 @@ func (p *plan) focus() {
 	case string(balancetest.RuleChanged):
 		p.rerates, p.ids, p.lines, p.loss, p.closing, p.poison, p.window = 2, 1, 1, "", false, false, false
 		p.tasks, p.steps = 2, 190
+	case withoutRollClock:
+		p.loss, p.chores, p.vanish = "", 8, 0
+		p.toEdge(edgeMonth)
+	case withoutTurns:
+		p.hooks, p.large, p.loss = true, true, ""
 	case withoutJudgeOf:
 		p.partitions, p.ids, p.lines, p.loss, p.other, p.refunds, p.window, p.closing = 2, 2, 4, "", true, false, false, false
 	case withoutJudgeEpoch:

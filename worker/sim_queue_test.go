@@ -38,7 +38,7 @@ func (w *world) enqueue(id, typ string, payload []byte, delay time.Duration) boo
 	defer w.mu.Unlock()
 	switch typ {
 	case jobs.TypeSuspend, jobs.TypeResume, jobs.TypeAlert:
-		return true // of another queue
+		return w.hooks.enqueue(w, id, typ, payload)
 	}
 	if w.queue[id] != nil {
 		return false

@@ -195,6 +195,9 @@ func (w *world) step(faults bool) bool {
 	if w.plan.bias == string(balancetest.RuleChanged) && w.plan.rerates > 0 && len(w.acked) > 0 && w.submit() {
 		return true
 	}
+	if w.plan.hooks && n%8 == 0 && w.takeHooks() {
+		return true
+	}
 	switch {
 	case n < 60 && len(open) > 0:
 	case n < 80 && w.take():
@@ -274,6 +277,9 @@ func (w *world) chore() bool {
 	if w.plan.bias == withoutFactEpoch {
 		names = []string{"relay", "ensure"}
 	}
+	if w.plan.edge == edgeMonth && w.rng.IntN(2) == 0 {
+		names = []string{"months"}
+	}
 	if w.plan.closing && w.rng.IntN(2) == 0 {
 		names = []string{"close"}
 	}
@@ -299,8 +305,8 @@ func (w *world) runChore(p *process, name string) {
 		"give up":           func(ctx context.Context) error { return e.giveUpAll(ctx, p.client) },
 		"waiting refunds":   p.worker.dueRefunds,
 		"automatic refunds": p.worker.autoRefunds,
-		"months":            p.worker.rollMonths,
-		"close":             func(ctx context.Context) error { return p.closer.CloseDue(ctx, 0) },
+		"months":            func(ctx context.Context) error { return w.rollMonths(ctx, p) },
+		"close":             func(ctx context.Context) error { return p.closer.CloseDue(ctx, w.plan.edge.grace()) },
 		"close older":       func(ctx context.Context) error { return w.closeOlder(ctx, p) },
 		"snapshot":          func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err },
 		"reconcile": func(ctx context.Context) error {
@@ -361,7 +367,7 @@ func (w *world) calm() {
 			idle = time.Millisecond
 			continue
 		}
-		if w.plan.tasks == 0 && len(w.queue)+len(w.moves)+len(w.rerates) == 0 && !w.busy() {
+		if w.plan.tasks == 0 && len(w.queue)+len(w.moves)+len(w.rerates) == 0 && !w.busy() && w.told() {
 			return
 		}
 		// What a worker's scheduler asks again and again.
@@ -394,7 +400,7 @@ func (w *world) busy() bool {
 			n++ // its writer
 		}
 	}
-	return w.live > n || len(w.parked) > 0 || len(w.ended) > 0
+	return w.live > n+w.hooks.hung || len(w.parked) > 0 || len(w.ended) > 0
 }
 
 // play runs the schedule.
@@ -426,6 +432,9 @@ func (w *world) play() {
 			}
 			w.note("a day passes")
 			w.sleep(next.Sub(now))
+		}
+		if w.plan.crossings > 0 && w.plan.tasks <= 2 && w.rng.IntN(12) == 0 {
+			w.cross()
 		}
 		w.step(true) // what it lets through runs beside us until the next tick
 	}

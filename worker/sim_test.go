@@ -21,8 +21,8 @@ import (
 // simulate runs one schedule and returns what was wrong, and its trace.
 func simulate(t *testing.T, all origins, p plan) *world {
 	t.Helper()
-	o := all[p.partitions]
-	w := &world{origin: o, plan: p, rng: rand.New(rand.NewPCG(p.seed, 0)), queue: map[string]*simTask{}, vanished: map[string]bool{}, unpromised: map[string]bool{}, rated: map[string]int{}, digests: map[string]string{}, ctx: t.Context()}
+	o := all[start{p.partitions, p.edge}]
+	w := &world{origin: o, plan: p, rng: rand.New(rand.NewPCG(p.seed, 0)), queue: map[string]*simTask{}, vanished: map[string]bool{}, unpromised: map[string]bool{}, rated: map[string]int{}, hooks: newSimHooks(), digests: map[string]string{}, ctx: t.Context()}
 	w.server = o.server.Fork()
 	w.server.Refuse = func(table string, r ledgertest.Row) bool {
 		id := text(r, "id")
@@ -61,7 +61,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 // METERD_SIM_SCHEDULES=n runs so many (make soak).
 func TestSimulation(t *testing.T) {
 	t.Parallel()
-	o := newOrigins(t, simBase)
+	o := newOrigins(t)
 	if seed := number(t, "METERD_SIM_SEED", 0); seed > 0 {
 		fail(t, o, drawPlan(seed, ""))
 		return
@@ -91,7 +91,7 @@ func TestSimulation(t *testing.T) {
 // TestSeedReplays: the same seed gives the same schedule, step by step.
 func TestSeedReplays(t *testing.T) {
 	t.Parallel()
-	o := newOrigins(t, simBase)
+	o := newOrigins(t)
 	for seed := range uint64(150) {
 		p := drawPlan(seed+1, "")
 		p.tracing = true
@@ -110,7 +110,7 @@ func TestSeedReplays(t *testing.T) {
 // another epoch meets RuleJudged; no schedule has shown that this isn't enough.
 func TestSimulationFindsWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	o := newOrigins(t, simBase)
+	o := newOrigins(t)
 	from := map[string]uint64{ // what few schedules notice begins near one that does
 		string(balancetest.RuleEpoch):  1000,
 		string(balancetest.RuleJudged): 850,
@@ -139,6 +139,10 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		withoutOlder:                   4000,
 		// Of re-ratings.
 		string(balancetest.RuleChanged): 1000,
+		// Of hooks.
+		withoutTurns: 200,
+		// Of a month's edge.
+		withoutRollClock: 200,
 		// Of partitions.
 		withoutJudgeOf: 1000,
 		// Others.

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/internal/deliver"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
@@ -56,6 +57,7 @@ parents:
     timezone: UTC
     plan: flat
     funding: {mode: prepaid}
+    hooks: [{url: "http://silent.example/", secret_env: X}]
     sub_accounts:
       - {id: acme-own, channels: [sms], funding: {source: allocated}}
       - {id: acme-shared, channels: [sms], funding: {source: shared, monthly_limit: "0.05"}}
@@ -64,6 +66,7 @@ parents:
     timezone: UTC
     plan: flat
     funding: {mode: postpaid, credit_limit: "0.08"}
+    hooks: [{url: "http://answers.example/", secret_env: X}]
     sub_accounts:
       - {id: globex-shop, channels: [sms]}
 `
@@ -74,14 +77,22 @@ var (
 	errBroke = errors.New("the connection broke")
 )
 
-// origins are what schedules begin with, by their number of partitions.
-type origins map[int]*origin
+// origins are what schedules begin with.
+type origins map[start]*origin
 
-func newOrigins(t *testing.T, base time.Time) origins {
+// start tells them apart.
+type start struct {
+	partitions int
+	edge       edge
+}
+
+func newOrigins(t *testing.T) origins {
 	t.Helper()
 	out := origins{}
 	for n := range partitionsMax {
-		out[n+1] = newOrigin(t, base, n+1)
+		for _, e := range []edge{"", edgeMonth, edgeGrace} {
+			out[start{n + 1, e}] = newOrigin(t, e.base(), n+1)
+		}
 	}
 	return out
 }
@@ -176,6 +187,7 @@ type world struct {
 	promised []metering.Transfer // whose success was reported
 	excused  string              // why the projection may differ, until it is healed
 	moves    []metering.Transfer // to be tried again
+	hooks    *simHooks           // what they were told, and are to be
 	rerates  []RerateRequest     // to be made, or tried again
 	rated    map[string]int      // reference → tries of a re-rating
 	steps    int
@@ -208,6 +220,8 @@ type process struct {
 	skew     atomic.Int64 // of its clock, ns
 	client   *redis.Client
 	engine   *engine
+	hooks    *hooks
+	telling  map[string]int // parent → tasks of its hooks in hand
 	worker   *Worker
 	service  *admin.Service
 	closer   *admin.Closer
@@ -246,6 +260,11 @@ func (w *world) begin(name string) *process {
 		store: s, ledger: l, writer: ledger.NewWriter(l, ledger.WriterOptions{Clock: c}), snapshots: snapshots, projector: projector,
 		queue: simQueue{p}, codec: w.codec, clock: c, log: log, metrics: w.metrics, shards: 1, room: semaphore.NewWeighted(recordsInHand), unpacking: semaphore.NewWeighted(unpackingMax),
 		metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
+	}
+	p.telling = map[string]int{}
+	p.hooks = &hooks{
+		engine: p.engine, sender: simSender{w}, inserts: make(chan struct{}, insertsAtOnce),
+		gates: deliver.NewGates(deliver.GateOptions{Wait: hookWait, Lane: silentMax}),
 	}
 	p.worker = &Worker{
 		deps: Deps{Redis: p.client, Store: s, Ledger: l, Snapshots: snapshots, Projector: projector, Clock: c, Log: log},
