@@ -51,6 +51,9 @@ func (w *world) sendTask() {
 
 func (w *world) line() string {
 	n := w.rng.IntN(w.plan.ids)
+	if w.plan.bias == withoutJudgeEpoch {
+		return w.outdatedLine()
+	}
 	age := 10 * time.Minute
 	if w.plan.cold && n%2 == 0 || w.plan.restamp && w.rng.IntN(2) == 0 {
 		age = 30 * time.Hour

@@ -170,7 +170,9 @@ func (p *plan) focus() {
 	case withoutJudgeOf:
 		p.partitions, p.ids, p.lines, p.loss, p.other, p.refunds, p.window, p.closing = 2, 2, 4, "", true, false, false, false
 	case withoutJudgeEpoch:
-		p.ids, p.loss, p.other = 1, "emptied", true
+		p.tasks, p.ids, p.lines, p.loss, p.other, p.window, p.closing = 8, 2, 1, "emptied", true, false, false
+		p.cold, p.restamp, p.poison, p.refunds, p.crashes, p.breaks, p.steps = false, false, false, false, 0, 0, 240
+		p.straggle, p.older, p.pauses = false, false, 0
 	}
 }
 

@@ -161,7 +161,7 @@ func (w *world) take() bool {
 	procs := slices.DeleteFunc(w.working(), func(p *process) bool { return p.attempts >= 4 })
 	var due []*simTask
 	for _, t := range w.tasks() {
-		early := w.forgets() && t.typ == jobs.TypeJudge && w.plan.window
+		early := t.typ == jobs.TypeJudge && (w.forgets() && w.plan.window || w.plan.bias == withoutJudgeEpoch && (!w.judging || slices.ContainsFunc(procs, func(p *process) bool { return p.chores > 0 })))
 		if t.state == pending && !t.after.After(w.now()) && !early {
 			due = append(due, t)
 		}
@@ -192,6 +192,9 @@ func (w *world) step(faults bool) bool {
 	if faults && w.plan.bias == string(balancetest.RuleJudged) && w.aged && n%10 == 0 && w.copyTask(w.working()) {
 		return true
 	}
+	if w.plan.bias == withoutJudgeEpoch && faults && w.outdateJudge(n) {
+		return true
+	}
 	if w.plan.bias == string(balancetest.RuleChanged) && w.plan.rerates > 0 && len(w.acked) > 0 && w.submit() {
 		return true
 	}
@@ -218,6 +221,9 @@ func (w *world) step(faults bool) bool {
 
 // submit sends the next task, or moves money.
 func (w *world) submit() bool {
+	if w.plan.bias == withoutJudgeEpoch && w.plan.loss != "" && w.plan.tasks <= 5 {
+		return false // they come in the next epoch
+	}
 	if w.plan.tasks > 0 {
 		w.plan.tasks--
 		w.sendTask()
@@ -335,7 +341,8 @@ func (w *world) eachPartition(f func(n int) error) error {
 
 // calm lets everything come to its end, without new faults.
 func (w *world) calm() {
-	w.plan.chores, w.plan.acksLost, w.plan.window = 0, 0, false
+	w.judging = true
+	w.plan.chores, w.plan.acksLost, w.plan.window, w.plan.loss = 0, 0, false, ""
 	for _, p := range w.procs {
 		p.paused = false
 	}

@@ -103,17 +103,17 @@ func TestSeedReplays(t *testing.T) {
 
 // TestSimulationFindsWhatIsMissing takes a rule of the protocol out and wants
 // the simulation to notice within so many schedules, and the same schedule to be
-// clean with the rule. Two rules aren't here. RuleHolds matters where an id holds
-// a second answer while an attempt goes on with the first: charge.lua makes none,
-// for it answers a settled task with its marker, forced or not, so it takes one
-// that was given up and sent again. Without withoutJudgeEpoch a judge task of
-// another epoch meets RuleJudged; no schedule has shown that this isn't enough.
+// clean with the rule. RuleHolds isn't here: it matters where an id holds a second
+// answer while an attempt goes on with the first. charge.lua makes none, for it
+// answers a settled task with its marker, forced or not, so it takes one that was
+// given up and sent again.
 func TestSimulationFindsWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	o := newOrigins(t)
 	from := map[string]uint64{ // what few schedules notice begins near one that does
 		string(balancetest.RuleEpoch):  1000,
 		string(balancetest.RuleJudged): 850,
+		withoutJudgeEpoch:              400,
 	}
 	for rule, schedules := range map[string]uint64{
 		string(balancetest.RuleAnswer):  50,
@@ -147,6 +147,7 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		withoutJudgeOf: 1000,
 		// Others.
 		string(balancetest.RuleEpoch):  4000,
+		withoutJudgeEpoch:              4000,
 		string(balancetest.RuleInSet):  4000,
 		string(balancetest.RuleJudged): 4000,
 	} {

@@ -198,6 +198,7 @@ type world struct {
 	unpromised map[string]bool
 	lost       bool              // Redis lost something, or a new epoch began
 	stranded   bool              // rows are to land long after their time
+	judging    bool              // judge tasks that were kept back run
 	digests    map[string]string // parent → of its closed month, when it was first seen
 	ctx        context.Context   //nolint:containedctx // of what the schedule itself asks
 	aged       bool              // a day has passed
