@@ -145,11 +145,6 @@ func (w *world) finale() {
 	}
 	w.finishRerates()
 	w.alone("months")
-	if w.plan.hooks {
-		w.sleep(10 * time.Second) // a relay that died may hold its lease
-		w.alone("relay")
-		w.calm()
-	}
 	w.server.Merge("records")
 	if w.wrong() {
 		return
@@ -158,6 +153,11 @@ func (w *world) finale() {
 		w.checkProjection()
 	}
 	w.alone("reconcile")
+	if w.plan.hooks {
+		w.sleep(10 * time.Second) // a relay that died may hold its lease
+		w.alone("relay")
+		w.calm()
+	}
 	w.checkProjection() // nothing is left after one
 	w.checkLines()
 	w.checkRefunds()
