@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 )
@@ -222,4 +223,37 @@ func TestMissingRow(t *testing.T) {
 	h.reconcile() // the charge whose row was lost stands in the projection until then
 	h.charged(shop, 2)
 	assert.Zero(t, h.reconcile())
+}
+
+// TestConflictOfAnotherEpoch: a worker that hasn't noticed a new epoch says of no
+// record that it is in conflict with a row: the new one may have charged it.
+func TestConflictOfAnotherEpoch(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	stop := h.work(Options{})
+	h.batch().task(message(shop, "m", 0)).wait()
+	stop()
+	d, _ := connect(t, h.address())
+	w, err := New(d, Options{})
+	require.NoError(t, err)
+	e := w.engine
+	runWriter(t, e)
+	_, err = e.snapshots.Refresh(t.Context())
+	require.NoError(t, err)
+	old, err := e.meta(t.Context(), 0)
+	require.NoError(t, err)
+	payload, err := e.codec.EncodeHead(jobs.Judge{Epoch: old.Epoch, Seq: old.Seq + 1}, [][]byte{[]byte(line(shop, "m", 0, `,"units":2`))})
+	require.NoError(t, err)
+
+	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
+	_, err = h.Projector.Ensure(t.Context(), 0)
+	require.NoError(t, err)
+	entries := func() (n uint64) {
+		require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(), "SELECT count() FROM quarantine").Scan(&n))
+		return n
+	}
+	require.ErrorIs(t, e.judgeTask(t.Context(), "t~j0", payload), balance.ErrEpoch)
+	require.Zero(t, entries())
+	require.NoError(t, e.judgeTask(t.Context(), "t~j0", payload), "it starts over as an ordinary task")
+	require.Equal(t, uint64(1), entries(), "the other content stands in this epoch too")
 }

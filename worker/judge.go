@@ -50,7 +50,7 @@ func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Met
 	open, conflicts := s.compare(t, outcome, &f.Counts)
 	f.Counts.Quarantined += int64(len(conflicts))
 	if len(open) > 0 {
-		left, more, err := e.judgeStored(ctx, t, s.p, seq, open, &f.Judged)
+		left, more, err := e.judgeStored(ctx, t, s.p, stand{meta.Epoch, seq}, open, &f.Judged)
 		if err != nil {
 			return nil, err
 		}
@@ -130,8 +130,8 @@ func (s *slice) compare(t *task, outcome string, counts *balance.Counts) (open, 
 
 // judgeStored compares lines with the ledger's rows, once every older charge
 // has settled. left: those that have no row, or that couldn't wait.
-func (e *engine) judgeStored(ctx context.Context, t *task, p int, seq int64, lines []int, counts *balance.Counts) (left, conflicts []int, err error) {
-	ok, err := e.waitSettled(ctx, p, seq-1, judgePatience)
+func (e *engine) judgeStored(ctx context.Context, t *task, p int, at stand, lines []int, counts *balance.Counts) (left, conflicts []int, err error) {
+	ok, err := e.waitSettled(ctx, p, at.seq-1, judgePatience)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -169,7 +169,21 @@ func (e *engine) judgeStored(ctx context.Context, t *task, p int, seq int64, lin
 	}
 	others = append(others, unlike...)
 	counts.Duplicates += int64(len(refunds) + len(corrections) - len(others))
-	return left, append(conflicts, others...), nil
+	conflicts = append(conflicts, others...)
+	if len(conflicts) > 0 {
+		err = e.still(ctx, p, at.epoch)
+	}
+	return left, conflicts, err
+}
+
+// still asks whether an epoch has lasted until here. Else a row that was looked up
+// may be one of before, whose place another takes that the new epoch has charged.
+func (e *engine) still(ctx context.Context, p int, epoch int64) error {
+	meta, err := e.store.Meta(ctx, p)
+	if err == nil && meta.Epoch != epoch {
+		err = balance.ErrEpoch
+	}
+	return e.stale(p, err)
 }
 
 // otherRefunds are those of refunds that stand in the ledger with another amount.
@@ -274,7 +288,7 @@ func (e *engine) judgeAnew(ctx context.Context, t *task, snap *metering.Snapshot
 	if !ok {
 		return errLater
 	}
-	left, conflicts, err := e.judgeStored(ctx, t, p, seq, all, &counts)
+	left, conflicts, err := e.judgeStored(ctx, t, p, stand{meta.Epoch, seq}, all, &counts)
 	if err != nil {
 		return err
 	}

@@ -242,7 +242,7 @@ func (e *engine) charge(ctx context.Context, t *task, s *slice) (*balance.Reply,
 		if len(s.charged) == 0 {
 			return nil, nil, nil
 		}
-		meta, err := e.meta(ctx, s.p)
+		meta, err := e.metaOf(ctx, t, s.p)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -262,6 +262,21 @@ func (e *engine) charge(ctx context.Context, t *task, s *slice) (*balance.Reply,
 		}
 	}
 	return nil, nil, fmt.Errorf("task %s: charge refused %d times: %w", t.id, chargeTries, last)
+}
+
+// metaOf the epoch in which a task is to charge. Where it has read what messages
+// stand at, that is the epoch in which it did: in another one nobody knows what
+// has changed since, so the task comes again and reads anew.
+func (e *engine) metaOf(ctx context.Context, t *task, p int) (*balance.Meta, error) {
+	meta, err := e.meta(ctx, p)
+	at, read := t.stood[p]
+	if err != nil || !read || at.epoch == meta.Epoch {
+		return meta, err
+	}
+	if meta, err = e.renew(ctx, p); err == nil && at.epoch != meta.Epoch {
+		err = errLater
+	}
+	return meta, err
 }
 
 // remedy does what a refused charge asks for; nil means call again.

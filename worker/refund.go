@@ -136,16 +136,20 @@ func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, 
 			continue
 		}
 		seen[p] = true
+		meta, err := e.store.Meta(ctx, p)
+		if err != nil {
+			return e.stale(p, err)
+		}
+		if t.stood == nil {
+			t.stood = map[int]stand{}
+		}
 		reply, err := e.store.Peek(ctx, p, t.id)
 		if err != nil {
 			return err
 		}
-		if reply != nil {
-			continue // an earlier attempt waited
-		}
-		meta, err := e.store.Meta(ctx, p)
-		if err != nil {
-			return e.stale(p, err)
+		if reply != nil { // an earlier attempt waited, and this epoch has its answer
+			t.stood[p] = stand{epoch: meta.Epoch}
+			continue
 		}
 		ok, err := e.waitSettled(ctx, p, meta.Seq, settlePatience)
 		if err != nil {
@@ -154,10 +158,7 @@ func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, 
 		if !ok {
 			return errLater
 		}
-		if t.stood == nil {
-			t.stood = map[int]int64{}
-		}
-		t.stood[p] = meta.Seq
+		t.stood[p] = stand{meta.Epoch, meta.Seq}
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ type RerateDeps struct {
 	Ledger   *ledger.Ledger
 	Store    *balance.Store
 	Snapshot *metering.Snapshot
-	Queue    *asynq.Client
+	Queue    enqueuer
 	Clock    clock.Clock
 }
 

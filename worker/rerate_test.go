@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"encoding/json"
 	"fmt"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 )
 
@@ -78,6 +80,42 @@ func TestReratingsAtOnce(t *testing.T) {
 	require.NoError(t, h.rerate("e", "right", nil))
 	require.ErrorIs(t, h.rerate("d", "other", nil), ErrRerateBusy, "d has corrected them before: it can't again, and says so")
 	assert.Equal(t, metering.Micros(1200*800_000), h.used("kilo"))
+}
+
+// TestCorrectionOfTheEpochThatWasRead: what a message stood at in one epoch says
+// nothing in the next, where another correction has come first.
+func TestCorrectionOfTheEpochThatWasRead(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(rerateAccounts)
+	h.work(Options{})
+	h.batch().task(message("kilo", "m", 0)).wait()
+	d, _ := connect(t, h.address())
+	w, err := New(d, Options{})
+	require.NoError(t, err)
+	e := w.engine
+	runWriter(t, e)
+	_, err = e.snapshots.Refresh(t.Context())
+	require.NoError(t, err)
+	snap := e.snapshots.Current()
+	line, err := json.Marshal(jobs.Correction{
+		ID: correctionID("a", "m"), AccountID: "kilo", MessageID: "m", OccurredAt: time.Now(), Channel: "sms", Direction: metering.Outbound,
+		Purse: string(metering.PurseCredit), Plan: "right", Version: 1, Rated: &jobs.Rated{Amount: 800_000},
+	})
+	require.NoError(t, err)
+	c, err := newCorrections("rerate-a.1", [][]byte{line})
+	require.NoError(t, err)
+	parts, _, err := e.classify(t.Context(), c, snap)
+	require.NoError(t, err)
+
+	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
+	require.NoError(t, h.rerate("b", "other", nil))
+	require.ErrorIs(t, e.slices(t.Context(), c, snap, parts), errLater)
+
+	c, err = newCorrections("rerate-a.1", [][]byte{line})
+	require.NoError(t, err)
+	require.NoError(t, e.process(t.Context(), c))
+	assert.Equal(t, metering.Micros(800_000), h.used("kilo"))
 }
 
 // TestRefundsDuringARerating: a message that is refunded after the re-rating has

@@ -127,7 +127,7 @@ func TestRollover(t *testing.T) {
 func TestRolloverByRedisClock(t *testing.T) {
 	t.Parallel()
 	end := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
-	o := newOrigin(t, end.AddDate(0, 0, -10))
+	o := newOrigin(t, end.AddDate(0, 0, -10), 1)
 	for name, ahead := range map[string]time.Duration{"ahead": 2 * time.Second, "behind": -2 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

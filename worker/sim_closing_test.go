@@ -56,6 +56,7 @@ func (w *world) watchClosings(stragglers bool) {
 		if w.digests[parent] == "" {
 			w.note("%s of %s is closed with %d lines", c.Period, parent, c.Lines)
 			w.digests[parent] = c.Digest
+			w.notBefore(c.Period)
 		}
 		bill := metering.NewBill(c.Period)
 		if err := w.books().BillLines(w.ctx, parent, c.Period, bill.Add); err != nil {

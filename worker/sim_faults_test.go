@@ -85,6 +85,9 @@ func (w *world) copyTask(procs []*process) bool {
 
 // pause stops a process past its leases; its tasks are taken back.
 func (w *world) pause(procs []*process) bool {
+	if w.plan.bias == withoutJudgeEpoch {
+		return false // see outdateJudge
+	}
 	for _, p := range w.procs {
 		if p.paused && !p.dead {
 			w.note("%s goes on", p.name)
@@ -105,6 +108,59 @@ func (w *world) pause(procs []*process) bool {
 		}
 	}
 	return true
+}
+
+// outdateJudge makes a judge task one of another epoch, in which its seq says
+// nothing: a row of the old epoch is on its way when Redis is lost, and lands
+// while another task of the new one has charged the same identity.
+func (w *world) outdateJudge(n int) bool {
+	judges := slices.ContainsFunc(w.tasks(), func(t *simTask) bool { return t.typ == jobs.TypeJudge })
+	held := slices.IndexFunc(w.procs, func(p *process) bool { return p.paused && !p.dead })
+	switch {
+	case w.plan.loss != "" && held < 0:
+		return w.freeze("/writer records")
+	case w.plan.loss != "" && judges:
+		w.note("REDIS emptied")
+		w.redis.Empty()
+		w.plan.loss, w.excused, w.lost = "", "emptied", true
+		return true
+	case w.plan.loss != "" && n%10 == 0:
+		w.sleep(600 * time.Millisecond) // past the patience of whoever waits for the row
+		return true
+	case w.judging || w.plan.loss != "" || held < 0:
+		return false
+	case n%3 == 0 && w.plan.tasks > 0:
+		return w.submit()
+	}
+	meta, _ := w.redis.Dump()["{p00}:meta"].(map[string]string)
+	for _, s := range w.open() {
+		if old := w.procs[held]; s.proc != old && strings.Contains(s.key, "/writer records") && integer(meta["seq"]) > 4 {
+			w.note("%s is paused, and %s goes on", s.proc.name, old.name)
+			s.proc.paused, old.paused, w.judging = true, false, true
+			w.runChore(old, "ensure") // it knows the new epoch
+			for _, s := range w.open() {
+				if s.proc == old && strings.Contains(s.key, "/writer records") {
+					w.letThrough(s, false)
+					break
+				}
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// outdatedLine: one content of an identity, then always another, in the new epoch
+// after others have taken seqs.
+func (w *world) outdatedLine() string {
+	at := w.base.Add(-10 * time.Minute).Format(time.RFC3339)
+	switch {
+	case len(w.sent) == 1:
+		return fmt.Sprintf(`{"id":"m1","account_id":"globex-shop","channel":"sms","occurred_at":%q,"units":2}`, at)
+	case w.plan.loss == "" && w.plan.tasks > 0:
+		return fmt.Sprintf(`{"id":"m%d","account_id":"acme-own","channel":"sms","occurred_at":%q}`, w.plan.tasks, at)
+	}
+	return fmt.Sprintf(`{"id":"m1","account_id":"globex-shop","channel":"sms","occurred_at":%q}`, at)
 }
 
 // lose is what happens to Redis.

@@ -12,6 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/ledger/ledgertest"
 )
@@ -112,6 +113,14 @@ func (g redisGate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			if c, ok := cmd.(*redis.ZSliceCmd); ok && g.p.w.plan.without == withoutWait {
 				c.SetVal(nil)
 				return nil
+			}
+			return next(ctx, cmd)
+		}
+		if key, _ := args[min(len(args)-1, 1)].(string); strings.Contains(key, ":run:"+rerateRun) {
+			// Whoever waits for a run looks many times a second, and changes nothing.
+			if g.p.dead {
+				cmd.SetErr(errDead)
+				return errDead
 			}
 			return next(ctx, cmd)
 		}
@@ -265,6 +274,10 @@ func (q simQueue) EnqueueContext(ctx context.Context, t *asynq.Task, opts ...asy
 				after = v
 			}
 		}
+	}
+	if t.Type() == jobs.TypeJudge && q.p.w.plan.without == withoutJudgeOf {
+		id, _ = judgedBy(id)
+		id = judgeID(id, 0)
 	}
 	v := q.p.park(ctx, toQueue, "enqueue "+id, nil)
 	if v == fails || v == dies {

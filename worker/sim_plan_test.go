@@ -32,6 +32,12 @@ type plan struct {
 	other             bool // copies may have other content
 	closing           bool // a month closes
 	straggle, long    bool // rows land whose task is lost; long after their time
+	partitions        int  // of Redis: a task may span them
+	rerates           int  // re-ratings, which overlap
+	hooks             bool // are told, and one parent's hang
+	large             bool // messages reach limits
+	edge              edge // that the clocks pass, each at its time
+	crossings         int
 	older             bool // identities of the month before the one that closes, too
 }
 
@@ -46,6 +52,9 @@ const (
 	withoutAge        = "age"              // a projection is ten minutes old before a month is digested
 	withoutRebook     = "rebook"           // what lands in a closed month is booked elsewhere
 	withoutOlder      = "older"            // older months are looked for once more when all has settled
+	withoutRollClock  = "roll clock"       // a month has begun when it has by Redis's clock too
+	withoutTurns      = "turns"            // of a parent a few hooks' tasks are in hand at a time
+	withoutJudgeOf    = "judge of"         // each partition's duplicates have a judge task of their own
 )
 
 func drawPlan(seed uint64, without string) plan {
@@ -84,8 +93,32 @@ func drawPlan(seed uint64, without string) plan {
 	if p.without != without {
 		p.without = ""
 	}
+	p.partitions = max(p.partitions, 1)
+	if p.bias == "" {
+		p.widen()
+	}
 	p.bind()
 	return p
+}
+
+// widen adds what no missing rule needs, by numbers of its own: so the schedules
+// of a rule stay what they are.
+func (p *plan) widen() {
+	rng := rand.New(rand.NewPCG(p.seed, 2))
+	some := func(n, of int) bool { return rng.IntN(of) < n }
+	if some(1, 6) {
+		p.partitions = 2 + rng.IntN(partitionsMax-1)
+		p.ids, p.lines = max(p.ids, 2), max(p.lines, 2)
+	}
+	if some(1, 12) {
+		p.hooks, p.large = true, true
+	}
+	if some(1, 8) {
+		p.toEdge([]edge{edgeMonth, edgeGrace}[rng.IntN(2)])
+	}
+	if some(1, 8) && !p.straggle {
+		p.rerates, p.refunds = 2, p.refunds || some(1, 2)
+	}
 }
 
 // focus makes likely what a missing rule needs to be noticed.
@@ -126,8 +159,20 @@ func (p *plan) focus() {
 	case string(balancetest.RuleEpoch):
 		p.tasks, p.ids, p.lines, p.loss, p.other, p.cold, p.window = 4, 1, 1, "emptied", true, true, false
 		p.crashes, p.poison, p.refunds, p.closing, p.steps = 0, false, false, false, 190
+	case string(balancetest.RuleChanged):
+		p.rerates, p.ids, p.lines, p.loss, p.closing, p.poison, p.window = 2, 1, 1, "", false, false, false
+		p.tasks, p.steps = 2, 190
+	case withoutRollClock:
+		p.loss, p.chores, p.vanish = "", 8, 0
+		p.toEdge(edgeMonth)
+	case withoutTurns:
+		p.hooks, p.large, p.loss = true, true, ""
+	case withoutJudgeOf:
+		p.partitions, p.ids, p.lines, p.loss, p.other, p.refunds, p.window, p.closing = 2, 2, 4, "", true, false, false, false
 	case withoutJudgeEpoch:
-		p.ids, p.loss, p.other = 1, "emptied", true
+		p.tasks, p.ids, p.lines, p.loss, p.other, p.window, p.closing = 8, 2, 1, "emptied", true, false, false
+		p.cold, p.restamp, p.poison, p.refunds, p.crashes, p.breaks, p.steps = false, false, false, false, 0, 0, 240
+		p.straggle, p.older, p.pauses = false, false, 0
 	}
 }
 

@@ -29,13 +29,16 @@ type simTask struct {
 	order   int
 }
 
+// refunds tells whether it is of the queue of refunds.
+func (t *simTask) refunds() bool { return t.typ == jobs.TypeRefund || t.typ == jobs.TypeCorrect }
+
 // enqueue adds a task; false: its id is taken.
 func (w *world) enqueue(id, typ string, payload []byte, delay time.Duration) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch typ {
 	case jobs.TypeSuspend, jobs.TypeResume, jobs.TypeAlert:
-		return true // of another queue
+		return w.hooks.enqueue(w, id, typ, payload)
 	}
 	if w.queue[id] != nil {
 		return false
@@ -61,7 +64,7 @@ func (w *world) waiting(key string) int64 {
 	var n int64
 	for _, t := range w.queue {
 		refunds := strings.Contains(key, jobs.QueueRefunds)
-		if (t.typ == jobs.TypeRefund) == refunds && (t.state == active) == strings.HasSuffix(key, ":active") {
+		if t.refunds() == refunds && (t.state == active) == strings.HasSuffix(key, ":active") {
 			n++
 		}
 	}
@@ -73,7 +76,7 @@ func (w *world) exists(key string) int64 {
 	defer w.mu.Unlock()
 	_, id, _ := strings.Cut(key, ":t:")
 	t := w.queue[id]
-	if t == nil || (t.typ == jobs.TypeRefund) != strings.Contains(key, jobs.QueueRefunds) {
+	if t == nil || t.refunds() != strings.Contains(key, jobs.QueueRefunds) {
 		return 0
 	}
 	return 1
@@ -109,6 +112,8 @@ func (w *world) deliver(p *process, t *simTask) {
 			return p.engine.judgeTask(ctx, t.id, w.judgePayload(p, t))
 		case jobs.TypeRefund:
 			return p.engine.refundTask(ctx, t.id, t.payload)
+		case jobs.TypeCorrect:
+			return p.engine.correctTask(ctx, t.id, t.payload)
 		}
 		return p.engine.ingestTask(ctx, t.id, t.payload)
 	}, func(err error) {

@@ -161,7 +161,7 @@ func (w *world) take() bool {
 	procs := slices.DeleteFunc(w.working(), func(p *process) bool { return p.attempts >= 4 })
 	var due []*simTask
 	for _, t := range w.tasks() {
-		early := w.forgets() && t.typ == jobs.TypeJudge && w.plan.window
+		early := t.typ == jobs.TypeJudge && (w.forgets() && w.plan.window || w.plan.bias == withoutJudgeEpoch && (!w.judging || slices.ContainsFunc(procs, func(p *process) bool { return p.chores > 0 })))
 		if t.state == pending && !t.after.After(w.now()) && !early {
 			due = append(due, t)
 		}
@@ -192,6 +192,15 @@ func (w *world) step(faults bool) bool {
 	if faults && w.plan.bias == string(balancetest.RuleJudged) && w.aged && n%10 == 0 && w.copyTask(w.working()) {
 		return true
 	}
+	if w.plan.bias == withoutJudgeEpoch && faults && w.outdateJudge(n) {
+		return true
+	}
+	if w.plan.bias == string(balancetest.RuleChanged) && w.plan.rerates > 0 && len(w.acked) > 0 && w.submit() {
+		return true
+	}
+	if w.plan.hooks && n%8 == 0 && w.takeHooks() {
+		return true
+	}
 	switch {
 	case n < 60 && len(open) > 0:
 	case n < 80 && w.take():
@@ -212,12 +221,25 @@ func (w *world) step(faults bool) bool {
 
 // submit sends the next task, or moves money.
 func (w *world) submit() bool {
+	if w.plan.bias == withoutJudgeEpoch && w.plan.loss != "" && w.plan.tasks <= 5 {
+		return false // they come in the next epoch
+	}
 	if w.plan.tasks > 0 {
 		w.plan.tasks--
 		w.sendTask()
 		return true
 	}
 	procs := w.working()
+	if len(procs) > 0 && w.plan.rerates > 0 && w.rng.IntN(2) == 0 && (w.plan.bias == "" || len(w.acked) > 0) {
+		for both := w.plan.bias != "" || w.rng.IntN(2) == 0; w.plan.rerates > 0; {
+			w.plan.rerates--
+			w.rerate(one(w, procs), w.drawRerate())
+			if !both {
+				break
+			}
+		}
+		return true
+	}
 	if len(procs) == 0 || w.plan.transfers == 0 {
 		return false
 	}
@@ -261,6 +283,9 @@ func (w *world) chore() bool {
 	if w.plan.bias == withoutFactEpoch {
 		names = []string{"relay", "ensure"}
 	}
+	if w.plan.edge == edgeMonth && w.rng.IntN(2) == 0 {
+		names = []string{"months"}
+	}
 	if w.plan.closing && w.rng.IntN(2) == 0 {
 		names = []string{"close"}
 	}
@@ -277,13 +302,17 @@ func (w *world) runChore(p *process, name string) {
 	}
 	e := p.engine
 	f := map[string]func(context.Context) error{
-		"ensure":            func(ctx context.Context) error { return p.worker.engine.current(ctx, 0) },
-		"relay":             func(ctx context.Context) error { _, err := e.relayOnce(ctx, 0, p.name); return err },
+		"ensure": func(ctx context.Context) error {
+			return w.eachPartition(func(n int) error { return e.current(ctx, n) })
+		},
+		"relay": func(ctx context.Context) error {
+			return w.eachPartition(func(n int) error { _, err := e.relayOnce(ctx, n, p.name); return err })
+		},
 		"give up":           func(ctx context.Context) error { return e.giveUpAll(ctx, p.client) },
 		"waiting refunds":   p.worker.dueRefunds,
 		"automatic refunds": p.worker.autoRefunds,
-		"months":            p.worker.rollMonths,
-		"close":             func(ctx context.Context) error { return p.closer.CloseDue(ctx, 0) },
+		"months":            func(ctx context.Context) error { return w.rollMonths(ctx, p) },
+		"close":             func(ctx context.Context) error { return p.closer.CloseDue(ctx, w.plan.edge.grace()) },
 		"close older":       func(ctx context.Context) error { return w.closeOlder(ctx, p) },
 		"snapshot":          func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err },
 		"reconcile": func(ctx context.Context) error {
@@ -300,9 +329,20 @@ func (w *world) runChore(p *process, name string) {
 	p.run(name, f, over)
 }
 
+// eachPartition does the same in one after the other.
+func (w *world) eachPartition(f func(n int) error) error {
+	for n := range w.partitions {
+		if err := f(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // calm lets everything come to its end, without new faults.
 func (w *world) calm() {
-	w.plan.chores, w.plan.acksLost, w.plan.window = 0, 0, false
+	w.judging = true
+	w.plan.chores, w.plan.acksLost, w.plan.window, w.plan.loss = 0, 0, false, ""
 	for _, p := range w.procs {
 		p.paused = false
 	}
@@ -320,6 +360,12 @@ func (w *world) calm() {
 			w.transfer(w.working()[0], t)
 			continue
 		}
+		if len(w.rerates) > 0 && len(w.working()) > 0 {
+			q := w.rerates[0]
+			w.rerates = w.rerates[1:]
+			w.rerate(w.working()[0], q)
+			continue
+		}
 		if (w.lost || len(w.vanished) > 0) && w.now().After(orphans) && w.calls() == 0 {
 			w.sleep(2 * giveUpAfter) // for answers that no task will settle
 			orphans = until
@@ -328,7 +374,7 @@ func (w *world) calm() {
 			idle = time.Millisecond
 			continue
 		}
-		if w.plan.tasks == 0 && len(w.queue) == 0 && !w.busy() {
+		if w.plan.tasks == 0 && len(w.queue)+len(w.moves)+len(w.rerates) == 0 && !w.busy() && w.told() {
 			return
 		}
 		// What a worker's scheduler asks again and again.
@@ -361,7 +407,7 @@ func (w *world) busy() bool {
 			n++ // its writer
 		}
 	}
-	return w.live > n || len(w.parked) > 0 || len(w.ended) > 0
+	return w.live > n+w.hooks.hung || len(w.parked) > 0 || len(w.ended) > 0
 }
 
 // play runs the schedule.
@@ -393,6 +439,9 @@ func (w *world) play() {
 			}
 			w.note("a day passes")
 			w.sleep(next.Sub(now))
+		}
+		if w.plan.crossings > 0 && w.plan.tasks <= 2 && w.rng.IntN(12) == 0 {
+			w.cross()
 		}
 		w.step(true) // what it lets through runs beside us until the next tick
 	}

@@ -19,9 +19,10 @@ import (
 )
 
 // simulate runs one schedule and returns what was wrong, and its trace.
-func simulate(t *testing.T, o *origin, p plan) *world {
+func simulate(t *testing.T, all origins, p plan) *world {
 	t.Helper()
-	w := &world{origin: o, plan: p, rng: rand.New(rand.NewPCG(p.seed, 0)), queue: map[string]*simTask{}, vanished: map[string]bool{}, unpromised: map[string]bool{}, digests: map[string]string{}, ctx: t.Context()}
+	o := all[start{p.partitions, p.edge}]
+	w := &world{origin: o, plan: p, rng: rand.New(rand.NewPCG(p.seed, 0)), queue: map[string]*simTask{}, vanished: map[string]bool{}, unpromised: map[string]bool{}, rated: map[string]int{}, hooks: newSimHooks(), digests: map[string]string{}, ctx: t.Context()}
 	w.server = o.server.Fork()
 	w.server.Refuse = func(table string, r ledgertest.Row) bool {
 		id := text(r, "id")
@@ -36,7 +37,7 @@ func simulate(t *testing.T, o *origin, p plan) *world {
 }
 
 // fail shows a schedule that failed, step by step.
-func fail(t *testing.T, o *origin, p plan) {
+func fail(t *testing.T, o origins, p plan) {
 	t.Helper()
 	p.tracing = true
 	w := simulate(t, o, p)
@@ -60,7 +61,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 // METERD_SIM_SCHEDULES=n runs so many (make soak).
 func TestSimulation(t *testing.T) {
 	t.Parallel()
-	o := newOrigin(t, simBase)
+	o := newOrigins(t)
 	if seed := number(t, "METERD_SIM_SEED", 0); seed > 0 {
 		fail(t, o, drawPlan(seed, ""))
 		return
@@ -90,7 +91,7 @@ func TestSimulation(t *testing.T) {
 // TestSeedReplays: the same seed gives the same schedule, step by step.
 func TestSeedReplays(t *testing.T) {
 	t.Parallel()
-	o := newOrigin(t, simBase)
+	o := newOrigins(t)
 	for seed := range uint64(150) {
 		p := drawPlan(seed+1, "")
 		p.tracing = true
@@ -102,17 +103,17 @@ func TestSeedReplays(t *testing.T) {
 
 // TestSimulationFindsWhatIsMissing takes a rule of the protocol out and wants
 // the simulation to notice within so many schedules, and the same schedule to be
-// clean with the rule. Two rules aren't here. RuleHolds matters where an id holds
-// a second answer while an attempt goes on with the first: charge.lua makes none,
-// for it answers a settled task with its marker, forced or not, so it takes one
-// that was given up and sent again. Without withoutJudgeEpoch a judge task of
-// another epoch meets RuleJudged; no schedule has shown that this isn't enough.
+// clean with the rule. RuleHolds isn't here: it matters where an id holds a second
+// answer while an attempt goes on with the first. charge.lua makes none, for it
+// answers a settled task with its marker, forced or not, so it takes one that was
+// given up and sent again.
 func TestSimulationFindsWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	o := newOrigin(t, simBase)
+	o := newOrigins(t)
 	from := map[string]uint64{ // what few schedules notice begins near one that does
 		string(balancetest.RuleEpoch):  1000,
 		string(balancetest.RuleJudged): 850,
+		withoutJudgeEpoch:              400,
 	}
 	for rule, schedules := range map[string]uint64{
 		string(balancetest.RuleAnswer):  50,
@@ -136,8 +137,17 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		withoutAge:                     4000,
 		withoutRebook:                  4000,
 		withoutOlder:                   4000,
+		// Of re-ratings.
+		string(balancetest.RuleChanged): 1000,
+		// Of hooks.
+		withoutTurns: 200,
+		// Of a month's edge.
+		withoutRollClock: 200,
+		// Of partitions.
+		withoutJudgeOf: 1000,
 		// Others.
 		string(balancetest.RuleEpoch):  4000,
+		withoutJudgeEpoch:              4000,
 		string(balancetest.RuleInSet):  4000,
 		string(balancetest.RuleJudged): 4000,
 	} {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/internal/deliver"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
@@ -37,6 +38,12 @@ import (
 
 const simAccounts = `
 plans:
+  - id: dear
+    currency: EUR
+    versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.02", fee: "0.003"}]}]
+  - id: cheap
+    currency: EUR
+    versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.005", fee: "0.002"}]}]
   - id: flat
     currency: EUR
     versions:
@@ -50,6 +57,7 @@ parents:
     timezone: UTC
     plan: flat
     funding: {mode: prepaid}
+    hooks: [{url: "http://silent.example/", secret_env: X}]
     sub_accounts:
       - {id: acme-own, channels: [sms], funding: {source: allocated}}
       - {id: acme-shared, channels: [sms], funding: {source: shared, monthly_limit: "0.05"}}
@@ -58,6 +66,7 @@ parents:
     timezone: UTC
     plan: flat
     funding: {mode: postpaid, credit_limit: "0.08"}
+    hooks: [{url: "http://answers.example/", secret_env: X}]
     sub_accounts:
       - {id: globex-shop, channels: [sms]}
 `
@@ -68,6 +77,30 @@ var (
 	errBroke = errors.New("the connection broke")
 )
 
+// origins are what schedules begin with.
+type origins map[start]*origin
+
+// start tells them apart.
+type start struct {
+	partitions int
+	edge       edge
+}
+
+func newOrigins(t *testing.T) origins {
+	t.Helper()
+	out := origins{}
+	for n := range partitionsMax {
+		for _, e := range []edge{"", edgeMonth, edgeGrace} {
+			out[start{n + 1, e}] = newOrigin(t, e.base(), n+1)
+		}
+	}
+	return out
+}
+
+// partitionsMax of a schedule. Of two, each parent has one of its own; of three
+// both share one, and two are empty.
+const partitionsMax = 3
+
 // origin is what every schedule begins with: accounts applied, epoch 1.
 type origin struct {
 	redis   *balancetest.Redis
@@ -75,11 +108,13 @@ type origin struct {
 	codec   *jobs.Codec
 	metrics *metrics
 	base    time.Time
+
+	partitions int
 }
 
-func newOrigin(t *testing.T, base time.Time) *origin {
+func newOrigin(t *testing.T, base time.Time, partitions int) *origin {
 	t.Helper()
-	o := &origin{server: ledgertest.New(), base: base, metrics: newMetrics(prometheus.NewRegistry())}
+	o := &origin{server: ledgertest.New(), base: base, partitions: partitions, metrics: newMetrics(prometheus.NewRegistry())}
 	now := clock.NewFake(simApplied)
 	o.redis = balancetest.New(now.Now)
 	var err error
@@ -88,7 +123,7 @@ func newOrigin(t *testing.T, base time.Time) *origin {
 	// The codec makes its channels on first use: not in a schedule's bubble.
 	_, err = o.codec.Decode(o.codec.Compress([]byte(simAccounts)))
 	require.NoError(t, err)
-	s, l := balance.New(o.redis.Client(), 1), ledger.Over(o.server)
+	s, l := balance.New(o.redis.Client(), partitions), ledger.Over(o.server)
 	log := slog.New(slog.DiscardHandler)
 	snapshots := admin.NewSnapshots(l, s, now)
 	projector := reconcile.New(s, l, now, log, reconcile.Options{Durable: true, Buckets: 4})
@@ -152,6 +187,9 @@ type world struct {
 	promised []metering.Transfer // whose success was reported
 	excused  string              // why the projection may differ, until it is healed
 	moves    []metering.Transfer // to be tried again
+	hooks    *simHooks           // what they were told, and are to be
+	rerates  []RerateRequest     // to be made, or tried again
+	rated    map[string]int      // reference → tries of a re-rating
 	steps    int
 	drifted  int
 	sent     []string
@@ -160,6 +198,7 @@ type world struct {
 	unpromised map[string]bool
 	lost       bool              // Redis lost something, or a new epoch began
 	stranded   bool              // rows are to land long after their time
+	judging    bool              // judge tasks that were kept back run
 	digests    map[string]string // parent → of its closed month, when it was first seen
 	ctx        context.Context   //nolint:containedctx // of what the schedule itself asks
 	aged       bool              // a day has passed
@@ -182,6 +221,8 @@ type process struct {
 	skew     atomic.Int64 // of its clock, ns
 	client   *redis.Client
 	engine   *engine
+	hooks    *hooks
+	telling  map[string]int // parent → tasks of its hooks in hand
 	worker   *Worker
 	service  *admin.Service
 	closer   *admin.Closer
@@ -212,7 +253,7 @@ func (w *world) begin(name string) *process {
 	}
 	p.ctx, p.stop = context.WithCancel(context.WithValue(context.Background(), ownerKey{}, "main"))
 	p.client = w.redis.Client(redisGate{p})
-	s, l, c := balance.New(p.client, 1), ledger.Over(serverGate{p}), simClock{p}
+	s, l, c := balance.New(p.client, w.partitions), ledger.Over(serverGate{p}), simClock{p}
 	log := slog.New(slog.DiscardHandler)
 	snapshots := admin.NewSnapshots(l, s, c)
 	projector := reconcile.New(s, l, c, log, reconcile.Options{Durable: w.plan.durable, Buckets: 4})
@@ -220,6 +261,11 @@ func (w *world) begin(name string) *process {
 		store: s, ledger: l, writer: ledger.NewWriter(l, ledger.WriterOptions{Clock: c}), snapshots: snapshots, projector: projector,
 		queue: simQueue{p}, codec: w.codec, clock: c, log: log, metrics: w.metrics, shards: 1, room: semaphore.NewWeighted(recordsInHand), unpacking: semaphore.NewWeighted(unpackingMax), aside: semaphore.NewWeighted(asideMax),
 		metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
+	}
+	p.telling = map[string]int{}
+	p.hooks = &hooks{
+		engine: p.engine, sender: simSender{w}, inserts: make(chan struct{}, insertsAtOnce),
+		gates: deliver.NewGates(deliver.GateOptions{Wait: hookWait, Lane: silentMax}),
 	}
 	p.worker = &Worker{
 		deps: Deps{Redis: p.client, Store: s, Ledger: l, Snapshots: snapshots, Projector: projector, Clock: c, Log: log},
@@ -231,8 +277,10 @@ func (w *world) begin(name string) *process {
 	writing := context.WithValue(p.ctx, ownerKey{}, "writer")
 	w.spawn(func() { _ = p.engine.writer.Run(writing) })
 	p.run("start", func(ctx context.Context) error {
-		if _, err := p.engine.renew(ctx, 0); err != nil {
-			return err
+		for n := range w.partitions {
+			if _, err := p.engine.renew(ctx, n); err != nil {
+				return err
+			}
 		}
 		_, err := snapshots.Refresh(ctx)
 		return err

@@ -21,12 +21,16 @@ type task struct {
 	inline bool
 	// corrections, per line, of a re-rating's task; nil for records.
 	corrections []jobs.Correction
-	// stood, by partition: seq up to which the ledger told what the messages stand
-	// at that refunds or corrections change.
-	stood map[int]int64
+	// stood, by partition: up to where the ledger told what the messages stand at
+	// that refunds or corrections change.
+	stood map[int]stand
 	// since: when a refund task was split off.
 	since time.Time
 }
+
+// stand is a place in a partition's order of charges: a seq says nothing in
+// another epoch.
+type stand struct{ epoch, seq int64 }
 
 func newTask(id string, lines [][]byte, inline bool) *task {
 	t := &task{

@@ -133,6 +133,12 @@ func (p *pair) transfers() {
 	p.each(func(l *Ledger) error { return l.InsertTransfers(p.t.Context(), []TransferRow{row}) })
 }
 
+func (p *pair) rerates() {
+	n := p.pick(2)
+	x := Rerate{Ref: fmt.Sprintf("ref%d-%s", n, p.salt), ParentID: p.parent(), Period: "2026-10", Plan: "dear", Reason: "x", Actor: "operator", At: p.now()}
+	p.each(func(l *Ledger) error { return l.InsertRerate(p.t.Context(), &x) })
+}
+
 func (p *pair) states() {
 	n, epoch := p.pick(2), p.pick(5)
 	row := StateRow{AccountID: p.account(n), ParentID: p.parentOf(n), Epoch: int64(epoch), Flags: metering.Flags(epoch * 3), At: noon}
@@ -210,6 +216,19 @@ func (p *pair) agree() {
 		sort.Strings(out)
 		return out, err
 	})
+	same(p, "rated", func(l *Ledger) ([]string, error) {
+		var out []string
+		q := RatedQuery{Parent: p.parent(), Period: []string{"", "2026-10"}[p.serial%2]}
+		if p.serial%3 == 0 {
+			q.Account = p.account(0)
+		}
+		err := l.RatedMessages(ctx, q, func(m *RatedMessage) error { out = append(out, fmt.Sprintf("%+v", *m)); return nil })
+		return out, err
+	})
+	same(p, "re-rating", func(l *Ledger) (string, error) {
+		x, err := l.RerateByRef(ctx, "ref1-"+p.salt)
+		return fmt.Sprintf("%+v", x), err
+	})
 	own := func(k MessageKey) bool { return slices.Contains([]string{p.account(0), p.account(1)}, k.AccountID) }
 	same(p, "undecided", func(l *Ledger) (out []string, err error) {
 		list, err := l.Undecided(ctx, &UndecidedQuery{At: noon.AddDate(0, 0, p.serial%2), Arrived: noon.Add(time.Duration(p.serial-3) * time.Second), Limit: 1000})
@@ -267,7 +286,7 @@ func TestMemoryAgreesWithClickHouse(t *testing.T) {
 			return a, err
 		})
 		ops := map[string]func(){
-			"records": p.records, "entries": p.entries, "waiting": p.waiting, "transfers": p.transfers, "states": p.states, "alerts": p.alerts,
+			"records": p.records, "entries": p.entries, "waiting": p.waiting, "transfers": p.transfers, "rerates": p.rerates, "states": p.states, "alerts": p.alerts,
 			"epochs": p.epochs, "merge": p.merge, "resolve": p.resolve, "decide": p.decide,
 		}
 		names := slices.Sorted(maps.Keys(ops))

@@ -248,7 +248,7 @@ func (s *slice) changed(hours int64) string {
 
 // standings: whether messages that new records change are as they were read.
 func (s *slice) standings() []any {
-	if s.arg(25) == "" {
+	if s.arg(25) == "" || s.r.Without == RuleChanged {
 		return nil
 	}
 	for i, h := range strings.Split(s.arg(25), ",") {

@@ -71,8 +71,10 @@ func (r *Redis) do(args []string) (any, error) {
 		return r.count(name, args[1:]), nil
 	case "scan":
 		return r.scan(args[3]), nil
-	case "hgetall", "hget", "hmget", "hset", "hsetnx":
+	case "hgetall", "hget", "hmget", "hset", "hsetnx", "hdel", "hincrby":
 		return r.hashes(name, args[1], args[2:])
+	case "expire":
+		return r.expire(args[1], args[2])
 	case "zrange", "zrangebyscore":
 		return r.zsets(name, args[1:])
 	case "xrange", "xdel":
@@ -93,6 +95,20 @@ func (r *Redis) count(name string, keys []string) int64 {
 		}
 	}
 	return n
+}
+
+// expire ends a key after so many seconds.
+func (r *Redis) expire(key, seconds string) (any, error) {
+	n, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("expire: %w", err)
+	}
+	r.gone(key)
+	_, ok := r.keys[key]
+	if ok {
+		r.expires[key] = r.now().Add(time.Duration(n) * time.Second)
+	}
+	return ok, nil
 }
 
 func (r *Redis) scan(pattern string) []string {
@@ -125,6 +141,22 @@ func (r *Redis) hashes(name, key string, args []string) (any, error) {
 			}
 		}
 		return out, nil
+	case "hincrby":
+		sum, err := r.incr(key, args[0], args[1])
+		return integer(sum), err
+	case "hdel":
+		h := read[hash](r, key)
+		var n int64
+		for _, f := range args {
+			if _, ok := h[f]; ok {
+				delete(h, f)
+				n++
+			}
+		}
+		if h != nil && len(h) == 0 {
+			r.del(key)
+		}
+		return n, nil
 	}
 	h := made[hash](r, key)
 	if _, held := h[args[0]]; held && name == "hsetnx" {

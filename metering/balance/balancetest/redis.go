@@ -49,6 +49,8 @@ const (
 	RuleClosed  Rule = "closed"   // a closed month takes no more records
 	RuleReverse Rule = "reversal" // a record that was refused for good is taken back
 
+	RuleChanged Rule = "changed" // a message that another has changed since is read anew
+
 	RuleCounts     Rule = "counts"     // duplicates are counted by the task or by its judge task
 	RuleGeneration Rule = "generation" // a forced charge may be the first of a dedup generation
 )

@@ -69,6 +69,7 @@ func layouts() map[string]layout {
 		"closed_lines": {key: []string{"parent_id", "period", "account_id", "line"}},
 		"closings":     {key: []string{"parent_id", "period"}, version: "version"},
 		"statuses":     {key: []string{"account_id", "message_id", "id"}, version: "epoch"},
+		"rerates":      {key: []string{"ref"}, version: "booked_at"},
 		"undecided":    {key: []string{"account_id", "message_id", "at", "arrived"}, sign: "sign"},
 	}
 }
