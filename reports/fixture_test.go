@@ -16,6 +16,7 @@ import (
 	"github.com/meterd/meterd/internal/testengine"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/ledger/schematest"
 )
 
 func TestMain(m *testing.M) { testengine.Main(m) }
@@ -136,8 +137,7 @@ func newWorld(tb testing.TB) *world {
 	})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = l.Close() })
-	_, err = l.Migrate(tb.Context())
-	require.NoError(tb, err)
+	schematest.Make(tb, e)
 	w := &world{tb: tb, engine: e, ledger: l, clock: clock.NewFake(now), states: map[string]AccountState{}, conn: func() driver.Conn { return e.ClickHouse(tb) }}
 	w.apply(1, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), accounts(), plans())
 	return w

@@ -15,6 +15,7 @@ import (
 	"github.com/meterd/meterd/internal/testengine"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/ledger/schematest"
 )
 
 func TestMain(m *testing.M) { testengine.Main(m) }
@@ -44,8 +45,7 @@ func openBooks(tb testing.TB) *books {
 	})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = l.Close() })
-	_, err = l.Migrate(tb.Context())
-	require.NoError(tb, err)
+	schematest.Make(tb, e)
 	b := &books{tb: tb, ledger: l, clock: clock.NewFake(now), rand: rand.New(rand.NewPCG(7, 11)), conn: func() driver.Conn { return e.ClickHouse(tb) }}
 	b.apply(1, accounts(), plans())
 	return b
