@@ -35,7 +35,7 @@ type dying struct {
 
 // RoundTrip implements http.RoundTripper.
 func (d dying) RoundTrip(req *http.Request) (*http.Response, error) {
-	meant := false
+	meant := strings.Contains(req.URL.Query().Get("query"), d.Statement) // of an insert
 	if req.GetBody != nil {
 		body, err := req.GetBody()
 		if err != nil {
@@ -45,7 +45,7 @@ func (d dying) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		meant = strings.Contains(string(text), d.Statement)
+		meant = meant || strings.Contains(string(text), d.Statement)
 	}
 	if meant && !d.Done {
 		die()
