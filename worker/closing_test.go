@@ -113,7 +113,7 @@ func TestCloseMonth(t *testing.T) {
 	assert.Zero(t, h.reconcile(), "a rebuild starts from what was fixed")
 	again := h.batch().task(messageAt(shop, "late-2", old.Start.Add(time.Hour))).wait()
 	assert.EqualValues(t, 1, again.Stored)
-	assert.Equal(t, metering.Micros(2*price), h.months("globex")[now.Name].Adjustments)
+	assert.Equal(t, sum(2*price), h.months("globex")[now.Name].Adjustments)
 	assert.Zero(t, h.reconcile())
 }
 
@@ -204,7 +204,7 @@ func TestAnIdentityTwiceInAMonth(t *testing.T) {
 	require.Equal(t, metering.Micros(1_000_000-3*price), balance())
 
 	c := h.closing("acme", last)
-	assert.Equal(t, []any{uint64(2), metering.Micros(2 * price), metering.Micros(-2 * price)}, []any{c.Records, c.Amount, c.Balances["acme"]})
+	assert.Equal(t, []any{uint64(2), sum(2 * price), metering.Micros(-2 * price)}, []any{c.Records, c.Amount, c.Balances["acme"]})
 	assert.Equal(t, c.Digest, h.auditor("acme", last.Name))
 	assert.Equal(t, map[string]string{"acme-shared usage twice": "1 row"}, h.findings("identity_twice"))
 	require.Positive(t, h.reconcile(), "its charge is given back")

@@ -224,7 +224,7 @@ func (e *engine) begin(ctx, patience context.Context, key string, b *ledger.Batc
 		return w
 	}
 	aside := int64(min(b.Aside(), asideMax))
-	if e.aside.Acquire(patience, aside) != nil {
+	if !e.aside.TryAcquire(aside) && e.aside.Acquire(patience, aside) != nil {
 		return nil
 	}
 	e.mu.Lock()
