@@ -182,11 +182,7 @@ func TestALateStatusThatSpeaksAgainstARefund(t *testing.T) {
 		status("earlier", "sent", 40*day),                 // changes nothing
 		status("later", "sent", 40*day-time.Hour),         // nor does this
 	).wait()
-	d, _ := connect(t, h.address())
-	_, err := d.Snapshots.Refresh(t.Context())
-	require.NoError(t, err)
-	w, err := New(d, Options{})
-	require.NoError(t, err)
+	w := h.byHand()
 	for range 2 {
 		require.NoError(t, w.lateStatuses(t.Context()))
 	}

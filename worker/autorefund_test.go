@@ -69,11 +69,7 @@ func TestDeliveredAfterARefund(t *testing.T) {
 	h.eventually("both are refunded", func() bool { return h.rows("zulu").Refunds == 2 })
 	h.batch().task(status("s3", "m", "delivered", time.Minute)).wait()
 
-	d, _ := connect(t, h.address())
-	_, err := d.Snapshots.Refresh(t.Context())
-	require.NoError(t, err)
-	w, err := New(d, Options{})
-	require.NoError(t, err)
+	w := h.byHand()
 	findings := func() []string {
 		var out []string
 		require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(),

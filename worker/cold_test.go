@@ -14,11 +14,7 @@ import (
 // ingest takes a task of lines through all its steps, once.
 func (h *harness) ingest(task string, lines ...string) error {
 	h.tb.Helper()
-	d, _ := connect(h.tb, h.address())
-	w, err := New(d, Options{})
-	require.NoError(h.tb, err)
-	_, err = d.Snapshots.Refresh(h.tb.Context())
-	require.NoError(h.tb, err)
+	w := h.byHand()
 	runWriter(h.tb, w.engine)
 	raw := make([][]byte, len(lines))
 	for i, l := range lines {

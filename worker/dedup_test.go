@@ -233,13 +233,8 @@ func TestConflictOfAnotherEpoch(t *testing.T) {
 	stop := h.work(Options{})
 	h.batch().task(message(shop, "m", 0)).wait()
 	stop()
-	d, _ := connect(t, h.address())
-	w, err := New(d, Options{})
-	require.NoError(t, err)
-	e := w.engine
+	e := h.byHand().engine
 	runWriter(t, e)
-	_, err = e.snapshots.Refresh(t.Context())
-	require.NoError(t, err)
 	old, err := e.meta(t.Context(), 0)
 	require.NoError(t, err)
 	payload, err := e.codec.EncodeHead(jobs.Judge{Epoch: old.Epoch, Seq: old.Seq + 1}, [][]byte{[]byte(line(shop, "m", 0, `,"units":2`))})

@@ -134,6 +134,17 @@ func runWriter(tb testing.TB, e *engine) {
 	tb.Cleanup(writer.Wait)
 }
 
+// byHand is a worker that nothing runs: a test calls its parts.
+func (h *harness) byHand() *Worker {
+	h.tb.Helper()
+	d, _ := connect(h.tb, h.address())
+	w, err := New(d, Options{})
+	require.NoError(h.tb, err)
+	_, err = d.Snapshots.Refresh(h.tb.Context())
+	require.NoError(h.tb, err)
+	return w
+}
+
 // work runs a worker until stop is called, which wants it to end cleanly.
 func (h *harness) work(o Options) (stop func()) {
 	h.tb.Helper()

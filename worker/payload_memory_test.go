@@ -19,10 +19,7 @@ import (
 func TestRefusedLinesAreBoundedUntilTheyAreStored(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	d, _ := connect(t, h.address())
-	w, err := New(d, Options{})
-	require.NoError(t, err)
-	e := w.engine // its writer doesn't run yet
+	e := h.byHand().engine // its writer doesn't run yet
 	const all = 8
 	e.aside = semaphore.NewWeighted(all << 10) // instead of asideMax
 	raw := bytes.Repeat([]byte("x"), 1<<20)
@@ -44,7 +41,7 @@ func TestRefusedLinesAreBoundedUntilTheyAreStored(t *testing.T) {
 	require.NotNil(t, half)
 	assert.Nil(t, begin(t.Context(), "more", batch("m", all/2+1)), "there is no room")
 	assert.Same(t, half, begin(t.Context(), "half", batch("h", all/2)), "its own is on its way")
-	_, err = e.write(t.Context(), "nothing", &ledger.Batch{})
+	_, err := e.write(t.Context(), "nothing", &ledger.Batch{})
 	require.NoError(t, err, "what has no such lines waits for none")
 
 	runWriter(t, e)

@@ -90,13 +90,8 @@ func TestCorrectionOfTheEpochThatWasRead(t *testing.T) {
 	h.apply(rerateAccounts)
 	h.work(Options{})
 	h.batch().task(message("kilo", "m", 0)).wait()
-	d, _ := connect(t, h.address())
-	w, err := New(d, Options{})
-	require.NoError(t, err)
-	e := w.engine
+	e := h.byHand().engine
 	runWriter(t, e)
-	_, err = e.snapshots.Refresh(t.Context())
-	require.NoError(t, err)
 	snap := e.snapshots.Current()
 	line, err := json.Marshal(jobs.Correction{
 		ID: correctionID("a", "m"), AccountID: "kilo", MessageID: "m", OccurredAt: time.Now(), Channel: "sms", Direction: metering.Outbound,

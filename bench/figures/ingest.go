@@ -3,8 +3,6 @@ package figures
 import (
 	"context"
 	"errors"
-	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -131,11 +129,7 @@ func ingestFile(ctx context.Context, b *bench, s *system) (map[string]float64, e
 		return nil, err
 	}
 	n := b.n(2_000_000, 60_000)
-	file := filepath.Join(s.dir, "usage.jsonl")
-	if err := l.file(file, n); err != nil {
-		return nil, err
-	}
-	v, err := s.enqueue(ctx, file, n)
+	rate, err := s.sendFile(ctx, l, n)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +137,6 @@ func ingestFile(ctx context.Context, b *bench, s *system) (map[string]float64, e
 	if err != nil {
 		return nil, err
 	}
-	rate := float64(n) / v.Seconds
 	return map[string]float64{"file": rate, "file / asynq": rate / plain}, nil
 }
 
@@ -154,16 +147,11 @@ func backfill(ctx context.Context, b *bench, s *system) (map[string]float64, err
 	l := newLoad(3, subs(parents, each))
 	l.until, l.span = time.Now().UTC().Add(-48*time.Hour), 28*24*time.Hour
 	var rate float64
-	for i := range 2 { // the first fills the ledger
-		file := filepath.Join(s.dir, fmt.Sprintf("usage-%d.jsonl", i))
-		if err := l.file(file, n); err != nil {
+	for range 2 { // the first fills the ledger
+		var err error
+		if rate, err = s.sendFile(ctx, l, n); err != nil {
 			return nil, err
 		}
-		v, err := s.enqueue(ctx, file, n)
-		if err != nil {
-			return nil, err
-		}
-		rate = float64(n) / v.Seconds
 	}
 	return map[string]float64{"backfill": rate}, nil
 }
@@ -175,15 +163,7 @@ func realTraffic(ctx context.Context, b *bench, s *system) (map[string]float64, 
 	l := newLoad(8, subs(parents, each))
 	send := func(n int, copies, late float64) (float64, error) {
 		l.copies, l.late = copies, late
-		file := filepath.Join(s.dir, "usage.jsonl")
-		if err := l.file(file, n); err != nil {
-			return 0, err
-		}
-		v, err := s.enqueue(ctx, file, n)
-		if err != nil {
-			return 0, err
-		}
-		return float64(n) / v.Seconds, nil
+		return s.sendFile(ctx, l, n)
 	}
 	if _, err := send(b.n(3_000_000, 60_000), 0, 0.3); err != nil {
 		return nil, err

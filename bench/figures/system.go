@@ -221,6 +221,19 @@ func (s *system) enqueue(ctx context.Context, file string, n int) (sent, error) 
 	return v, nil
 }
 
+// sendFile enqueues a file of n lines and waits: records a second.
+func (s *system) sendFile(ctx context.Context, l *load, n int) (float64, error) {
+	file := filepath.Join(s.dir, "usage.jsonl")
+	if err := l.file(file, n); err != nil {
+		return 0, err
+	}
+	v, err := s.enqueue(ctx, file, n)
+	if err != nil {
+		return 0, err
+	}
+	return float64(n) / v.Seconds, nil
+}
+
 // send sends lines by the Go client and waits until all have their outcome.
 func (s *system) send(ctx context.Context, n int, line func(i int) []byte) (time.Duration, error) {
 	run := "bench-" + strconv.FormatInt(time.Now().UnixNano(), 36)

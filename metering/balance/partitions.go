@@ -1,7 +1,6 @@
 package balance
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,29 +59,17 @@ func (s *Store) DropOthers(ctx context.Context) error {
 
 // dropOthers removes those of a node.
 func (s *Store) dropOthers(ctx context.Context, node redis.UniversalClient, pattern string) error {
-	it := node.Scan(ctx, 0, pattern, 1000).Iterator()
-	batch := make([]string, 0, 500)
-	flush := func() error {
-		_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, key := range batch { // one by one: they are of many slots
-				p.Unlink(ctx, key)
+	err := eachKeys(ctx, node, pattern, func(keys []string) error {
+		_, err := s.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+			for _, key := range keys { // one by one: they are of many slots
+				if p, ok := partitionIn(key); ok && p >= s.partitions {
+					pipe.Unlink(ctx, key)
+				}
 			}
 			return nil
 		})
-		batch = batch[:0]
 		return err
-	}
-	err := error(nil)
-	for err == nil && it.Next(ctx) {
-		if p, ok := partitionIn(it.Val()); ok && p >= s.partitions {
-			if batch = append(batch, it.Val()); len(batch) == cap(batch) {
-				err = flush()
-			}
-		}
-	}
-	if err = cmp.Or(err, it.Err()); err == nil {
-		err = flush()
-	}
+	})
 	if err != nil {
 		return fmt.Errorf("remove what another number of partitions has left: %w", err)
 	}

@@ -66,27 +66,26 @@ func (r *Rebuilding) Clear(ctx context.Context) error {
 
 // unlink removes the keys of the partition's node that fit a pattern.
 func (r *Rebuilding) unlink(ctx context.Context, node redis.UniversalClient, pattern string) error {
+	return eachKeys(ctx, node, pattern, func(keys []string) error { return r.step(ctx, "clear", keys) })
+}
+
+// eachKeys calls f for a node's keys that fit a pattern, some hundred at once.
+func eachKeys(ctx context.Context, node redis.UniversalClient, pattern string, f func(keys []string) error) error {
 	it := node.Scan(ctx, 0, pattern, 1000).Iterator()
 	batch := make([]string, 0, 500)
-	flush := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		err := r.step(ctx, "clear", batch)
-		batch = batch[:0]
-		return err
-	}
 	for it.Next(ctx) {
-		if batch = append(batch, it.Val()); len(batch) == cap(batch) {
-			if err := flush(); err != nil {
-				return err
-			}
+		if batch = append(batch, it.Val()); len(batch) < cap(batch) {
+			continue
 		}
+		if err := f(batch); err != nil {
+			return err
+		}
+		batch = batch[:0]
 	}
-	if err := it.Err(); err != nil {
+	if err := it.Err(); err != nil || len(batch) == 0 {
 		return err
 	}
-	return flush()
+	return f(batch)
 }
 
 // Loaded is an account as the ledger has it.

@@ -31,20 +31,14 @@ type ActivityQuery struct {
 
 // params of the queries that take one.
 func (q *ActivityQuery) params() map[string]string {
-	from, to := int64(earliest), int64(latest)
-	if !q.From.IsZero() {
-		from = ceilMilli(q.From)
-	}
-	if !q.To.IsZero() {
-		to = ceilMilli(q.To)
-	}
+	from, to := millis(q.From, q.To)
 	epoch := q.Epoch
 	if epoch == 0 {
 		epoch = math.MaxUint32
 	}
 	return map[string]string{
 		"parent": q.Parent, "accounts": array(q.Accounts), "booked": q.Booked,
-		"from": strconv.FormatInt(from, 10), "to": strconv.FormatInt(to, 10),
+		"from": from, "to": to,
 		"epoch": strconv.FormatInt(epoch, 10), "seq": strconv.FormatInt(q.Seq, 10),
 		"slack": strconv.FormatInt(statusSlack.Milliseconds(), 10),
 	}

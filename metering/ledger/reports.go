@@ -47,14 +47,8 @@ type TransferQuery struct {
 
 // ParentTransfers calls f for each movement, by account, oldest first.
 func (l *Ledger) ParentTransfers(ctx context.Context, q TransferQuery, f func(*TransferLine) error) error {
-	from, to := int64(earliest), int64(latest)
-	if !q.From.IsZero() {
-		from = ceilMilli(q.From)
-	}
-	if !q.To.IsZero() {
-		to = ceilMilli(q.To)
-	}
-	params := map[string]string{"parent": q.Parent, "booked": q.Booked, "from": strconv.FormatInt(from, 10), "to": strconv.FormatInt(to, 10)}
+	from, to := millis(q.From, q.To)
+	params := map[string]string{"parent": q.Parent, "booked": q.Booked, "from": from, "to": to}
 	return l.each(ctx, "report_transfers", params, func(r driver.Rows) error {
 		var t TransferLine
 		var amount decimal.Decimal

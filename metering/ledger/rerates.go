@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -57,11 +56,8 @@ type RatedQuery struct {
 
 // RatedMessages calls f for each, by account and id.
 func (l *Ledger) RatedMessages(ctx context.Context, q RatedQuery, f func(*RatedMessage) error) error {
-	from := int64(earliest)
-	if !q.From.IsZero() {
-		from = ceilMilli(q.From)
-	}
-	params := map[string]string{"parent": q.Parent, "account": q.Account, "period": q.Period, "from": strconv.FormatInt(from, 10)}
+	from, _ := millis(q.From, time.Time{})
+	params := map[string]string{"parent": q.Parent, "account": q.Account, "period": q.Period, "from": from}
 	if params["numbers"] = "0"; q.NoNumbers {
 		params["numbers"] = "1"
 	}

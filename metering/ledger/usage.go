@@ -86,17 +86,22 @@ func (l *Ledger) usageParams(ctx context.Context, q *UsageQuery) (map[string]str
 			return nil, err
 		}
 	}
-	from, to := int64(earliest), int64(latest)
-	if !q.From.IsZero() {
-		from = ceilMilli(q.From)
-	}
-	if !q.To.IsZero() {
-		to = ceilMilli(q.To)
-	}
+	from, to := millis(q.From, q.To)
 	return map[string]string{
 		"parent": q.Parent, "accounts": array(accounts), "booked": q.Booked,
-		"from": strconv.FormatInt(from, 10), "to": strconv.FormatInt(to, 10),
+		"from": from, "to": to,
 	}, nil
+}
+
+// millis bounds instants, [from, to), in ms as parameters; zero: unbounded.
+func millis(from, to time.Time) (since, until string) {
+	bound := func(t time.Time, unbounded int64) string {
+		if !t.IsZero() {
+			unbounded = ceilMilli(t)
+		}
+		return strconv.FormatInt(unbounded, 10)
+	}
+	return bound(from, earliest), bound(to, latest)
 }
 
 // ceilMilli is the first millisecond that isn't before t.
