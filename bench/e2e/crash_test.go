@@ -74,8 +74,9 @@ func TestCrashSafe(t *testing.T) {
 	if got := s.settle(t, want); got != want {
 		t.Errorf("metered %+v, want %+v", got, want)
 	}
-	// asynq's own recovery takes 80 s and more.
-	assert.Less(t, time.Since(restarted), 60*time.Second, "from the last restart until all is metered")
+	// asynq's own recovery takes 80 s and more: on a machine where a restart takes one,
+	// all is metered after 13 s, with what was yet to send.
+	assert.Less(t, time.Since(restarted), 40*slowest, "from the last restart until all is metered")
 
 	compareUsage(t, s.cli(), o)
 	compareAccounts(t, s.cli(), o)
@@ -138,7 +139,7 @@ func number(tb testing.TB, s string) int64 {
 // settle polls until the totals are as wanted, or for a minute.
 func (s *system) settle(tb testing.TB, want totals) totals {
 	tb.Helper()
-	deadline := time.After(time.Minute)
+	deadline := time.After(2 * time.Minute) // it takes 13 s on a quiet machine, a minute where three others compute
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {

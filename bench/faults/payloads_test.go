@@ -25,7 +25,7 @@ import (
 func (r *rig) enqueue(payload []byte) {
 	r.t.Helper()
 	id := uuid.NewString()
-	queue := asynq.NewClientFromRedisClient(r.sys.redis)
+	queue := asynq.NewClientFromRedisClient(r.sys.redis.WithTimeout(time.Minute)) // for 64 MiB on a busy machine
 	_, err := queue.EnqueueContext(r.t.Context(), asynq.NewTask(jobs.TypeIngest, payload), jobs.Options(id, jobs.IngestQueue(jobs.ShardOf(id, jobs.IngestShards)))...)
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		return // the client asked again for want of an answer: the first had arrived

@@ -43,7 +43,7 @@ func TestTransportNeedsNoSocket(t *testing.T) {
 	defer cancel()
 	started := time.Now()
 	require.ErrorIs(t, conn.Exec(short, "SELECT sum(cityHash64(number)) FROM numbers(1000000000000)"), context.DeadlineExceeded)
-	require.Less(t, time.Since(started), 5*time.Second)
+	require.Less(t, time.Since(started), 30*time.Second, "the query would take a quarter of an hour")
 	require.NoError(t, conn.Ping(ctx))
 	require.Regexp(t, `^\d+\.\d+`, engine.Version())
 }
