@@ -112,6 +112,9 @@ func (e *engine) corrections(ctx context.Context, t *task, lines []int) ([]*mete
 	if err != nil {
 		return nil, err
 	}
+	if len(e.landing(t, messages)) > 0 {
+		return nil, errLanding
+	}
 	out := make([]*metering.Charge, len(lines))
 	for n, i := range lines {
 		x := &t.corrections[i]

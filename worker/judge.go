@@ -50,7 +50,7 @@ func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Met
 	open, conflicts := s.compare(t, outcome, &f.Counts)
 	f.Counts.Quarantined += int64(len(conflicts))
 	if len(open) > 0 {
-		left, more, err := e.judgeStored(ctx, t, s.p, stand{meta.Epoch, seq}, open, &f.Judged)
+		left, more, err := e.judgeStored(ctx, t, s.p, stand{epoch: meta.Epoch, seq: seq}, open, &f.Judged)
 		if err != nil {
 			return nil, err
 		}
@@ -288,7 +288,7 @@ func (e *engine) judgeAnew(ctx context.Context, t *task, snap *metering.Snapshot
 	if !ok {
 		return errLater
 	}
-	left, conflicts, err := e.judgeStored(ctx, t, p, stand{meta.Epoch, seq}, all, &counts)
+	left, conflicts, err := e.judgeStored(ctx, t, p, stand{epoch: meta.Epoch, seq: seq}, all, &counts)
 	if err != nil {
 		return err
 	}

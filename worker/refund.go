@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -85,6 +86,9 @@ func (e *engine) classifyRefunds(ctx context.Context, t *task, snap *metering.Sn
 	if err != nil {
 		return err
 	}
+	if err := e.refundsLanding(ctx, t, messages); err != nil {
+		return err
+	}
 	if missing(messages, keys) {
 		busy, err := e.queued(ctx, t)
 		if err != nil {
@@ -126,6 +130,35 @@ func missing(messages map[ledger.MessageKey]ledger.Message, keys []ledger.Messag
 	return false
 }
 
+// refundsLanding puts a task back while one of its messages may lack a correction
+// that an older epoch has charged: of a parent whose re-rating hasn't ended.
+func (e *engine) refundsLanding(ctx context.Context, t *task, messages map[ledger.MessageKey]ledger.Message) error {
+	parents := e.landing(t, messages)
+	if len(parents) == 0 {
+		return nil
+	}
+	rerating, err := e.ledger.Rerating(ctx, parents)
+	if err == nil && len(rerating) > 0 {
+		err = errLanding
+	}
+	return err
+}
+
+// landing are the parents of messages about which rows of an older epoch may still
+// land, when the ledger was asked what they stand at. A message that the present
+// epoch has charged has none: who refunds or corrects waits until it is stored.
+func (e *engine) landing(t *task, messages map[ledger.MessageKey]ledger.Message) []string {
+	snap := e.snapshots.Current()
+	parents := map[string]bool{}
+	for k := range messages {
+		parent := snap.Accounts[k.AccountID].Parent()
+		if at := t.stood[e.store.PartitionOf(parent)]; at.landing && messages[k].Epoch < at.epoch {
+			parents[parent] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(parents))
+}
+
 // settled waits until every charge made so far in the lines' partitions is in
 // the ledger.
 func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, lines []int) error {
@@ -158,7 +191,11 @@ func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, 
 		if !ok {
 			return errLater
 		}
-		t.stood[p] = stand{meta.Epoch, meta.Seq}
+		landing, err := e.store.Landing(ctx, p, meta)
+		if err != nil {
+			return err
+		}
+		t.stood[p] = stand{meta.Epoch, meta.Seq, landing}
 	}
 	return nil
 }

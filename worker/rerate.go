@@ -110,13 +110,7 @@ func Rerate(ctx context.Context, d RerateDeps, q RerateRequest) (*Rerated, error
 			return nil, err
 		}
 	}
-	if err := d.Ledger.RatedMessages(ctx, rated, func(m *ledger.RatedMessage) error { return r.take(ctx, m) }); err != nil {
-		return nil, err
-	}
-	if err := r.flush(ctx); err != nil {
-		return nil, err
-	}
-	return r.result, r.wait(ctx, 0)
+	return r.result, r.book(ctx, rated)
 }
 
 // rerating is one in the making.
@@ -126,6 +120,7 @@ type rerating struct {
 	plan    *metering.Plan
 	result  *Rerated
 	run     string
+	began   ledger.RerateRun // of one that books
 	lines   [][]byte
 	tasks   int
 	sent    int64
@@ -168,13 +163,33 @@ func (r *rerating) begin(ctx context.Context, period string) error {
 	if err != nil {
 		return err
 	}
+	r.began = ledger.RerateRun{ParentID: q.Parent, Run: r.run, Ref: q.Ref, BegunAt: x.At}
 	if used != nil {
 		if used.ParentID != x.ParentID || used.AccountID != x.AccountID || used.Period != x.Period || used.Plan != x.Plan {
 			return fmt.Errorf("%w: %w", admin.ErrRefused, ErrRerateUsed)
 		}
-		return nil
+	} else if err := r.deps.Ledger.InsertRerate(ctx, x); err != nil {
+		return err
 	}
-	return r.deps.Ledger.InsertRerate(ctx, x)
+	return r.deps.Ledger.InsertRerateRun(ctx, &r.began)
+}
+
+// book rates the messages, sends what is to be booked, and notes it once all of that
+// has its outcome.
+func (r *rerating) book(ctx context.Context, rated ledger.RatedQuery) error {
+	err := r.deps.Ledger.RatedMessages(ctx, rated, func(m *ledger.RatedMessage) error { return r.take(ctx, m) })
+	if err == nil {
+		err = r.flush(ctx)
+	}
+	if err != nil && !errors.Is(err, ErrRerateBusy) || !r.request.Apply {
+		return err
+	}
+	busy := r.wait(ctx, 0)
+	if busy != nil && !errors.Is(busy, ErrRerateBusy) {
+		return busy
+	}
+	r.began.Ended = true
+	return errors.Join(busy, r.deps.Ledger.InsertRerateRun(ctx, &r.began))
 }
 
 // correctionID is the identity of a correction.
@@ -269,7 +284,8 @@ func (r *rerating) flush(ctx context.Context) error {
 	return r.wait(ctx, correctionsOpen)
 }
 
-// wait until no more than most corrections lack their outcome.
+// wait until no more than most corrections lack their outcome. ErrRerateBusy: some
+// are in quarantine, so it is no use to send more.
 func (r *rerating) wait(ctx context.Context, most int64) error {
 	tick := time.NewTicker(reratePoll)
 	defer tick.Stop()
@@ -281,10 +297,11 @@ func (r *rerating) wait(ctx context.Context, most int64) error {
 		if err != nil {
 			return err
 		}
-		if c.Quarantined > 0 {
+		few := r.sent-c.Sum() <= most
+		if c.Quarantined > 0 && (few || most > 0) {
 			return ErrRerateBusy
 		}
-		if r.sent-c.Sum() <= most {
+		if few {
 			return nil
 		}
 		select {

@@ -3,6 +3,7 @@ package worker
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
 )
 
 const rerateAccounts = `
@@ -103,14 +105,60 @@ func TestCorrectionOfTheEpochThatWasRead(t *testing.T) {
 	parts, _, err := e.classify(t.Context(), c, snap)
 	require.NoError(t, err)
 
-	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
-	require.NoError(t, h.rerate("b", "other", nil))
+	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
+	require.NoError(t, h.rerate("b", "other", nil), "at once: nothing was on its way")
 	require.ErrorIs(t, e.slices(t.Context(), c, snap, parts), errLater)
 
 	c, err = newCorrections("rerate-a.1", [][]byte{line})
 	require.NoError(t, err)
 	require.NoError(t, e.process(t.Context(), c))
 	assert.Equal(t, metering.Micros(800_000), h.used("kilo"))
+}
+
+// TestCorrectionsAndRefundsWaitForWhatMayLand: where Redis was lost, a correction of
+// a message of before might come before another that is on its way; so might its
+// refund while a re-rating goes on. Nobody else waits.
+func TestCorrectionsAndRefundsWaitForWhatMayLand(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(strings.Replace(rerateAccounts, "parents:", "parents:\n  - {id: lima, module: enterprise, timezone: UTC, plan: wrong, funding: {mode: postpaid}}", 1))
+	h.work(Options{})
+	h.batch().task(message("kilo", "m", 0), message("kilo", "refunded", 0), message("lima", "m", 0)).wait()
+	require.NoError(t, h.rerate("ended", "other", nil))
+	e := h.byHand().engine
+	runWriter(t, e)
+	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
+	h.batch().task(message("kilo", "new", 0)).wait()
+
+	process := func(task *task) error { return e.process(t.Context(), task) }
+	correction := func(message string) *task {
+		line, err := json.Marshal(jobs.Correction{
+			ID: correctionID("a", message), AccountID: "kilo", MessageID: message, OccurredAt: time.Now(), Channel: "sms", Direction: metering.Outbound,
+			Purse: string(metering.PurseCredit), Plan: "right", Version: 1, Rated: &jobs.Rated{Amount: 800_000},
+		})
+		require.NoError(t, err)
+		c, err := newCorrections("rerate-a."+message, [][]byte{line})
+		require.NoError(t, err)
+		return c
+	}
+	refundOf := func(account, message string) *task {
+		return newTask("refund."+account+"."+message, [][]byte{[]byte(refundLine(account, message))}, true)
+	}
+	require.ErrorIs(t, process(correction("m")), errLanding)
+	require.NoError(t, process(correction("new")), "no older epoch knew it")
+	require.NoError(t, process(refundOf("kilo", "refunded")), "the re-rating has ended")
+	run := ledger.RerateRun{ParentID: "kilo", Run: "rerate-b", Ref: "b", BegunAt: time.Now()}
+	require.NoError(t, h.Ledger.InsertRerateRun(t.Context(), &run))
+	require.ErrorIs(t, process(refundOf("kilo", "m")), errLanding)
+	require.NoError(t, process(refundOf("kilo", "new")))
+	require.NoError(t, process(refundOf("lima", "m")), "nobody rates lima anew")
+
+	require.NoError(t, h.Redis.HSet(t.Context(), "{p00}:meta", "landing", time.Now().Add(-time.Second).UnixMilli()).Err())
+	require.NoError(t, process(correction("m")))
+	require.NoError(t, process(refundOf("kilo", "m")))
+	assert.Zero(t, h.used("kilo"))
+	assert.Zero(t, h.used("lima"))
+	assert.Zero(t, h.reconcile())
 }
 
 // TestRefundsDuringARerating: a message that is refunded after the re-rating has

@@ -54,6 +54,9 @@ func (w *world) line() string {
 	if w.plan.bias == withoutJudgeEpoch {
 		return w.outdatedLine()
 	}
+	if w.plan.bias == overtaking {
+		return w.overtakingLine()
+	}
 	age := 10 * time.Minute
 	if w.plan.cold && n%2 == 0 || w.plan.restamp && w.rng.IntN(2) == 0 {
 		age = 30 * time.Hour

@@ -163,6 +163,35 @@ func (w *world) outdatedLine() string {
 	return fmt.Sprintf(`{"id":"m1","account_id":"globex-shop","channel":"sms","occurred_at":%q}`, at)
 }
 
+// overtaking is the rule that it needs.
+const overtaking = string(balancetest.RuleLanding)
+
+// overtakeCorrection lets a refund come in a new epoch while a correction of its
+// message that the old one has charged is on its way.
+func (w *world) overtakeCorrection() bool {
+	held := slices.ContainsFunc(w.procs, func(p *process) bool { return p.paused && !p.dead })
+	switch {
+	case w.plan.loss == "":
+		return w.plan.tasks > 0 && w.submit()
+	case held:
+		w.note("REDIS emptied")
+		w.redis.Empty()
+		w.plan.loss, w.excused, w.lost = "", "emptied", true
+		return true
+	}
+	correcting := slices.ContainsFunc(w.tasks(), func(t *simTask) bool { return t.typ == jobs.TypeCorrect && t.state == active })
+	return correcting && w.freeze("/writer records")
+}
+
+// overtakingLine: a message, then its refund.
+func (w *world) overtakingLine() string {
+	at := w.base.Add(-10 * time.Minute).Format(time.RFC3339)
+	if w.plan.loss == "" {
+		return fmt.Sprintf(`{"id":"r0","account_id":"acme-own","kind":"refund","refers_to":"m0","occurred_at":%q}`, at)
+	}
+	return fmt.Sprintf(`{"id":"m0","account_id":"acme-own","channel":"sms","occurred_at":%q}`, at)
+}
+
 // lose is what happens to Redis.
 func (w *world) lose() bool {
 	if w.plan.tasks > 0 || w.plan.loss == "" {

@@ -162,6 +162,9 @@ func (p *plan) focus() {
 	case string(balancetest.RuleChanged):
 		p.rerates, p.ids, p.lines, p.loss, p.closing, p.poison, p.window = 2, 1, 1, "", false, false, false
 		p.tasks, p.steps = 2, 190
+	case string(balancetest.RuleLanding):
+		p.rerates, p.ids, p.lines, p.loss, p.closing, p.poison, p.window = 1, 1, 1, "emptied", false, false, false
+		p.tasks, p.steps, p.pauses, p.crashes = 2, 190, 0, 0
 	case withoutRollClock:
 		p.loss, p.chores, p.vanish = "", 8, 0
 		p.toEdge(edgeMonth)

@@ -56,14 +56,7 @@ func (w *world) rerate(p *process, q RerateRequest) {
 		if err := r.begin(ctx, q.Period); err != nil {
 			return err
 		}
-		rated := ledger.RatedQuery{Parent: q.Parent, Period: q.Period}
-		if err := e.ledger.RatedMessages(ctx, rated, func(m *ledger.RatedMessage) error { return r.take(ctx, m) }); err != nil {
-			return err
-		}
-		if err := r.flush(ctx); err != nil {
-			return err
-		}
-		return r.wait(ctx, 0)
+		return r.book(ctx, ledger.RatedQuery{Parent: q.Parent, Period: q.Period})
 	}, func(err error) {
 		// What is in quarantine stays: another has corrected the message since.
 		if err != nil && !errors.Is(err, ErrRerateBusy) {

@@ -195,6 +195,9 @@ func (w *world) step(faults bool) bool {
 	if w.plan.bias == withoutJudgeEpoch && faults && w.outdateJudge(n) {
 		return true
 	}
+	if w.plan.bias == overtaking && faults && w.overtakeCorrection() {
+		return true
+	}
 	if w.plan.bias == string(balancetest.RuleChanged) && w.plan.rerates > 0 && len(w.acked) > 0 && w.submit() {
 		return true
 	}
@@ -224,7 +227,8 @@ func (w *world) submit() bool {
 	if w.plan.bias == withoutJudgeEpoch && w.plan.loss != "" && w.plan.tasks <= 5 {
 		return false // they come in the next epoch
 	}
-	if w.plan.tasks > 0 {
+	held := w.plan.bias == overtaking && w.plan.loss != "" && w.plan.tasks == 1 // the refund comes in the next epoch
+	if w.plan.tasks > 0 && !held {
 		w.plan.tasks--
 		w.sendTask()
 		return true

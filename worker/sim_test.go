@@ -114,6 +114,7 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		string(balancetest.RuleEpoch):  1000,
 		string(balancetest.RuleJudged): 850,
 		withoutJudgeEpoch:              400,
+		overtaking:                     700,
 	}
 	for rule, schedules := range map[string]uint64{
 		string(balancetest.RuleAnswer):  50,
@@ -139,6 +140,7 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		withoutOlder:                   4000,
 		// Of re-ratings.
 		string(balancetest.RuleChanged): 1000,
+		overtaking:                      1000,
 		// Of hooks.
 		withoutTurns: 200,
 		// Of a month's edge.

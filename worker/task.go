@@ -30,7 +30,10 @@ type task struct {
 
 // stand is a place in a partition's order of charges: a seq says nothing in
 // another epoch.
-type stand struct{ epoch, seq int64 }
+type stand struct {
+	epoch, seq int64
+	landing    bool // rows of an older epoch might still land when the ledger was asked
+}
 
 func newTask(id string, lines [][]byte, inline bool) *task {
 	t := &task{

@@ -116,8 +116,9 @@ func TestEmptyPartitionRefuses(t *testing.T) {
 	onBoth(t, func(t *testing.T, b backend) {
 		t.Helper()
 		m := newModel(t, fresh(t, t, b.rdb))
-		require.NoError(t, m.Rebuilding(0, "token").Clear(t.Context()))
-		_, err := m.Meta(t.Context(), 0)
+		_, err := m.Rebuilding(0, "token").Clear(t.Context())
+		require.NoError(t, err)
+		_, err = m.Meta(t.Context(), 0)
 		require.ErrorIs(t, err, ErrEmpty)
 		items := []Item{m.item("a", "post", 1, false)}
 		items[0].Parent, items[0].Period = "post", m.now()

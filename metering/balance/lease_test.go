@@ -2,6 +2,7 @@ package balance
 
 import (
 	"context"
+	"encoding/hex"
 	"testing"
 	"time"
 
@@ -91,7 +92,8 @@ func TestARebuildWithoutItsLeaseChangesNothing(t *testing.T) {
 		}
 		stale := m.Rebuilding(0, "stale")
 		account := &Loaded{Account: m.doc(m.account["post"]), Used: map[string]metering.Micros{m.now(): 3}}
-		require.ErrorIs(t, stale.Clear(ctx), ErrMoved)
+		_, err = stale.Clear(ctx)
+		require.ErrorIs(t, err, ErrMoved)
 		require.NoError(t, stale.Load(ctx, account))
 		require.NoError(t, stale.LoadRef(ctx, "ref", map[string]string{"hash": "1"}))
 		require.ErrorIs(t, stale.Flush(ctx), ErrMoved)
@@ -102,6 +104,51 @@ func TestARebuildWithoutItsLeaseChangesNothing(t *testing.T) {
 		require.NoError(t, late.Load(ctx, account))
 		require.ErrorIs(t, late.Flush(ctx), ErrMoved)
 		stands()
+	})
+}
+
+// A projection that ends with nothing open, and that has lost nothing, has no row on
+// its way; else rows may land for a while, whatever is made anew meanwhile.
+func TestWhatMayLandAfterARebuild(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		t.Helper()
+		m := newModel(t, fresh(t, t, b.rdb))
+		ctx := t.Context()
+		again := func(landing time.Duration) (settled bool) {
+			t.Helper()
+			settled, err := m.Rebuilding(0, "token").Clear(ctx)
+			require.NoError(t, err)
+			p := NewProjection{Epoch: m.meta.Epoch + 1, Catalog: 1, Window: m.meta.Window, Buckets: 4, Key: hex.EncodeToString(make([]byte, 16)), Landing: landing}
+			require.NoError(t, m.Rebuilding(0, "token").Install(ctx, p))
+			m.meta, err = m.Meta(ctx, 0)
+			require.NoError(t, err)
+			return settled
+		}
+		landing := func() bool {
+			t.Helper()
+			may, err := m.Landing(ctx, 0, m.meta)
+			require.NoError(t, err)
+			return may
+		}
+		require.True(t, again(0), "nothing was charged")
+		require.False(t, landing())
+		m.push(t, m.order, false)
+		items := []Item{m.item("a", "post", 7, false)}
+		items[0].Parent, items[0].Period = "post", m.now()
+		_, err := m.Charge(ctx, 0, 1, m.newCall("one", items))
+		require.NoError(t, err)
+		require.False(t, again(time.Hour), "an answer was open")
+		require.True(t, landing())
+		require.False(t, again(time.Hour), "what was open before may still land")
+		require.NoError(t, m.rdb.HSet(ctx, keyMeta(0), "landing", 1).Err())
+		m.meta, err = m.Meta(ctx, 0)
+		require.NoError(t, err)
+		require.False(t, landing(), "it has landed by now")
+		require.NoError(t, m.rdb.HSet(ctx, keyMeta(0), "replid", "another").Err())
+		require.False(t, again(0), "nobody knows what that Redis has lost")
+		require.NoError(t, m.rdb.Del(ctx, keyMeta(0)).Err())
+		require.False(t, again(0), "nor what there was")
 	})
 }
 

@@ -33,24 +33,33 @@ func (s *Store) Rebuilding(p int, token string) *Rebuilding {
 
 // step runs a script that refuses without the lease: ErrMoved.
 func (r *Rebuilding) step(ctx context.Context, name string, keys []string, args ...any) error {
+	_, err := r.ask(ctx, name, keys, args...)
+	return err
+}
+
+// ask is step, and what the script answers.
+func (r *Rebuilding) ask(ctx context.Context, name string, keys []string, args ...any) ([]any, error) {
 	keys = append([]string{keyMeta(r.p), keyLease(r.p, RebuildLease)}, keys...)
 	v, err := r.store.run(ctx, name, keys, append([]any{r.token}, args...)...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if str(v[0]) == "lost" {
-		return fmt.Errorf("%w: another process rebuilds it, or has", ErrMoved)
+		return nil, fmt.Errorf("%w: another process rebuilds it, or has", ErrMoved)
 	}
-	return nil
+	return v, nil
 }
 
 // Clear ends a partition's projection: every script refuses from the first
-// step on. The counters of runs stay.
-func (r *Rebuilding) Clear(ctx context.Context) error {
-	err := r.store.home(ctx, r.p, func(node redis.UniversalClient) error {
-		if err := r.step(ctx, "clear", []string{keyMeta(r.p)}); err != nil {
+// step on. The counters of runs stay. settled: no row of it, or of one before it,
+// is on its way to the ledger.
+func (r *Rebuilding) Clear(ctx context.Context) (settled bool, err error) {
+	err = r.store.home(ctx, r.p, func(node redis.UniversalClient) error {
+		v, err := r.ask(ctx, "clear", []string{keyMeta(r.p)})
+		if err != nil {
 			return err
 		}
+		settled = str(v[1]) == "1"
 		for _, kind := range []string{":t:*", ":done:*", ":a:*", ":d:*", ":r:*"} {
 			if err := r.unlink(ctx, node, tag(r.p)+kind); err != nil {
 				return fmt.Errorf("remove %s: %w", kind, err)
@@ -59,9 +68,9 @@ func (r *Rebuilding) Clear(ctx context.Context) error {
 		return r.step(ctx, "clear", []string{keyOpen(r.p), keyOutbox(r.p)})
 	})
 	if err != nil {
-		return fmt.Errorf("end the projection: %w", err)
+		return false, fmt.Errorf("end the projection: %w", err)
 	}
-	return nil
+	return settled, nil
 }
 
 // unlink removes the keys of the partition's node that fit a pattern.
@@ -171,21 +180,25 @@ type NewProjection struct {
 	Buckets int
 	Key     string        // hex
 	Floor   time.Duration // from now; 0: none
+	Landing time.Duration // for so long rows of an older projection may land; 0: they can't
 	Broken  time.Time     // since when the breaker is open; zero: it is closed
 }
 
 // Install makes the loaded projection usable, once all is flushed. ErrMoved: the lease was lost, or
 // another projection stands.
 func (r *Rebuilding) Install(ctx context.Context, n NewProjection) error {
-	floor := ""
-	if n.Floor > 0 {
-		floor = strconv.FormatInt(n.Floor.Milliseconds(), 10)
+	after := func(d time.Duration) string {
+		if d == 0 {
+			return ""
+		}
+		return strconv.FormatInt(d.Milliseconds(), 10)
 	}
 	broken := ""
 	if !n.Broken.IsZero() {
 		broken = strconv.FormatInt(n.Broken.UnixMilli(), 10)
 	}
-	if err := r.step(ctx, "install", nil, n.Epoch, n.Catalog, n.Window.Milliseconds(), n.Buckets, n.Key, floor, broken, r.store.partitions); err != nil {
+	if err := r.step(ctx, "install", nil, n.Epoch, n.Catalog, n.Window.Milliseconds(), n.Buckets, n.Key,
+		after(n.Floor), broken, r.store.partitions, after(n.Landing)); err != nil {
 		return fmt.Errorf("install the projection: %w", err)
 	}
 	return nil

@@ -68,6 +68,7 @@ type Meta struct {
 	Window  time.Duration
 	Buckets int
 	Born    time.Time // when the epoch began, by Redis's clock
+	Landing time.Time // until then rows of an older epoch may land, by Redis's clock; zero: they can't
 	Parts   int       // partitions that there were when it was made, 0: it doesn't say
 	key0    uint64
 	key1    uint64
@@ -89,6 +90,9 @@ func (s *Store) Meta(ctx context.Context, p int) (*Meta, error) {
 		Window: time.Duration(n("window")) * time.Millisecond, Buckets: int(n("buckets")),
 		Born: time.UnixMilli(n("born")).UTC(), Parts: int(n("parts")),
 	}
+	if until := n("landing"); until != 0 {
+		m.Landing = time.UnixMilli(until).UTC()
+	}
 	if err := s.fits(m.Parts); err != nil {
 		return nil, err
 	}
@@ -101,6 +105,22 @@ func (s *Store) Meta(ctx context.Context, p int) (*Meta, error) {
 		m.key1 = m.key1<<8 | uint64(key[8+i])
 	}
 	return m, nil
+}
+
+// Landing tells whether rows of an older epoch than meta's may still land.
+func (s *Store) Landing(ctx context.Context, p int, m *Meta) (landing bool, err error) {
+	if m.Landing.IsZero() {
+		return false, nil
+	}
+	err = s.home(ctx, p, func(node redis.UniversalClient) error {
+		now, err := node.Time(ctx).Result()
+		landing = now.Before(m.Landing)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("ask Redis for its time: %w", err)
+	}
+	return landing, nil
 }
 
 // generation is how long a dedup generation lasts: two of them cover the

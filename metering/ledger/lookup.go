@@ -146,6 +146,7 @@ type Message struct {
 	Tags                       map[string]string
 	Plan                       string
 	Version, Rule              int
+	Epoch                      int64 // that charged it
 }
 
 // Messages returns those that have a row.
@@ -168,16 +169,16 @@ func (l *Ledger) Messages(ctx context.Context, keys []MessageKey) (map[MessageKe
 			var m Message
 			var amount, fee decimal.Decimal
 			var purse string
-			var version, rule uint32
+			var version, rule, epoch uint32
 			if err := r.Scan(&k.AccountID, &k.ID, &amount, &fee, &purse, &m.Currency, &m.Channel, &m.Direction,
-				&m.Country, &m.Network, &m.Category, &m.Tags, &m.Plan, &version, &rule); err != nil {
+				&m.Country, &m.Network, &m.Category, &m.Tags, &m.Plan, &version, &rule, &epoch); err != nil {
 				return err
 			}
 			if len(m.Tags) == 0 {
 				m.Tags = nil
 			}
 			m.Amount, m.Fee = micros(amount), micros(fee)
-			m.Purse, m.Version, m.Rule = metering.Purse(purse), int(version), int(rule)
+			m.Purse, m.Version, m.Rule, m.Epoch = metering.Purse(purse), int(version), int(rule), int64(epoch)
 			found[k] = m
 			return nil
 		}); err != nil {

@@ -137,6 +137,8 @@ func (p *pair) rerates() {
 	n := p.pick(2)
 	x := Rerate{Ref: fmt.Sprintf("ref%d-%s", n, p.salt), ParentID: p.parent(), Period: "2026-10", Plan: "dear", Reason: "x", Actor: "operator", At: p.now()}
 	p.each(func(l *Ledger) error { return l.InsertRerate(p.t.Context(), &x) })
+	run := RerateRun{ParentID: p.parentOf(n), Run: fmt.Sprintf("run%d-%s", p.pick(2), p.salt), Ref: x.Ref, BegunAt: x.At, Ended: p.pick(2) == 0}
+	p.each(func(l *Ledger) error { return l.InsertRerateRun(p.t.Context(), &run) })
 }
 
 func (p *pair) states() {
@@ -223,12 +225,14 @@ func (p *pair) agree() {
 			q.Account = p.account(0)
 		}
 		err := l.RatedMessages(ctx, q, func(m *RatedMessage) error { out = append(out, fmt.Sprintf("%+v", *m)); return nil })
+		sort.Strings(out) // an identity may have rows in two partitions
 		return out, err
 	})
 	same(p, "re-rating", func(l *Ledger) (string, error) {
 		x, err := l.RerateByRef(ctx, "ref1-"+p.salt)
 		return fmt.Sprintf("%+v", x), err
 	})
+	same(p, "re-rating now", func(l *Ledger) (map[string]bool, error) { return l.Rerating(ctx, p.parents()) })
 	own := func(k MessageKey) bool { return slices.Contains([]string{p.account(0), p.account(1)}, k.AccountID) }
 	same(p, "undecided", func(l *Ledger) (out []string, err error) {
 		list, err := l.Undecided(ctx, &UndecidedQuery{At: noon.AddDate(0, 0, p.serial%2), Arrived: noon.Add(time.Duration(p.serial-3) * time.Second), Limit: 1000})

@@ -36,6 +36,36 @@ func (l *Ledger) InsertRerate(ctx context.Context, x *Rerate) error {
 		[]string{x.Reason}, []string{x.Actor}, []time.Time{x.At})
 }
 
+// RerateRun is one run of a re-rating's command: the same reference may have many.
+type RerateRun struct {
+	ParentID, Run, Ref string
+	BegunAt            time.Time
+	Ended              bool // all its corrections are stored
+}
+
+// InsertRerateRun stores it, or that it has ended.
+func (l *Ledger) InsertRerateRun(ctx context.Context, x *RerateRun) error {
+	ended := uint8(0)
+	if x.Ended {
+		ended = 1
+	}
+	return l.insertColumns(ctx, "rerate_runs", "parent_id, run, ref, begun_at, ended",
+		[]string{x.ParentID}, []string{x.Run}, []string{x.Ref}, []time.Time{x.BegunAt}, []uint8{ended})
+}
+
+// Rerating tells which parents have a re-rating that hasn't ended, as far as is known:
+// of one whose command was cut off nobody knows, so it counts for a month.
+func (l *Ledger) Rerating(ctx context.Context, parents []string) (map[string]bool, error) {
+	out := map[string]bool{}
+	err := l.each(ctx, "rerates_open", map[string]string{"parents": array(parents)}, func(r driver.Rows) error {
+		var id string
+		err := r.Scan(&id)
+		out[id] = true
+		return err
+	})
+	return out, err
+}
+
 // RatedMessage is a stored message as a re-rating needs it.
 type RatedMessage struct {
 	Record metering.Record

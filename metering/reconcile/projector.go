@@ -223,7 +223,8 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 	if err := r.ledger.InsertEpoch(ctx, p, epoch, reason, started); err != nil {
 		return err
 	}
-	if err := to.Clear(ctx); err != nil {
+	settled, err := to.Clear(ctx)
+	if err != nil {
 		return err
 	}
 	breaker, err := r.ledger.Breaker(ctx, p)
@@ -247,13 +248,16 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 	if breaker.Open {
 		broken = breaker.At
 	}
-	floor := time.Duration(0)
+	var floor, landing time.Duration
 	if last > 0 {
 		floor = floorAfter
 	}
+	if last > 0 && !settled {
+		landing = ledger.LandMax
+	}
 	if err := to.Install(ctx, balance.NewProjection{
 		Epoch: epoch, Catalog: snap.Catalog, Window: r.opts.Window, Buckets: r.opts.Buckets,
-		Key: hex.EncodeToString(key), Floor: floor, Broken: broken,
+		Key: hex.EncodeToString(key), Floor: floor, Landing: landing, Broken: broken,
 	}); err != nil {
 		return err
 	}

@@ -28,13 +28,15 @@ func install(c *call) ([]any, error) {
 	if read[string](c.r, c.keys[1]) != c.arg(1) || read[hash](c.r, c.keys[0])["epoch"] != "" {
 		return []any{"lost"}, nil
 	}
-	floor := "0"
-	if c.arg(7) != "" {
-		floor = str(c.now + integer(c.arg(7)))
+	after := func(i int) string {
+		if c.arg(i) == "" || i == 10 && c.r.Without == RuleLanding {
+			return "0"
+		}
+		return str(c.now + integer(c.arg(i)))
 	}
 	c.r.keys[c.keys[0]] = hash{
-		"epoch": c.arg(2), "seq": "0", "catalog": c.arg(3), "floor": floor, "replid": c.r.id(), "gen": "0", "genseq": "0",
-		"forced": "0", "window": c.arg(4), "buckets": c.arg(5), "key": c.arg(6), "openn": "0", "corr": "0", "brk": c.arg(8), "born": str(c.now), "parts": c.arg(9),
+		"epoch": c.arg(2), "seq": "0", "catalog": c.arg(3), "floor": after(7), "replid": c.r.id(), "gen": "0", "genseq": "0",
+		"forced": "0", "window": c.arg(4), "buckets": c.arg(5), "key": c.arg(6), "openn": "0", "corr": "0", "brk": c.arg(8), "born": str(c.now), "parts": c.arg(9), "landing": after(10),
 	}
 	return []any{"ok"}, nil
 }
@@ -77,10 +79,17 @@ func clearKeys(c *call) ([]any, error) {
 	if read[string](c.r, c.keys[1]) != c.arg(1) {
 		return []any{"lost"}, nil
 	}
+	settled := "0"
+	if c.keys[2] == c.keys[0] {
+		m := read[hash](c.r, c.keys[0])
+		if m["openn"] == "0" && m["replid"] == c.r.id() && integer(m["landing"]) <= c.now {
+			settled = "1"
+		}
+	}
 	for _, k := range c.keys[2:] {
 		c.r.del(k)
 	}
-	return []any{"ok"}, nil
+	return []any{"ok", settled}, nil
 }
 
 func load(c *call) ([]any, error) {

@@ -23,7 +23,7 @@ func queries() map[string]query {
 		"closed_lines": closedLines, "closing_bases": closingBases, "closing_transfers": closingTransfers, "closings": closings, "epoch_first": epochFirst, "epoch_max": epochMax,
 		"failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
 		"quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
-		"report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers, "rerates": rerates, "rerate_rows": rerateRows, "told_suspended": toldSuspended,
+		"report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers, "rerates": rerates, "rerates_open": reratesOpen, "rerate_rows": rerateRows, "told_suspended": toldSuspended,
 		"transfer_by_ref": transferByRef, "transfer_refs": transferRefs, "waiting_due": waitingDue,
 	}
 }
@@ -133,7 +133,7 @@ func messages(s *Server, params map[string]string) [][]any {
 		k := r.str("account_id") + "\x00" + r.str("id")
 		r = r.with("amount", r.dec("amount").Add(amounts[k])).with("fee", r.dec("fee").Add(fees[k]))
 		out = append(out, r.pick("account_id", "id", "amount", "fee", "purse", "currency", "channel", "direction", "country", "network",
-			"category", "tags", "plan", "plan_version", "rule"))
+			"category", "tags", "plan", "plan_version", "rule", "epoch"))
 	}
 	return out
 }

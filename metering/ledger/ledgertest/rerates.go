@@ -1,6 +1,8 @@
 package ledgertest
 
 import (
+	"maps"
+	"slices"
 	"sort"
 
 	"github.com/shopspring/decimal"
@@ -14,6 +16,21 @@ func rerates(s *Server, params map[string]string) [][]any {
 		}
 	}
 	return nil
+}
+
+// reratesOpen: parents with a re-rating that hasn't ended.
+func reratesOpen(s *Server, params map[string]string) [][]any {
+	open := map[string]bool{}
+	for _, r := range s.final("rerate_runs") {
+		if r.num("ended") == 0 && slices.Contains(array(params["parents"]), r.str("parent_id")) {
+			open[r.str("parent_id")] = true
+		}
+	}
+	var out [][]any
+	for _, id := range slices.Sorted(maps.Keys(open)) {
+		out = append(out, []any{id})
+	}
+	return out
 }
 
 // rerateRows: a parent's messages that a plan rated, and what became of each.

@@ -70,6 +70,7 @@ func layouts() map[string]layout {
 		"closings":     {key: []string{"parent_id", "period"}, version: "version"},
 		"statuses":     {key: []string{"account_id", "message_id", "id"}, version: "epoch"},
 		"rerates":      {key: []string{"ref"}, version: "booked_at"},
+		"rerate_runs":  {key: []string{"parent_id", "run"}, version: "ended"},
 		"undecided":    {key: []string{"account_id", "message_id", "at", "arrived"}, sign: "sign"},
 	}
 }
