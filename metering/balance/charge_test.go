@@ -1,6 +1,8 @@
 package balance
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,6 +100,18 @@ func TestAMessageThatWasChangedIsReadAnew(t *testing.T) {
 		require.NoError(t, err)
 		_, err = change("two", "m", first.Seq-1)
 		require.ErrorIs(t, err, ErrChanged)
+		keys, _, err := m.rdb.Scan(t.Context(), 0, tag(0)+":ch:*", 1000).Result()
+		require.NoError(t, err)
+		require.Len(t, keys, 1)
+		parts := strings.Split(keys[0], ":")
+		hour, err := strconv.ParseInt(parts[len(parts)-1], 10, 64)
+		require.NoError(t, err)
+		parts[len(parts)-1] = strconv.FormatInt(hour+1, 10)
+		what := m.rdb.HGetAll(t.Context(), keys[0]).Val()
+		require.NoError(t, m.rdb.Unlink(t.Context(), keys[0]).Err())
+		require.NoError(t, m.rdb.HSet(t.Context(), strings.Join(parts, ":"), what).Err())
+		_, err = change("two", "m", first.Seq-1)
+		require.ErrorIs(t, err, ErrChanged, "Redis's clock was set back over the hour's edge")
 		other, err := change("three", "n", first.Seq-1)
 		require.NoError(t, err, "another message")
 		require.Equal(t, "n", other.Outcome)

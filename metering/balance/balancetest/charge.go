@@ -256,7 +256,7 @@ func (s *slice) standings() []any {
 			continue
 		}
 		s.changes = append(s.changes, h)
-		for n := range int64(2) {
+		for _, n := range []int64{-1, 0, 1} {
 			if at := read[hash](s.r, s.changed(n))[h]; at != "" && integer(at) > integer(s.arg(24)) {
 				return []any{"changed"}
 			}

@@ -139,7 +139,8 @@ else
 end
 
 -- messages that new records change: whoever changed one after its standing was
--- read has made it another. Kept for two hours, by the hour: no call is older
+-- read has made it another. Kept for two hours, by the hour: no call is older, and a
+-- clock that was set back finds what it wrote as of the hour after
 local changes, hour = {}, math.floor(NOW / 3600000)
 local function changed(n) return TAG .. ':ch:' .. ARGV[1] .. ':' .. int(hour - n) end
 if ARGV[25] ~= '' then
@@ -149,7 +150,7 @@ if ARGV[25] ~= '' then
     if not dup[i] then changes[#changes + 1] = hash end
   end
   for i = 1, #changes, 4000 do
-    for n = 0, 1 do
+    for n = -1, 1 do
       for _, seq in ipairs(redis.call('HMGET', changed(n), unpack(changes, i, math.min(i + 3999, #changes)))) do
         if seq and tonumber(seq) > tonumber(ARGV[24]) then return {'changed'} end
       end
