@@ -39,6 +39,9 @@ type RerateRequest struct {
 	Reason, Actor   string
 	// Progress, if not nil, is told how many messages were looked at.
 	Progress func(messages int64)
+	// Waiting, if not nil, is told until when corrections of older messages wait,
+	// where Redis was lost a short time ago.
+	Waiting func(until time.Time)
 }
 
 // Rerated is what a re-rating comes to, for each account and in all.
@@ -184,6 +187,9 @@ func (r *rerating) book(ctx context.Context, rated ledger.RatedQuery) error {
 	if err != nil && !errors.Is(err, ErrRerateBusy) || !r.request.Apply {
 		return err
 	}
+	if err := r.tellLanding(ctx); err != nil {
+		return err
+	}
 	busy := r.wait(ctx, 0)
 	if busy != nil && !errors.Is(busy, ErrRerateBusy) {
 		return busy
@@ -282,6 +288,27 @@ func (r *rerating) flush(ctx context.Context) error {
 	r.sent += int64(len(r.lines))
 	r.lines = r.lines[:0]
 	return r.wait(ctx, correctionsOpen)
+}
+
+// tellLanding says until when corrections wait, if they may.
+func (r *rerating) tellLanding(ctx context.Context) error {
+	if r.sent == 0 || r.request.Waiting == nil {
+		return nil
+	}
+	store := r.deps.Store
+	p := store.PartitionOf(r.request.Parent)
+	meta, err := store.Meta(ctx, p)
+	if errors.Is(err, balance.ErrEmpty) {
+		return nil // a worker makes it anew
+	}
+	if err != nil {
+		return err
+	}
+	landing, err := store.Landing(ctx, p, meta)
+	if landing {
+		r.request.Waiting(meta.Landing)
+	}
+	return err
 }
 
 // wait until no more than most corrections lack their outcome. ErrRerateBusy: some

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -39,13 +40,17 @@ parents:
 // rerate books kilo's present month by a plan.
 func (h *harness) rerate(ref, plan string, progress func(int64)) error {
 	h.tb.Helper()
-	_, err := h.Snapshots.Refresh(h.tb.Context())
+	return h.rerateAs(h.tb.Context(), RerateRequest{Ref: ref, Plan: plan, Progress: progress})
+}
+
+func (h *harness) rerateAs(ctx context.Context, q RerateRequest) error {
+	h.tb.Helper()
+	_, err := h.Snapshots.Refresh(ctx)
 	require.NoError(h.tb, err)
-	_, err = Rerate(h.tb.Context(), RerateDeps{
+	q.Parent, q.Period, q.Apply, q.Reason, q.Actor = "kilo", time.Now().UTC().Format("2006-01"), true, "x", "operator"
+	_, err = Rerate(ctx, RerateDeps{
 		Ledger: h.Ledger, Store: h.Store, Snapshot: h.Snapshots.Current(), Queue: asynq.NewClientFromRedisClient(h.Redis), Clock: h.Clock,
-	}, RerateRequest{
-		Parent: "kilo", Period: time.Now().UTC().Format("2006-01"), Plan: plan, Apply: true, Ref: ref, Reason: "x", Actor: "operator", Progress: progress,
-	})
+	}, q)
 	return err
 }
 
@@ -159,6 +164,22 @@ func TestCorrectionsAndRefundsWaitForWhatMayLand(t *testing.T) {
 	assert.Zero(t, h.used("kilo"))
 	assert.Zero(t, h.used("lima"))
 	assert.Zero(t, h.reconcile())
+}
+
+// TestARerateTellsHowLongItWaits for what may still land.
+func TestARerateTellsHowLongItWaits(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(rerateAccounts)
+	h.work(Options{})
+	h.batch().task(message("kilo", "m", 0)).wait()
+	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
+	h.batch().task(message("kilo", "new", 0)).wait()
+	ctx, stop := context.WithCancel(t.Context())
+	var until time.Time
+	err := h.rerateAs(ctx, RerateRequest{Ref: "a", Plan: "right", Waiting: func(at time.Time) { until = at; stop() }})
+	require.ErrorIs(t, err, context.Canceled)
+	require.WithinDuration(t, time.Now().Add(ledger.LandMax), until, time.Minute)
 }
 
 // TestRefundsDuringARerating: a message that is refunded after the re-rating has

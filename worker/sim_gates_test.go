@@ -196,8 +196,6 @@ func (g serverGate) Query(ctx context.Context, name, text string, params map[str
 		return fmt.Errorf("query %s: %w: %w", name, ledger.ErrAway, v.err())
 	}
 	switch {
-	case g.p.w.plan.without == withoutAge && name == "epoch_first":
-		name = "epoch_max"
 	case g.p.w.plan.without == withoutRebook && name == "closed_counts",
 		g.p.w.plan.without == withoutOlder && name == "months_open" && owner(ctx) == "close" && g.p.w.begun(params["parent"]):
 		return nil

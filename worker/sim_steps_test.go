@@ -421,6 +421,9 @@ func (w *world) play() {
 		w.plan.durable = true
 	}
 	w.redis.Without = balancetest.Rule(w.plan.without)
+	if w.plan.without == withoutAge {
+		w.redis.Without = balancetest.RuleLanding
+	}
 	for i := range 2 {
 		w.begin(fmt.Sprintf("w%d", i))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hibiken/asynq"
 
@@ -59,6 +60,9 @@ func (c *rerateCmd) Run(a *app) error {
 	}, worker.RerateRequest{
 		Parent: c.Parent, Account: c.Account, Period: c.Period, Plan: c.Plan, Apply: c.Apply, Ref: c.Ref, Reason: c.Reason,
 		Actor: admin.OperatorActor, Progress: func(n int64) { progress(n, total) },
+		Waiting: func(until time.Time) {
+			_, _ = fmt.Fprintf(a.err, "Redis was lost a short time ago; corrections of older messages wait until %s\n", until.UTC().Format(time.RFC3339))
+		},
 	})
 	end()
 	if err != nil {

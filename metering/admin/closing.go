@@ -38,9 +38,9 @@ func NewCloser(l *ledger.Ledger, s *balance.Store, h *Snapshots, c clock.Clock, 
 	return &Closer{ledger: l, store: s, snapshots: h, clock: c, log: log, meta: meta, blocked: map[string]string{}}
 }
 
-// epochAge is how old a projection epoch must be before a month is digested, so
-// that nothing of an older epoch lands later; a part of it is for clocks that differ.
-const epochAge = ledger.LandMax + 4*time.Minute
+// landedAfter is how long after what an older epoch charged has landed a month is
+// digested: clocks differ, and a closed month never changes.
+const landedAfter = 4 * time.Minute
 
 // youngError says that the projection was rebuilt too short a time ago.
 type youngError struct{ until time.Time }
@@ -274,7 +274,7 @@ func (c *Closer) fix(ctx context.Context, p int, a *metering.Account, month mete
 		}
 		return fmt.Errorf("the projection lacked the parent: %w", balance.ErrEpoch)
 	}
-	if err := c.settled(ctx, p, meta); err != nil {
+	if err := c.settled(meta); err != nil {
 		return err
 	}
 	// What the month's rows may be: S is read after the mark and the wait. Of a
@@ -341,12 +341,8 @@ func (c *Closer) closeOlder(ctx context.Context, p int, a *metering.Account, mon
 const settleMax = 30 * time.Second
 
 // settled makes sure that nothing of an older epoch can land any more.
-func (c *Closer) settled(ctx context.Context, p int, meta *balance.Meta) error {
-	first, err := c.ledger.FirstEpoch(ctx, p)
-	if err != nil {
-		return err
-	}
-	if until := meta.Born.Add(epochAge); first < meta.Epoch && c.clock.Now().Before(until) {
+func (c *Closer) settled(meta *balance.Meta) error {
+	if until := meta.Landing.Add(landedAfter); !meta.Landing.IsZero() && c.clock.Now().Before(until) {
 		return &youngError{until}
 	}
 	return nil

@@ -214,10 +214,3 @@ func (l *Ledger) OpenMonths(ctx context.Context, parent, before string) ([]strin
 	})
 	return out, err
 }
-
-// FirstEpoch is a partition's oldest projection epoch, 0 before the first.
-func (l *Ledger) FirstEpoch(ctx context.Context, partition int) (int64, error) {
-	var n uint32
-	err := l.each(ctx, "epoch_first", map[string]string{"partition": strconv.Itoa(partition)}, func(r driver.Rows) error { return r.Scan(&n) })
-	return int64(n), err
-}

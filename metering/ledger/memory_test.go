@@ -158,7 +158,7 @@ func (p *pair) alerts() {
 
 func (p *pair) epochs() {
 	n := p.pick(9)
-	p.each(func(l *Ledger) error { return l.InsertEpoch(p.t.Context(), 0, int64(n), "test", noon) })
+	p.each(func(l *Ledger) error { return l.InsertEpoch(p.t.Context(), n%3, 2+n%2, int64(n), "test", noon) })
 }
 
 func (p *pair) merge() {
@@ -325,7 +325,8 @@ func (p *pair) close() {
 	same(p, "transfers", func(l *Ledger) (map[string]metering.Micros, error) {
 		return l.TransfersThrough(ctx, m.ParentID, "2026-10", "2026-11")
 	})
-	same(p, "first epoch", func(l *Ledger) (int64, error) { return l.FirstEpoch(ctx, 0) })
+	partition := p.pick(4)
+	same(p, "older epoch", func(l *Ledger) (int64, error) { return l.OlderEpoch(ctx, partition, 2+p.serial%2) })
 	at := noon.Add(time.Duration(p.serial-5) * time.Second)
 	ids := []string{p.account(0), p.account(1)}
 	same(p, "quarantined", func(l *Ledger) (map[string]map[metering.Reason]uint64, error) { return l.QuarantinedAt(ctx, ids, at) })

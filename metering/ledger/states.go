@@ -104,10 +104,19 @@ func (l *Ledger) MaxEpoch(ctx context.Context) (int64, error) {
 	return int64(n), err
 }
 
-// InsertEpoch notes that a partition's projection epoch begins.
-func (l *Ledger) InsertEpoch(ctx context.Context, partition int, epoch int64, reason string, now time.Time) error {
-	return l.insertColumns(ctx, "epochs", "partition, epoch, reason, started_at",
-		[]uint16{uint16(partition)}, []uint32{uint32(epoch)}, []string{reason}, []time.Time{now})
+// OlderEpoch is the newest one that may have charged a parent of a partition of so
+// many, 0 before the first.
+func (l *Ledger) OlderEpoch(ctx context.Context, partition, partitions int) (int64, error) {
+	var n uint32
+	params := map[string]string{"partition": strconv.Itoa(partition), "partitions": strconv.Itoa(partitions)}
+	err := l.each(ctx, "epoch_older", params, func(r driver.Rows) error { return r.Scan(&n) })
+	return int64(n), err
+}
+
+// InsertEpoch notes that the projection epoch of a partition of so many begins.
+func (l *Ledger) InsertEpoch(ctx context.Context, partition, partitions int, epoch int64, reason string, now time.Time) error {
+	return l.insertColumns(ctx, "epochs", "partition, epoch, reason, started_at, partitions",
+		[]uint16{uint16(partition)}, []uint32{uint32(epoch)}, []string{reason}, []time.Time{now}, []uint16{uint16(partitions)})
 }
 
 // MaxSeq is the newest seq of a projection epoch that has a row.

@@ -135,7 +135,7 @@ func TestStatesEpochsAndFindings(t *testing.T) {
 	epoch, err := l.MaxEpoch(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, epoch)
-	require.NoError(t, l.InsertEpoch(t.Context(), 0, 4, "emptied", noon))
+	require.NoError(t, l.InsertEpoch(t.Context(), 0, 1, 4, "emptied", noon))
 	epoch, err = l.MaxEpoch(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 4, epoch)

@@ -219,8 +219,12 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 	if err != nil {
 		return err
 	}
+	older, err := r.ledger.OlderEpoch(ctx, p, r.store.Partitions())
+	if err != nil {
+		return err
+	}
 	epoch := last + 1
-	if err := r.ledger.InsertEpoch(ctx, p, epoch, reason, started); err != nil {
+	if err := r.ledger.InsertEpoch(ctx, p, r.store.Partitions(), epoch, reason, started); err != nil {
 		return err
 	}
 	settled, err := to.Clear(ctx)
@@ -249,10 +253,10 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 		broken = breaker.At
 	}
 	var floor, landing time.Duration
-	if last > 0 {
+	if older > 0 {
 		floor = floorAfter
 	}
-	if last > 0 && !settled {
+	if older > 0 && !settled {
 		landing = ledger.LandMax
 	}
 	if err := to.Install(ctx, balance.NewProjection{

@@ -102,17 +102,6 @@ func closingTransfers(s *Server, params map[string]string) [][]any {
 	return g.rows()
 }
 
-func epochFirst(s *Server, params map[string]string) [][]any {
-	var first uint64
-	found := false
-	for _, r := range s.tables["epochs"] {
-		if r.num("partition") == integer(params, "partition") && (!found || r.num("epoch") < first) {
-			found, first = true, r.num("epoch")
-		}
-	}
-	return [][]any{{first}}
-}
-
 // countsAt counts rows that stood in a state at an instant, by columns.
 func countsAt(s *Server, table, since, state string, params map[string]string, by ...string) [][]any {
 	accounts, at := array(params["accounts"]), integer(params, "as_of")

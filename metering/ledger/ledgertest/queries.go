@@ -20,7 +20,7 @@ func queries() map[string]query {
 	return map[string]query{
 		"alert_marks": alertMarks,
 		"bill_lines":  billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closed_counts": closedCounts,
-		"closed_lines": closedLines, "closing_bases": closingBases, "closing_transfers": closingTransfers, "closings": closings, "epoch_first": epochFirst, "epoch_max": epochMax,
+		"closed_lines": closedLines, "closing_bases": closingBases, "closing_transfers": closingTransfers, "closings": closings, "epoch_older": epochOlder, "epoch_max": epochMax,
 		"failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
 		"quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
 		"report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers, "rerates": rerates, "rerates_open": reratesOpen, "rerate_rows": rerateRows, "told_suspended": toldSuspended,
@@ -224,6 +224,13 @@ func seqMax(s *Server, params map[string]string) [][]any {
 
 func epochMax(s *Server, _ map[string]string) [][]any {
 	return [][]any{{maxOf(s.tables["epochs"], "epoch", nil)}}
+}
+
+func epochOlder(s *Server, params map[string]string) [][]any {
+	may := func(r Row) bool {
+		return r.num("partition") == integer(params, "partition") || r.num("partitions") != integer(params, "partitions")
+	}
+	return [][]any{{maxOf(s.tables["epochs"], "epoch", may)}}
 }
 
 func catalogNumber(s *Server, _ map[string]string) [][]any {
