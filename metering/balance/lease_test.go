@@ -147,6 +147,8 @@ func TestWhatMayLandAfterARebuild(t *testing.T) {
 		require.False(t, landing(), "it has landed by now")
 		require.NoError(t, m.rdb.HSet(ctx, keyMeta(0), "replid", "another").Err())
 		require.False(t, again(0), "nobody knows what that Redis has lost")
+		require.NoError(t, m.rdb.HSet(ctx, keyMeta(0), "parts", 2).Err())
+		require.False(t, again(0), "another partition may have charged for its parents")
 		require.NoError(t, m.rdb.Del(ctx, keyMeta(0)).Err())
 		require.False(t, again(0), "nor what there was")
 	})

@@ -55,7 +55,7 @@ func (r *Rebuilding) ask(ctx context.Context, name string, keys []string, args .
 // is on its way to the ledger.
 func (r *Rebuilding) Clear(ctx context.Context) (settled bool, err error) {
 	err = r.store.home(ctx, r.p, func(node redis.UniversalClient) error {
-		v, err := r.ask(ctx, "clear", []string{keyMeta(r.p)})
+		v, err := r.ask(ctx, "clear", []string{keyMeta(r.p)}, r.store.partitions)
 		if err != nil {
 			return err
 		}

@@ -80,6 +80,21 @@ func (s *spread) right(partitions int) {
 	require.Equal(s.tb, Result{Checked: 2 * spreadParents}, s.reconcile())
 }
 
+// landing is in how many of the partitions rows of before may land.
+func (s *spread) landing(partitions int) (n int) {
+	s.tb.Helper()
+	for p := range partitions {
+		meta, err := s.store.Meta(s.tb.Context(), p)
+		require.NoError(s.tb, err)
+		may, err := s.store.Landing(s.tb.Context(), p, meta)
+		require.NoError(s.tb, err)
+		if may {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *spread) keys() []string {
 	s.tb.Helper()
 	keys, err := s.rdb.Keys(s.tb.Context(), "*").Result()
@@ -102,12 +117,14 @@ func TestAnotherNumberOfPartitionsNeedsARebuild(t *testing.T) {
 		require.NoError(t, s.rdb.Set(t.Context(), key, 1, 0).Err())
 	}
 	s.right(3)
+	require.Equal(t, 0, s.landing(3), "there was nothing before")
 	made := 3
 	for _, next := range []int{2, 1, 3} {
 		s.refused(made, next)
 		for range 2 { // it may run again
 			require.NoError(t, s.projector().RebuildAll(t.Context(), "test"))
 			s.right(next)
+			require.Equal(t, next, s.landing(next), "any of the others may have charged for its parents")
 			for _, key := range s.keys() {
 				for p := next; p < 20; p++ {
 					require.NotContains(t, key, fmt.Sprintf("{p%02d}", p))

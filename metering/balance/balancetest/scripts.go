@@ -82,7 +82,7 @@ func clearKeys(c *call) ([]any, error) {
 	settled := "0"
 	if c.keys[2] == c.keys[0] {
 		m := read[hash](c.r, c.keys[0])
-		if m["openn"] == "0" && m["replid"] == c.r.id() && integer(m["landing"]) <= c.now {
+		if m["openn"] == "0" && m["replid"] == c.r.id() && integer(m["landing"]) <= c.now && m["parts"] == c.arg(2) {
 			settled = "1"
 		}
 	}
