@@ -135,8 +135,8 @@ func (e *engine) lost(ctx context.Context, p int, a balance.OpenAnswer) (bool, e
 	return true, e.projector.Replace(ctx, p, meta.Epoch, "an open answer was lost")
 }
 
-// giveUpAfter: an answer open so long without a task is given up; none of its rows
-// is on its way then.
+// giveUpAfter: an answer without a task that no attempt has asked for so long is given
+// up; none of its rows is on its way then.
 const giveUpAfter = ledger.LandMax + 4*time.Minute
 
 // giveUpAll looks in every partition for answers that no task will ever settle.

@@ -124,6 +124,31 @@ func TestAMessageThatWasChangedIsReadAnew(t *testing.T) {
 	})
 }
 
+// TestAnAnswerThatIsAskedForIsNotGivenUp: whoever has it may send its rows from then
+// on, however long ago it was made.
+func TestAnAnswerThatIsAskedForIsNotGivenUp(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		t.Helper()
+		m := newModel(t, fresh(t, t, b.rdb))
+		m.push(t, m.order, false)
+		items := []Item{m.item("a", "post", 7, false)}
+		items[0].Parent, items[0].Period = "post", m.now()
+		reply, err := m.Charge(t.Context(), 0, 1, m.newCall("one", items))
+		require.NoError(t, err)
+		long := func() { require.NoError(t, m.rdb.HSet(t.Context(), keyTask(0, "one"), "at", 1).Err()) }
+		giveUp := func() error {
+			return m.GiveUp(t.Context(), 0, m.meta, OpenAnswer{Task: "one", Seq: reply.Seq}, 10*time.Minute)
+		}
+		long()
+		_, err = m.Charge(t.Context(), 0, 1, m.newCall("one", items))
+		require.NoError(t, err)
+		require.ErrorIs(t, giveUp(), ErrGone)
+		long()
+		require.NoError(t, giveUp())
+	})
+}
+
 // TestEmptyPartitionRefuses every call.
 func TestEmptyPartitionRefuses(t *testing.T) {
 	t.Parallel()

@@ -68,6 +68,7 @@ type Meta struct {
 	Window  time.Duration
 	Buckets int
 	Born    time.Time // when the epoch began, by Redis's clock
+	Pushed  bool      // all accounts' states have been judged in it: see Store.Pushed
 	Landing time.Time // until then rows of an older epoch may land, by Redis's clock; zero: they can't
 	Parts   int       // partitions that there were when it was made, 0: it doesn't say
 	key0    uint64
@@ -90,6 +91,7 @@ func (s *Store) Meta(ctx context.Context, p int) (*Meta, error) {
 		Window: time.Duration(n("window")) * time.Millisecond, Buckets: int(n("buckets")),
 		Born: time.UnixMilli(n("born")).UTC(), Parts: int(n("parts")),
 	}
+	m.Pushed = n("pushed") == m.Epoch
 	if until := n("landing"); until != 0 {
 		m.Landing = time.UnixMilli(until).UTC()
 	}
@@ -105,6 +107,15 @@ func (s *Store) Meta(ctx context.Context, p int) (*Meta, error) {
 		m.key1 = m.key1<<8 | uint64(key[8+i])
 	}
 	return m, nil
+}
+
+// Pushed notes that a new projection has had a whole snapshot pushed, which judges
+// all states. It names the epoch: of another one it says nothing.
+func (s *Store) Pushed(ctx context.Context, p int, m *Meta) error {
+	if err := s.rdb.HSet(ctx, keyMeta(p), "pushed", m.Epoch).Err(); err != nil {
+		return fmt.Errorf("note that accounts were pushed: %w", err)
+	}
+	return nil
 }
 
 // Landing tells whether rows of an older epoch than meta's may still land.

@@ -138,6 +138,35 @@ func TestAnotherNumberOfPartitionsNeedsARebuild(t *testing.T) {
 	require.Subset(t, s.keys(), []string{"asynq:{q}:pending", "{p00}:run:x", "{p1}:x", "{p}:x", "{pa}:x", "{p-1}:x", "p02:x"})
 }
 
+// A rebuild that is cut off after its install has judged no state: whoever uses the
+// projection next does.
+func TestAProjectionWhoseStatesWereNotJudged(t *testing.T) {
+	t.Parallel()
+	s := newSpread(t, 1)
+	s.apply(spreadParents + 1) // the last has nothing
+	require.NoError(t, s.projector().RebuildAll(t.Context(), "test"))
+	last := fmt.Sprint("p", spreadParents)
+	suspended := func() bool {
+		st, err := s.store.State(t.Context(), last)
+		require.NoError(t, err)
+		return st.Own != 0
+	}
+	require.True(t, suspended())
+	_, err := s.projector().Ensure(t.Context(), 0)
+	require.NoError(t, err)
+	require.NoError(t, s.rdb.HSet(t.Context(), "{p00}:a:"+last, "f", 0).Err())
+	_, err = s.projector().Ensure(t.Context(), 0)
+	require.NoError(t, err)
+	require.False(t, suspended(), "all had been judged")
+	require.NoError(t, s.rdb.HSet(t.Context(), "{p00}:meta", "pushed", 1).Err()) // another epoch
+	_, err = s.projector().Ensure(t.Context(), 0)
+	require.NoError(t, err)
+	require.True(t, suspended())
+	meta, err := s.store.Meta(t.Context(), 0)
+	require.NoError(t, err)
+	require.True(t, meta.Pushed)
+}
+
 // One that was made before the number was kept is of the number in use.
 func TestAProjectionThatDoesNotSayItsNumberTakesIt(t *testing.T) {
 	t.Parallel()

@@ -103,6 +103,9 @@ func (r *Projector) Ensure(ctx context.Context, p int) (*balance.Meta, error) {
 			continue
 		}
 		if replid == meta.Replid {
+			if !meta.Pushed {
+				r.pushLeft(ctx, p, meta)
+			}
 			return meta, nil
 		}
 		if err := r.renew(ctx, p, meta, replid); err != nil && !errors.Is(err, balance.ErrMoved) {
@@ -269,12 +272,39 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 	if err != nil {
 		return err
 	}
-	if err := r.store.PushSnapshot(ctx, p, meta, snap, -1, r.clock.Now()); err != nil {
+	if err := r.push(ctx, p, meta, snap); err != nil {
 		return err
 	}
 	r.log.InfoContext(ctx, "projection rebuilt", slog.Int("partition", p), slog.String("reason", reason),
 		slog.Int64("epoch", epoch), slog.Duration("took", r.clock.Now().Sub(started)))
 	return nil
+}
+
+// push judges the states of all accounts in a new projection.
+func (r *Projector) push(ctx context.Context, p int, meta *balance.Meta, snap *metering.Snapshot) error {
+	if err := r.store.PushSnapshot(ctx, p, meta, snap, -1, r.clock.Now()); err != nil {
+		return err
+	}
+	return r.store.Pushed(ctx, p, meta)
+}
+
+// pushLeft does what a rebuild that was cut off after its install has left, unless
+// another is at it. Charges needn't wait for it, and it is tried again.
+func (r *Projector) pushLeft(ctx context.Context, p int, meta *balance.Meta) {
+	token := uuid.NewString()
+	ok, err := r.store.Lease(ctx, p, balance.RebuildLease, token, leaseTime)
+	if ok {
+		err = r.store.WhileHeld(ctx, p, balance.RebuildLease, token, leaseTime, func(ctx context.Context) error {
+			snap, err := r.ledger.Snapshot(ctx)
+			if err != nil {
+				return err
+			}
+			return r.push(ctx, p, meta, snap)
+		})
+	}
+	if err != nil && ctx.Err() == nil {
+		r.log.WarnContext(ctx, "the states in a new projection aren't all judged yet, it is tried again", slog.Int("partition", p), slog.Any("error", err))
+	}
 }
 
 // load writes what the ledger holds of some parents' accounts. broken: the

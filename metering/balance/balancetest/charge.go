@@ -80,6 +80,7 @@ func (c *call) held() []any {
 	t := read[hash](c.r, c.keys[1])
 	switch {
 	case t["k"] == "o" && c.r.Without != RuleAnswer:
+		t["at"] = str(c.now)
 		return []any{"open", t["s"], t["o"], t["g"], t["r"]}
 	case t["k"] == "m" && c.r.Without != RuleMarker:
 		return []any{"mark", t["s"], t["o"]}

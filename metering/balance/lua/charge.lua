@@ -36,7 +36,10 @@ local m, refusal = guard(ARGV[1])
 if not m then return refusal end
 local mode, S = ARGV[4], tonumber(ARGV[5])
 local t = redis.call('HMGET', KEYS[2], 'k', 's', 'o', 'g', 'r')
-if t[1] == 'o' then return {'open', t[2], t[3], t[4], t[5]} end
+if t[1] == 'o' then
+  redis.call('HSET', KEYS[2], 'at', int(NOW)) -- whoever asks may send its rows from now on: see giveup.lua
+  return {'open', t[2], t[3], t[4], t[5]}
+end
 if t[1] == 'm' then return {'mark', t[2], t[3]} end
 if done(ARGV[3]) then return {'done'} end
 if tonumber(ARGV[2]) < tonumber(m.catalog) then return {'catalog', m.catalog} end

@@ -1,9 +1,9 @@
--- giveup.lua: an answer open for ten minutes without a task is given up: its
--- charge stands, reconcile heals it, and a copy sent again is charged by the
--- no-row rule.
+-- giveup.lua: an answer without a task, that nobody has asked for in ten minutes, is
+-- given up: its charge stands, reconcile heals it, and a copy sent again is charged
+-- by the no-row rule.
 -- KEYS 1 {pNN}:meta  2 {pNN}:t:<task>
 -- ARGV 1 epoch  2 task  3 seq  4 least age, ms
--- RETURN {"ok"} | {"gone"} not open under this seq, or younger | guard's refusals
+-- RETURN {"ok"} | {"gone"} not open under this seq, or asked for since | guard's refusals
 local m, refusal = guard(ARGV[1])
 if not m then return refusal end
 local t = redis.call('HMGET', KEYS[2], 'k', 's', 'c', 'at')
