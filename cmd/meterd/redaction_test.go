@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -164,10 +165,13 @@ func askAs(t *testing.T, reader string, args []string) string {
 	return all.String()
 }
 
+// digests have four digits of a canary by chance, once in some fifty runs.
+var digests = regexp.MustCompile(`[0-9a-f]{64}`)
+
 // lacks fails with what stands around a canary.
 func lacks(t *testing.T, what, text string, canaries []string) {
 	t.Helper()
-	text = strings.ToLower(text)
+	text = digests.ReplaceAllString(strings.ToLower(text), "")
 	for _, c := range canaries {
 		if i := strings.Index(text, c); i >= 0 {
 			t.Errorf("%s: %q in …%s…", what, c, text[max(0, i-80):min(len(text), i+80)])
