@@ -54,6 +54,19 @@ func (h *harness) rerateAs(ctx context.Context, q RerateRequest) error {
 	return err
 }
 
+// correctionOf is a task of re-rating a that brings kilo's message to plan right.
+func correctionOf(t *testing.T, message string) *task {
+	t.Helper()
+	line, err := json.Marshal(jobs.Correction{
+		ID: correctionID("a", message), AccountID: "kilo", MessageID: message, OccurredAt: time.Now(), Channel: "sms", Direction: metering.Outbound,
+		Purse: string(metering.PurseCredit), Plan: "right", Version: 1, Rated: &jobs.Rated{Amount: 800_000},
+	})
+	require.NoError(t, err)
+	c, err := newCorrections("rerate-a."+message, [][]byte{line})
+	require.NoError(t, err)
+	return c
+}
+
 // TestReratingsAtOnce: each message comes to the price once, however many
 // re-ratings have read what it stood at before.
 func TestReratingsAtOnce(t *testing.T) {
@@ -100,13 +113,7 @@ func TestCorrectionOfTheEpochThatWasRead(t *testing.T) {
 	e := h.byHand().engine
 	runWriter(t, e)
 	snap := e.snapshots.Current()
-	line, err := json.Marshal(jobs.Correction{
-		ID: correctionID("a", "m"), AccountID: "kilo", MessageID: "m", OccurredAt: time.Now(), Channel: "sms", Direction: metering.Outbound,
-		Purse: string(metering.PurseCredit), Plan: "right", Version: 1, Rated: &jobs.Rated{Amount: 800_000},
-	})
-	require.NoError(t, err)
-	c, err := newCorrections("rerate-a.1", [][]byte{line})
-	require.NoError(t, err)
+	c := correctionOf(t, "m")
 	parts, _, err := e.classify(t.Context(), c, snap)
 	require.NoError(t, err)
 
@@ -114,7 +121,7 @@ func TestCorrectionOfTheEpochThatWasRead(t *testing.T) {
 	require.NoError(t, h.rerate("b", "other", nil), "at once: nothing was on its way")
 	require.ErrorIs(t, e.slices(t.Context(), c, snap, parts), errLater)
 
-	c, err = newCorrections("rerate-a.1", [][]byte{line})
+	c, err = newCorrections(c.id, c.lines)
 	require.NoError(t, err)
 	require.NoError(t, e.process(t.Context(), c))
 	assert.Equal(t, metering.Micros(800_000), h.used("kilo"))
@@ -136,21 +143,11 @@ func TestCorrectionsAndRefundsWaitForWhatMayLand(t *testing.T) {
 	h.batch().task(message("kilo", "new", 0)).wait()
 
 	process := func(task *task) error { return e.process(t.Context(), task) }
-	correction := func(message string) *task {
-		line, err := json.Marshal(jobs.Correction{
-			ID: correctionID("a", message), AccountID: "kilo", MessageID: message, OccurredAt: time.Now(), Channel: "sms", Direction: metering.Outbound,
-			Purse: string(metering.PurseCredit), Plan: "right", Version: 1, Rated: &jobs.Rated{Amount: 800_000},
-		})
-		require.NoError(t, err)
-		c, err := newCorrections("rerate-a."+message, [][]byte{line})
-		require.NoError(t, err)
-		return c
-	}
 	refundOf := func(account, message string) *task {
 		return newTask("refund."+account+"."+message, [][]byte{[]byte(refundLine(account, message))}, true)
 	}
-	require.ErrorIs(t, process(correction("m")), errLanding)
-	require.NoError(t, process(correction("new")), "no older epoch knew it")
+	require.ErrorIs(t, process(correctionOf(t, "m")), errLanding)
+	require.NoError(t, process(correctionOf(t, "new")), "no older epoch knew it")
 	require.NoError(t, process(refundOf("kilo", "refunded")), "the re-rating has ended")
 	run := ledger.RerateRun{ParentID: "kilo", Run: "rerate-b", Ref: "b", BegunAt: time.Now()}
 	require.NoError(t, h.Ledger.InsertRerateRun(t.Context(), &run))
@@ -159,7 +156,7 @@ func TestCorrectionsAndRefundsWaitForWhatMayLand(t *testing.T) {
 	require.NoError(t, process(refundOf("lima", "m")), "nobody rates lima anew")
 
 	require.NoError(t, h.Redis.HSet(t.Context(), "{p00}:meta", "landing", time.Now().Add(-time.Second).UnixMilli()).Err())
-	require.NoError(t, process(correction("m")))
+	require.NoError(t, process(correctionOf(t, "m")))
 	require.NoError(t, process(refundOf("kilo", "m")))
 	assert.Zero(t, h.used("kilo"))
 	assert.Zero(t, h.used("lima"))

@@ -53,8 +53,7 @@ func TestRestartedRedisIsRefused(t *testing.T) {
 		t.Helper()
 		m := newModel(t, fresh(t, t, b.rdb))
 		m.push(t, m.order, false)
-		items := []Item{m.item("a", "post", 5, false)}
-		items[0].Parent, items[0].Period = "post", m.now()
+		items := m.ofPost("a", 5)
 		first, err := m.Charge(t.Context(), 0, 1, m.newCall("one", items))
 		require.NoError(t, err)
 		require.Equal(t, "n", first.Outcome)
@@ -90,9 +89,7 @@ func TestAMessageThatWasChangedIsReadAnew(t *testing.T) {
 		m := newModel(t, fresh(t, t, b.rdb))
 		m.push(t, m.order, false)
 		change := func(id, message string, stoodAt int64) (*Reply, error) {
-			items := []Item{m.item(id, "post", -5, false)}
-			items[0].Parent, items[0].Period, items[0].Changes = "post", m.now(), message
-			call := m.newCall(id, items)
+			call := m.newCall(id, m.ofPost(id, -5))
 			call.Items[0].Changes, call.StoodAt = message, stoodAt
 			return m.Charge(t.Context(), 0, 1, call)
 		}
@@ -132,8 +129,7 @@ func TestAnAnswerThatIsAskedForIsNotGivenUp(t *testing.T) {
 		t.Helper()
 		m := newModel(t, fresh(t, t, b.rdb))
 		m.push(t, m.order, false)
-		items := []Item{m.item("a", "post", 7, false)}
-		items[0].Parent, items[0].Period = "post", m.now()
+		items := m.ofPost("a", 7)
 		reply, err := m.Charge(t.Context(), 0, 1, m.newCall("one", items))
 		require.NoError(t, err)
 		long := func() { require.NoError(t, m.rdb.HSet(t.Context(), keyTask(0, "one"), "at", 1).Err()) }
@@ -159,8 +155,7 @@ func TestEmptyPartitionRefuses(t *testing.T) {
 		require.NoError(t, err)
 		_, err = m.Meta(t.Context(), 0)
 		require.ErrorIs(t, err, ErrEmpty)
-		items := []Item{m.item("a", "post", 1, false)}
-		items[0].Parent, items[0].Period = "post", m.now()
+		items := m.ofPost("a", 1)
 		_, err = m.Charge(t.Context(), 0, 1, m.newCall("one", items))
 		require.ErrorIs(t, err, ErrEmpty)
 	})

@@ -72,8 +72,7 @@ func TestARebuildWithoutItsLeaseChangesNothing(t *testing.T) {
 		t.Helper()
 		m := newModel(t, fresh(t, t, b.rdb)) // token has made it, and still holds the lease
 		m.push(t, m.order, false)
-		items := []Item{m.item("a", "post", 7, false)}
-		items[0].Parent, items[0].Period = "post", m.now()
+		items := m.ofPost("a", 7)
 		ctx := t.Context()
 		_, err := m.Charge(ctx, 0, 1, m.newCall("one", items))
 		require.NoError(t, err)
@@ -134,8 +133,7 @@ func TestWhatMayLandAfterARebuild(t *testing.T) {
 		require.True(t, again(0), "nothing was charged")
 		require.False(t, landing())
 		m.push(t, m.order, false)
-		items := []Item{m.item("a", "post", 7, false)}
-		items[0].Parent, items[0].Period = "post", m.now()
+		items := m.ofPost("a", 7)
 		_, err := m.Charge(ctx, 0, 1, m.newCall("one", items))
 		require.NoError(t, err)
 		require.False(t, again(time.Hour), "an answer was open")
@@ -161,8 +159,7 @@ func TestLost(t *testing.T) {
 		t.Helper()
 		m := newModel(t, fresh(t, t, b.rdb))
 		m.push(t, m.order, false)
-		items := []Item{m.item("a", "post", 7, false)}
-		items[0].Parent, items[0].Period = "post", m.now()
+		items := m.ofPost("a", 7)
 		reply, err := m.Charge(t.Context(), 0, 1, m.newCall("one", items))
 		require.NoError(t, err)
 		lost := func(a OpenAnswer) bool {

@@ -54,6 +54,13 @@ func (m *model) newCall(task string, items []Item) *Call {
 	return c
 }
 
+// ofPost is one item of post's own, in the present month.
+func (m *model) ofPost(id string, amount metering.Micros) []Item {
+	it := m.item(id, "post", amount, false)
+	it.Parent, it.Period = "post", m.now()
+	return []Item{it}
+}
+
 // charge gives a new task to both.
 func (m *model) charge(r *rapid.T) {
 	task := "task" + strconv.Itoa(len(m.tasks))

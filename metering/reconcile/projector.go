@@ -66,10 +66,6 @@ const (
 	leaseLookMax = 800 * time.Millisecond
 )
 
-// floorAfter: for so long after a rebuild an insert of the epoch before may still
-// land, so all older records are cold (ARCHITECTURE.md, Identity).
-const floorAfter = ledger.LandMax
-
 // Ensure returns the partition's meta once its projection may be used: as it
 // stands, adopted after a restart, or rebuilt. *balance.PartitionsError: another
 // number of partitions is in use, see RebuildAll.
@@ -256,11 +252,11 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 		broken = breaker.At
 	}
 	var floor, landing time.Duration
-	if older > 0 {
-		floor = floorAfter
-	}
-	if older > 0 && !settled {
-		landing = ledger.LandMax
+	if older > 0 { // until nothing of it can land all older records are cold (ARCHITECTURE.md, Identity)
+		floor = ledger.LandMax
+		if !settled {
+			landing = ledger.LandMax
+		}
 	}
 	if err := to.Install(ctx, balance.NewProjection{
 		Epoch: epoch, Catalog: snap.Catalog, Window: r.opts.Window, Buckets: r.opts.Buckets,
