@@ -76,6 +76,11 @@ func TestAClientWaitsForTheReplicaOfItsQueue(t *testing.T) {
 		n, err := primary.Wait(t.Context(), 1, 100*time.Millisecond).Result()
 		return err == nil && n == 1
 	})
+	eventually(t, "the replica's own file is written", 30*time.Second, func() bool {
+		// Until it is, a replica refuses to stop.
+		info, err := replica.Info(t.Context(), "persistence").Result()
+		return err == nil && strings.Contains(info, "aof_rewrite_in_progress:0\r") && strings.Contains(info, "aof_rewrite_scheduled:0\r")
+	})
 	client, err := jobs.NewClient(c.client(), jobs.ClientOptions{Shards: 1, Replicas: 1})
 	require.NoError(t, err)
 	for range 20 {
