@@ -157,7 +157,7 @@ func (w *world) finale() {
 	}
 	w.alone("reconcile")
 	if w.plan.hooks {
-		w.sleep(10 * time.Second) // a relay that died may hold its lease
+		w.sleep(2 * giveUpAfter) // a relay that died may hold its lease by Redis's clock, which may have stepped back
 		w.alone("relay")
 		w.calm()
 	}
