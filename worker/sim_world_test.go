@@ -341,7 +341,11 @@ func (w *world) reap() {
 		return list[i].proc.name+list[i].name < list[j].proc.name+list[j].name
 	})
 	for _, e := range list {
-		w.note("%s/%s ends: %v", e.proc.name, e.name, e.err)
+		if e.proc.dead {
+			w.note("%s/%s ends with it", e.proc.name, e.name) // which of its waits ended first is chance
+		} else {
+			w.note("%s/%s ends: %v", e.proc.name, e.name, e.err)
+		}
 		e.then(e.err)
 	}
 }
