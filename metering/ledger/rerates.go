@@ -56,14 +56,7 @@ func (l *Ledger) InsertRerateRun(ctx context.Context, x *RerateRun) error {
 // Rerating tells which parents have a re-rating that hasn't ended, as far as is known:
 // of one whose command was cut off nobody knows, so it counts for a month.
 func (l *Ledger) Rerating(ctx context.Context, parents []string) (map[string]bool, error) {
-	out := map[string]bool{}
-	err := l.each(ctx, "rerates_open", map[string]string{"parents": array(parents)}, func(r driver.Rows) error {
-		var id string
-		err := r.Scan(&id)
-		out[id] = true
-		return err
-	})
-	return out, err
+	return l.idsOf(ctx, "rerates_open", parents)
 }
 
 // RatedMessage is a stored message as a re-rating needs it.
