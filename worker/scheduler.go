@@ -23,8 +23,12 @@ type chore struct {
 }
 
 // idleEvery is how often an idle system asks what time alone makes due: each
-// question costs ClickHouse some 10 ms.
-const idleEvery = 10 * time.Second
+// question costs ClickHouse some 10 ms. What may wait longer than that, for
+// nobody sees it wait, is asked every restEvery.
+const (
+	idleEvery = 10 * time.Second
+	restEvery = 30 * time.Second
+)
 
 // closeEvery is how often months are looked for whose grace is over.
 const closeEvery = 10 * time.Second
@@ -45,17 +49,17 @@ func (w *Worker) chores() []chore {
 	return []chore{
 		// The projection tells of a newer one sooner, unless who applied it died.
 		{"snapshot", idleEvery, func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err }},
-		{"rollups", idleEvery, newRollup(e.ledger, e.log).pass},
+		{"rollups", idleEvery, w.afterCharges(restEvery, newRollup(e.ledger, e.log).pass)},
 		{"projection", time.Second, partitions(e.current)},
 		{"bounds of months", time.Second, w.admin.OpenMonths},
 		{"months", time.Second, w.rollMonths},
-		{"waiting refunds", 2 * time.Second, w.afterCharges(w.dueRefunds)},
-		{"automatic refunds", 2 * time.Second, w.afterCharges(w.autoRefunds)},
+		{"waiting refunds", 2 * time.Second, w.afterCharges(restEvery, w.dueRefunds)},
+		{"automatic refunds", 2 * time.Second, w.afterCharges(idleEvery, w.autoRefunds)},
 		{"late statuses", 5 * time.Minute, w.lateStatuses},
-		{"resolved quarantine", 10 * time.Second, func(ctx context.Context) error {
+		{"resolved quarantine", idleEvery, w.afterCharges(restEvery, func(ctx context.Context) error {
 			_, err := e.ledger.ResolveQuarantine(ctx, e.clock.Now())
 			return err
-		}},
+		})},
 		{"dead workers", 5 * time.Second, func(ctx context.Context) error { return e.requeue(ctx, w.redis, e.allQueues(), false) }},
 		{"open answers", time.Minute, func(ctx context.Context) error { return e.giveUpAll(ctx, w.redis) }},
 		{"old dedup sets", 10 * time.Minute, partitions(func(ctx context.Context, p int) error {
@@ -90,8 +94,8 @@ func (w *Worker) runChore(ctx context.Context, c chore) {
 }
 
 // afterCharges asks f for what charges, of any worker, leave behind: while there
-// are none, every idleEvery only.
-func (w *Worker) afterCharges(f func(ctx context.Context) error) func(ctx context.Context) error {
+// are none, every idle only.
+func (w *Worker) afterCharges(idle time.Duration, f func(ctx context.Context) error) func(ctx context.Context) error {
 	var seen int64
 	var moved, asked time.Time
 	return func(ctx context.Context) error {
@@ -99,7 +103,7 @@ func (w *Worker) afterCharges(f func(ctx context.Context) error) func(ctx contex
 		if charged := w.engine.charged(); charged != seen {
 			seen, moved = charged, now
 		}
-		if now.Sub(moved) > idleEvery && now.Sub(asked) < idleEvery {
+		if now.Sub(moved) > idle && now.Sub(asked) < idle {
 			return nil
 		}
 		asked = now
