@@ -246,7 +246,7 @@ func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error
 	if err != nil {
 		return err
 	}
-	reply, err := e.store.Peek(ctx, p, id)
+	reply, _, err := e.store.Peek(ctx, p, id)
 	if err != nil {
 		return err
 	}

@@ -126,7 +126,7 @@ func (e *engine) uncharged(ctx context.Context, t *task, snap *metering.Snapshot
 		return err
 	}
 	s.asked = e.clock.Now()
-	reply, err := e.store.Peek(ctx, s.p, t.id)
+	reply, _, err := e.store.Peek(ctx, s.p, t.id)
 	if err != nil {
 		return err
 	}

@@ -169,16 +169,17 @@ func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, 
 			continue
 		}
 		seen[p] = true
+		// Asked before the meta: whatever is charged after that is charged later.
+		reply, now, err := e.store.Peek(ctx, p, t.id)
+		if err != nil {
+			return err
+		}
 		meta, err := e.store.Meta(ctx, p)
 		if err != nil {
 			return e.stale(p, err)
 		}
 		if t.stood == nil {
 			t.stood = map[int]stand{}
-		}
-		reply, err := e.store.Peek(ctx, p, t.id)
-		if err != nil {
-			return err
 		}
 		if reply != nil { // an earlier attempt waited, and this epoch has its answer
 			t.stood[p] = stand{epoch: meta.Epoch}
@@ -195,7 +196,7 @@ func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, 
 		if err != nil {
 			return err
 		}
-		t.stood[p] = stand{meta.Epoch, meta.Seq, landing}
+		t.stood[p] = stand{meta.Epoch, meta.Seq, now, landing}
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func (e *engine) abandon(ctx context.Context, t *task, counts balance.Counts) er
 		if err != nil {
 			return err
 		}
-		reply, err := e.store.Peek(ctx, p, t.id)
+		reply, _, err := e.store.Peek(ctx, p, t.id)
 		if err != nil {
 			return err
 		}

@@ -208,7 +208,7 @@ func (e *engine) call(t *task, s *slice, meta *balance.Meta) *balance.Call {
 	}
 	call.Rated = encodeDecisions(decisions, s.refused)
 	call.Rest = s.rest(len(t.lines))
-	call.StoodAt = t.stood[s.p].seq
+	call.StoodAt, call.AskedAt = t.stood[s.p].seq, t.stood[s.p].asked
 	if s.found != nil && s.epoch == meta.Epoch {
 		call.LookedAt = s.looked
 		call.Found = make([]byte, len(call.Items))

@@ -32,7 +32,8 @@ type task struct {
 // another epoch.
 type stand struct {
 	epoch, seq int64
-	landing    bool // rows of an older epoch might still land when the ledger was asked
+	asked      int64 // Redis's time before it, ms
+	landing    bool  // rows of an older epoch might still land when the ledger was asked
 }
 
 func newTask(id string, lines [][]byte, inline bool) *task {

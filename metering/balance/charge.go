@@ -50,6 +50,7 @@ type Call struct {
 	Force    bool   // charge although the identities stand in their sets
 	S        int64  // with Force: the seq that was judged by, AskS for none yet
 	StoodAt  int64  // seq up to which the ledger told what messages stand at that items change
+	AskedAt  int64  // Redis's time before the ledger was asked for that, ms
 
 	groups  []group
 	parents []string
@@ -204,11 +205,12 @@ func (s *Store) Charge(ctx context.Context, p int, catalog int64, c *Call) (*Rep
 	}
 }
 
-// Peek returns the answer that a task holds, nil if it holds none.
-func (s *Store) Peek(ctx context.Context, p int, task string) (*Reply, error) {
+// Peek returns the answer that a task holds; if it holds none, nil and Redis's
+// time, ms.
+func (s *Store) Peek(ctx context.Context, p int, task string) (*Reply, int64, error) {
 	v, err := s.run(ctx, "peek", []string{keyMeta(p), keyTask(p, task)})
 	if err != nil {
-		return nil, fmt.Errorf("read the task's answer: %w", err)
+		return nil, 0, fmt.Errorf("read the task's answer: %w", err)
 	}
 	r := &Reply{}
 	if len(v) >= 3 {
@@ -222,16 +224,16 @@ func (s *Store) Peek(ctx context.Context, p int, task string) (*Reply, error) {
 	case "d":
 		r.State = Done
 	default:
-		return nil, nil //nolint:nilnil // no answer is an answer
+		return nil, num(v[1]), nil
 	}
-	return r, nil
+	return r, 0, nil
 }
 
 // args lays the call out as charge.lua's header says.
 func (c *Call) args(catalog int64) ([]any, error) {
 	accounts, accountIndex := c.accounts()
 	parentIndex := make(map[string]int, len(c.parents))
-	args := make([]any, 25, 50+len(accounts)+len(c.Items)*3)
+	args := make([]any, 26, 50+len(accounts)+len(c.Items)*3)
 	for _, id := range accounts {
 		args = append(args, id)
 	}
@@ -275,7 +277,7 @@ func (c *Call) args(catalog int64) ([]any, error) {
 	copy(args, []any{
 		c.meta.Epoch, catalog, c.Task, mode, c.S, c.LookedAt, len(accounts), len(c.parents), len(c.groups),
 		runs, c.Lines, packed, c.Rated, c.Found, big, oldest, c.meta.generation(), c.outcome(),
-		groups, large.String(), len(periods), parents, len(sets), c.StoodAt, c.changes(),
+		groups, large.String(), len(periods), parents, len(sets), c.StoodAt, c.changes(), c.AskedAt,
 	})
 	return args, nil
 }

@@ -118,6 +118,13 @@ func TestAMessageThatWasChangedIsReadAnew(t *testing.T) {
 		held, err := change("one", "m", 0)
 		require.NoError(t, err, "it has its answer")
 		require.Equal(t, Held, held.State)
+		for _, ago := range []time.Duration{61 * time.Minute, -61 * time.Minute} {
+			call := m.newCall("four", m.ofPost("four", -5))
+			call.Items[0].Changes, call.StoodAt = "o", again.Seq
+			call.AskedAt = time.Now().Add(-ago).UnixMilli()
+			_, err = m.Charge(t.Context(), 0, 1, call)
+			require.ErrorIs(t, err, ErrChanged, "by now what has changed since may be forgotten")
+		}
 	})
 }
 

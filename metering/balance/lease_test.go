@@ -81,7 +81,7 @@ func TestARebuildWithoutItsLeaseChangesNothing(t *testing.T) {
 			got, err := m.Read(ctx, 0, []string{"post"})
 			require.NoError(t, err)
 			assert.EqualValues(t, 7, got.States["post"].Used[m.now()])
-			reply, err := m.Peek(ctx, 0, "one")
+			reply, _, err := m.Peek(ctx, 0, "one")
 			require.NoError(t, err)
 			require.NotNil(t, reply)
 			assert.Equal(t, Held, reply.State)

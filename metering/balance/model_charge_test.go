@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -49,7 +50,7 @@ func (m *model) newCall(task string, items []Item) *Call {
 		}
 	}
 	c := NewCall(task, len(items), items, months, m.meta)
-	c.StoodAt = m.seq
+	c.StoodAt, c.AskedAt = m.seq, time.Now().UnixMilli()
 	c.Rated = []byte("rated " + task)
 	return c
 }

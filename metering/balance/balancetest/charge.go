@@ -92,7 +92,7 @@ func (c *call) held() []any {
 
 // known reads accounts, parents and groups.
 func (s *slice) known() []any {
-	s.at = 25
+	s.at = 26
 	missing := []any{"accounts"}
 	for range s.num(7) {
 		s.at++
@@ -257,6 +257,9 @@ func (s *slice) standings() []any {
 			continue
 		}
 		s.changes = append(s.changes, h)
+		if d := s.now - integer(s.arg(26)); d > 3_600_000 || d < -3_600_000 {
+			return []any{"changed"}
+		}
 		for _, n := range []int64{-1, 0, 1} {
 			if at := read[hash](s.r, s.changed(n))[h]; at != "" && integer(at) > integer(s.arg(24)) {
 				return []any{"changed"}

@@ -63,7 +63,7 @@ func peek(c *call) ([]any, error) {
 	case c.done(strings.TrimPrefix(c.keys[1], c.tag+":t:")) != "":
 		return []any{"d"}, nil
 	}
-	return []any{"none"}, nil
+	return []any{"none", str(c.now)}, nil
 }
 
 func told(c *call) ([]any, error) {

@@ -19,6 +19,7 @@
 --      24 seq up to which the ledger told what messages stand at that records of 12 change
 --      25 per record: hash of the message that it changes (a refund's, a correction's) as a
 --         signed decimal, ","-joined; "" if none does
+--      26 Redis time before the ledger was asked for 24, ms
 --      then accounts: id; sets of three months (name, start, end); periods: name;
 --      runs: bucket, count, hashes as signed decimals
 -- RETURN {"ok", seq, outcome, booked, now}         charged now; outcome per line:
@@ -30,7 +31,7 @@
 --        {"catalog", number} {"overflow", group, …} {"clock"} {"stale"} {"full"}
 --        {"again!", seq}  a forced charge must judge by this seq, at which all were in their sets
 --        {"restart"}      a forced charge must start over
---        {"changed"}      another has changed one of the messages since 24: read the ledger anew
+--        {"changed"}      another has changed one of the messages since 24, or may have: read the ledger anew
 --        {"empty"} {"replid", id} {"epoch", n}     see guard
 local m, refusal = guard(ARGV[1])
 if not m then return refusal end
@@ -49,7 +50,7 @@ if mode == 'found' and NOW - tonumber(ARGV[6]) > 60000 then return {'stale'} end
 -- accounts and parents. Those that are far from all that may happen to them are
 -- read in part
 local nacc, npar, ngrp, nrun, nline = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local ids, at = 25, 25 + nacc
+local ids, at = 26, 26 + nacc
 local acc, par, grp, clock = {}, {}, {}, false
 local most = 0 -- of what any of them holds
 local function get(i, now, p)
@@ -142,8 +143,9 @@ else
 end
 
 -- messages that new records change: whoever changed one after its standing was
--- read has made it another. Kept for two hours, by the hour: no call is older, and a
--- clock that was set back finds what it wrote as of the hour after
+-- read has made it another. That is kept for two hours, by the hour, so what was read
+-- more than one ago, by a clock that may have been set since, is read anew; one that
+-- was set back finds what it wrote as of the hour after
 local changes, hour = {}, math.floor(NOW / 3600000)
 local function changed(n) return TAG .. ':ch:' .. ARGV[1] .. ':' .. int(hour - n) end
 if ARGV[25] ~= '' then
@@ -152,6 +154,7 @@ if ARGV[25] ~= '' then
     i = i + 1
     if not dup[i] then changes[#changes + 1] = hash end
   end
+  if #changes > 0 and math.abs(NOW - tonumber(ARGV[26])) > 3600000 then return {'changed'} end
   for i = 1, #changes, 4000 do
     for n = -1, 1 do
       for _, seq in ipairs(redis.call('HMGET', changed(n), unpack(changes, i, math.min(i + 3999, #changes)))) do
