@@ -50,7 +50,7 @@ func parseSpan(cal *metering.Calendar, name string) (*span, error) {
 	from, err1 := time.Parse(time.DateOnly, first)
 	to, err2 := time.Parse(time.DateOnly, last)
 	if err1 != nil || err2 != nil || to.Before(from) || from.Year() < 1970 || to.Year() > 2261 {
-		return nil, fmt.Errorf("%w: %q", ErrPeriod, name)
+		return nil, fmt.Errorf("%w, nor days such as 2026-11-05 or 2026-11-02..2026-11-08, the earlier first: %q", ErrPeriod, name)
 	}
 	start, end := dayStart(cal, from), dayStart(cal, to.AddDate(0, 0, 1))
 	return &span{name: name, start: start, end: end, zone: cal.Location(start)}, nil

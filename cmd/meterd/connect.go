@@ -81,7 +81,14 @@ func (a *app) addresses() (embedded.RunInfo, error) {
 	}
 	run, err := embedded.ReadRunFile(a.Data)
 	if err != nil {
-		return info, fmt.Errorf("%w: start it with `meterd up --data %s`, or name servers with --redis and --clickhouse", err, a.Data)
+		servers := "servers with --redis and --clickhouse"
+		switch {
+		case a.Redis != "":
+			servers = "the server of --clickhouse too: --redis is given"
+		case a.ClickHouse != "":
+			servers = "the server of --redis too: --clickhouse is given"
+		}
+		return info, fmt.Errorf("%w: start it with `meterd up --data %s`, or name %s", err, a.Data, servers)
 	}
 	if a.Redis == "" {
 		info.Redis, info.RedisPassword = run.Redis, run.RedisPassword

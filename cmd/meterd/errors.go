@@ -10,6 +10,7 @@ import (
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
+	"github.com/meterd/meterd/worker"
 )
 
 // Exit codes (INTERFACE.md).
@@ -71,6 +72,8 @@ func explain(err error) string {
 		return err.Error() + ": `meterd accounts list` shows those there are"
 	case errors.Is(err, metering.ErrNotVisible):
 		return err.Error() + ": its parent can ask"
+	case errors.Is(err, worker.ErrUnknownRun):
+		return err.Error() + ": `meterd report list` shows those there are"
 	default:
 		return err.Error()
 	}

@@ -121,7 +121,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer
 	}
 	parsed, err := parser.Parse(signed(args))
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "meterd: %v\n(meterd --help lists the commands)\n", settings.blame(err, args))
+		_, _ = fmt.Fprintf(stderr, "meterd: %v\n(%s)\n", settings.blame(err, args), whereHelp(err))
 		return exitInput
 	}
 	if emptyReader(parsed) {
@@ -162,4 +162,15 @@ type versionCmd struct{}
 func (versionCmd) Run(a *app) error {
 	_, err := fmt.Fprintln(a.out, version)
 	return err
+}
+
+// whereHelp is where to look after an error in a command line.
+func whereHelp(err error) string {
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil {
+		if command := parse.Context.Selected(); command != nil {
+			return command.FullPath() + " --help lists what it takes"
+		}
+	}
+	return "meterd --help lists the commands"
 }

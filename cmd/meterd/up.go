@@ -27,14 +27,14 @@ type serveFlags struct {
 	StatusWaitMax    time.Duration `help:"How long a failing status waits for its message, from its arrival, to have it refunded; a message that comes later, and more than an hour after it occurred, is looked at all the same. At least 2h." default:"24h" env:"METERD_STATUS_WAIT_MAX"`
 	CloseGrace       time.Duration `help:"How long after its end a month takes late records, before it is closed for ever. Not less than the dedup window." default:"72h" env:"METERD_CLOSE_GRACE"`
 	BreakerAccounts  int           `help:"Hold suspensions back once more accounts than this would be suspended within a minute, until meterd breaker release. 0: never." default:"0" env:"METERD_BREAKER_ACCOUNTS"`
-	BreakerShare     int           `help:"The same as a share of all accounts, in percent. 0: never." default:"0" env:"METERD_BREAKER_SHARE"`
+	BreakerShare     int           `help:"The same as a share of a partition's accounts, in percent, at most 100. 0: never." default:"0" env:"METERD_BREAKER_SHARE"`
 	SMTP             string        `name:"smtp" help:"Mail server for alerts and reports: smtp://user@host:587 (STARTTLS), smtps://user@host:465 or smtp://host:25?tls=none." env:"METERD_SMTP"`
 	SMTPPasswordEnv  string        `name:"smtp-password-env" help:"Environment variable that holds the mail server's password." default:"METERD_SMTP_PASSWORD" env:"METERD_SMTP_PASSWORD_ENV"`
 	SMTPPasswordFile string        `name:"smtp-password-file" help:"File that holds it, instead." env:"METERD_SMTP_PASSWORD_FILE"`
 	MailFrom         string        `help:"Sender of mail." env:"METERD_MAIL_FROM"`
-	MailAttachMax    int           `help:"Megabytes of attachments that one mail may have; larger files are named with where they lie. More: more servers refuse it." default:"10" env:"METERD_MAIL_ATTACH_MAX"`
-	DeliverTimeout   time.Duration `help:"How long one delivery of a report may take. Longer: larger files and slower links get through, a server that hangs is noticed later." default:"1m" env:"METERD_DELIVER_TIMEOUT"`
-	RetainRows       int           `help:"Days that rows of records are kept, in whole months whose bills are closed; what comes for a time without rows is quarantined as too_old. 0: for good." default:"0" env:"METERD_RETAIN_ROWS"`
+	MailAttachMax    int           `help:"Megabytes of attachments that one mail may have, at most 1000; larger files are named with where they lie. More: more servers refuse it." default:"10" env:"METERD_MAIL_ATTACH_MAX"`
+	DeliverTimeout   time.Duration `help:"How long one delivery of a report may take, from 1s to 20m. Longer: larger files and slower links get through, a server that hangs is noticed later." default:"1m" env:"METERD_DELIVER_TIMEOUT"`
+	RetainRows       int           `help:"Days that rows of records are kept, in whole months whose bills are closed; what comes for a time without rows is quarantined as too_old. At least 62; 0: for good." default:"0" env:"METERD_RETAIN_ROWS"`
 	RetainNumbers    int           `help:"Days that senders and receivers are kept. 0: for good." default:"0" env:"METERD_RETAIN_NUMBERS"`
 	ReconcileEvery   time.Duration `help:"Time between two comparisons of projection and ledger." default:"5m" env:"METERD_RECONCILE_EVERY"`
 }

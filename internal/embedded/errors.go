@@ -9,7 +9,7 @@ import (
 )
 
 // ErrNotRunning is returned by ReadRunFile where no system runs on the folder.
-var ErrNotRunning = errors.New("no meterd runs on this data folder (start one with `meterd up`)")
+var ErrNotRunning = errors.New("no meterd runs on this data folder")
 
 // ErrClosed is returned by a system or engine that has been stopped.
 var ErrClosed = errors.New("the embedded engine is stopped")

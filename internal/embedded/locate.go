@@ -17,7 +17,7 @@ const LibraryVersion = "26.7.3-stable.1"
 func findLibrary() (string, error) {
 	if path := os.Getenv("METERD_CHDB_LIB"); path != "" {
 		if _, err := os.Stat(path); err != nil {
-			return "", fmt.Errorf("METERD_CHDB_LIB: %w", err)
+			return "", fmt.Errorf("METERD_CHDB_LIB: %w: let it name the ClickHouse library, or unset it for the one of `make setup`", err)
 		}
 		return path, nil
 	}

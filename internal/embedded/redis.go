@@ -102,7 +102,7 @@ func StartRedis(ctx context.Context, dir string, opts RedisOptions) (*Redis, err
 func findRedis() (string, error) {
 	if path := os.Getenv("METERD_REDIS_SERVER"); path != "" {
 		if _, err := os.Stat(path); err != nil {
-			return "", fmt.Errorf("METERD_REDIS_SERVER: %w", err)
+			return "", fmt.Errorf("METERD_REDIS_SERVER: %w: let it name a redis-server, or unset it for the one in PATH", err)
 		}
 		return path, nil
 	}

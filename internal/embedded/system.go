@@ -52,7 +52,7 @@ func Start(ctx context.Context, dir string, opts SystemOptions) (*System, error)
 		return nil, fmt.Errorf("start the embedded system: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("start the embedded system: %w", err)
+		return nil, fmt.Errorf("data folder %s can't be made: %w: give another --data", dir, err)
 	}
 	s := &System{dir: dir, served: make(chan error, 1)}
 	if s.lock, err = lockFolder(ctx, dir); err != nil {

@@ -36,7 +36,7 @@ var (
 	// ErrMoved: a correction came between a snapshot and its heal.
 	ErrMoved = errors.New("the projection was corrected meanwhile")
 	// ErrReference: the reference was used for another transfer.
-	ErrReference = errors.New("the reference was already used for another transfer")
+	ErrReference = errors.New("the reference was already used for another transfer; give another")
 	// ErrRange: the balance would leave the range of 64 bits.
 	ErrRange = errors.New("the balance would grow beyond what can be kept")
 )
