@@ -160,7 +160,9 @@ func (h *hooks) fan(ctx context.Context, c *jobs.StateChange) error {
 	return nil
 }
 
-// tell delivers the account's present state to each hook that is behind.
+// tell delivers the account's present state to each hook that is behind. What is
+// told of an epoch is the same whichever task tells it. at: when the task's own
+// came about, for what a rebuild has made.
 func (h *hooks) tell(ctx context.Context, id string, at int64) error {
 	st, err := h.store.State(ctx, id)
 	if err != nil {
@@ -172,6 +174,9 @@ func (h *hooks) tell(ctx context.Context, id string, at int64) error {
 	}
 	own, inherited := st.Flags(h.clock.Now().UnixMilli())
 	flags := own | inherited
+	if st.At != 0 {
+		at = st.At
+	}
 	data := told{
 		AccountID: id, State: string(metering.StateActive), Reasons: flags.Reasons(), Epoch: st.Epoch,
 		Period:     a.Calendar.Of(time.UnixMilli(at)).Name,

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ import (
 type receiver struct {
 	mu   sync.Mutex
 	told []string // account and event
+	data []told
 	srv  *httptest.Server
 }
 
@@ -45,9 +47,16 @@ func newReceiver(t *testing.T) *receiver {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.told = append(r.told, m.Data.AccountID+" "+strings.TrimPrefix(m.Type, "account."))
+		r.data = append(r.data, m.Data)
 	}))
 	t.Cleanup(r.srv.Close)
 	return r
+}
+
+func (r *receiver) all() []told {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.data)
 }
 
 func (r *receiver) times(what string) (n int) {
@@ -250,6 +259,33 @@ func TestAHookIsToldOnceWhileTheLedgerIsAway(t *testing.T) {
 	rename("gone", "deliveries")
 	h.eventually("the outcome is kept", func() bool { return h.deliveries("outcome = 'delivered'") == 1 })
 	assert.Equal(t, 1, good.times("good-0 suspend"))
+}
+
+// TestATaskOfAnOlderStateTellsWhenThePresentOneBegan: a suspension's task that
+// comes to it when the account has been resumed tells of the resume, as the
+// resume's own task would.
+func TestATaskOfAnOlderStateTellsWhenThePresentOneBegan(t *testing.T) {
+	t.Parallel()
+	hook := newReceiver(t)
+	newInbox(t)
+	h := newHarness(t)
+	h.apply(parentsText(parentText("good", hookText(hook.srv.URL, ""), 1)))
+	require.NoError(t, h.admin.Suspend(t.Context(), "good", "operator", "x"))
+	require.NoError(t, h.admin.Resume(t.Context(), "good", "operator", "x"))
+	w := h.byHand()
+	for _, old := range []jobs.StateChange{{AccountID: "good", At: 1}, {AccountID: "good-0", ParentID: "good", At: 1}} {
+		payload, err := json.Marshal(old)
+		require.NoError(t, err)
+		require.NoError(t, w.hooks.stateTask(t.Context(), "", payload))
+	}
+	var resumed time.Time
+	require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(),
+		"SELECT max(occurred_at) FROM states WHERE account_id = 'good' AND flags = 0").Scan(&resumed))
+	require.Len(t, hook.all(), 2)
+	for _, m := range hook.all() {
+		assert.Equal(t, resumed.UTC().Format("2006-01-02T15:04:05.000Z07:00"), m.OccurredAt, "%s of %s", m.State, m.AccountID)
+		assert.Equal(t, resumed.UTC().Format("2006-01"), m.Period)
+	}
 }
 
 // TestHooksOfOneAddress: each is called for its events, and one that is written

@@ -146,6 +146,8 @@ type State struct {
 	Priced              string // channels that its plan prices, as Channels
 	// Epoch rises with every change of the account's state.
 	Epoch int64
+	// At is when Epoch came about (ms), 0 where that isn't known, since a rebuild.
+	At int64
 	// FlagsUntil: monthly flags end then (ms), for the own and the parent's.
 	OwnUntil, ParentUntil int64
 	Balance               metering.Micros
@@ -215,7 +217,7 @@ type home struct {
 // stateIn asks once where the parent is known, else twice.
 func (s *Store) stateIn(ctx context.Context, id string, h home) (*State, error) {
 	ofParent := func(c redis.Cmdable, parent string) *redis.SliceCmd {
-		return c.HMGet(ctx, keyAccount(h.partition, parent), "f", "n", "fe", "h")
+		return c.HMGet(ctx, keyAccount(h.partition, parent), "f", "n", "fe", "h", "at")
 	}
 	pipe := s.rdb.Pipeline()
 	own := pipe.HGetAll(ctx, keyAccount(h.partition, id))
@@ -251,6 +253,7 @@ func (s *Store) stateIn(ctx context.Context, id string, h home) (*State, error) 
 		st.Parent = metering.Flags(num(pv[0]))
 		st.counters.parent = num(pv[1])
 		st.ParentUntil, st.ParentBack = num(pv[2]), metering.Flags(num(pv[3]))
+		st.At = max(st.At, num(pv[4]))
 	}
 	st.Epoch = st.counters.epoch()
 	return st, nil
@@ -260,7 +263,7 @@ func stateOf(id string, v map[string]string) *State {
 	n := func(f string) int64 { x, _ := strconv.ParseInt(v[f], 10, 64); return x }
 	st := &State{
 		ID: id, ParentID: v["par"], Held: true, Own: metering.Flags(n("f")), OwnBack: metering.Flags(n("h")),
-		Source: metering.Source(v["src"]), Closed: v["closed"] == "1", Channels: v["ch"], Priced: v["pr"], Epoch: n("n"),
+		Source: metering.Source(v["src"]), Closed: v["closed"] == "1", Channels: v["ch"], Priced: v["pr"], Epoch: n("n"), At: n("at"),
 		OwnUntil: n("fe"), Balance: metering.Micros(n("bal")), Quiet: v["quiet"] == "1", ClosedThrough: v["thr"],
 		Used: map[string]metering.Micros{},
 	}
@@ -297,6 +300,7 @@ func (pr *Projection) complete() {
 		st.Epoch = AccountEpoch(pr.Epoch, own[id], own[st.ParentID])
 		if p := pr.States[st.ParentID]; p != nil {
 			st.Parent, st.ParentUntil, st.ParentBack = p.Own, p.OwnUntil, p.OwnBack
+			st.At = max(st.At, p.At)
 		}
 	}
 }

@@ -266,6 +266,7 @@ func (c *call) evaluate(a *account, period, finish string, w why) int64 {
 	}
 	if changed || back || spoke && f != 0 || behind {
 		a.hash["n"] = str(a.number("n") + 1)
+		a.hash["at"] = str(c.now)
 		pn := "0"
 		if a.hash["par"] != "" {
 			pn = orZero(p.hash["n"])

@@ -331,6 +331,7 @@ local function evaluate(a, period, finish, cause, born, actor, note)
   if spoke then set(a, 'quiet', '0') end
   if changed or back or (spoke and f ~= 0) or behind then
     a.n = incr(a.key, 'n', 1)
+    redis.call('HSET', a.key, 'at', int(NOW))
     local pn = a.par == '' and '0' or p.n
     fact('state', a, 'f', f, 'h', held, 'was', was, 'only', (back and not changed) and 'held' or '', 'n', a.n, 'pn', pn, 'per', period,
       'cause', cause, 'actor', actor or '', 'note', note or '')
