@@ -1,5 +1,7 @@
 package metering
 
+import "strings"
+
 // Audience is the kind of reader that an answer is made for (DOMAIN.md, Who
 // sees what).
 type Audience string
@@ -15,11 +17,12 @@ const (
 // AudienceEach stands for each sub-account's own report, in a schedule.
 const AudienceEach = "each"
 
-// ReservedID tells whether an id would be taken for one of the words that stand
-// where an account's id may: an audience, or the operator as an actor.
+// ReservedID tells whether an id would be taken for one of the words that stand,
+// or may come to stand, where an account's id may (DOMAIN.md, identifiers): in any
+// case, for people write them so. "*" is no id anyway.
 func ReservedID(id string) bool {
-	switch id {
-	case string(AudienceOperator), string(AudienceParent), AudienceEach:
+	switch strings.ToLower(id) {
+	case string(AudienceOperator), string(AudienceParent), AudienceEach, "all", "self", "none":
 		return true
 	}
 	return false
