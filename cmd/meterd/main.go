@@ -47,6 +47,22 @@ type globals struct {
 	JSON       bool   `name:"json" help:"One JSON document, or one object a line where a list may be long."`
 }
 
+// Validate is called before anything runs (kong). What bounds shards and
+// partitions from above is what each costs while nothing comes.
+func (g *globals) Validate() error {
+	switch {
+	case g.Partitions < 1 || g.Partitions > 1024:
+		return wrongInput("--partitions: from 1 to 1024")
+	case g.Shards < 1 || g.Shards > 256:
+		return wrongInput("--shards: from 1 to 256")
+	case g.Window <= 0:
+		return wrongInput("--dedup-window: more than 0")
+	case g.Buckets < 1 || g.Buckets > 1<<20:
+		return wrongInput("--dedup-buckets: from 1 to 1048576")
+	}
+	return nil
+}
+
 // cli is every command.
 type cli struct {
 	globals

@@ -39,6 +39,27 @@ type serveFlags struct {
 	ReconcileEvery   time.Duration `help:"Time between two comparisons of projection and ledger." default:"5m" env:"METERD_RECONCILE_EVERY"`
 }
 
+// Validate is called before anything runs (kong).
+func (f *serveFlags) Validate() error {
+	switch {
+	case f.Concurrency < 1:
+		return wrongInput("--concurrency: 1 or more")
+	case f.WaitMax <= 0:
+		return wrongInput("--wait-max: more than 0")
+	case f.ReconcileEvery <= 0:
+		return wrongInput("--reconcile-every: more than 0")
+	case f.StatusWaitMax < 2*time.Hour:
+		return wrongInput("--status-wait-max: at least 2h")
+	case f.BreakerAccounts < 0 || f.BreakerShare < 0 || f.BreakerShare > 100:
+		return wrongInput("--breaker-accounts: 0 or more; --breaker-share: from 0 to 100 percent")
+	case f.RetainRows < 0 || f.RetainNumbers < 0 || f.RetainRows > 0 && f.RetainRows < retainMin:
+		return wrongInput("--retain-rows: 0, or at least %d days; --retain-numbers: 0 or more", retainMin)
+	case f.MailAttachMax < 0 || f.MailAttachMax > 1000 || f.DeliverTimeout < time.Second || f.DeliverTimeout > 20*time.Minute:
+		return wrongInput("--mail-attach-max: from 0 to 1000; --deliver-timeout: from 1s to 20m")
+	}
+	return nil
+}
+
 // upCmd is the embedded system.
 type upCmd struct{ serveFlags }
 
@@ -156,20 +177,8 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 			hooks = append(hooks, metering.Hook{URL: h.URL, SecretEnv: h.SecretEnv, Events: h.Events})
 		}
 	}
-	if f.StatusWaitMax < 2*time.Hour {
-		return wrongInput("--status-wait-max: at least 2h")
-	}
 	if f.CloseGrace < a.Window {
 		return wrongInput("--close-grace: give at least the dedup window, %s: a copy of a record may come that late", a.Window)
-	}
-	if f.BreakerAccounts < 0 || f.BreakerShare < 0 || f.BreakerShare > 100 {
-		return wrongInput("--breaker-accounts: 0 or more; --breaker-share: from 0 to 100 percent")
-	}
-	if f.RetainRows < 0 || f.RetainNumbers < 0 || f.RetainRows > 0 && f.RetainRows < retainMin {
-		return wrongInput("--retain-rows: 0, or at least %d days; --retain-numbers: 0 or more", retainMin)
-	}
-	if f.MailAttachMax < 0 || f.MailAttachMax > 1000 || f.DeliverTimeout < time.Second || f.DeliverTimeout > 20*time.Minute {
-		return wrongInput("--mail-attach-max: from 0 to 1000; --deliver-timeout: from 1s to 20m")
 	}
 	mail, err := notify.NewMail(notify.MailOptions{Server: f.SMTP, Password: f.smtpPassword(), From: f.MailFrom})
 	if err != nil {

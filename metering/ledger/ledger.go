@@ -290,13 +290,19 @@ func code(err error) int {
 }
 
 // away marks an error that isn't an answer of ClickHouse as ErrAway. An answer
-// loses the text of the statement, which may hold amounts.
+// loses the text of the statement, which may hold amounts, and the address of a
+// request what follows its "?": the parameters, whole batches of message ids.
 func away(err error) error {
 	switch {
 	case err == nil || errors.Is(err, context.Canceled):
 		return err
 	case code(err) == 0:
-		return fmt.Errorf("%w: %w", ErrAway, err)
+		text := err.Error()
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			bare, _, _ := strings.Cut(u.URL, "?")
+			text = strings.ReplaceAll(text, u.URL, bare)
+		}
+		return fmt.Errorf("%w: %w", ErrAway, &answerError{text, err})
 	}
 	text := err.Error()
 	for _, before := range []string{": In scope ", " In scope ", ": while ", ": While ", "while executing"} {
@@ -305,7 +311,7 @@ func away(err error) error {
 	return &answerError{text, err}
 }
 
-// answerError is an error of ClickHouse's as it may be shown.
+// answerError is an error of a statement as it may be shown.
 type answerError struct {
 	text string
 	err  error

@@ -98,6 +98,9 @@ func TestAnEngineThatIsAwayIsErrAway(t *testing.T) {
 	require.ErrorIs(t, err, ErrAway)
 	_, err = l.Migrate(t.Context())
 	require.ErrorIs(t, err, ErrAway)
+	_, err = l.Lookup(t.Context(), []metering.Identity{{AccountID: "acme", Kind: metering.KindUsage, ID: "message-of-somebody"}})
+	require.ErrorIs(t, err, ErrAway)
+	require.NotContains(t, err.Error(), "message-of-somebody", "a line of the log for each try, with all ids of a batch")
 	require.ErrorIs(t, l.markHours(t.Context(), []*Row{{Record: sent("m", noon).Record}}, noon), ErrAway)
 }
 
