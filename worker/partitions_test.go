@@ -1,14 +1,58 @@
 package worker
 
 import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 )
+
+// TestAReferenceOfTwoPartitions is used once, however close those are that use it.
+func TestAReferenceOfTwoPartitions(t *testing.T) {
+	t.Parallel()
+	h := newHarnessOf(t, 4)
+	parents := []string{"ref-a", "ref-b", "ref-c", "ref-d"}
+	var text strings.Builder
+	for _, id := range parents {
+		fmt.Fprintf(&text, "  - {id: %s, module: enterprise, timezone: UTC, plan: hook-plan, funding: {mode: prepaid}}\n", id)
+	}
+	h.apply(parentsText(text.String()))
+	h.work(Options{})
+	topup := func(parent, ref string) error {
+		_, err := h.admin.Transfer(t.Context(), metering.Transfer{Ref: ref, Kind: metering.TransferTopup, AccountID: parent, Amount: 5_000_000, Actor: "operator"})
+		return err
+	}
+	const refs = 10
+	for i := range refs {
+		var made atomic.Int64
+		var all sync.WaitGroup
+		for _, id := range parents {
+			all.Go(func() {
+				if err := topup(id, fmt.Sprintf("inv-%d", i)); err == nil {
+					made.Add(1)
+				} else {
+					assert.ErrorIs(t, err, balance.ErrReference)
+				}
+			})
+		}
+		all.Wait()
+		assert.EqualValues(t, 1, made.Load(), "inv-%d", i)
+	}
+	sum := metering.Micros(0)
+	for _, id := range parents {
+		sum += h.balanceOf(id)
+	}
+	assert.EqualValues(t, refs*5_000_000, sum)
+	assert.Zero(t, h.reconcile())
+}
 
 // TestAWorkerOfAnotherNumberOfPartitions doesn't start beside others, which charge
 // elsewhere. One that is alone takes its number up: nothing is charged twice.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
@@ -31,8 +32,39 @@ func (s *Service) Transfer(ctx context.Context, t metering.Transfer) (*TransferR
 		return nil, metering.ErrUnknownAccount
 	}
 	t.ParentID, t.Currency = a.Parent(), a.Currency
-	// A reference is used once over the whole installation; within a partition
-	// the script makes sure of it.
+	// A reference is used once over the whole installation: within a partition the
+	// script makes sure of it, between two the claim until its row is in the ledger.
+	if err := s.claim(ctx, &t, claimMax); err != nil {
+		return nil, err
+	}
+	res, err := s.transferOnce(ctx, a, &t)
+	if errors.Is(err, ErrRefused) || errors.Is(err, ErrWrongKind) {
+		err = errors.Join(err, s.claim(ctx, &t, claimRefused))
+	}
+	return res, err
+}
+
+// How long a reference is one parent's: for longer than its row may take to the
+// ledger, and where nothing was moved for as long as a call of the same may.
+const (
+	claimMax     = 7 * 24 * time.Hour
+	claimRefused = time.Minute
+)
+
+// claim takes a reference for one parent, or keeps it.
+func (s *Service) claim(ctx context.Context, t *metering.Transfer, d time.Duration) error {
+	if s.store.Partitions() == 1 {
+		return nil
+	}
+	ours, err := s.store.Lease(ctx, s.store.PartitionOf(t.Ref), "ref:"+t.Ref, t.ParentID, d)
+	if err == nil && !ours {
+		err = fmt.Errorf("%w: %w", ErrRefused, balance.ErrReference)
+	}
+	return err
+}
+
+// transferOnce makes a transfer of an account, or answers for the one that was made.
+func (s *Service) transferOnce(ctx context.Context, a *metering.Account, t *metering.Transfer) (*TransferResult, error) {
 	parent, hash, used, err := s.ledger.TransferByRef(ctx, t.Ref)
 	if err != nil {
 		return nil, err
@@ -44,14 +76,14 @@ func (s *Service) Transfer(ctx context.Context, t metering.Transfer) (*TransferR
 		if strings.HasPrefix(t.Ref, string(metering.TransferSweep)+":") || strings.HasPrefix(t.Ref, string(metering.TransferClose)+":") {
 			return nil, fmt.Errorf("%w: references that begin with sweep: or close: are meterd's own; give another", ErrRefused)
 		}
-		if err := s.allowed(ctx, a, &t); err != nil {
+		if err := s.allowed(ctx, a, t); err != nil {
 			return nil, err
 		}
 	}
 	if err := t.Validate(); err != nil {
 		return nil, err
 	}
-	return s.transfer(ctx, &t)
+	return s.transfer(ctx, t)
 }
 
 // allowed judges whether the kind of transfer is for this account. A wallet that
