@@ -82,6 +82,10 @@ func TestRateReasons(t *testing.T) {
 			t.Errorf("%s after closing: %v", kind, ref)
 		}
 	}
+	auto := usage(func(r *Record) { r.Kind, r.Channel, r.RefersTo, r.ID = KindRefund, "", "m", AutoRefundID("m") })
+	if ref := Admit(&closed, auto, testNow); ref != nil {
+		t.Errorf("an automatic refund after closing: %v", ref)
+	}
 }
 
 func TestRateAmounts(t *testing.T) {

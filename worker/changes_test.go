@@ -93,8 +93,15 @@ func TestLateUsageOfAClosedAccount(t *testing.T) {
 	holds(1_000_000)
 	assert.EqualValues(t, 1, h.batch().task(late).wait().Stored)
 	holds(1_000_000 - price)
-	assert.EqualValues(t, 1, h.batch().task(line("mover-sub", "back", time.Minute, `,"kind":"refund","refers_to":"late"`)).wait().Stored)
-	holds(1_000_000)
+	refund := func(id, of string, ago time.Duration) {
+		assert.EqualValues(t, 1, h.batch().task(line("mover-sub", id, ago, `,"kind":"refund","refers_to":"`+of+`"`)).wait().Stored, id)
+		holds(1_000_000)
+	}
+	refund("back", "late", time.Minute)
+	// An automatic one is due after the closing.
+	assert.EqualValues(t, 1, h.batch().task(message("mover-sub", "other", time.Minute)).wait().Stored)
+	holds(1_000_000 - price)
+	refund(metering.AutoRefundID("other"), "other", 0)
 }
 
 // TestPlanAndZoneChanges in mid-month: a message is rated by the plan of its own
