@@ -27,7 +27,7 @@ var (
 	// ErrRestart: a forced charge's identity has left its set.
 	ErrRestart = errors.New("the identity is no longer in its dedup set")
 	// ErrChanged: another refund or correction has changed a message since the
-	// ledger told what it stands at.
+	// ledger told what it stands at, or that was too long ago to know.
 	ErrChanged = errors.New("a message was refunded or corrected meanwhile")
 	// ErrGone: the answer isn't held under this seq.
 	ErrGone = errors.New("the answer is no longer held by this task")
