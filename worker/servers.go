@@ -170,7 +170,7 @@ func (e *engine) ingestTask(ctx context.Context, id string, payload []byte) erro
 }
 
 // delayedCheck is how often a server asks for tasks whose time has come.
-const delayedCheck = 2 * time.Second
+const delayedCheck = time.Second
 
 // server is one asynq server with what it serves.
 type server struct {
