@@ -280,7 +280,7 @@ func complete(r *Record, overflow bool) string {
 	switch {
 	case r.ID == "":
 		return fieldID.need()
-	case len(r.ID) > idMax && (r.Kind != KindRefund || r.ID != AutoRefundID(r.RefersTo)): // one that meterd made itself
+	case len(r.ID) > idMax && !r.automatic():
 		r.ID = ""
 		return fieldID.need()
 	case r.AccountID == "":

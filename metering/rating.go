@@ -19,14 +19,14 @@ const secondsPerMinute = 60
 
 // Admit judges what can be judged of any record without its price: the account
 // is known, not closed at occurred_at (an automatic refund is made all the same: its
-// message occurred before), the time isn't ahead of now, for usage
-// the channel is enabled, and a currency that is named is the account's. a is
-// the account of r.AccountID, nil when there is none. nil means admitted.
+// message occurred before), the time isn't ahead of now, for usage the channel is
+// enabled, and a currency that is named is the account's. a is the account of
+// r.AccountID, nil when there is none. nil means admitted.
 func Admit(a *Account, r *Record, now time.Time) *Refusal {
 	switch {
 	case a == nil:
 		return refuse(ReasonUnknownAccount, "account_id: no such account; apply it, then replay")
-	case a.ClosedAt != nil && !r.OccurredAt.Before(*a.ClosedAt) && (r.Kind != KindRefund || r.ID != AutoRefundID(r.RefersTo)):
+	case a.ClosedAt != nil && !r.OccurredAt.Before(*a.ClosedAt) && !r.automatic():
 		if r.Kind != KindUsage {
 			return refuse(ReasonAccountClosed, "occurred_at: the account was closed by then; what is about a message from before takes a time before the closing; or discard it")
 		}

@@ -50,3 +50,8 @@ const autoRefund = "auto:"
 // AutoRefundID is the id of a message's automatic refund. It may be longer than
 // the ids that channels give: DecodeRecord takes it all the same.
 func AutoRefundID(message string) string { return autoRefund + message }
+
+// automatic tells whether a record is an automatic refund, which meterd itself made.
+func (r *Record) automatic() bool {
+	return r.Kind == KindRefund && r.ID == AutoRefundID(r.RefersTo)
+}

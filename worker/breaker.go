@@ -80,7 +80,7 @@ func (h *hooks) breakerTask(ctx context.Context, id string, payload []byte) erro
 	}
 	at := time.UnixMilli(b.At).UTC()
 	m := &notify.Message{ID: messageID(id), Type: "operator." + eventBreaker, At: at, Data: breakerData{
-		AccountID: b.AccountID, ParentID: b.ParentID, Most: b.Most, OccurredAt: at.Format("2006-01-02T15:04:05.000Z07:00"),
+		AccountID: b.AccountID, ParentID: b.ParentID, Most: b.Most, OccurredAt: stamp(at),
 	}}
 	var notices []*notice
 	for _, hook := range h.operator {

@@ -36,6 +36,9 @@ type told struct {
 	OccurredAt string   `json:"occurred_at"`
 }
 
+// stamp writes an instant as hooks have it.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+
 // hookSender is what delivers a message; a test replaces it.
 type hookSender interface {
 	Send(ctx context.Context, address string, secret notify.Secret, m *notify.Message, now time.Time) error
@@ -180,7 +183,7 @@ func (h *hooks) tell(ctx context.Context, id string, at int64) error {
 	data := told{
 		AccountID: id, State: string(metering.StateActive), Reasons: flags.Reasons(), Epoch: st.Epoch,
 		Period:     a.Calendar.Of(time.UnixMilli(at)).Name,
-		OccurredAt: time.UnixMilli(at).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+		OccurredAt: stamp(time.UnixMilli(at)),
 	}
 	event := eventResume
 	if flags != 0 {
@@ -303,7 +306,7 @@ func (h *hooks) alertTask(ctx context.Context, id string, payload []byte) error 
 	defer leave()
 	m := &notify.Message{ID: messageID(id), Type: "account." + eventAlert, At: time.UnixMilli(al.At), Data: alertData{
 		AccountID: al.AccountID, Limit: al.Limit, Share: al.Share, Channel: al.Channel, Period: al.Period,
-		OccurredAt: time.UnixMilli(al.At).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+		OccurredAt: stamp(time.UnixMilli(al.At)),
 	}}
 	var errs []error
 	var notices []*notice

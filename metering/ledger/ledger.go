@@ -293,18 +293,17 @@ func code(err error) int {
 // loses the text of the statement, which may hold amounts, and the address of a
 // request what follows its "?": the parameters, whole batches of message ids.
 func away(err error) error {
-	switch {
-	case err == nil || errors.Is(err, context.Canceled):
+	if err == nil || errors.Is(err, context.Canceled) {
 		return err
-	case code(err) == 0:
-		text := err.Error()
+	}
+	text := err.Error()
+	if code(err) == 0 {
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			bare, _, _ := strings.Cut(u.URL, "?")
 			text = strings.ReplaceAll(text, u.URL, bare)
 		}
 		return fmt.Errorf("%w: %w", ErrAway, &answerError{text, err})
 	}
-	text := err.Error()
 	for _, before := range []string{": In scope ", " In scope ", ": while ", ": While ", "while executing"} {
 		text, _, _ = strings.Cut(text, before)
 	}
