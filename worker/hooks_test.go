@@ -25,49 +25,67 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 )
 
+// heard is a message that a hook was sent.
+type heard struct {
+	Type string `json:"type"`
+	Data told   `json:"data"`
+}
+
 // receiver is a hook's server that keeps what it was told.
 type receiver struct {
-	mu   sync.Mutex
-	told []string // account and event
-	data []told
-	srv  *httptest.Server
+	mu    sync.Mutex
+	heard []heard
+	srv   *httptest.Server
 }
 
 func newReceiver(t *testing.T) *receiver {
 	t.Helper()
 	r := &receiver{}
 	r.srv = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
-		var m struct {
-			Type string `json:"type"`
-			Data told   `json:"data"`
-		}
+		var m heard
 		if err := json.NewDecoder(q.Body).Decode(&m); err != nil {
 			t.Errorf("a hook's body: %v", err)
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.told = append(r.told, m.Data.AccountID+" "+strings.TrimPrefix(m.Type, "account."))
-		r.data = append(r.data, m.Data)
+		r.heard = append(r.heard, m)
 	}))
 	t.Cleanup(r.srv.Close)
 	return r
 }
 
-func (r *receiver) all() []told {
+func (r *receiver) all() []heard {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.data)
+	return slices.Clone(r.heard)
+}
+
+// told lists account and event of each message.
+func (r *receiver) told() []string {
+	var out []string
+	for _, m := range r.all() {
+		out = append(out, m.Data.AccountID+" "+strings.TrimPrefix(m.Type, "account."))
+	}
+	return out
 }
 
 func (r *receiver) times(what string) (n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, s := range r.told {
+	for _, s := range r.told() {
 		if s == what {
 			n++
 		}
 	}
 	return n
+}
+
+// newHooked is a parent "good" with a sub-account "good-0", and their hook.
+func newHooked(t *testing.T) (*harness, *receiver) {
+	t.Helper()
+	hook := newReceiver(t)
+	newInbox(t)
+	h := newHarness(t)
+	h.apply(parentsText(parentText("good", hookText(hook.srv.URL, ""), 1)))
+	return h, hook
 }
 
 // silence takes connections on every loopback address and never answers.
@@ -245,10 +263,7 @@ func (h *harness) deliveries(where string) (n uint64) {
 // TestAHookIsToldOnceWhileTheLedgerIsAway: its outcome waits in Redis.
 func TestAHookIsToldOnceWhileTheLedgerIsAway(t *testing.T) {
 	t.Parallel()
-	good := newReceiver(t)
-	newInbox(t)
-	h := newHarness(t)
-	h.apply(parentsText(parentText("good", hookText(good.srv.URL, ""), 1)))
+	h, good := newHooked(t)
 	rename := func(from, to string) {
 		require.NoError(t, h.engines.ClickHouse(t).Exec(t.Context(), "RENAME TABLE "+from+" TO "+to))
 	}
@@ -266,10 +281,7 @@ func TestAHookIsToldOnceWhileTheLedgerIsAway(t *testing.T) {
 // resume's own task would.
 func TestATaskOfAnOlderStateTellsWhenThePresentOneBegan(t *testing.T) {
 	t.Parallel()
-	hook := newReceiver(t)
-	newInbox(t)
-	h := newHarness(t)
-	h.apply(parentsText(parentText("good", hookText(hook.srv.URL, ""), 1)))
+	h, hook := newHooked(t)
 	require.NoError(t, h.admin.Suspend(t.Context(), "good", "operator", "x"))
 	require.NoError(t, h.admin.Resume(t.Context(), "good", "operator", "x"))
 	w := h.byHand()
@@ -283,8 +295,8 @@ func TestATaskOfAnOlderStateTellsWhenThePresentOneBegan(t *testing.T) {
 		"SELECT max(occurred_at) FROM states WHERE account_id = 'good' AND flags = 0").Scan(&resumed))
 	require.Len(t, hook.all(), 2)
 	for _, m := range hook.all() {
-		assert.Equal(t, resumed.UTC().Format("2006-01-02T15:04:05.000Z07:00"), m.OccurredAt, "%s of %s", m.State, m.AccountID)
-		assert.Equal(t, resumed.UTC().Format("2006-01"), m.Period)
+		assert.Equal(t, stamp(resumed), m.Data.OccurredAt, "%s of %s", m.Data.State, m.Data.AccountID)
+		assert.Equal(t, resumed.UTC().Format("2006-01"), m.Data.Period)
 	}
 }
 
@@ -304,9 +316,7 @@ func TestHooksOfOneAddress(t *testing.T) {
 		require.NoError(t, h.admin.Resume(t.Context(), "good-0", "operator", "x"))
 		h.eventually("the resume is told", func() bool { return good.times("good-0 resume") > n })
 	}
-	good.mu.Lock()
-	defer good.mu.Unlock()
-	assert.Equal(t, []string{"good-0 suspend", "good-0 resume", "good-0 suspend", "good-0 resume"}, good.told)
+	assert.Equal(t, []string{"good-0 suspend", "good-0 resume", "good-0 suspend", "good-0 resume"}, good.told())
 }
 
 // TestAMailServerThatHangsHoldsNobodyUp: letters of hundreds of alerts wait for it,
