@@ -2,6 +2,8 @@ package metering
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"time"
 )
@@ -18,6 +20,25 @@ type MessageStatus struct {
 func (s MessageStatus) compare(t MessageStatus) int {
 	return cmp.Or(s.At.Compare(t.At), StatusRank(s.Status)-StatusRank(t.Status), cmp.Compare(s.ID, t.ID))
 }
+
+// CopyStatus is the status record that a copy of a message stands for which knows
+// a later status than the message came with (DOMAIN.md, Usage records: a copy is a
+// duplicate, and its newer status counts); nil if it knows none. Copies that say
+// the same make the same record. at, status: the message's own.
+func CopyStatus(r *Record, at time.Time, status string) *Record {
+	own, told := MessageStatus{At: at, Status: status}, MessageStatus{At: r.OccurredAt, Status: r.Status}
+	if r.Kind != KindUsage || r.Status == "" || r.Status == status || told.compare(own) <= 0 {
+		return nil
+	}
+	sum := sha256.Sum256([]byte(r.ID + "\x00" + r.Status + "\x00" + r.ErrorCode + "\x00" + r.OccurredAt.UTC().Format(time.RFC3339Nano)))
+	return &Record{
+		ID: copyStatus + hex.EncodeToString(sum[:16]), Kind: KindStatus, AccountID: r.AccountID, RefersTo: r.ID,
+		Status: r.Status, ErrorCode: r.ErrorCode, OccurredAt: r.OccurredAt,
+	}
+}
+
+// copyStatus begins the id of a status that a copy of its message has told.
+const copyStatus = "copy:"
 
 // RefundDue tells whether a message with these statuses is refunded by now, and
 // as of when: the first instant, RefundAfter behind a failing status, at which

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -47,7 +49,10 @@ const refundDetail = "refers_to: the message was refunded with another amount, a
 // so a later attempt of this task hands over the same ones, or none.
 func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Meta, seq int64, outcome string) (*balance.Finished, error) {
 	f := &balance.Finished{Seq: seq, Counts: tally(outcome)}
-	open, conflicts := s.compare(t, outcome, &f.Counts)
+	open, conflicts, told := s.compare(t, outcome, &f.Counts)
+	if err := e.sendStatuses(ctx, told); err != nil {
+		return nil, err
+	}
 	f.Counts.Quarantined += int64(len(conflicts))
 	if len(open) > 0 {
 		left, more, err := e.judgeStored(ctx, t, s.p, stand{epoch: meta.Epoch, seq: seq}, open, &f.Judged)
@@ -94,8 +99,9 @@ func (e *engine) quarantineConflicts(ctx context.Context, t *task, p int, lines 
 }
 
 // compare settles copies within the task in memory, where their first copy was
-// charged; it returns the lines that the ledger must judge, and conflicts.
-func (s *slice) compare(t *task, outcome string, counts *balance.Counts) (open, conflicts []int) {
+// charged; it returns the lines that the ledger must judge, conflicts, and what
+// duplicates tell of their messages.
+func (s *slice) compare(t *task, outcome string, counts *balance.Counts) (open, conflicts []int, told []*metering.Record) {
 	first := map[metering.Identity]int{}
 	if strings.IndexByte(outcome, balance.OutcomeCopy) >= 0 { // rarely
 		for i := range t.lines {
@@ -118,6 +124,7 @@ func (s *slice) compare(t *task, outcome string, counts *balance.Counts) (open, 
 				open = append(open, i)
 			case t.recs[i].ContentHash() == t.recs[j].ContentHash():
 				counts.Duplicates++
+				told = appendStatus(told, &t.recs[i], t.recs[j].OccurredAt, t.recs[j].Status)
 			case t.recs[i].Kind == metering.KindRefund: // so does a refund's
 				open = append(open, i)
 			default:
@@ -125,7 +132,30 @@ func (s *slice) compare(t *task, outcome string, counts *balance.Counts) (open, 
 			}
 		}
 	}
-	return open, conflicts
+	return open, conflicts, told
+}
+
+// appendStatus appends what a copy tells of its message, if it is news.
+func appendStatus(list []*metering.Record, r *metering.Record, at time.Time, status string) []*metering.Record {
+	if told := metering.CopyStatus(r, at, status); told != nil {
+		list = append(list, told)
+	}
+	return list
+}
+
+// sendStatuses hands over what duplicates have told of their messages, as status
+// records, before the duplicates count as done.
+func (e *engine) sendStatuses(ctx context.Context, told []*metering.Record) error {
+	if len(told) == 0 {
+		return nil
+	}
+	lines := make([][]byte, len(told))
+	h := sha256.New()
+	for i, r := range told {
+		lines[i] = metering.AppendRecord(nil, r)
+		_, _ = h.Write(append(lines[i], '\n'))
+	}
+	return e.enqueue(ctx, jobs.TypeIngest, "told-"+hex.EncodeToString(h.Sum(nil)[:16]), e.codec.Encode(lines), 0)
 }
 
 // judgeStored compares lines with the ledger's rows, once every older charge
@@ -143,21 +173,26 @@ func (e *engine) judgeStored(ctx context.Context, t *task, p int, at stand, line
 		return nil, nil, err
 	}
 	var refunds, corrections []int
+	var told []*metering.Record
 	for _, i := range lines {
 		r := &t.recs[i]
-		hash, ok := rows[r.Identity()]
+		stored, ok := rows[r.Identity()]
 		switch {
 		case !ok:
 			left = append(left, i)
 		case t.corrections != nil:
 			corrections = append(corrections, i)
-		case hash == r.ContentHash():
+		case stored.Hash == r.ContentHash():
 			counts.Duplicates++
+			told = appendStatus(told, r, stored.At, stored.Status)
 		case r.Kind == metering.KindRefund:
 			refunds = append(refunds, i)
 		default:
 			conflicts = append(conflicts, i)
 		}
+	}
+	if err := e.sendStatuses(ctx, told); err != nil {
+		return nil, nil, err
 	}
 	others, err := e.otherRefunds(ctx, t, refunds)
 	if err != nil {
@@ -214,7 +249,7 @@ func (e *engine) otherRefunds(ctx context.Context, t *task, lines []int) ([]int,
 	return others, nil
 }
 
-func (e *engine) lookupLines(ctx context.Context, t *task, lines []int) (map[metering.Identity]uint64, error) {
+func (e *engine) lookupLines(ctx context.Context, t *task, lines []int) (map[metering.Identity]ledger.Stored, error) {
 	ids := make([]metering.Identity, len(lines))
 	for i, n := range lines {
 		ids[i] = t.recs[n].Identity()

@@ -35,17 +35,24 @@ func (l *Ledger) lookup(ctx context.Context) (release func(), err error) {
 	}
 }
 
+// Stored is what a row holds that copies of its record are compared with.
+type Stored struct {
+	Hash   uint64 // of its content
+	Status string // that a message came with
+	At     time.Time
+}
+
 // question is a call of Lookup that waits for its answer.
 type question struct {
 	ids   []metering.Identity
-	found map[metering.Identity]uint64
+	found map[metering.Identity]Stored
 	err   error
 	done  chan struct{}
 }
 
-// Lookup returns the content hash of those identities that have a row. Whose
+// Lookup returns what is stored of those identities that have a row. Whose
 // turn it is asks for all who wait.
-func (l *Ledger) Lookup(ctx context.Context, ids []metering.Identity) (map[metering.Identity]uint64, error) {
+func (l *Ledger) Lookup(ctx context.Context, ids []metering.Identity) (map[metering.Identity]Stored, error) {
 	q := &question{ids: ids, done: make(chan struct{})}
 	l.asking.Lock()
 	l.asked = append(l.asked, q)
@@ -81,7 +88,7 @@ func (l *Ledger) answer(ctx context.Context) {
 	for _, q := range asked {
 		ids = append(ids, q.ids...)
 	}
-	found := make(map[metering.Identity]uint64)
+	found := make(map[metering.Identity]Stored)
 	var err error
 	for len(ids) > 0 && err == nil {
 		n := pageOf(ids)
@@ -89,10 +96,10 @@ func (l *Ledger) answer(ctx context.Context) {
 		ids = ids[n:]
 	}
 	for _, q := range asked {
-		q.err, q.found = err, make(map[metering.Identity]uint64, len(q.ids))
+		q.err, q.found = err, make(map[metering.Identity]Stored, len(q.ids))
 		for _, id := range q.ids {
-			if hash, ok := found[id]; ok {
-				q.found[id] = hash
+			if stored, ok := found[id]; ok {
+				q.found[id] = stored
 			}
 		}
 		close(q.done)
@@ -112,7 +119,7 @@ func pageOf(ids []metering.Identity) int {
 	return len(ids)
 }
 
-func (l *Ledger) lookUpPage(ctx context.Context, ids []metering.Identity, found map[metering.Identity]uint64) error {
+func (l *Ledger) lookUpPage(ctx context.Context, ids []metering.Identity, found map[metering.Identity]Stored) error {
 	wanted := make(map[string]bool)
 	keys := make([]string, len(ids))
 	for i, id := range ids {
@@ -123,12 +130,12 @@ func (l *Ledger) lookUpPage(ctx context.Context, ids []metering.Identity, found 
 	return l.each(ctx, "lookup", params, func(r driver.Rows) error {
 		var id metering.Identity
 		var kind string
-		var hash uint64
-		if err := r.Scan(&id.AccountID, &kind, &id.ID, &hash); err != nil {
+		var st Stored
+		if err := r.Scan(&id.AccountID, &kind, &id.ID, &st.Hash, &st.Status, &st.At); err != nil {
 			return err
 		}
 		id.Kind = metering.Kind(kind)
-		found[id] = hash // of other kinds and accounts too: nobody asks for those
+		found[id] = st // of other kinds and accounts too: nobody asks for those
 		return nil
 	})
 }

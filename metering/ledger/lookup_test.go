@@ -37,7 +37,7 @@ func TestLookupOfOddIDs(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, found, len(oddTexts))
 	for i, id := range ids {
-		require.EqualValues(t, i+100, found[id], "%q", id.ID)
+		require.Equal(t, Stored{Hash: uint64(i) + 100, Status: rows[i].Record.Status, At: noon}, found[id], "%q", id.ID)
 	}
 	for _, id := range ids { // alone: nothing else in the parameter helps
 		found, err := l.Lookup(t.Context(), []metering.Identity{id})
@@ -95,8 +95,8 @@ func TestLookupsAreJoined(t *testing.T) {
 		go func() {
 			id := rows[i].Record.Identity()
 			found, err := l.Lookup(t.Context(), []metering.Identity{id})
-			if err == nil && (found[id] != uint64(i) || len(found) != 1) {
-				err = fmt.Errorf("caller %d: %d of %d identities", i, found[id], len(found))
+			if err == nil && (found[id].Hash != uint64(i) || len(found) != 1) {
+				err = fmt.Errorf("caller %d: %d of %d identities", i, found[id].Hash, len(found))
 			}
 			answers <- err
 		}()
@@ -126,5 +126,5 @@ func TestLookupTakesTheNewestEpoch(t *testing.T) {
 	put(t, l, noon, sent("m", noon))
 	found, err := l.Lookup(t.Context(), []metering.Identity{newer.Record.Identity()})
 	require.NoError(t, err)
-	require.Equal(t, map[metering.Identity]uint64{newer.Record.Identity(): 99}, found)
+	require.EqualValues(t, 99, found[newer.Record.Identity()].Hash)
 }

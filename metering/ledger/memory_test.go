@@ -176,7 +176,7 @@ func (p *pair) agree() {
 		ids = append(ids, metering.Identity{AccountID: a, Kind: "usage", ID: fmt.Sprintf("m%d", n)},
 			metering.Identity{AccountID: a, Kind: "refund", ID: fmt.Sprintf("m%d", n)}, metering.Identity{AccountID: a, Kind: "status", ID: fmt.Sprintf("s%d", n)})
 	}
-	same(p, "lookup", func(l *Ledger) (map[metering.Identity]uint64, error) { return l.Lookup(ctx, ids) })
+	same(p, "lookup", func(l *Ledger) (map[metering.Identity]Stored, error) { return l.Lookup(ctx, ids) })
 	same(p, "messages", func(l *Ledger) (map[MessageKey]Message, error) { return l.Messages(ctx, keys) })
 	epoch, seq := int64(p.pick(5)), int64(p.pick(40))
 	var of []SumsOf

@@ -106,7 +106,7 @@ func lookup(s *Server, params map[string]string) [][]any {
 		}
 		return ""
 	}) {
-		out = append(out, r.pick("account_id", "kind", "id", "content_hash"))
+		out = append(out, r.pick("account_id", "kind", "id", "content_hash", "status", "occurred_at"))
 	}
 	return out
 }

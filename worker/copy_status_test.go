@@ -1,0 +1,66 @@
+package worker
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/meterd/meterd/metering/balance"
+)
+
+// TestANewerStatusOfACopyCounts: a copy of a message is a duplicate, and a later
+// status that it knows is one of the message's, which causes or prevents a refund;
+// an older one, or the same at another time, says nothing.
+func TestANewerStatusOfACopyCounts(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(refundingAccounts)
+	stop := h.work(Options{Roles: []string{"ingest"}}) // nothing is decided between a message and its copy, however slow the machine
+	day := 24 * time.Hour
+	start := time.Now().UTC().Truncate(time.Second)
+	told := func(id, status string, before time.Duration) string {
+		more := ""
+		if status != "" {
+			more = fmt.Sprintf(`,"status":%q`, status)
+		}
+		return fmt.Sprintf(`{"id":%q,"account_id":"zulu","channel":"sms","occurred_at":%q%s}`, id, start.Add(-before).Format(time.RFC3339), more)
+	}
+	pairs := map[string][2]string{ // a message and its copy
+		"cold":      {told("cold", "sent", 10*day), told("cold", "failed", 10*day-time.Minute)},
+		"hot":       {told("hot", "sent", 50*time.Minute), told("hot", "failed", 45*time.Minute)},
+		"none":      {told("none", "", 10*day), told("none", "failed", 10*day)},
+		"same time": {told("same time", "sent", 10*day), told("same time", "failed", 10*day)},
+		"delivered": {told("delivered", "failed", 10*day), told("delivered", "delivered", 10*day-5*time.Minute)},
+		"older":     {told("older", "delivered", 10*day), told("older", "failed", 10*day+time.Minute)},
+		"restamped": {told("restamped", "sent", 10*day), told("restamped", "sent", 9*day)},
+		"unsaid":    {told("unsaid", "sent", 10*day), told("unsaid", "", 9*day)},
+	}
+	for id, p := range pairs {
+		assert.Equal(t, balance.Counts{Stored: 1}, h.batch().task(p[0]).wait(), id)
+	}
+	for id, p := range pairs { // again and again, each time the same status
+		for range 2 {
+			assert.Equal(t, balance.Counts{Duplicates: 1}, h.batch().task(p[1]).wait(), id)
+		}
+	}
+	assert.Equal(t, balance.Counts{Stored: 1, Duplicates: 1},
+		h.batch().task(told("together", "sent", 10*day), told("together", "failed", 10*day-time.Minute)).wait())
+	stop()
+	h.work(Options{})
+	statuses := func() map[string]string {
+		return h.pairs("SELECT refers_to, status FROM records FINAL WHERE kind = 'status' AND account_id = 'zulu'")
+	}
+	want := map[string]string{
+		"cold": "failed", "hot": "failed", "none": "failed", "same time": "failed", "together": "failed", "delivered": "delivered",
+	}
+	h.eventually("their statuses count", func() bool { return len(statuses()) >= len(want) && h.undecided() == 0 })
+	assert.Equal(t, want, statuses())
+	refunded := h.refunded("zulu")
+	for id, status := range want {
+		assert.Equal(t, status == "failed", refunded[id] != "", id)
+	}
+	assert.Len(t, refunded, len(want)-1)
+	h.eventually("nothing is under way", func() bool { return h.reconcile() == 0 })
+}
