@@ -56,11 +56,11 @@ func TestANewerStatusOfACopyCounts(t *testing.T) {
 		"cold": "failed", "hot": "failed", "none": "failed", "same time": "failed", "together": "failed", "delivered": "delivered",
 	}
 	h.eventually("their statuses count", func() bool { return len(statuses()) >= len(want) && h.undecided() == 0 })
+	h.eventually("nothing is under way", func() bool { return h.reconcile() == 0 })
 	assert.Equal(t, want, statuses())
 	refunded := h.refunded("zulu")
 	for id, status := range want {
 		assert.Equal(t, status == "failed", refunded[id] != "", id)
 	}
 	assert.Len(t, refunded, len(want)-1)
-	h.eventually("nothing is under way", func() bool { return h.reconcile() == 0 })
 }
