@@ -23,11 +23,13 @@ func (s MessageStatus) compare(t MessageStatus) int {
 
 // CopyStatus is the status record that a copy of a message stands for which knows
 // a later status than the message came with (DOMAIN.md, Usage records: a copy is a
-// duplicate, and its newer status counts); nil if it knows none. Copies that say
-// the same make the same record. at, status: the message's own.
+// duplicate, and its newer status counts); nil if it knows none. A message that came
+// without one has it from any copy; a copy that only repeats the message's own, at
+// another time, tells nothing. Copies that say the same make the same record.
+// at, status: the message's own.
 func CopyStatus(r *Record, at time.Time, status string) *Record {
 	own, told := MessageStatus{At: at, Status: status}, MessageStatus{At: r.OccurredAt, Status: r.Status}
-	if r.Kind != KindUsage || r.Status == "" || r.Status == status || told.compare(own) <= 0 {
+	if r.Kind != KindUsage || r.Status == "" || r.Status == status || status != "" && told.compare(own) <= 0 {
 		return nil
 	}
 	sum := sha256.Sum256([]byte(r.ID + "\x00" + r.Status + "\x00" + r.ErrorCode + "\x00" + r.OccurredAt.UTC().Format(time.RFC3339Nano)))

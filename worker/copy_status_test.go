@@ -35,6 +35,7 @@ func TestANewerStatusOfACopyCounts(t *testing.T) {
 		"delivered": {told("delivered", "failed", 10*day), told("delivered", "delivered", 10*day-5*time.Minute)},
 		"older":     {told("older", "delivered", 10*day), told("older", "failed", 10*day+time.Minute)},
 		"restamped": {told("restamped", "sent", 10*day), told("restamped", "sent", 9*day)},
+		"earlier":   {told("earlier", "", 10*day), told("earlier", "failed", 10*day+time.Minute)},
 		"unsaid":    {told("unsaid", "sent", 10*day), told("unsaid", "", 9*day)},
 	}
 	for id, p := range pairs {
@@ -53,7 +54,7 @@ func TestANewerStatusOfACopyCounts(t *testing.T) {
 		return h.pairs("SELECT refers_to, status FROM records FINAL WHERE kind = 'status' AND account_id = 'zulu'")
 	}
 	want := map[string]string{
-		"cold": "failed", "hot": "failed", "none": "failed", "same time": "failed", "together": "failed", "delivered": "delivered",
+		"cold": "failed", "hot": "failed", "none": "failed", "earlier": "failed", "same time": "failed", "together": "failed", "delivered": "delivered",
 	}
 	h.eventually("their statuses count", func() bool { return len(statuses()) >= len(want) && h.undecided() == 0 })
 	h.eventually("nothing is under way", func() bool { return h.reconcile() == 0 })

@@ -91,6 +91,8 @@ func (w *world) line() string {
 	case k < 11 && w.plan.refunds:
 		status := []string{"failed", "delivered"}[w.rng.IntN(2)]
 		return fmt.Sprintf(`{"id":"s%d%s","account_id":%q,"kind":"status","refers_to":"m%d","status":%q,"occurred_at":%q}`, n, status, account, n, status, at)
+	case k < 14 && w.plan.refunds:
+		more += `,"status":"failed"`
 	}
 	return fmt.Sprintf(`{"id":"m%d","account_id":%q,"channel":"sms","occurred_at":%q%s}`, n, account, at, more)
 }
@@ -308,6 +310,7 @@ func (w *world) checkLines() {
 			waits[rec.ContentHash()] = true
 		}
 	}
+	statuses := w.statuses()
 	for i := range w.lines {
 		s := &w.lines[i]
 		if s.bad {
@@ -337,12 +340,15 @@ func (w *world) checkLines() {
 			w.bad("%v is a conflict with nothing", id)
 		case stands && reason != "" && reason != string(metering.ReasonUnknownMessage):
 			w.bad("%v stands and is in quarantine (%s)", id, reason)
+		case stands && !w.statusGone() && !knows(statuses[text(row[0], "account_id")+" "+id.ID], &s.rec):
+			w.bad("%v of %s came with a status, which doesn't count", id, s.task)
 		}
 	}
 	for id, list := range rows {
 		hash, _ := list[0]["content_hash"].(uint64)
 		automatic := id.Kind == metering.KindRefund && strings.HasPrefix(text(list[0], "source_id"), "auto:")
-		if !contents[id][hash] && !automatic && id.Kind != metering.KindAdjustment {
+		ofCopy := id.Kind == metering.KindStatus && strings.HasPrefix(id.ID, "copy:")
+		if !contents[id][hash] && !automatic && !ofCopy && id.Kind != metering.KindAdjustment {
 			w.bad("%v stands with a content that nobody sent", id)
 		}
 		w.checkAmount(id, list[0], rows)
@@ -369,29 +375,45 @@ func (w *world) checkAmount(id metering.Identity, r ledgertest.Row, rows map[met
 	}
 }
 
-// checkRefunds: each message that its statuses have refunded is refunded.
-func (w *world) checkRefunds() {
-	if !w.plan.refunds || w.lost || len(w.vanished) > 0 {
-		return // a refund may have gone with the queue
-	}
-	statuses := map[string][]metering.MessageStatus{}
+// statusGone: a status, or what follows of one, may have gone with the queue.
+func (w *world) statusGone() bool { return w.lost || len(w.vanished) > 0 }
+
+// statuses in the ledger, by account and message.
+func (w *world) statuses() map[string][]metering.MessageStatus {
+	out := map[string][]metering.MessageStatus{}
 	add := func(r ledgertest.Row, message, id string) {
 		if at, ok := r["occurred_at"].(time.Time); ok && text(r, "status") != "" {
 			k := text(r, "account_id") + " " + message
-			statuses[k] = append(statuses[k], metering.MessageStatus{At: at, Status: text(r, "status"), ID: id})
+			out[k] = append(out[k], metering.MessageStatus{At: at, Status: text(r, "status"), ID: id})
 		}
 	}
-	rows := w.server.Rows("records")
-	refunded := map[string]bool{}
-	for _, r := range rows {
+	for _, r := range w.server.Rows("records") {
 		switch metering.Kind(text(r, "kind")) {
 		case metering.KindUsage:
 			add(r, text(r, "id"), "")
 		case metering.KindStatus:
 			add(r, text(r, "refers_to"), text(r, "id"))
-		case metering.KindRefund:
+		case metering.KindRefund, metering.KindAdjustment:
+		}
+	}
+	return out
+}
+
+// knows tells whether a message has the status that a copy of it came with.
+func knows(of []metering.MessageStatus, r *metering.Record) bool {
+	return r.Kind != metering.KindUsage || r.Status == "" || slices.ContainsFunc(of, func(s metering.MessageStatus) bool { return s.Status == r.Status })
+}
+
+// checkRefunds: each message that its statuses have refunded is refunded.
+func (w *world) checkRefunds() {
+	if !w.plan.refunds || w.statusGone() {
+		return // with its refund
+	}
+	statuses, rows := w.statuses(), w.server.Rows("records")
+	refunded := map[string]bool{}
+	for _, r := range rows {
+		if text(r, "kind") == string(metering.KindRefund) {
 			refunded[text(r, "account_id")+" "+text(r, "id")] = true
-		case metering.KindAdjustment:
 		}
 	}
 	plans := w.working()[0].engine.snapshots.Current().Plans

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/bench/internal/traffic"
+	"github.com/meterd/meterd/internal/testengine"
 )
 
 // usageLine is a line of `meterd usage --json`.
@@ -82,7 +83,8 @@ func compareUsage(tb testing.TB, c cli, o *traffic.Oracle) {
 	}
 }
 
-// compareStatuses wants messages by account and latest status.
+// compareStatuses wants messages by account and latest status, a while after the
+// last of them was acked: what a copy tells of its message follows behind it.
 func compareStatuses(tb testing.TB, c cli, o *traffic.Oracle) {
 	tb.Helper()
 	want := map[string]int64{}
@@ -91,17 +93,21 @@ func compareStatuses(tb testing.TB, c cli, o *traffic.Oracle) {
 			want[traffic.Key(row.U.AccountID, row.Status)]++
 		}
 	}
-	got := map[string]int64{}
-	for _, p := range o.Book.Accounts {
-		if p.Parent != "" {
-			continue
-		}
-		for _, l := range list[usageLine](tb, c, "usage", "--parent", p.ID, "--by", "account,status") {
-			if l.Records > 0 {
-				got[traffic.Key(l.Account, l.Status)] += l.Records
+	var got map[string]int64
+	_ = testengine.Until(10*time.Second, func() bool {
+		got = map[string]int64{}
+		for _, p := range o.Book.Accounts {
+			if p.Parent != "" {
+				continue
+			}
+			for _, l := range list[usageLine](tb, c, "usage", "--parent", p.ID, "--by", "account,status") {
+				if l.Records > 0 {
+					got[traffic.Key(l.Account, l.Status)] += l.Records
+				}
 			}
 		}
-	}
+		return maps.Equal(want, got)
+	})
 	assert.Equal(tb, want, got, "messages by account and latest status")
 }
 

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/big"
@@ -153,6 +154,9 @@ func (o *Oracle) Take(u *Usage) Outcome {
 		}
 	}
 	if x, done := o.again(u, u.ID, line); done {
+		if x == Duplicate && u.Status != "" {
+			o.Rows[Key(u.AccountID, "usage", u.ID)].told(u, "")
+		}
 		return x
 	}
 	o.Rows[Key(u.AccountID, "usage", u.ID)] = k
@@ -364,21 +368,21 @@ func rank(status string) int {
 	return slices.Index([]string{"", "accepted", "queued", "sent", "undelivered", "failed", "delivered", "read"}, status)
 }
 
+// told takes a status of a message, from a record of its own (id) or a copy (""),
+// which counts if it is the latest.
+func (k *Kept) told(u *Usage, id string) {
+	newer := cmp.Or(u.At.Compare(k.statusAt), rank(u.Status)-k.statusRank, strings.Compare(id, k.statusID))
+	if newer > 0 {
+		k.Status, k.statusAt, k.statusRank, k.statusID = u.Status, u.At, rank(u.Status), id
+	}
+}
+
 func (o *Oracle) statusOf(u *Usage, line string) Outcome {
 	if x, done := o.again(u, u.ID, line); done {
 		return x
 	}
 	if m := o.Rows[Key(u.AccountID, "usage", u.RefersTo)]; m != nil {
-		newer := u.At.Compare(m.statusAt)
-		if newer == 0 {
-			newer = rank(u.Status) - m.statusRank
-		}
-		if newer == 0 {
-			newer = strings.Compare(u.ID, m.statusID)
-		}
-		if newer > 0 {
-			m.Status, m.statusAt, m.statusRank, m.statusID = u.Status, u.At, rank(u.Status), u.ID
-		}
+		m.told(u, u.ID)
 	}
 	return o.count(Stored)
 }

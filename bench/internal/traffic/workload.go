@@ -186,6 +186,9 @@ func (w *Workload) restamped() *Usage {
 	if w.chance(60) {
 		w.stamp(&c, c.At.Add(-time.Duration(w.rnd.Int64N(int64(35*24*time.Hour)))))
 	}
+	if w.chance(50) {
+		c.Status = w.pick("sent", "delivered", "failed")
+	}
 	return &c
 }
 
