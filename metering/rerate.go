@@ -7,6 +7,8 @@ import "slices"
 type Standing struct {
 	Amount, Fee Micros // with the corrections booked so far
 	Refunded    Micros
+	// RefundedWhole: that was all that it came to then, however little.
+	RefundedWhole bool
 	// Blanked: its numbers are past their retention, so no rule with a prefix
 	// finds it any more.
 	Blanked bool
@@ -71,12 +73,13 @@ func Numberless(r *Record, hash uint64) bool {
 // Correct is what makes a message that stands at was cost c. A message that was
 // refunded whole stays so: what is left of it is the new fee. One that was
 // refunded in part keeps that refund, as far as the new price reaches. No amount
-// and no fee: nothing changes.
+// and no fee: nothing changes. Which of both it was can't be told from the sums: a
+// part may be all of a lower price, and all of a price of 0 is nothing.
 func Correct(c Charge, was Standing) Correction {
 	net := was.Amount - was.Refunded
 	want := c.Amount
 	switch {
-	case was.Refunded > 0 && net == was.Fee:
+	case was.RefundedWhole:
 		want = c.Fee
 	case was.Refunded > 0:
 		want = c.Amount - min(was.Refunded, c.Amount-c.Fee)

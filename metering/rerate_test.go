@@ -25,21 +25,21 @@ func TestRerateLeavesWhatThePlanSays(t *testing.T) {
 		was.Fee = Micros(rapid.Int64Range(0, int64(was.Amount)).Draw(t, "old fee"))
 		switch rapid.IntRange(0, 2).Draw(t, "refund") {
 		case 1:
-			was.Refunded = was.Amount - was.Fee
+			was.Refunded, was.RefundedWhole = was.Amount-was.Fee, true
 		case 2:
 			was.Refunded = Micros(rapid.Int64Range(0, int64(was.Amount-was.Fee)).Draw(t, "refunded"))
 		}
-		whole := was.Refunded > 0 && was.Refunded == was.Amount-was.Fee
 		c, ref, err := Rerate(s, plan, r, was)
 		require.NoError(t, err)
 		require.Nil(t, ref)
-		now := Standing{Amount: was.Amount + c.Amount, Fee: was.Fee + c.Fee, Refunded: was.Refunded}
+		now := was
+		now.Amount, now.Fee = was.Amount+c.Amount, was.Fee+c.Fee
 		net := now.Amount - now.Refunded
 		switch {
+		case was.RefundedWhole:
+			require.Equal(t, c.Charge.Fee, net, "a message that was refunded whole stays so")
 		case was.Refunded == 0:
 			require.Equal(t, c.Charge.Amount, net)
-		case whole:
-			require.Equal(t, c.Charge.Fee, net, "a message that was refunded whole stays so")
 		default:
 			require.Equal(t, max(c.Charge.Amount-was.Refunded, c.Charge.Fee), net)
 		}
@@ -49,6 +49,11 @@ func TestRerateLeavesWhatThePlanSays(t *testing.T) {
 		require.Nil(t, ref)
 		require.Zero(t, again.Amount)
 		require.Zero(t, again.Fee)
+		// by another plan in between, it comes to the same
+		other := Correct(Charge{Amount: c.Charge.Fee + Micros(rapid.Int64Range(0, 100_000).Draw(t, "other")), Fee: c.Charge.Fee}, now)
+		now.Amount, now.Fee = now.Amount+other.Amount, now.Fee+other.Fee
+		back := Correct(c.Charge, now)
+		require.Equal(t, -other.Amount, back.Amount)
 	})
 }
 

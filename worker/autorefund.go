@@ -200,7 +200,7 @@ func (w *Worker) refundDue(snap *metering.Snapshot, k ledger.MessageKey, t *ledg
 		return time.Time{}, refundOpen
 	}
 	p := snap.Plans[t.Plan]
-	if snap.Accounts[k.AccountID] == nil || t.Refunded || t.Refundable <= 0 || p == nil || t.PlanVersion < 1 || t.PlanVersion > len(p.Versions) {
+	if snap.Accounts[k.AccountID] == nil || t.Refunded || p == nil || t.PlanVersion < 1 || t.PlanVersion > len(p.Versions) {
 		return time.Time{}, refundNone
 	}
 	at, due, later := p.Versions[t.PlanVersion-1].RefundDue(t.Statuses, now)

@@ -88,16 +88,6 @@ func (e *engine) classifyCorrections(ctx context.Context, t *task, snap *meterin
 	return nil
 }
 
-// standings of messages: their rows, and what has become of them since.
-func (e *engine) standings(ctx context.Context, keys []ledger.MessageKey) (map[ledger.MessageKey]ledger.Message, map[ledger.MessageKey]*ledger.Traces, error) {
-	messages, err := e.ledger.Messages(ctx, keys)
-	if err != nil {
-		return nil, nil, err
-	}
-	traces, err := e.ledger.Traces(ctx, keys)
-	return messages, traces, err
-}
-
 // corrections are what lines of a task would book by now, one for each; nil where
 // the message is gone.
 func (e *engine) corrections(ctx context.Context, t *task, lines []int) ([]*metering.Charge, error) {
@@ -108,7 +98,7 @@ func (e *engine) corrections(ctx context.Context, t *task, lines []int) ([]*mete
 	for n, i := range lines {
 		keys[n] = ledger.MessageKey{AccountID: t.corrections[i].AccountID, ID: t.corrections[i].MessageID}
 	}
-	messages, traces, err := e.standings(ctx, keys)
+	messages, err := e.ledger.Messages(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -124,11 +114,7 @@ func (e *engine) corrections(ctx context.Context, t *task, lines []int) ([]*mete
 		}
 		c := metering.Correction{Amount: metering.Micros(x.Amount), Fee: metering.Micros(x.Fee)}
 		if x.Rated != nil {
-			was := metering.Standing{Amount: m.Amount, Fee: m.Fee}
-			if tr := traces[keys[n]]; tr != nil {
-				was.Refunded = tr.GivenBack
-			}
-			c = metering.Correct(metering.Charge{Amount: metering.Micros(x.Rated.Amount), Fee: metering.Micros(x.Rated.Fee)}, was)
+			c = metering.Correct(metering.Charge{Amount: metering.Micros(x.Rated.Amount), Fee: metering.Micros(x.Rated.Fee)}, m.Standing)
 		}
 		out[n] = &metering.Charge{Amount: c.Amount, Fee: c.Fee, Plan: x.Plan, Version: x.Version, Rule: x.Rule}
 	}

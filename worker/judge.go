@@ -231,18 +231,18 @@ func (e *engine) otherRefunds(ctx context.Context, t *task, lines []int) ([]int,
 	for n, i := range lines {
 		keys[n] = ledger.MessageKey{AccountID: t.recs[i].AccountID, ID: t.recs[i].RefersTo}
 	}
-	messages, traces, err := e.standings(ctx, keys)
+	messages, err := e.ledger.Messages(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
 	var others []int
 	for n, i := range lines {
 		m := messages[keys[n]]
-		amount := m.Amount - m.Fee
-		if t.recs[i].HasAmount {
-			amount = t.recs[i].Amount
+		same := m.RefundedWhole
+		if r := &t.recs[i]; r.HasAmount {
+			same = m.Refunded == r.Amount
 		}
-		if tr := traces[keys[n]]; tr == nil || tr.GivenBack != amount {
+		if !same {
 			others = append(others, i)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
@@ -208,6 +209,44 @@ func TestRefundsDuringARerating(t *testing.T) {
 	at.wait()
 	assert.Equal(t, metering.Micros(800_000), h.used("kilo"), "all but one are refunded")
 	assert.EqualValues(t, n+1, h.rows("kilo").Refunds)
+	assert.Zero(t, h.reconcile())
+}
+
+const partlyRefunded = `
+plans:
+  - id: wrong
+    currency: EUR
+    versions: [{effective_from: 2020-01-01T00:00:00Z, refund_on: [failed], refund_after: 1m, rules: [{channel: sms, unit: segment, price: "10"}, {channel: whatsapp, unit: message, price: "0"}]}]
+  - id: right
+    currency: EUR
+    versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "3"}, {channel: whatsapp, unit: message, price: "5"}]}]
+parents:
+  - {id: kilo, module: enterprise, timezone: UTC, plan: wrong, funding: {mode: postpaid}}
+`
+
+// TestRerateKeepsWhatWasGivenBack: what was refunded in part is, also where a lower
+// price was less than that for a while; what was refunded whole costs nothing at any
+// price, also where it cost nothing then.
+func TestRerateKeepsWhatWasGivenBack(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(partlyRefunded)
+	h.work(Options{})
+	whatsapp := func(id string) string { return strings.Replace(message("kilo", id, 0), `"sms"`, `"whatsapp"`, 1) }
+	failed := fmt.Sprintf(`{"id":"s","account_id":"kilo","kind":"status","refers_to":"failed","status":"failed","occurred_at":%q}`, time.Now().UTC().Add(-5*time.Minute).Format(time.RFC3339))
+	h.batch().task(message("kilo", "part", 0), message("kilo", "whole", 0), whatsapp("free"), whatsapp("failed"), failed).wait()
+	h.batch().task(strings.Replace(refundLine("kilo", "part"), `"kind"`, `"amount":"4","kind"`, 1), refundLine("kilo", "whole"), refundLine("kilo", "free")).wait()
+	h.eventually("the message that failed is refunded", func() bool { return h.rows("kilo").Refunds == 4 })
+	assert.Equal(t, metering.Micros(6_000_000), h.used("kilo"))
+	require.NoError(t, h.rerate("a", "right", nil))
+	assert.Equal(t, metering.Micros(0), h.used("kilo"))
+	require.NoError(t, h.rerate("b", "wrong", nil))
+	assert.Equal(t, metering.Micros(6_000_000), h.used("kilo"))
+	again := func(message, amount string) string {
+		return strings.Replace(refundLine("kilo", message), `"kind"`, `"amount":"`+amount+`","kind"`, 1)
+	}
+	assert.Equal(t, balance.Counts{Duplicates: 2, Quarantined: 1}, h.batch().task(again("part", "4"), again("whole", "10"), refundLine("kilo", "part")).wait(),
+		"a part isn't all, whatever all was for a while")
 	assert.Zero(t, h.reconcile())
 }
 

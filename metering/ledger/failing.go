@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/shopspring/decimal"
 
 	"github.com/meterd/meterd/metering"
 )
@@ -61,8 +60,6 @@ func (l *Ledger) Decided(ctx context.Context, list []Undecided) error {
 // Traces are what of a message is stored that decides whether it is refunded.
 type Traces struct {
 	Stored, Refunded bool
-	Refundable       metering.Micros // charge less the non-refundable fee
-	GivenBack        metering.Micros // by its refund
 	Plan             string
 	PlanVersion      int
 	Statuses         []metering.MessageStatus // its own first one included
@@ -105,10 +102,9 @@ func scanTrace(r driver.Rows, out map[MessageKey]*Traces) error {
 	var what string
 	var s metering.MessageStatus
 	var stored time.Time
-	var refundable decimal.Decimal
 	var plan string
 	var version uint32
-	if err := r.Scan(&k.AccountID, &k.ID, &what, &s.ID, &s.Status, &s.At, &stored, &refundable, &plan, &version); err != nil {
+	if err := r.Scan(&k.AccountID, &k.ID, &what, &s.ID, &s.Status, &s.At, &stored, &plan, &version); err != nil {
 		return err
 	}
 	t := out[k]
@@ -117,11 +113,11 @@ func scanTrace(r driver.Rows, out map[MessageKey]*Traces) error {
 		out[k] = t
 	}
 	if metering.Kind(what) == metering.KindRefund {
-		t.Refunded, t.GivenBack = true, micros(refundable)
+		t.Refunded = true
 		return nil
 	}
 	if metering.Kind(what) == metering.KindUsage {
-		t.Stored, t.Refundable, t.Plan, t.PlanVersion = true, micros(refundable), plan, int(version)
+		t.Stored, t.Plan, t.PlanVersion = true, plan, int(version)
 	}
 	if s.Status != "" {
 		t.Statuses = append(t.Statuses, s)

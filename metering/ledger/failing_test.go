@@ -36,7 +36,6 @@ func TestUndecidedComesInPages(t *testing.T) {
 			traces, err := l.Traces(t.Context(), []MessageKey{u.MessageKey})
 			require.NoError(t, err)
 			require.True(t, traces[u.MessageKey].Stored)
-			require.Equal(t, metering.Micros(40_000), traces[u.MessageKey].Refundable)
 			require.Equal(t, []metering.MessageStatus{{At: noon, Status: "failed"}}, traces[u.MessageKey].Statuses)
 		}
 		require.NoError(t, l.Decided(t.Context(), page))

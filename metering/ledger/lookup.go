@@ -143,9 +143,10 @@ func (l *Ledger) lookUpPage(ctx context.Context, ids []metering.Identity, found 
 // MessageKey names a message of an account.
 type MessageKey struct{ AccountID, ID string }
 
-// Message is what a refund needs of the message that it refers to.
+// Message is what a refund or a correction needs of the message that it refers to.
 type Message struct {
-	Amount, Fee                metering.Micros
+	metering.Standing
+
 	Purse                      metering.Purse
 	Currency                   string
 	Channel, Direction         string
@@ -174,17 +175,17 @@ func (l *Ledger) Messages(ctx context.Context, keys []MessageKey) (map[MessageKe
 		if err := l.each(ctx, "messages", params, func(r driver.Rows) error {
 			var k MessageKey
 			var m Message
-			var amount, fee decimal.Decimal
+			var amount, fee, refunded decimal.Decimal
 			var purse string
 			var version, rule, epoch uint32
 			if err := r.Scan(&k.AccountID, &k.ID, &amount, &fee, &purse, &m.Currency, &m.Channel, &m.Direction,
-				&m.Country, &m.Network, &m.Category, &m.Tags, &m.Plan, &version, &rule, &epoch); err != nil {
+				&m.Country, &m.Network, &m.Category, &m.Tags, &m.Plan, &version, &rule, &epoch, &refunded, &m.RefundedWhole); err != nil {
 				return err
 			}
 			if len(m.Tags) == 0 {
 				m.Tags = nil
 			}
-			m.Amount, m.Fee = micros(amount), micros(fee)
+			m.Amount, m.Fee, m.Refunded = micros(amount), micros(fee), micros(refunded)
 			m.Purse, m.Version, m.Rule, m.Epoch = metering.Purse(purse), int(version), int(rule), int64(epoch)
 			found[k] = m
 			return nil

@@ -98,10 +98,10 @@ func status(id, message, value string, at time.Time) Row {
 	return r
 }
 
-// refund of a message, with what the worker copies from it.
 // sum of one amount, in micro-units.
 func sum(m metering.Micros) metering.Sum { return m.Sum() }
 
+// refund of a message, with what the worker copies from it.
 func refund(message string, amount metering.Micros, at time.Time) Row {
 	r := sent("refund-of-"+message, at)
 	r.Record.Kind, r.Record.RefersTo, r.Record.Status = metering.KindRefund, message, ""

@@ -65,7 +65,7 @@ func (p *pair) parents() []string { return []string{p.parent(), "nobody-" + p.sa
 // row of a small set of identities. What decides is a function of identity and
 // epoch: of rows that tie, ClickHouse may show any.
 func (p *pair) row() Row {
-	id, epoch, kind := p.pick(4), p.pick(3)+1, p.pick(4)
+	id, epoch, kind := p.pick(4), p.pick(3)+1, p.pick(5)
 	at := noon.AddDate(0, -((id + epoch) % 2), 0)
 	var r Row
 	switch kind {
@@ -73,6 +73,10 @@ func (p *pair) row() Row {
 		r = status(fmt.Sprintf("s%d", id), fmt.Sprintf("m%d", id), []string{"failed", "delivered", "undelivered"}[epoch-1], at.Add(time.Duration(id)*time.Minute))
 	case 1:
 		r = refund(fmt.Sprintf("m%d", id), metering.Micros(1000*epoch+id), at)
+	case 2: // to what the refund of its epoch gives back, where the message is of that epoch too
+		r = sent(fmt.Sprintf("a%d", id), at)
+		r.Record.Kind, r.Record.RefersTo = metering.KindAdjustment, fmt.Sprintf("m%d", id)
+		r.Charge.Amount, r.Charge.Fee = metering.Micros(-6000*epoch), -10_000
 	default:
 		r = sent(fmt.Sprintf("m%d", id), at)
 		r.Record.Status = []string{"failed", "sent", ""}[epoch-1]
@@ -80,6 +84,9 @@ func (p *pair) row() Row {
 	}
 	r.Record.AccountID, r.ParentID = p.account(id%2), p.parentOf(id)
 	r.Epoch, r.Seq, r.Hash = int64(epoch), int64(10*id+epoch), uint64(100*id+epoch)
+	if r.Record.Kind == metering.KindAdjustment {
+		r.Seq += int64(2*(id%2) - 1) // before its refund or behind it
+	}
 	r.Purse = []metering.Purse{metering.PurseCredit, metering.PurseWallet, metering.PurseBudget}[epoch-1]
 	r.Booked = []string{"2026-10", "2026-11"}[id%2]
 	return r

@@ -92,12 +92,12 @@ func (l *Ledger) RatedMessages(ctx context.Context, q RatedQuery, f func(*RatedM
 		var hash uint64
 		var tags map[string]string
 		if err := r.Scan(&x.AccountID, &x.ID, &m.Period, &x.OccurredAt, &x.Channel, &x.Direction, &x.To, &x.From, &x.Country, &x.Network,
-			&x.Category, &units, &x.Unit, &amount, &fee, &purse, &refunded, &corrected, &correctedFee, &x.Currency, &tags, &hash); err != nil {
+			&x.Category, &units, &x.Unit, &amount, &fee, &purse, &refunded, &corrected, &correctedFee, &x.Currency, &tags, &hash, &m.Was.RefundedWhole); err != nil {
 			return err
 		}
 		x.Units = metering.Quantity(micros(units))
 		m.Purse = metering.Purse(purse)
-		m.Was = metering.Standing{Amount: micros(amount) + micros(corrected), Fee: micros(fee) + micros(correctedFee), Refunded: micros(refunded)}
+		m.Was.Amount, m.Was.Fee, m.Was.Refunded = micros(amount)+micros(corrected), micros(fee)+micros(correctedFee), micros(refunded)
 		if x.To == "" && x.From == "" {
 			for _, k := range slices.Sorted(maps.Keys(tags)) {
 				x.Tags = append(x.Tags, metering.Tag{Key: k, Value: tags[k]})

@@ -117,23 +117,28 @@ func messages(s *Server, params map[string]string) [][]any {
 	for i := range accounts {
 		wanted[accounts[i]+"\x00"+ids[i]] = true
 	}
-	amounts, fees := map[string]decimal.Decimal{}, map[string]decimal.Decimal{}
-	for _, r := range s.final("records") {
-		if k := r.str("account_id") + "\x00" + r.str("refers_to"); r.str("kind") == "adjustment" && wanted[k] {
-			amounts[k], fees[k] = amounts[k].Add(r.dec("amount")), fees[k].Add(r.dec("fee"))
-		}
-	}
-	var out [][]any
-	for _, r := range s.newest(func(r Row) string {
-		if k := r.str("account_id") + "\x00" + r.str("id"); r.str("kind") == "usage" && wanted[k] {
-			return k
+	key := func(r Row) string { return r.str("account_id") + "\x00" + r.str("id") }
+	rows := s.newest(func(r Row) string {
+		if k := r.str("kind"); (k == "usage" || k == "refund") && wanted[key(r)] {
+			return k + key(r)
 		}
 		return ""
-	}) {
-		k := r.str("account_id") + "\x00" + r.str("id")
-		r = r.with("amount", r.dec("amount").Add(amounts[k])).with("fee", r.dec("fee").Add(fees[k]))
-		out = append(out, r.pick("account_id", "id", "amount", "fee", "purse", "currency", "channel", "direction", "country", "network",
-			"category", "tags", "plan", "plan_version", "rule", "epoch"))
+	})
+	for _, r := range s.final("records") {
+		if r.str("kind") == "adjustment" {
+			rows = append(rows, r)
+		}
+	}
+	become := becomeOf(rows)
+	var out [][]any
+	for _, r := range rows {
+		if r.str("kind") != "usage" {
+			continue
+		}
+		b := become[key(r)]
+		row := r.with("amount", r.dec("amount").Add(b.corrected)).with("fee", r.dec("fee").Add(b.fees))
+		out = append(out, append(row.pick("account_id", "id", "amount", "fee", "purse", "currency", "channel", "direction", "country", "network",
+			"category", "tags", "plan", "plan_version", "rule", "epoch"), b.refunded, b.whole(r)))
 	}
 	return out
 }

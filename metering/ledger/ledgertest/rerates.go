@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sort"
@@ -39,22 +40,12 @@ func rerateRows(s *Server, params map[string]string) [][]any {
 	fits := func(r Row) bool {
 		return r.str("parent_id") == params["parent"] && (params["account"] == "" || r.str("account_id") == params["account"])
 	}
-	refunded, corrected, fees := map[string]decimal.Decimal{}, map[string]decimal.Decimal{}, map[string]decimal.Decimal{}
+	rows := s.final("records")
+	become := becomeOf(rows)
 	var messages []Row
-	for _, r := range s.final("records") {
-		if !fits(r) {
-			continue
-		}
-		switch k := r.str("account_id") + "\x00"; r.str("kind") {
-		case "refund":
-			refunded[k+r.str("id")] = refunded[k+r.str("id")].Add(r.dec("amount"))
-		case "adjustment":
-			k += r.str("refers_to")
-			corrected[k], fees[k] = corrected[k].Add(r.dec("amount")), fees[k].Add(r.dec("fee"))
-		case "usage":
-			if r.str("plan") != "" && (params["period"] == "" || r.str("period") == params["period"]) {
-				messages = append(messages, r)
-			}
+	for _, r := range rows {
+		if fits(r) && r.str("kind") == "usage" && r.str("plan") != "" && (params["period"] == "" || r.str("period") == params["period"]) {
+			messages = append(messages, r)
 		}
 	}
 	key := func(r Row) string { return r.str("account_id") + "\x00" + r.str("id") }
@@ -67,8 +58,48 @@ func rerateRows(s *Server, params map[string]string) [][]any {
 		if own, ok := r["tags"].(map[string]string); ok && r.str("recipient") == "" && r.str("sender") == "" {
 			tags = own
 		}
-		k := key(r)
-		out = append(out, append(row, refunded[k], corrected[k], fees[k], r["currency"], tags, r["content_hash"]))
+		b := become[key(r)]
+		out = append(out, append(row, b.refunded, b.corrected, b.fees, r["currency"], tags, r["content_hash"], b.whole(r)))
 	}
 	return out
+}
+
+// become is what refunds and corrections did to a message.
+type become struct {
+	refunded, corrected, fees decimal.Decimal
+	refunds, corrections      []Row
+}
+
+// becomeOf messages, by account and id.
+func becomeOf(rows []Row) map[string]become {
+	out := map[string]become{}
+	for _, r := range rows {
+		switch k := r.str("account_id") + "\x00"; r.str("kind") {
+		case "refund":
+			b := out[k+r.str("id")]
+			b.refunded, b.refunds = b.refunded.Add(r.dec("amount")), append(b.refunds, r)
+			out[k+r.str("id")] = b
+		case "adjustment":
+			b := out[k+r.str("refers_to")]
+			b.corrected, b.fees = b.corrected.Add(r.dec("amount")), b.fees.Add(r.dec("fee"))
+			b.corrections = append(b.corrections, r)
+			out[k+r.str("refers_to")] = b
+		}
+	}
+	return out
+}
+
+// whole tells whether a message's refund gave back all that it came to by the
+// corrections of before.
+func (b become) whole(message Row) bool {
+	later := func(x, y Row) int {
+		return cmp.Or(cmp.Compare(x.num("epoch"), y.num("epoch")), cmp.Compare(x.num("seq"), y.num("seq")))
+	}
+	all := message.dec("amount").Sub(message.dec("fee"))
+	for _, c := range b.corrections {
+		if len(b.refunds) > 0 && later(c, slices.MaxFunc(b.refunds, later)) < 0 {
+			all = all.Add(c.dec("amount")).Sub(c.dec("fee"))
+		}
+	}
+	return len(b.refunds) > 0 && b.refunded.Equal(all)
 }

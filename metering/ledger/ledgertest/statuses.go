@@ -5,8 +5,6 @@ import (
 	"sort"
 	"strconv"
 	"time"
-
-	"github.com/shopspring/decimal"
 )
 
 // failingDue: why messages may have to be refunded.
@@ -60,7 +58,7 @@ func messageStatuses(s *Server, params map[string]string) [][]any {
 	var out [][]any
 	for _, r := range s.newest(key) {
 		out = append(out, []any{
-			r["account_id"], r["id"], r["kind"], "", r["status"], r["occurred_at"], stored[key(r)], r.dec("amount").Sub(r.dec("fee")), r["plan"], r["plan_version"],
+			r["account_id"], r["id"], r["kind"], "", r["status"], r["occurred_at"], stored[key(r)], r["plan"], r["plan_version"],
 		})
 	}
 	last := map[string]time.Time{}
@@ -73,7 +71,7 @@ func messageStatuses(s *Server, params map[string]string) [][]any {
 	for _, r := range slices.Clone(s.final("statuses")) {
 		if wanted[r.str("account_id")+"\x00"+r.str("message_id")] {
 			out = append(out, []any{
-				r["account_id"], r["message_id"], "status", r["id"], r["status"], r["occurred_at"], last[status(r)], decimal.Zero, "", uint64(0),
+				r["account_id"], r["message_id"], "status", r["id"], r["status"], r["occurred_at"], last[status(r)], "", uint64(0),
 			})
 		}
 	}
