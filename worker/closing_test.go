@@ -213,6 +213,47 @@ func TestAnIdentityTwiceInAMonth(t *testing.T) {
 	assert.Equal(t, *c, *h.closing("acme", last))
 }
 
+// TestAnIdentityInTwoMonths: the same where the two are booked in different months.
+// What is booked first stands, whichever of them is closed.
+func TestAnIdentityInTwoMonths(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{ReconcileEvery: time.Hour})
+	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.transfer("top", metering.TransferTopup, "acme", 1_000_000)
+	h.transfer("budget", metering.TransferAllocate, "acme-own", 200_000)
+	first, second := h.monthsAgo("acme", 2), h.monthsAgo("acme", 1)
+	h.batch().task(
+		messageAt("acme-own", "open", first.Start.Add(100*time.Hour)), messageAt("acme-own", "closed", first.Start.Add(100*time.Hour)),
+		messageAt("acme-own", "other", second.Start.Add(100*time.Hour)),
+	).wait()
+	copied := func(id string) {
+		h.sql(`INSERT INTO records SELECT * REPLACE (occurred_at + toIntervalDay(35) AS occurred_at, '%s' AS period, '%s' AS booked) FROM records AS r FINAL WHERE r.id = '%s'`, second.Name, second.Name, id)
+	}
+	balance := func() metering.Micros {
+		for h.reconcile() > 0 {
+		}
+		st, err := h.Store.State(t.Context(), "acme-own")
+		require.NoError(t, err)
+		return st.Balance
+	}
+	copied("open")
+	require.Equal(t, metering.Micros(200_000-4*price), balance(), "it counts, as it would have been charged")
+	c := h.closing("acme", first)
+	assert.EqualValues(t, 2, c.Records)
+	assert.Equal(t, metering.Micros(200_000-3*price), balance(), "the copy's charge is given back")
+
+	copied("closed")
+	require.Equal(t, metering.Micros(200_000-4*price), balance())
+	d := h.closing("acme", second)
+	assert.EqualValues(t, 1, d.Records)
+	assert.Equal(t, metering.Micros(200_000-3*price), balance())
+	assert.Equal(t, metering.Micros(-3*price), d.Balances["acme-own"], "the budget came later")
+	assert.Equal(t, map[string]string{"acme-own usage open": "1 row", "acme-own usage closed": "1 row"}, h.findings("identity_twice"))
+	assert.Equal(t, c.Digest, h.auditor("acme", first.Name))
+	assert.Equal(t, *c, *h.closing("acme", first))
+}
+
 // TestTwoCloseTheSameMonth: at once, while records come, in processes of their
 // own: one row, one digest, nothing lost.
 func TestTwoCloseTheSameMonth(t *testing.T) {

@@ -69,17 +69,27 @@ func (b *billing) flush() error {
 	return err
 }
 
-// findingTwice is of an identity that a month had twice.
+// findingTwice is of an identity that was charged twice.
 const findingTwice = "identity_twice"
 
-// billOnce is the month's bill with each identity once. A retry with another
-// occurred_at, of which no set knew, was charged again; where the two times lie
-// in different months of UTC ClickHouse keeps both rows. One of them goes, and
-// the next comparison of projection and ledger gives its charge back.
+// twiceSince is how long before a month the first of two copies that it has one of
+// is looked for.
+const twiceSince = 62 * 24 * time.Hour
+
+// billOnce is the month's bill with each identity once, and none that is in
+// another's. A retry with another occurred_at, of which no set knew, was charged
+// again; where the two times lie in different months of UTC ClickHouse keeps both
+// rows. What was booked first stands. The other goes, from this month or from one
+// that comes after it, and the next comparison of projection and ledger gives its
+// charge back.
 func (c *Closer) billOnce(ctx context.Context, a *metering.Account, month metering.Period) (*ledger.Closing, error) {
 	var before []metering.Identity
 	for {
-		done, twice, err := c.bill(ctx, a, month)
+		var done *ledger.Closing
+		twice, err := c.ledger.BookedTwice(ctx, ledger.ParentMonth{ParentID: a.ID, Period: month.Name}, month.Start.Add(-twiceSince))
+		if err == nil && len(twice) == 0 {
+			done, twice, err = c.bill(ctx, a, month)
+		}
 		if err != nil || len(twice) == 0 {
 			return done, err
 		}
@@ -91,7 +101,7 @@ func (c *Closer) billOnce(ctx context.Context, a *metering.Account, month meteri
 		for i, id := range twice {
 			findings[i] = ledger.Finding{
 				At: c.clock.Now().UTC(), Kind: findingTwice, AccountID: id.AccountID, Field: string(id.Kind) + " " + id.ID,
-				Expected: "1 row", Actual: "another in " + month.Name, Healed: true,
+				Expected: "1 row", Actual: "another beside that of " + month.Name, Healed: true,
 			}
 		}
 		if err := c.ledger.InsertFindings(ctx, findings); err != nil {
@@ -100,7 +110,7 @@ func (c *Closer) billOnce(ctx context.Context, a *metering.Account, month meteri
 		if err := c.ledger.DropCopies(ctx, ledger.ParentMonth{ParentID: a.ID, Period: month.Name}, twice); err != nil {
 			return nil, err
 		}
-		c.log.ErrorContext(ctx, "a month had identities twice, one row of each was removed",
+		c.log.ErrorContext(ctx, "identities were charged twice, one row of each was removed",
 			slog.String("parent", a.ID), slog.String("period", month.Name), slog.Int("identities", len(twice)))
 	}
 }

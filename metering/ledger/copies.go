@@ -4,15 +4,37 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/meterd/meterd/metering"
 )
 
-// DropCopies removes from a parent's month what is there twice: of an identity
-// that lies in several months of UTC (ClickHouse replaces rows within one) one
-// row stays, that of the newest epoch. It may be cut off and run again anywhere.
+// copiesMax bounds how many identities BookedTwice returns.
+const copiesMax = 100_000
+
+// BookedTwice returns identities that a parent's month has and another month too,
+// of rows that occurred from an instant on, copiesMax at most.
+func (l *Ledger) BookedTwice(ctx context.Context, m ParentMonth, from time.Time) (list []metering.Identity, err error) {
+	params := map[string]string{"parent": m.ParentID, "booked": m.Period, "from": ms(from), "limit": strconv.Itoa(copiesMax)}
+	err = l.each(ctx, "booked_twice", params, func(r driver.Rows) error {
+		var id metering.Identity
+		var kind string
+		if err := r.Scan(&id.AccountID, &kind, &id.ID); err != nil {
+			return err
+		}
+		id.Kind = metering.Kind(kind)
+		list = append(list, id)
+		return nil
+	})
+	return list, err
+}
+
+// DropCopies leaves one row of identities that a parent's month has twice, or that
+// another month has too (ClickHouse replaces rows within one month of UTC only): the
+// row that is booked first, of one month that of the newest epoch. Rows of older
+// months stay, for they are closed. It may be cut off and run again anywhere.
 func (l *Ledger) DropCopies(ctx context.Context, m ParentMonth, ids []metering.Identity) error {
 	ctx, cancel := context.WithTimeout(ctx, insertMax)
 	defer cancel()
@@ -23,25 +45,29 @@ func (l *Ledger) DropCopies(ctx context.Context, m ParentMonth, ids []metering.I
 			return err
 		}
 		var stands metering.Identity
-		surplus := map[uint32][]metering.Identity{}
+		type month struct {
+			booked string
+			utc    uint32
+		}
+		surplus := map[month][]metering.Identity{}
 		if err := l.each(ctx, "copies", params, func(r driver.Rows) error {
 			var id metering.Identity
 			var kind string
-			var month uint32
-			if err := r.Scan(&id.AccountID, &kind, &id.ID, &month); err != nil {
+			var of month
+			if err := r.Scan(&id.AccountID, &kind, &id.ID, &of.booked, &of.utc); err != nil {
 				return err
 			}
-			if id.Kind = metering.Kind(kind); id == stands {
-				surplus[month] = append(surplus[month], id)
+			if id.Kind = metering.Kind(kind); id == stands && of.booked >= m.Period {
+				surplus[of] = append(surplus[of], id)
 			}
 			stands = id
 			return nil
 		}); err != nil {
 			return err
 		}
-		for month, list := range surplus {
+		for of, list := range surplus {
 			params := identityParams(list)
-			params["parent"], params["month"] = m.ParentID, strconv.Itoa(int(month))
+			params["parent"], params["booked"], params["month"] = m.ParentID, of.booked, strconv.Itoa(int(of.utc))
 			if err := l.exec(ctx, "drop_copies", params); err != nil {
 				return err
 			}

@@ -235,6 +235,9 @@ func (p *pair) agree() {
 		sort.Strings(out) // an identity may have rows in two partitions
 		return out, err
 	})
+	same(p, "booked twice", func(l *Ledger) ([]metering.Identity, error) {
+		return l.BookedTwice(ctx, ParentMonth{ParentID: p.parent(), Period: "2026-10"}, noon.AddDate(0, -(p.serial%3), 1))
+	})
 	same(p, "re-rating", func(l *Ledger) (string, error) {
 		x, err := l.RerateByRef(ctx, "ref1-"+p.salt)
 		return fmt.Sprintf("%+v", x), err

@@ -3,6 +3,7 @@ package ledgertest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -210,8 +211,27 @@ func closingFinish(s *Server, params map[string]string) []Row {
 	}}
 }
 
+// bookedTwice: identities that are booked in a month and in another too.
+func bookedTwice(s *Server, params map[string]string) [][]any {
+	in := map[string][]Row{}
+	for _, r := range s.final("records") {
+		if k := r.str("kind"); r.str("parent_id") == params["parent"] && (k == "usage" || k == "refund") && !r.time("occurred_at").Before(milli(params, "from")) {
+			in[r.identity()] = append(in[r.identity()], r)
+		}
+	}
+	var out [][]any
+	for _, k := range slices.Sorted(maps.Keys(in)) {
+		is := func(r Row) bool { return r.str("booked") == params["booked"] }
+		isnt := func(r Row) bool { return !is(r) }
+		if slices.ContainsFunc(in[k], is) && slices.ContainsFunc(in[k], isnt) && uint64(len(out)) < integer(params, "limit") {
+			out = append(out, in[k][0].pick("account_id", "kind", "id"))
+		}
+	}
+	return out
+}
+
 // rebooked are the rows that a rebooking names.
-func rebooked(rows []Row, params map[string]string) []Row {
+func rebooked(rows []Row, params map[string]string, booked func(string) bool) []Row {
 	accounts, kinds, ids := array(params["accounts"]), array(params["kinds"]), array(params["ids"])
 	wanted := map[string]bool{}
 	for i := range accounts {
@@ -219,7 +239,7 @@ func rebooked(rows []Row, params map[string]string) []Row {
 	}
 	var out []Row
 	for _, r := range rows {
-		if r.str("parent_id") == params["parent"] && r.str("booked") == params["booked"] && wanted[r.identity()] {
+		if r.str("parent_id") == params["parent"] && booked(r.str("booked")) && wanted[r.identity()] {
 			out = append(out, r)
 		}
 	}
@@ -228,7 +248,7 @@ func rebooked(rows []Row, params map[string]string) []Row {
 
 func rebook(s *Server, params map[string]string) []Row {
 	var out []Row
-	for _, r := range rebooked(s.final("records"), params) {
+	for _, r := range rebooked(s.final("records"), params, func(m string) bool { return m == params["booked"] }) {
 		r = r.with("booked", params["to"]).with("seq", uint64(0)).with("epoch", max(r.num("epoch"), integer(params, "epoch")))
 		out = append(out, r)
 	}
@@ -237,7 +257,7 @@ func rebook(s *Server, params map[string]string) []Row {
 
 func rebookHours(s *Server, params map[string]string) []Row {
 	var out []Row
-	for _, r := range rebooked(s.tables["records"], params) {
+	for _, r := range rebooked(s.tables["records"], params, func(m string) bool { return m >= params["booked"] }) {
 		out = append(out, Row{"account_id": r["account_id"], "hour": r.time("occurred_at").Truncate(time.Hour), "marked_at": r["stored_at"]})
 	}
 	return out

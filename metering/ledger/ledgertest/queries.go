@@ -21,7 +21,7 @@ func queries() map[string]query {
 		"alert_marks": alertMarks,
 		"bill_lines":  billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closed_counts": closedCounts,
 		"closed_lines": closedLines, "closing_bases": closingBases, "closing_transfers": closingTransfers, "closings": closings, "epoch_older": epochOlder, "epoch_max": epochMax,
-		"failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
+		"booked_twice": bookedTwice, "failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
 		"quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
 		"report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers, "rerates": rerates, "rerates_open": reratesOpen, "rerate_rows": rerateRows, "told_suspended": toldSuspended,
 		"transfer_by_ref": transferByRef, "transfer_refs": transferRefs, "waiting_due": waitingDue,
