@@ -39,6 +39,14 @@ const (
 	ReasonTooOld            Reason = "too_old"
 )
 
+// Reasons are all of them.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonMalformed, ReasonUnknownAccount, ReasonAccountClosed, ReasonFromFuture, ReasonChannelNotEnabled, ReasonCurrencyMismatch, ReasonNoPrice,
+		ReasonUnitMismatch, ReasonConflict, ReasonUnknownMessage, ReasonOverRefund, ReasonOverflow, ReasonTooOld,
+	}
+}
+
 // Refusal is why a record can't be charged, and how to mend it. It is the
 // error of DecodeRecord and Rate. Detail never holds amounts, numbers or text
 // of the record.

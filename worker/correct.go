@@ -79,8 +79,10 @@ func (e *engine) classifyCorrections(ctx context.Context, t *task, snap *meterin
 		case c.Amount == 0 && c.Fee == 0:
 			s.same = append(s.same, i)
 		default:
-			d := candidate{rec: r, row: r, account: a, amount: c.Amount, period: a.Calendar.Of(r.OccurredAt).Name}
-			d.line, d.charge = i, *c
+			row := *r
+			row.Tags = tagsOf(r, &c.of)
+			d := candidate{rec: r, row: &row, account: a, amount: c.Amount, period: a.Calendar.Of(r.OccurredAt).Name}
+			d.line, d.charge = i, c.Charge
 			d.purse, d.owner = purseNow(a, metering.Purse(x.Purse))
 			s.add(d)
 		}
@@ -88,9 +90,15 @@ func (e *engine) classifyCorrections(ctx context.Context, t *task, snap *meterin
 	return nil
 }
 
-// corrections are what lines of a task would book by now, one for each; nil where
-// the message is gone.
-func (e *engine) corrections(ctx context.Context, t *task, lines []int) ([]*metering.Charge, error) {
+// correction is what a line would book by now, and its message.
+type correction struct {
+	metering.Charge
+
+	of ledger.Message
+}
+
+// corrections of lines of a task, one for each; nil where the message is gone.
+func (e *engine) corrections(ctx context.Context, t *task, lines []int) ([]*correction, error) {
 	if len(lines) == 0 {
 		return nil, nil
 	}
@@ -105,7 +113,7 @@ func (e *engine) corrections(ctx context.Context, t *task, lines []int) ([]*mete
 	if len(e.landing(t, messages)) > 0 {
 		return nil, errLanding
 	}
-	out := make([]*metering.Charge, len(lines))
+	out := make([]*correction, len(lines))
 	for n, i := range lines {
 		x := &t.corrections[i]
 		m, ok := messages[keys[n]]
@@ -116,7 +124,7 @@ func (e *engine) corrections(ctx context.Context, t *task, lines []int) ([]*mete
 		if x.Rated != nil {
 			c = metering.Correct(metering.Charge{Amount: metering.Micros(x.Rated.Amount), Fee: metering.Micros(x.Rated.Fee)}, m.Standing)
 		}
-		out[n] = &metering.Charge{Amount: c.Amount, Fee: c.Fee, Plan: x.Plan, Version: x.Version, Rule: x.Rule}
+		out[n] = &correction{metering.Charge{Amount: c.Amount, Fee: c.Fee, Plan: x.Plan, Version: x.Version, Rule: x.Rule}, m}
 	}
 	return out, nil
 }

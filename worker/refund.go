@@ -224,7 +224,7 @@ func refund(a *metering.Account, r *metering.Record, m *ledger.Message) (candida
 	return c, nil
 }
 
-// tagsOf a refund's row: its message's, so that sums by tag have both, and its
+// tagsOf a refund's or correction's row: its message's, so that sums by tag have both, and its
 // own under other keys. Its content, and so its hash, is the record's alone.
 func tagsOf(r *metering.Record, m *ledger.Message) []metering.Tag {
 	if len(m.Tags) == 0 {

@@ -234,7 +234,8 @@ func TestRerateKeepsWhatWasGivenBack(t *testing.T) {
 	h.work(Options{})
 	whatsapp := func(id string) string { return strings.Replace(message("kilo", id, 0), `"sms"`, `"whatsapp"`, 1) }
 	failed := fmt.Sprintf(`{"id":"s","account_id":"kilo","kind":"status","refers_to":"failed","status":"failed","occurred_at":%q}`, time.Now().UTC().Add(-5*time.Minute).Format(time.RFC3339))
-	h.batch().task(message("kilo", "part", 0), message("kilo", "whole", 0), whatsapp("free"), whatsapp("failed"), failed).wait()
+	tagged := strings.Replace(message("kilo", "part", 0), `"channel"`, `"to":"+393331234567","tags":{"campaign":"spring"},"channel"`, 1)
+	h.batch().task(tagged, message("kilo", "whole", 0), whatsapp("free"), whatsapp("failed"), failed).wait()
 	h.batch().task(strings.Replace(refundLine("kilo", "part"), `"kind"`, `"amount":"4","kind"`, 1), refundLine("kilo", "whole"), refundLine("kilo", "free")).wait()
 	h.eventually("the message that failed is refunded", func() bool { return h.rows("kilo").Refunds == 4 })
 	assert.Equal(t, metering.Micros(6_000_000), h.used("kilo"))
@@ -247,6 +248,8 @@ func TestRerateKeepsWhatWasGivenBack(t *testing.T) {
 	}
 	assert.Equal(t, balance.Counts{Duplicates: 2, Quarantined: 1}, h.batch().task(again("part", "4"), again("whole", "10"), refundLine("kilo", "part")).wait(),
 		"a part isn't all, whatever all was for a while")
+	assert.Equal(t, map[string]string{"part": "spring"}, h.pairs(`SELECT DISTINCT refers_to, tags['campaign'] FROM records FINAL WHERE kind = 'adjustment'`),
+		"sums by tag have corrections too")
 	assert.Zero(t, h.reconcile())
 }
 

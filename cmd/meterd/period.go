@@ -73,11 +73,15 @@ func (c *periodListCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	var views []periodView
-	if sub == "" { // a bill is its parent's alone
-		if views, err = e.periods(a, parent); err != nil {
-			return err
+	if sub != "" {
+		if !a.JSON {
+			_, _ = fmt.Fprintln(a.out, "none: a bill is its parent's alone")
 		}
+		return nil
+	}
+	views, err := e.periods(a, parent)
+	if err != nil {
+		return err
 	}
 	t := a.table("PARENT", "PERIOD", "STATE", "RECORDS", "AMOUNT", "REFUNDS", "ADJUSTMENTS", "", "DIGEST")
 	for i := range views {

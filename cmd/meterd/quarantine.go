@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -72,6 +73,17 @@ func quarantineOf(en *ledger.Entry) quarantineView {
 type quarantineListCmd struct {
 	Reason string `help:"Only this reason." placeholder:"R"`
 	As     string `help:"What that account may see." placeholder:"ID"`
+}
+
+// Validate is called before anything runs (kong).
+func (c *quarantineListCmd) Validate() error { return checkReason(c.Reason) }
+
+// checkReason refuses what is none: nothing would be found, as if all were well.
+func checkReason(reason string) error {
+	if reason == "" || slices.Contains(metering.Reasons(), metering.Reason(reason)) {
+		return nil
+	}
+	return wrongInput("--reason: %q is none, want one of %v", reason, metering.Reasons())
 }
 
 // Run implements the command.
@@ -180,6 +192,9 @@ type quarantineReplayCmd struct {
 	Reason string `help:"Only this reason." placeholder:"R"`
 	ID     string `arg:"" optional:"" help:"Only this entry."`
 }
+
+// Validate is called before anything runs (kong).
+func (c *quarantineReplayCmd) Validate() error { return checkReason(c.Reason) }
 
 // Run implements the command: entries are sent first and marked then, so that
 // none is lost when the command dies; sent twice, an entry is a duplicate.
