@@ -83,10 +83,11 @@ const twiceSince = 62 * 24 * time.Hour
 // that comes after it, and the next comparison of projection and ledger gives its
 // charge back.
 func (c *Closer) billOnce(ctx context.Context, a *metering.Account, month metering.Period) (*ledger.Closing, error) {
+	of := ledger.ParentMonth{ParentID: a.ID, Period: month.Name}
 	var before []metering.Identity
 	for {
 		var done *ledger.Closing
-		twice, err := c.ledger.BookedTwice(ctx, ledger.ParentMonth{ParentID: a.ID, Period: month.Name}, month.Start.Add(-twiceSince))
+		twice, err := c.ledger.BookedTwice(ctx, of, c.snapshots.Current().Family(a.ID), month.Start.Add(-twiceSince))
 		if err == nil && len(twice) == 0 {
 			done, twice, err = c.bill(ctx, a, month)
 		}
@@ -107,7 +108,7 @@ func (c *Closer) billOnce(ctx context.Context, a *metering.Account, month meteri
 		if err := c.ledger.InsertFindings(ctx, findings); err != nil {
 			return nil, err
 		}
-		if err := c.ledger.DropCopies(ctx, ledger.ParentMonth{ParentID: a.ID, Period: month.Name}, twice); err != nil {
+		if err := c.ledger.DropCopies(ctx, of, twice); err != nil {
 			return nil, err
 		}
 		c.log.ErrorContext(ctx, "identities were charged twice, one row of each was removed",

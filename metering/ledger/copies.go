@@ -11,24 +11,31 @@ import (
 	"github.com/meterd/meterd/metering"
 )
 
-// copiesMax bounds how many identities BookedTwice returns.
-const copiesMax = 100_000
+const (
+	copiesMax      = 10_000 // identities that BookedTwice returns of a page at most
+	copiesAccounts = 100    // in a page: an answer must begin before the silence is too long
+)
 
-// BookedTwice returns identities that a parent's month has and another month too,
-// of rows that occurred from an instant on, copiesMax at most.
-func (l *Ledger) BookedTwice(ctx context.Context, m ParentMonth, from time.Time) (list []metering.Identity, err error) {
-	params := map[string]string{"parent": m.ParentID, "booked": m.Period, "from": ms(from), "limit": strconv.Itoa(copiesMax)}
-	err = l.each(ctx, "booked_twice", params, func(r driver.Rows) error {
-		var id metering.Identity
-		var kind string
-		if err := r.Scan(&id.AccountID, &kind, &id.ID); err != nil {
-			return err
+// BookedTwice returns identities of a parent's accounts that its month has and
+// another month too, of rows that occurred from an instant on: not all where there
+// are very many.
+func (l *Ledger) BookedTwice(ctx context.Context, m ParentMonth, accounts []string, from time.Time) (list []metering.Identity, err error) {
+	for page := range slices.Chunk(accounts, copiesAccounts) {
+		params := map[string]string{"parent": m.ParentID, "booked": m.Period, "accounts": array(page), "from": ms(from), "limit": strconv.Itoa(copiesMax)}
+		if err := l.each(ctx, "booked_twice", params, func(r driver.Rows) error {
+			var id metering.Identity
+			var kind string
+			if err := r.Scan(&id.AccountID, &kind, &id.ID); err != nil {
+				return err
+			}
+			id.Kind = metering.Kind(kind)
+			list = append(list, id)
+			return nil
+		}); err != nil || len(list) >= copiesMax {
+			return list, err
 		}
-		id.Kind = metering.Kind(kind)
-		list = append(list, id)
-		return nil
-	})
-	return list, err
+	}
+	return list, nil
 }
 
 // DropCopies leaves one row of identities that a parent's month has twice, or that

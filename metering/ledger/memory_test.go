@@ -236,7 +236,7 @@ func (p *pair) agree() {
 		return out, err
 	})
 	same(p, "booked twice", func(l *Ledger) ([]metering.Identity, error) {
-		return l.BookedTwice(ctx, ParentMonth{ParentID: p.parent(), Period: "2026-10"}, noon.AddDate(0, -(p.serial%3), 1))
+		return l.BookedTwice(ctx, ParentMonth{ParentID: p.parent(), Period: "2026-10"}, []string{p.account(0), p.account(1)}, noon.AddDate(0, -(p.serial%3), 1))
 	})
 	same(p, "re-rating", func(l *Ledger) (string, error) {
 		x, err := l.RerateByRef(ctx, "ref1-"+p.salt)

@@ -213,9 +213,9 @@ func closingFinish(s *Server, params map[string]string) []Row {
 
 // bookedTwice: identities that are booked in a month and in another too.
 func bookedTwice(s *Server, params map[string]string) [][]any {
-	in := map[string][]Row{}
+	in, accounts := map[string][]Row{}, array(params["accounts"])
 	for _, r := range s.final("records") {
-		if k := r.str("kind"); r.str("parent_id") == params["parent"] && (k == "usage" || k == "refund") && !r.time("occurred_at").Before(milli(params, "from")) {
+		if k := r.str("kind"); r.str("parent_id") == params["parent"] && slices.Contains(accounts, r.str("account_id")) && (k == "usage" || k == "refund") && !r.time("occurred_at").Before(milli(params, "from")) {
 			in[r.identity()] = append(in[r.identity()], r)
 		}
 	}
