@@ -176,6 +176,8 @@ type Correction struct {
 type Rated struct {
 	Amount int64 `json:"amount_micros"`
 	Fee    int64 `json:"fee_micros"`
+	// Hash of the content that was rated; 0: it isn't known (a task of an older version).
+	Hash uint64 `json:"content_hash,omitempty"`
 }
 
 // Refund heads a refund task: when it was split off, so that it can wait for

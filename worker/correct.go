@@ -76,6 +76,11 @@ func (e *engine) classifyCorrections(ctx context.Context, t *task, snap *meterin
 		switch c := charges[n]; {
 		case c == nil:
 			s.refuse(i, &metering.Refusal{Reason: metering.ReasonUnknownMessage, Detail: "the message isn't in the ledger any more; discard this entry"})
+		case c.replaced:
+			s.refuse(i, &metering.Refusal{
+				Reason: metering.ReasonConflict,
+				Detail: "the message isn't the one that was rated: after a loss of Redis another of its id took its place; repeat the re-rating, then discard this entry",
+			})
 		case c.Amount == 0 && c.Fee == 0:
 			s.same = append(s.same, i)
 		default:
@@ -94,7 +99,8 @@ func (e *engine) classifyCorrections(ctx context.Context, t *task, snap *meterin
 type correction struct {
 	metering.Charge
 
-	of ledger.Message
+	of       ledger.Message
+	replaced bool // by one of another content, since it was rated
 }
 
 // corrections of lines of a task, one for each; nil where the message is gone.
@@ -120,11 +126,12 @@ func (e *engine) corrections(ctx context.Context, t *task, lines []int) ([]*corr
 		if !ok {
 			continue
 		}
-		c := metering.Correction{Amount: metering.Micros(x.Amount), Fee: metering.Micros(x.Fee)}
+		c, replaced := metering.Correction{Amount: metering.Micros(x.Amount), Fee: metering.Micros(x.Fee)}, false
 		if x.Rated != nil {
+			replaced = x.Rated.Hash != 0 && x.Rated.Hash != m.Hash
 			c = metering.Correct(metering.Charge{Amount: metering.Micros(x.Rated.Amount), Fee: metering.Micros(x.Rated.Fee)}, m.Standing)
 		}
-		out[n] = &correction{metering.Charge{Amount: c.Amount, Fee: c.Fee, Plan: x.Plan, Version: x.Version, Rule: x.Rule}, m}
+		out[n] = &correction{metering.Charge{Amount: c.Amount, Fee: c.Fee, Plan: x.Plan, Version: x.Version, Rule: x.Rule}, m, replaced}
 	}
 	return out, nil
 }

@@ -243,7 +243,7 @@ func (r *rerating) take(ctx context.Context, m *ledger.RatedMessage) error {
 		ID: correctionID(r.request.Ref, x.ID), AccountID: x.AccountID, MessageID: x.ID, OccurredAt: x.OccurredAt, Channel: x.Channel, Direction: x.Direction,
 		Country: x.Country, Network: x.Network, Category: x.Category, Purse: string(m.Purse),
 		Amount: int64(c.Amount), Fee: int64(c.Fee), Plan: c.Charge.Plan, Version: c.Charge.Version, Rule: c.Charge.Rule,
-		Rated: &jobs.Rated{Amount: int64(c.Charge.Amount), Fee: int64(c.Charge.Fee)},
+		Rated: &jobs.Rated{Amount: int64(c.Charge.Amount), Fee: int64(c.Charge.Fee), Hash: m.Hash},
 	})
 	if err != nil {
 		return fmt.Errorf("correction: %w", err)

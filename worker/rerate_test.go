@@ -128,6 +128,25 @@ func TestCorrectionOfTheEpochThatWasRead(t *testing.T) {
 	assert.Equal(t, metering.Micros(800_000), h.used("kilo"))
 }
 
+// TestACorrectionOfAnotherContent: a row that was rated while others of before a loss
+// of Redis were still on their way may have been replaced by one of another content.
+func TestACorrectionOfAnotherContent(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(rerateAccounts)
+	h.work(Options{})
+	h.batch().task(message("kilo", "m", 0)).wait()
+	e := h.byHand().engine
+	runWriter(t, e)
+	c := correctionOf(t, "m")
+	c.corrections[0].Rated.Hash = 1
+	require.NoError(t, e.process(t.Context(), c))
+	assert.Equal(t, []metering.Reason{metering.ReasonConflict}, h.reasons("kilo", c.recs[0].ID))
+	assert.Equal(t, metering.Micros(1_000_000), h.used("kilo"))
+	require.NoError(t, h.rerate("a", "right", nil), "the same reference books what is left")
+	assert.Equal(t, metering.Micros(800_000), h.used("kilo"))
+}
+
 // TestCorrectionsAndRefundsWaitForWhatMayLand: where Redis was lost, a correction of
 // a message of before might come before another that is on its way; so might its
 // refund while a re-rating goes on. Nobody else waits.

@@ -156,7 +156,7 @@ func (w *world) tellHook(p *process, t *simTask) {
 	}
 	w.steps++
 	w.note("%s takes %s", p.name, t.id)
-	p.run(fmt.Sprintf("%s#%d", t.id, t.tries), func(ctx context.Context) error {
+	p.run(w.attempt(t.id), func(ctx context.Context) error {
 		if t.typ == jobs.TypeAlert {
 			return p.hooks.alertTask(ctx, t.id, t.payload)
 		}

@@ -97,6 +97,13 @@ func (w *world) promote(id, key string) int64 {
 	return 1
 }
 
+// attempt names the next attempt of a task: also of one that was lost with its
+// queue and is sent again while an attempt of before goes on.
+func (w *world) attempt(id string) string {
+	w.given[id]++
+	return fmt.Sprintf("%s#%d", id, w.given[id])
+}
+
 // deliver gives a task to a process.
 func (w *world) deliver(p *process, t *simTask) {
 	p.attempts++
@@ -104,7 +111,7 @@ func (w *world) deliver(p *process, t *simTask) {
 	t.state = active
 	t.holders[p] = true
 	w.steps++
-	name := fmt.Sprintf("%s#%d", t.id, t.tries)
+	name := w.attempt(t.id)
 	w.note("%s takes %s", p.name, name)
 	p.run(name, func(ctx context.Context) error {
 		switch t.typ {

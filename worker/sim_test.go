@@ -22,7 +22,7 @@ import (
 func simulate(t *testing.T, all origins, p plan) *world {
 	t.Helper()
 	o := all[start{p.partitions, p.edge}]
-	w := &world{origin: o, plan: p, rng: rand.New(rand.NewPCG(p.seed, 0)), queue: map[string]*simTask{}, vanished: map[string]bool{}, unpromised: map[string]bool{}, rated: map[string]int{}, hooks: newSimHooks(), digests: map[string]string{}, ctx: t.Context()}
+	w := &world{origin: o, plan: p, rng: rand.New(rand.NewPCG(p.seed, 0)), queue: map[string]*simTask{}, vanished: map[string]bool{}, given: map[string]int{}, unpromised: map[string]bool{}, rated: map[string]int{}, hooks: newSimHooks(), digests: map[string]string{}, ctx: t.Context()}
 	w.server = o.server.Fork()
 	w.server.Refuse = func(table string, r ledgertest.Row) bool {
 		id := text(r, "id")

@@ -193,6 +193,7 @@ type world struct {
 	steps    int
 	drifted  int
 	sent     []string
+	given    map[string]int // attempts, by task
 	vanished map[string]bool
 	// unpromised: tasks whose follow-ups were lost with the queue.
 	unpromised map[string]bool

@@ -154,7 +154,8 @@ type Message struct {
 	Tags                       map[string]string
 	Plan                       string
 	Version, Rule              int
-	Epoch                      int64 // that charged it
+	Epoch                      int64  // that charged it
+	Hash                       uint64 // of its content
 }
 
 // Messages returns those that have a row.
@@ -179,7 +180,7 @@ func (l *Ledger) Messages(ctx context.Context, keys []MessageKey) (map[MessageKe
 			var purse string
 			var version, rule, epoch uint32
 			if err := r.Scan(&k.AccountID, &k.ID, &amount, &fee, &purse, &m.Currency, &m.Channel, &m.Direction,
-				&m.Country, &m.Network, &m.Category, &m.Tags, &m.Plan, &version, &rule, &epoch, &refunded, &m.RefundedWhole); err != nil {
+				&m.Country, &m.Network, &m.Category, &m.Tags, &m.Plan, &version, &rule, &epoch, &m.Hash, &refunded, &m.RefundedWhole); err != nil {
 				return err
 			}
 			if len(m.Tags) == 0 {

@@ -62,6 +62,7 @@ func (l *Ledger) Rerating(ctx context.Context, parents []string) (map[string]boo
 // RatedMessage is a stored message as a re-rating needs it.
 type RatedMessage struct {
 	Record metering.Record
+	Hash   uint64 // of its content
 	Was    metering.Standing
 	Purse  metering.Purse
 	Period string // of occurred_at
@@ -89,10 +90,9 @@ func (l *Ledger) RatedMessages(ctx context.Context, q RatedQuery, f func(*RatedM
 		x := &m.Record
 		var units, amount, fee, refunded, corrected, correctedFee decimal.Decimal
 		var purse string
-		var hash uint64
 		var tags map[string]string
 		if err := r.Scan(&x.AccountID, &x.ID, &m.Period, &x.OccurredAt, &x.Channel, &x.Direction, &x.To, &x.From, &x.Country, &x.Network,
-			&x.Category, &units, &x.Unit, &amount, &fee, &purse, &refunded, &corrected, &correctedFee, &x.Currency, &tags, &hash, &m.Was.RefundedWhole); err != nil {
+			&x.Category, &units, &x.Unit, &amount, &fee, &purse, &refunded, &corrected, &correctedFee, &x.Currency, &tags, &m.Hash, &m.Was.RefundedWhole); err != nil {
 			return err
 		}
 		x.Units = metering.Quantity(micros(units))
@@ -102,7 +102,7 @@ func (l *Ledger) RatedMessages(ctx context.Context, q RatedQuery, f func(*RatedM
 			for _, k := range slices.Sorted(maps.Keys(tags)) {
 				x.Tags = append(x.Tags, metering.Tag{Key: k, Value: tags[k]})
 			}
-			m.Was.Blanked = !metering.Numberless(x, hash)
+			m.Was.Blanked = !metering.Numberless(x, m.Hash)
 		}
 		return f(&m)
 	})

@@ -1,8 +1,8 @@
 -- messages: what refunds and corrections need of their messages. Params: accounts, ids (parallel arrays).
--- Result: one row a message, its charge and fee with what re-ratings added, the epoch that charged it, what its refund
--- gave back, and whether that was all that it came to by the corrections of before. Dedup: newest epoch.
+-- Result: one row a message, its charge and fee with what re-ratings added, the epoch that charged it, its content_hash,
+-- what its refund gave back, and whether that was all that it came to by the corrections of before. Dedup: newest epoch.
 SELECT m.account_id, m.id, m.charged + c.amount_sum, m.charged_fee + c.fee_sum, charged_purse, charged_currency, sent_channel,
-    sent_direction, sent_country, sent_network, sent_category, sent_tags, rated_plan, rated_version, rated_rule, charged_epoch, given,
+    sent_direction, sent_country, sent_network, sent_category, sent_tags, rated_plan, rated_version, rated_rule, charged_epoch, content, given,
     is_refunded AND given = charged - charged_fee + arraySum(arrayMap(x -> if((x.1, x.2) < place, x.3, toDecimal64(0, 6)), c.changes)) AS whole
 FROM (SELECT account_id, id,
     argMaxIf(amount, epoch, kind = 'usage') AS charged, argMaxIf(fee, epoch, kind = 'usage') AS charged_fee,
@@ -12,6 +12,7 @@ FROM (SELECT account_id, id,
     argMaxIf(category, epoch, kind = 'usage') AS sent_category, argMaxIf(tags, epoch, kind = 'usage') AS sent_tags,
     argMaxIf(plan, epoch, kind = 'usage') AS rated_plan, argMaxIf(plan_version, epoch, kind = 'usage') AS rated_version,
     argMaxIf(rule, epoch, kind = 'usage') AS rated_rule, maxIf(epoch, kind = 'usage') AS charged_epoch,
+    argMaxIf(content_hash, epoch, kind = 'usage') AS content,
     countIf(kind = 'refund') > 0 AS is_refunded, argMaxIf(amount, epoch, kind = 'refund') AS given, maxIf((epoch, seq), kind = 'refund') AS place
 FROM {db}.records
 WHERE kind IN ('usage', 'refund') AND (account_id, id) IN (

@@ -138,7 +138,7 @@ func messages(s *Server, params map[string]string) [][]any {
 		b := become[key(r)]
 		row := r.with("amount", r.dec("amount").Add(b.corrected)).with("fee", r.dec("fee").Add(b.fees))
 		out = append(out, append(row.pick("account_id", "id", "amount", "fee", "purse", "currency", "channel", "direction", "country", "network",
-			"category", "tags", "plan", "plan_version", "rule", "epoch"), b.refunded, b.whole(r)))
+			"category", "tags", "plan", "plan_version", "rule", "epoch", "content_hash"), b.refunded, b.whole(r)))
 	}
 	return out
 }
