@@ -20,8 +20,9 @@ import (
 
 // ClientOptions bound the client. Zero values take the defaults.
 type ClientOptions struct {
-	// Shards is the number of ingest queues, the same for workers and clients.
-	// Default IngestShards.
+	// Shards is the number of ingest queues that tasks are spread over, at most
+	// ShardsMax; the same as the workers', who find others only once something
+	// lies in them. Default IngestShards.
 	Shards int
 	// RecordsMax and BytesMax end a task. Larger: fewer bytes and less work a
 	// record, more to do again after a failure. Defaults RecordsMax records and
@@ -99,6 +100,9 @@ func NewClient(rdb redis.UniversalClient, o ClientOptions) (*Client, error) {
 		}
 	}
 	set(&o.Shards, IngestShards)
+	if o.Shards < 1 || o.Shards > ShardsMax {
+		return nil, fmt.Errorf("ClientOptions.Shards is %d: give the workers' number, from 1 to %d", o.Shards, ShardsMax)
+	}
 	set(&o.RecordsMax, RecordsMax)
 	set(&o.BytesMax, 2<<20)
 	set(&o.InFlight, 8)

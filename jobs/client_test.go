@@ -254,3 +254,17 @@ func queued(t *testing.T, rdb *redis.Client, shards int) map[string]bool {
 	}
 	return lines
 }
+
+// TestClientOfTooManyShards is refused before it takes a record: nobody would look
+// into the queues.
+func TestClientOfTooManyShards(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	t.Cleanup(func() { _ = rdb.Close() })
+	for _, n := range []int{-1, ShardsMax + 1} {
+		_, err := NewClient(rdb, ClientOptions{Shards: n})
+		require.ErrorContains(t, err, "from 1 to 256")
+	}
+	_, err := NewClient(rdb, ClientOptions{Shards: ShardsMax})
+	require.NoError(t, err)
+}

@@ -1,11 +1,14 @@
 package jobs
 
 import (
+	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 )
 
 // Task types.
@@ -33,19 +36,45 @@ const (
 // a server costs little.
 const IngestShards = 4
 
+// ShardsMax is the most ingest queues that there may be: workers look into all of
+// them.
+const ShardsMax = 256
+
 // IngestQueue is the name of an ingest queue.
 func IngestQueue(shard int) string { return "ingest-" + strconv.Itoa(shard) }
 
 // PendingKey is the list of a queue's tasks that nobody has in hand.
 func PendingKey(queue string) string { return "asynq:{" + queue + "}:pending" }
 
-// IngestQueues are the names of all ingest queues.
+// IngestQueues are the names of so many ingest queues.
 func IngestQueues(shards int) []string {
 	out := make([]string, shards)
 	for i := range out {
 		out[i] = IngestQueue(i)
 	}
 	return out
+}
+
+// Holding are the names of the ingest queues from a shard on in which tasks are,
+// whatever those wait for. An error is of some of them: the others are named.
+func Holding(ctx context.Context, rdb redis.UniversalClient, from int) ([]string, error) {
+	pipe := rdb.Pipeline()
+	found := make([]*redis.IntCmd, ShardsMax)
+	for shard := from; shard < ShardsMax; shard++ {
+		prefix := "asynq:{" + IngestQueue(shard) + "}:"
+		found[shard] = pipe.Exists(ctx, prefix+"pending", prefix+"active", prefix+"scheduled", prefix+"retry")
+	}
+	_, err := pipe.Exec(ctx)
+	if err != nil {
+		err = fmt.Errorf("look which ingest queues hold tasks: %w", err)
+	}
+	var out []string
+	for shard := from; shard < ShardsMax; shard++ {
+		if found[shard].Val() > 0 {
+			out = append(out, IngestQueue(shard))
+		}
+	}
+	return out, err
 }
 
 // ShardOf spreads tasks by their id, so that a follow-up has a fixed place.

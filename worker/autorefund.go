@@ -83,7 +83,7 @@ func (w *Worker) backlogged(ctx context.Context, now time.Time) (bool, error) {
 	script := redis.NewScript(backlogSource)
 	busy := false
 	tasks := map[string][]any{}
-	for _, q := range jobs.IngestQueues(w.engine.shards) {
+	for _, q := range w.engine.ingestQueues() {
 		prefix := "asynq:{" + q + "}:"
 		keys := []string{prefix + "pending", prefix + "retry", prefix + "lease", prefix + "active"}
 		answer, err := script.Run(ctx, w.redis, keys, append([]any{prefix + "t:", backlogAge.Milliseconds(), backlogTasks}, w.backlogTasks[q]...)...).Slice()

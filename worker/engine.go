@@ -33,6 +33,7 @@ type engine struct {
 	log       *slog.Logger
 	metrics   *metrics
 	shards    int
+	beyond    beyond
 	room      *semaphore.Weighted // recordsInHand
 	unpacking *semaphore.Weighted // unpackingMax
 	aside     *semaphore.Weighted // asideMax

@@ -59,7 +59,7 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 		return nil
 	})
 	e := &engine{log: slog.New(slog.DiscardHandler)}
-	s := e.newServer(rdb, queue, 1, mux)
+	s := e.newServer(rdb, []string{queue}, 1, mux)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(ctx) }()

@@ -42,6 +42,13 @@ func TestCopiesOfALineThatOverflows(t *testing.T) {
 		many = append(many, amount("z", "9999999999"+string(rune('9'-i/10))+string(rune('9'-i%10))))
 	}
 	assert.EqualValues(t, 40, h.batch().task(many...).wait().Quarantined)
+	// What makes the sums no larger is taken there too.
+	assert.EqualValues(t, 9, h.batch().task(full...).wait().Duplicates)
+	back := func(id string) string {
+		return line("globex-shop", "back-"+id, 0, fmt.Sprintf(`,"kind":"refund","refers_to":%q`, id))
+	}
+	assert.EqualValues(t, 3, h.batch().task(back("1"), back("2"), back("3")).wait().Stored)
+	assert.Zero(t, h.reconcile())
 }
 
 // TestSumsBeyond64Bits: what a month charged and gave back may be more than what an

@@ -44,7 +44,7 @@ func (e *engine) queued(ctx context.Context, t *task) (bool, error) {
 		return false, nil
 	}
 	var n int64
-	for _, q := range jobs.IngestQueues(e.shards) {
+	for _, q := range e.ingestQueues() {
 		for _, list := range []string{jobs.PendingKey(q), "asynq:{" + q + "}:active"} {
 			l, err := e.store.Redis().LLen(ctx, list).Result()
 			if err != nil {

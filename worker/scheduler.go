@@ -198,7 +198,7 @@ func (w *Worker) countSuspended(ctx context.Context) error {
 func (w *Worker) gauges(ctx context.Context) error {
 	e := w.engine
 	var tasks int64
-	for _, q := range jobs.IngestQueues(e.shards) {
+	for _, q := range e.ingestQueues() {
 		n, err := w.redis.LLen(ctx, jobs.PendingKey(q)).Result()
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -179,16 +180,24 @@ type server struct {
 	mux  *asynq.ServeMux
 }
 
-func (e *engine) newServer(rdb redis.UniversalClient, queue string, concurrency int, mux *asynq.ServeMux) *server {
-	return &server{name: queue, mux: mux, srv: asynq.NewServerFromRedisClient(patient{rdb}, asynq.Config{
+// newServer serves queues: one is waited for in Redis, several are asked in turn.
+func (e *engine) newServer(rdb redis.UniversalClient, queues []string, concurrency int, mux *asynq.ServeMux) *server {
+	name, weights, check := strings.Join(queues, ", "), map[string]int{}, idleWait
+	for _, q := range queues {
+		weights[q] = 1
+	}
+	if len(queues) == 1 {
+		rdb, check = patient{rdb}, time.Millisecond // after patient has waited
+	}
+	return &server{name: name, mux: mux, srv: asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency:              concurrency,
-		Queues:                   map[string]int{queue: 1},
-		TaskCheckInterval:        time.Millisecond, // after patient has waited,
+		Queues:                   weights,
+		TaskCheckInterval:        check,
 		DelayedTaskCheckInterval: delayedCheck,
 		RetryDelayFunc:           func(n int, err error, _ *asynq.Task) time.Duration { return e.outage.delay(n, err) },
 		IsFailure:                e.outage.counts, // a failure is a try that counts: see jobs.Options
 		ShutdownTimeout:          handlersMax,
-		Logger:                   &asynqLog{log: e.log, queue: queue},
+		Logger:                   &asynqLog{log: e.log, queue: name},
 		LogLevel:                 asynq.WarnLevel,
 		ErrorHandler: asynq.ErrorHandlerFunc(func(ctx context.Context, t *asynq.Task, err error) {
 			e.outage.failed(err)

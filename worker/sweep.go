@@ -12,7 +12,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -41,16 +40,6 @@ func (e *engine) requeue(ctx context.Context, rdb redis.UniversalClient, queues 
 		}
 	}
 	return nil
-}
-
-// chargingQueues are those whose tasks hold answers.
-func (e *engine) chargingQueues() []string {
-	return append(jobs.IngestQueues(e.shards), jobs.QueueRefunds)
-}
-
-// allQueues are those that workers serve.
-func (e *engine) allQueues() []string {
-	return append(e.chargingQueues(), jobs.QueueSuspensions, jobs.QueueReports)
 }
 
 //go:embed promote.lua

@@ -42,7 +42,8 @@ type Deps struct {
 
 // Options of a worker. Zero values take the defaults.
 type Options struct {
-	// Shards is the number of ingest queues. Default jobs.IngestShards.
+	// Shards is the number of ingest queues, see jobs.ClientOptions. What lies in
+	// others is served too. Default jobs.IngestShards.
 	Shards int
 	// Concurrency is how many tasks of one ingest queue are in hand: most wait for
 	// their rows to be stored. More: more small tasks a second. Default 64.
@@ -179,9 +180,18 @@ func (w *Worker) Run(ctx context.Context) error {
 	})
 
 	g, ctx := errgroup.WithContext(ctx)
-	for _, s := range w.servers() {
+	serve := func(s *server) {
 		g.Go(func() error { return w.parts.run("queue "+s.name, func() error { return s.run(ctx) }) })
 	}
+	for _, s := range w.servers() {
+		serve(s)
+	}
+	g.Go(func() error {
+		return w.parts.run("look for queues", func() error {
+			w.serveBeyond(ctx, serve)
+			return nil
+		})
+	})
 	if w.has("ingest") {
 		g.Go(func() error {
 			return w.parts.run("watch of the ledger", func() error { return w.engine.watch(ctx, w.redis) })
@@ -221,6 +231,9 @@ func (w *Worker) prepare(ctx context.Context) error {
 	if _, err := e.snapshots.Refresh(ctx); err != nil {
 		return err
 	}
+	if _, err := e.lookBeyond(ctx, w.redis); err != nil {
+		return err
+	}
 	return e.requeue(ctx, w.redis, e.allQueues(), w.opts.Alone)
 }
 
@@ -249,18 +262,16 @@ func (w *Worker) project(ctx context.Context) error {
 const reportsInHand = 32
 
 // servers are one asynq server for each ingest queue (one goroutine dequeues
-// for each server), and one for each other queue, so that a flood of usage
-// never delays a suspension.
+// for each server), one for all those beyond, which cost little so, and one for each
+// other queue, so that a flood of usage never delays a suspension.
 func (w *Worker) servers() []*server {
 	var out []*server
 	if w.has("ingest") {
-		for _, q := range w.engine.chargingQueues() {
-			mux := asynq.NewServeMux()
-			mux.Handle(jobs.TypeIngest, w.engine.guarded(w.engine.ingestTask))
-			mux.Handle(jobs.TypeJudge, w.engine.guarded(w.engine.judgeTask))
-			mux.Handle(jobs.TypeRefund, w.engine.guarded(w.engine.refundTask))
-			mux.Handle(jobs.TypeCorrect, w.engine.guarded(w.engine.correctTask))
-			out = append(out, w.engine.newServer(w.redis, q, w.opts.Concurrency, mux))
+		for _, q := range append(jobs.IngestQueues(w.engine.shards), jobs.QueueRefunds) {
+			out = append(out, w.ingestServer(q))
+		}
+		if beyond := w.engine.beyond.list(); len(beyond) > 0 {
+			out = append(out, w.ingestServer(beyond...))
 		}
 	}
 	if w.has("suspensions") {
@@ -269,14 +280,24 @@ func (w *Worker) servers() []*server {
 		mux.Handle(jobs.TypeResume, w.engine.guarded(w.hooks.stateTask))
 		mux.Handle(jobs.TypeAlert, w.engine.guarded(w.hooks.alertTask))
 		mux.Handle(jobs.TypeBreaker, w.engine.guarded(w.hooks.breakerTask))
-		out = append(out, w.engine.newServer(w.redis, jobs.QueueSuspensions, hooksInHand, mux))
+		out = append(out, w.engine.newServer(w.redis, []string{jobs.QueueSuspensions}, hooksInHand, mux))
 	}
 	if w.has("reports") {
 		mux := asynq.NewServeMux()
 		mux.Handle(jobs.TypeReport, w.engine.guarded(w.report.Task))
-		out = append(out, w.engine.newServer(w.redis, jobs.QueueReports, reportsInHand, mux))
+		out = append(out, w.engine.newServer(w.redis, []string{jobs.QueueReports}, reportsInHand, mux))
 	}
 	return out
+}
+
+// ingestServer is the server of queues whose tasks charge.
+func (w *Worker) ingestServer(queues ...string) *server {
+	mux := asynq.NewServeMux()
+	mux.Handle(jobs.TypeIngest, w.engine.guarded(w.engine.ingestTask))
+	mux.Handle(jobs.TypeJudge, w.engine.guarded(w.engine.judgeTask))
+	mux.Handle(jobs.TypeRefund, w.engine.guarded(w.engine.refundTask))
+	mux.Handle(jobs.TypeCorrect, w.engine.guarded(w.engine.correctTask))
+	return w.engine.newServer(w.redis, queues, w.opts.Concurrency, mux)
 }
 
 // ReportStates reads the live states that reports of open months show.

@@ -146,7 +146,8 @@ func clusterNodes(address string) (before string, nodes []string) {
 	return address[:at], strings.Split(address[at:], ",")
 }
 
-// redisPool bounds a process's connections.
+// redisPool bounds a process's connections, beside those in which it waits for each
+// ingest queue and each partition's outbox.
 const redisPool = 96
 
 // open connects to both engines; close ends the connections.
@@ -161,7 +162,7 @@ func (a *app) open(log *slog.Logger, durable bool) (*engines, func(), error) {
 // openAt connects to engines at addresses, to ClickHouse by a transport if one
 // is given.
 func (a *app) openAt(info embedded.RunInfo, inside http.RoundTripper, log *slog.Logger, durable bool) (*engines, func(), error) {
-	rdb, err := openRedis(info.Redis, info.RedisPassword, redisPool)
+	rdb, err := openRedis(info.Redis, info.RedisPassword, redisPool+a.Shards+a.Partitions)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -122,6 +126,10 @@ func diagnose(a *app) ([]check, bool) {
 			}
 		}
 	}
+	if redisOK {
+		detail, err := checkQueues(ctx, e.redis)
+		add("queues", err, detail)
+	}
 	if e.info.HTTP != "" {
 		add("worker", readyz(ctx, e.info.HTTP), e.info.HTTP)
 	}
@@ -143,6 +151,28 @@ func checkPolicy(ctx context.Context, rdb redis.UniversalClient) error {
 		err = fmt.Errorf("maxmemory-policy is %s: set noeviction, or Redis drops money", policy["maxmemory-policy"])
 	}
 	return err
+}
+
+// checkQueues makes sure that a worker serves each ingest queue in which tasks lie.
+func checkQueues(ctx context.Context, rdb redis.UniversalClient) (string, error) {
+	held, err := jobs.Holding(ctx, rdb, 0)
+	if err != nil {
+		return "", err
+	}
+	if len(held) == 0 {
+		return "empty", nil
+	}
+	servers, err := asynq.NewInspectorFromRedisClient(rdb).Servers()
+	if err != nil {
+		return "", fmt.Errorf("ask which queues are served: %w", err)
+	}
+	unserved := slices.DeleteFunc(slices.Clone(held), func(q string) bool {
+		return slices.ContainsFunc(servers, func(s *asynq.ServerInfo) bool { return s.Queues[q] > 0 })
+	})
+	if len(unserved) > 0 {
+		return "", fmt.Errorf("tasks lie in %s, which no worker serves: start a worker of the role ingest; one that runs finds them within seconds", strings.Join(unserved, ", "))
+	}
+	return "served: " + strings.Join(held, ", "), nil
 }
 
 func readyz(ctx context.Context, url string) error {

@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/meterd/meterd/internal/config"
+	"github.com/meterd/meterd/jobs"
 )
 
 // version is set when it is built.
@@ -42,7 +43,7 @@ type globals struct {
 	ClickHouse string `name:"clickhouse" help:"ClickHouse's HTTP interface: http://user:password@host:8123. Empty: the embedded one." env:"METERD_CLICKHOUSE"`
 	Database   string `help:"ClickHouse database." default:"meterd" env:"METERD_DATABASE"`
 	Partitions int    `help:"Partitions of the projection: 1 on a single Redis, 64 on a cluster. Changing it: drain, then meterd rebuild." default:"1" env:"METERD_PARTITIONS"`
-	Shards     int    `help:"Ingest queues, the same for workers and clients." default:"4" env:"METERD_SHARDS"`
+	Shards     int    `help:"Ingest queues that tasks are spread over, at most 256; the same for workers and clients. More: more small tasks a second, and more work while nothing comes." default:"4" env:"METERD_SHARDS"`
 	LogLevel   string `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error" env:"METERD_LOG_LEVEL"`
 	JSON       bool   `name:"json" help:"One JSON document, or one object a line where a list may be long."`
 }
@@ -53,8 +54,8 @@ func (g *globals) Validate() error {
 	switch {
 	case g.Partitions < 1 || g.Partitions > 1024:
 		return wrongInput("--partitions: from 1 to 1024")
-	case g.Shards < 1 || g.Shards > 256:
-		return wrongInput("--shards: from 1 to 256")
+	case g.Shards < 1 || g.Shards > jobs.ShardsMax:
+		return wrongInput("--shards: from 1 to %d", jobs.ShardsMax)
 	case g.Window <= 0:
 		return wrongInput("--dedup-window: more than 0")
 	case g.Buckets < 1 || g.Buckets > 1<<20:

@@ -63,8 +63,8 @@ const AskS = -1
 
 type group struct {
 	account, parent, purse, period string
+	down                           bool // its amounts are negative
 	sum                            int64
-	over                           bool // the sum left 64 bits
 }
 
 // Reply of a charge: what the answer under the task's id says.
@@ -99,6 +99,9 @@ const (
 	OutcomeNone      = '.' // another slice's
 )
 
+// rangeMax is how far a sum may go, as in lib.lua.
+const rangeMax = 9_200_000_000_000_000_000
+
 // exactMax is the largest integer that a Lua number holds exactly.
 const exactMax = 1 << 53
 
@@ -114,18 +117,19 @@ func NewCall(task string, lines int, items []Item, months map[string]Months, met
 		it := &items[i]
 		it.hash = identityHash(meta, it.Identity)
 		byBucket[i] = it.hash%uint64(meta.Buckets)<<32 | uint64(i)
-		key := group{account: it.Account, parent: it.Parent, purse: it.Purse, period: it.Period}
+		key := group{account: it.Account, parent: it.Parent, purse: it.Purse, period: it.Period, down: it.Amount < 0}
 		if key != last || lastIndex < 0 {
 			g, ok := index[key]
 			if !ok {
-				g = len(c.groups)
-				index[key] = g
-				c.groups = append(c.groups, key)
+				g = c.begin(key, index)
 			}
 			last, lastIndex = key, g
 		}
+		if !c.groups[lastIndex].add(int64(it.Amount)) {
+			lastIndex = c.begin(key, index)
+			c.groups[lastIndex].sum = int64(it.Amount)
+		}
 		it.Group = lastIndex
-		c.groups[lastIndex].add(int64(it.Amount))
 	}
 	slices.Sort(byBucket)
 	for n, k := range byBucket {
@@ -135,28 +139,20 @@ func NewCall(task string, lines int, items []Item, months map[string]Months, met
 	return c
 }
 
-// add an amount; a sum that leaves 64 bits is noted and refused by Charge.
-func (g *group) add(amount int64) {
-	sum := g.sum + amount
-	if (sum > g.sum) != (amount > 0) && amount != 0 {
-		g.over = true
-		return
-	}
-	g.sum = sum
+// begin a group, to which what comes next under the key is added.
+func (c *Call) begin(key group, index map[group]int) int {
+	index[key] = len(c.groups)
+	c.groups = append(c.groups, key)
+	return index[key]
 }
 
-// overflow names the groups whose sum left 64 bits.
-func (c *Call) overflow() error {
-	e := &OverflowError{}
-	for i := range c.groups {
-		if c.groups[i].over {
-			e.Groups = append(e.Groups, i)
-		}
+// add an amount, unless the sum would leave the range: then it begins another group.
+func (g *group) add(amount int64) bool {
+	if g.down && g.sum < -rangeMax-amount || !g.down && g.sum > rangeMax-amount {
+		return false
 	}
-	if len(e.Groups) == 0 {
-		return nil
-	}
-	return e
+	g.sum += amount
+	return true
 }
 
 // identityHash is the keyed hash that the dedup sets hold.
@@ -174,9 +170,6 @@ func identityHash(m *Meta, id metering.Identity) uint64 {
 // *ColdError, *OverflowError, *AgainError, ErrCatalog, ErrFull, ErrStale,
 // ErrRestart, ErrChanged.
 func (s *Store) Charge(ctx context.Context, p int, catalog int64, c *Call) (*Reply, error) {
-	if err := c.overflow(); err != nil {
-		return nil, err
-	}
 	args, err := c.args(catalog)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,36 +14,94 @@ import (
 )
 
 // TestChargeRefusesOverflow: sums beyond 64 bits are refused before anything
-// changes, whether within a group, over the groups of a parent, or in Go.
+// changes, whether within a group, over the groups of a parent, or in Go. What leaves
+// the range by itself keeps nothing else out.
 func TestChargeRefusesOverflow(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, b backend) {
 		t.Helper()
 		m := newModel(t, fresh(t, t, b.rdb))
 		m.push(t, m.order, false)
-		const large = metering.MicrosMax
-		try := func(name string, items []Item) {
+		try := func(name string, items []Item, groups ...int) {
 			t.Helper()
-			for i := range items {
-				items[i].Line, items[i].Parent, items[i].Period = i, m.parentOf(m.account[items[i].Account]).id, m.now()
-			}
-			_, err := m.Charge(t.Context(), 0, m.catalog, m.newCall(name, items))
+			_, err := m.Charge(t.Context(), 0, m.catalog, m.newCall(name, m.placed(items)))
 			var over *OverflowError
 			require.ErrorAs(t, err, &over, name)
-			assert.NotEmpty(t, over.Groups, name)
+			assert.Equal(t, groups, over.Groups, name)
 			m.agree(t)
 		}
-		many := func(account string, n int) []Item {
-			items := make([]Item, n)
-			for i := range items {
-				items[i] = m.item(account+time.Duration(i).String(), account, large, false)
-			}
-			return items
-		}
-		try("within the range of 64 bits, not of the projection", many("post", 10)[:10])
-		try("a wrapped sum in Go", many("post", 25))
-		try("two groups of one parent", append(many("post-sub", 5), many("post", 5)...))
+		large := func(account string, n int) []Item { return m.many(account, account, n, metering.MicrosMax) }
+		try("two groups of one parent", append(large("post-sub", 5), large("post", 5)...), 1)
+		try("a sum beyond 64 bits", large("post", 25), 1, 2)
+		small := m.item("small", "post-sub", 1, false)
+		small.Purse = "post" // a group of its own
+		try("what comes after it", append(append(large("post-sub", 5), large("post", 5)...), small), 1)
 	})
+}
+
+// TestChargeTowardsTheOtherEnd: where a sum is near an end of its range, what takes it
+// away from there is charged, and what was charged is known as a duplicate.
+func TestChargeTowardsTheOtherEnd(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		t.Helper()
+		m := newModel(t, fresh(t, t, b.rdb))
+		m.push(t, m.order, false)
+		charge := func(name, outcome string, items []Item) {
+			t.Helper()
+			for i := range items {
+				items[i].Purse = "pre"
+			}
+			reply, err := m.Charge(t.Context(), 0, m.catalog, m.newCall(name, m.placed(items)))
+			require.NoError(t, err, name)
+			assert.Equal(t, outcome, reply.Outcome, name)
+		}
+		holds := func(used int64) {
+			t.Helper()
+			got, err := m.Read(t.Context(), 0, []string{"pre"})
+			require.NoError(t, err)
+			assert.Equal(t, used, int64(got.States["pre"].Used[m.now()]))
+			assert.Equal(t, -used, int64(got.States["pre"].Balance))
+		}
+		const n, most = 9, metering.MicrosMax // so many, and no more, are within the range
+		nine, all := strings.Repeat("n", n), n*int64(most)
+		charge("nine", nine, m.many("a", "pre", n, most))
+		charge("the same again", strings.Repeat("d", n), m.many("a", "pre", n, most))
+		charge("the same, and one that is new", strings.Repeat("d", n)+"n", append(m.many("a", "pre", n, most), m.item("new", "pre", -1, false)))
+		holds(all - 1)
+		charge("all back", nine, m.many("b", "pre", n, -most))
+		holds(-1)
+		charge("below", nine, m.many("c", "pre", n, -most))
+		holds(-all - 1)
+		charge("above", nine+nine, m.many("d", "pre", 2*n, most))
+		holds(all - 1)
+		charge("two ways", "nn", append(m.many("e", "pre", 1, -most), m.many("f", "pre-all", 1, 5)...))
+		holds(all - int64(most) + 4)
+		_, err := m.Charge(t.Context(), 0, m.catalog, m.newCall("three ways", m.placed(slices.Concat(
+			m.many("b", "pre", n, -most), m.many("g", "pre", 1, -most), m.many("h", "pre", 2, most),
+		))))
+		var over *OverflowError
+		require.ErrorAs(t, err, &over)
+		assert.Equal(t, []int{2}, over.Groups, "only what goes the wrong way")
+		holds(all - int64(most) + 4)
+	})
+}
+
+// many are records of an account, in this month.
+func (m *model) many(prefix, account string, n int, amount metering.Micros) []Item {
+	items := make([]Item, n)
+	for i := range items {
+		items[i] = m.item(prefix+strconv.Itoa(i), account, amount, false)
+	}
+	return items
+}
+
+// placed sets what a task and its parent say of its records.
+func (m *model) placed(items []Item) []Item {
+	for i := range items {
+		items[i].Line, items[i].Parent, items[i].Period = i, m.parentOf(m.account[items[i].Account]).id, m.now()
+	}
+	return items
 }
 
 // TestRestartedRedisIsRefused until it is adopted, and by nobody who names

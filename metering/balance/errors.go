@@ -76,7 +76,7 @@ type ColdError struct {
 // Error implements error.
 func (e *ColdError) Error() string { return fmt.Sprintf("%d identities are cold", len(e.Items)) }
 
-// OverflowError names the groups of a call whose sums would leave 64 bits.
+// OverflowError names the groups of a call that would take a sum out of its range.
 type OverflowError struct{ Groups []int }
 
 // Error implements error.

@@ -1,7 +1,8 @@
 package balance
 
 import (
-	"math"
+	"maps"
+	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,17 +18,22 @@ import (
 func drawAmount(r *rapid.T) metering.Micros {
 	return metering.Micros(rapid.OneOf(
 		rapid.Int64Range(1, 400), rapid.Int64Range(-300, -1), rapid.Just(int64(0)),
-		rapid.SampledFrom([]int64{1<<53 + 1, 1<<53 - 1, -(1<<53 + 1), 999_999_999_999_999_999, 700_000_000_000_000_001}),
+		rapid.SampledFrom([]int64{1<<53 + 1, 1<<53 - 1, -(1<<53 + 1), 999_999_999_999_999_999, 710_000_000_000_000_003, -999_999_999_999_999_999, -710_000_000_000_000_003}),
 	).Draw(r, "amount"))
 }
 
 func (m *model) drawItems(r *rapid.T) []Item {
-	n := rapid.IntRange(1, 5).Draw(r, "records")
+	n, accounts, amount := rapid.IntRange(1, 5).Draw(r, "records"), m.order, drawAmount
+	if rapid.IntRange(0, 3).Draw(r, "to an end") == 0 { // of the range
+		n, accounts = 9, rapid.SampledFrom([][]string{{"pre", "pre-all"}, {"post", "post-sub"}, {"pre-own"}}).Draw(r, "parent")
+		most := rapid.SampledFrom([]metering.Micros{metering.MicrosMax, -metering.MicrosMax}).Draw(r, "way")
+		amount = func(*rapid.T) metering.Micros { return most }
+	}
 	taken := map[metering.Identity]bool{}
 	var items []Item
 	for range n {
-		a := m.account[rapid.SampledFrom(m.order).Draw(r, "account")]
-		it := m.item("id"+strconv.Itoa(rapid.IntRange(0, 30).Draw(r, "id")), a.id, drawAmount(r), rapid.IntRange(0, 3).Draw(r, "cold") == 0)
+		a := m.account[rapid.SampledFrom(accounts).Draw(r, "account")]
+		it := m.item("id"+strconv.Itoa(rapid.IntRange(0, 30).Draw(r, "id")), a.id, amount(r), rapid.IntRange(0, 3).Draw(r, "cold") == 0)
 		if taken[it.Identity] {
 			continue
 		}
@@ -133,9 +139,10 @@ func (m *model) force(r *rapid.T) {
 
 // apply does to the model what a charge does, and compares the reply.
 func (m *model) apply(r *rapid.T, task string, call *Call, known func(*Item) bool, reply *Reply, err error) bool {
-	if m.overflows(call) {
+	if groups := m.overflows(call, known); len(groups) > 0 {
 		var over *OverflowError
 		require.ErrorAs(r, err, &over)
+		require.Equal(r, groups, over.Groups)
 		return false
 	}
 	require.NoError(r, err)
@@ -196,32 +203,47 @@ func (m *model) move(it *Item, booked string, amount int64) {
 	}
 }
 
-// overflows: the sums of a call, duplicates among them, taken as they come.
-func (m *model) overflows(c *Call) bool {
-	load := map[string]float64{}
-	over := false
-	add := func(key string, have, sum int64) {
-		if _, ok := load[key]; !ok {
-			load[key] = math.Abs(float64(have))
+// overflows are the groups of a call whose new records take a sum out of its
+// range, where all that goes the other way comes last.
+func (m *model) overflows(c *Call, known func(*Item) bool) []int {
+	sums := make([]big.Int, len(c.groups))
+	for i := range c.Items {
+		if it := &c.Items[i]; !known(it) {
+			sums[it.Group].Add(&sums[it.Group], big.NewInt(int64(it.Amount)))
 		}
-		load[key] += math.Abs(float64(sum))
-		over = over || load[key] > rangeMax
 	}
-	for _, g := range c.groups {
-		if g.over {
-			return true
-		}
+	var over []int
+	sofar := map[string]*big.Int{}
+	for i, g := range c.groups {
 		period := g.period
 		if period <= m.account[g.parent].closed {
 			period = m.now()
 		}
-		add(g.account+period, m.account[g.account].used[period], g.sum)
+		by, less := &sums[i], new(big.Int).Neg(&sums[i])
+		to := map[string]*big.Int{}
+		add := func(key string, held int64, by *big.Int) {
+			key += strconv.Itoa(by.Sign())
+			if to[key] = sofar[key]; to[key] == nil {
+				to[key] = big.NewInt(held)
+			}
+			to[key] = new(big.Int).Add(to[key], by)
+		}
+		add(g.account+period, m.account[g.account].used[period], by)
 		if g.account != g.parent {
-			add(g.parent+period, m.account[g.parent].used[period], g.sum)
+			add(g.parent+period, m.account[g.parent].used[period], by)
 		}
 		if g.purse != "" {
-			add(g.purse, m.account[g.purse].balance, g.sum)
+			add("purse "+g.purse, m.account[g.purse].balance, less)
 		}
+		out := false
+		for _, n := range to {
+			out = out || n.CmpAbs(big.NewInt(rangeMax)) > 0
+		}
+		if out {
+			over = append(over, i)
+			continue
+		}
+		maps.Copy(sofar, to)
 	}
 	return over
 }

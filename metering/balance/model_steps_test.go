@@ -22,7 +22,7 @@ func (m *model) settle(r *rapid.T) {
 	var reversed []Reversal
 	var undone *Item
 	for i := range mt.items {
-		if it := &mt.items[i]; mt.outcome[it.Line] == OutcomeNew && rapid.IntRange(0, 5).Draw(r, "refused by the ledger") == 0 {
+		if it := &mt.items[i]; mt.outcome[it.Line] == OutcomeNew && m.reversible(it, mt.booked[it.Group]) && rapid.IntRange(0, 5).Draw(r, "refused by the ledger") == 0 {
 			reversed = append(reversed, Reversal{Line: it.Line, Account: it.Account, Parent: it.Parent, Purse: it.Purse, Booked: mt.booked[it.Group], Amount: it.Amount})
 			undone = it
 			break
@@ -55,6 +55,13 @@ func (m *model) settle(r *rapid.T) {
 	require.Equal(r, mt.outcome, outcome)
 	mt.state = Marked
 	m.open -= mt.fresh
+}
+
+// reversible: settle.lua doesn't ask whether a sum stays in its range.
+func (m *model) reversible(it *Item, booked string) bool {
+	room := rangeMax - max(int64(it.Amount), -int64(it.Amount))
+	small := func(n int64) bool { return n <= room && n >= -room }
+	return small(m.account[it.Account].used[booked]) && small(m.account[it.Parent].used[booked]) && (it.Purse == "" || small(m.account[it.Purse].balance))
 }
 
 func (m *model) pick(r *rapid.T, state ReplyState) (string, *modelTask) {

@@ -22,9 +22,6 @@ import (
 
 const manualFlags = metering.FlagManualOperator | metering.FlagManualParent
 
-// rangeMax is how far a sum may go, as in lib.lua.
-const rangeMax = 9.2e18
-
 type modelAccount struct {
 	id, parent    string
 	mode          metering.Mode

@@ -33,7 +33,6 @@ type group struct {
 	p        *parent
 	period   string
 	sum      string
-	less     []string
 	some     bool
 }
 
@@ -278,7 +277,7 @@ func (s *slice) sums() []any {
 		it := &s.items[i]
 		g := s.groups[it.group]
 		if it.dup {
-			g.less = append(g.less, it.amount)
+			g.sum = minus(g.sum, it.amount)
 			continue
 		}
 		g.some = true
@@ -286,14 +285,17 @@ func (s *slice) sums() []any {
 	}
 	over, far := []any{"overflow"}, reach{}
 	for i, g := range s.groups {
-		o := far.over(g.a.id+" "+g.period, g.a.used(g.period), g.sum)
+		if !g.some {
+			continue
+		}
+		changes := []change{{g.a.id + " " + g.period, g.a.used(g.period), g.sum}}
 		if g.a.id != g.p.id {
-			o = far.over(g.p.id+" "+g.period, g.p.used(g.period), g.sum) || o
+			changes = append(changes, change{g.p.id + " " + g.period, g.p.used(g.period), g.sum})
 		}
 		if g.purse != nil {
-			o = far.over(g.purse.id, orZero(g.purse.hash["bal"]), g.sum) || o
+			changes = append(changes, change{g.purse.id, orZero(g.purse.hash["bal"]), neg(g.sum)})
 		}
-		if o {
+		if !far.take(changes) {
 			over = append(over, int64(i+1))
 		}
 	}
@@ -325,10 +327,8 @@ func (s *slice) change() ([]any, error) {
 		if !g.some {
 			continue
 		}
-		for _, v := range append([]string{neg(g.sum)}, g.less...) {
-			if err := s.add(g, neg(v)); err != nil {
-				return nil, err
-			}
+		if err := s.add(g, g.sum); err != nil {
+			return nil, err
 		}
 		touched[g.a.id], touched[g.p.id] = g.p, g.p
 		if g.purse != nil {

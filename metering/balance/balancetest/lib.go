@@ -2,7 +2,8 @@ package balancetest
 
 import (
 	"fmt"
-	"math"
+	"maps"
+	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -332,25 +333,41 @@ func (c *call) take(task string) string {
 	return str(seq)
 }
 
-// reach adds up how far fields may go, without overflow.
-type reach map[string]uint64
+// change is what a group does to a field.
+type change struct{ field, held, by string }
 
-func (r reach) over(key, have, sum string) bool {
-	if _, ok := r[key]; !ok {
-		r[key] = abs(have)
+// reach is how far the changes of a call take fields, those upwards and those
+// downwards by themselves.
+type reach map[string]*big.Int
+
+// take a group's changes, unless one takes its field out of the range.
+func (r reach) take(changes []change) bool {
+	next := reach{}
+	for _, c := range changes {
+		by := amount(c.by)
+		way := by.Sign()
+		field := c.field + strconv.Itoa(way)
+		if next[field] = by; r[field] != nil {
+			next[field] = new(big.Int).Add(r[field], by)
+		}
+		if to := new(big.Int).Add(amount(c.held), next[field]); to.Sign() == way && beyond(to) {
+			return false
+		}
 	}
-	if add := abs(sum); r[key] > math.MaxUint64-add {
-		r[key] = math.MaxUint64
-	} else {
-		r[key] += add
-	}
-	return r[key] > rangeMax
+	maps.Copy(r, next)
+	return true
 }
 
-func abs(s string) uint64 {
-	n, _ := strconv.ParseUint(strings.TrimPrefix(s, "-"), 10, 64)
+// beyond tells whether a sum is out of the range.
+func beyond(n *big.Int) bool { return n.CmpAbs(big.NewInt(rangeMax)) > 0 }
+
+// amount is one that may be beyond 64 bits.
+func amount(s string) *big.Int {
+	n, _ := new(big.Int).SetString(s, 10)
 	return n
 }
+
+func minus(a, b string) string { return new(big.Int).Sub(amount(a), amount(b)).String() }
 
 // done is how a task finished, "" if it hasn't.
 func (c *call) done(task string) string {

@@ -1,8 +1,6 @@
 package balancetest
 
-import (
-	"strings"
-)
+import "math/big"
 
 func transfer(c *call) ([]any, error) {
 	if refusal := c.guard(c.arg(1)); refusal != nil {
@@ -30,17 +28,17 @@ func transfer(c *call) ([]any, error) {
 	if month == "" {
 		return []any{"clock"}, nil
 	}
-	amount := c.arg(4)
+	sum := c.arg(4)
 	if c.arg(8) == "1" {
-		amount = from.balance()
+		sum = from.balance()
 	}
-	if c.arg(7) == "1" && from.number("bal") < integer(amount) {
+	if c.arg(7) == "1" && from.number("bal") < integer(sum) {
 		return []any{"short", from.balance()}, nil
 	}
-	if from.beyond(neg(amount)) || to.beyond(amount) {
+	if !from.takes(neg(sum)) || !to.takes(sum) {
 		return []any{"overflow"}, nil
 	}
-	return c.move(from, to, amount, month, end)
+	return c.move(from, to, sum, month, end)
 }
 
 func (a *account) balance() string {
@@ -50,15 +48,9 @@ func (a *account) balance() string {
 	return orZero(a.hash["bal"])
 }
 
-// beyond tells whether a sum would leave the range.
-func (a *account) beyond(sum string) bool {
-	if a == nil {
-		return false
-	}
-	if strings.HasPrefix(sum, "-") != strings.HasPrefix(a.balance(), "-") {
-		return false
-	}
-	return reach{}.over("", a.balance(), sum)
+// takes tells whether a change leaves the balance in the range.
+func (a *account) takes(by string) bool {
+	return a == nil || !beyond(new(big.Int).Add(amount(a.balance()), amount(by)))
 }
 
 func (c *call) move(from, to *account, amount, month, end string) ([]any, error) {

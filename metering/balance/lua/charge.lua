@@ -13,7 +13,7 @@
 --      18 outcome if no record is a duplicate: "n" those of 12; of the lines that
 --         aren't charged "q" refused, "w" waiting, "c" a later copy of a line before it, "s" already so, "." none
 --      19 per group: account, parent, purse's account (0: none), period (from 1), each u32,
---         sum double (0 where 20 names it); little endian
+--         sum double (0 where 20 names it) of amounts that go one way; little endian
 --      20 sums beyond 2^53: "group=sum,…", groups from 1  21 periods
 --      22 per parent: account, months (from 1), each u32, little endian  23 sets of months
 --      24 seq up to which the ledger told what messages stand at that records of 12 change
@@ -80,13 +80,12 @@ local function listed(text)
   for i, v in string.gmatch(text, '(%d+)=(-?%d+)') do out[tonumber(i)] = v end
   return out
 end
-local large, every = listed(ARGV[20]), 0
+local large = listed(ARGV[20])
 for i = 1, ngrp do
   local a, p, purse, period, sum = struct.unpack('<I4I4I4I4d', ARGV[19], i * 24 - 23)
   p, sum = par[p], large[i] or sum
   local now = p.now or ''
   grp[i] = {a = get(a, now, p.a), p = p, purse = get(purse, now, p.a), period = ARGV[at + period], sum = sum}
-  every = every + math.abs(tonumber(sum))
 end
 at = at + tonumber(ARGV[21])
 local missing = {'accounts'}
@@ -164,12 +163,29 @@ if ARGV[25] ~= '' then
   end
 end
 
+-- minus: a - b, exactly: a number where a double holds it, else a string, worked out
+-- in units of 10^9 and what is below, which doubles hold.
+local UNIT = 1e9
+local function parts(v)
+  local s, sign = type(v) == 'number' and int(v) or v, 1
+  if string.sub(s, 1, 1) == '-' then s, sign = string.sub(s, 2), -1 end
+  return sign * (tonumber(string.sub(s, 1, -10)) or 0), sign * tonumber(string.sub(s, -9))
+end
+local function minus(a, b)
+  if type(a) == 'number' and type(b) == 'number' and math.abs(a - b) < EXACT then return a - b end
+  local high, low = parts(a)
+  local h, l = parts(b)
+  high, low = high - h, low - l
+  high, low = high + math.floor(low / UNIT), low % UNIT
+  if high < 0 and low > 0 then high, low = high + 1, low - UNIT end -- of one sign
+  if math.abs(high) < EXACT / UNIT - 1 then return high * UNIT + low end
+  return string.format('%d%09d', high, math.abs(low))
+end
+
 -- what each group adds: its sum less its duplicates
 local big = listed(ARGV[15])
-local outcome = ARGV[18]
-if ndup == 0 then
-  for _, g in ipairs(grp) do g.some = true end
-else
+local outcome, every = ARGV[18], 0
+if ndup > 0 then
   local line = {}
   for i = 1, nline do line[i] = string.sub(outcome, i, i) end
   for i = 1, total do
@@ -177,32 +193,46 @@ else
     local gr = grp[g + 1]
     if dup[i] then
       line[pos + 1] = 'd'
-      gr.less = gr.less or {}
-      gr.less[#gr.less + 1] = big[i] or (struct.unpack('<d', ARGV[12], (i - 1) * 24 + 9))
+      gr.sum = minus(gr.sum, big[i] or (struct.unpack('<d', ARGV[12], (i - 1) * 24 + 9)))
     else
       gr.some = true
     end
   end
   outcome = table.concat(line)
 end
--- how far a field may go: what it holds and the sums of all its groups, each
--- taken as it comes; HINCRBY must not refuse one halfway
+for _, g in ipairs(grp) do
+  g.some = g.some or ndup == 0
+  if g.some then every = every + math.abs(tonumber(g.sum)) end
+end
+-- No field may leave the range on the way, or HINCRBY refuses halfway. Groups come
+-- in any order, so those that add are summed up by themselves, and those that take
+-- away: a field near the one end takes every change towards the other. A group that
+-- is refused counts for none after it. Doubles up to 2^64 round by no more than 2^10
+-- at each step, and RANGE lies 2^54 below 2^63: there is room for 2^44 of them
 local over = {'overflow'}
-local function holds(a, field) return math.abs(tonumber(field == 'bal' and a.bal or usage(a, field))) end
-local function far(a, field, sum)
-  if holds(a, field) + every <= RANGE then return false end
+local function beyond(a, field, n)
+  local held, way = tonumber(field == 'bal' and a.bal or usage(a, field)), n < 0 and -1 or 1
+  local sofar = a.reach and a.reach[way .. field] or 0
+  return (held + sofar + n) * way > RANGE
+end
+local function reach(a, field, n)
+  local key = (n < 0 and -1 or 1) .. field
   if not a.reach then a.reach = {} end
-  local n = (a.reach[field] or holds(a, field)) + math.abs(sum)
-  a.reach[field] = n
-  return n > RANGE
+  a.reach[key] = (a.reach[key] or 0) + n
 end
 if others or most + every > RANGE then
   for i, g in ipairs(grp) do
-    local sum = tonumber(g.sum)
-    local o = far(g.a, g.period, sum)
-    if g.a ~= g.p.a then o = far(g.p.a, g.period, sum) or o end
-    if g.purse then o = far(g.purse, 'bal', sum) or o end
-    if o then over[#over + 1] = i end
+    local n = tonumber(g.sum)
+    if g.some and n ~= 0 then
+      local changes = {{g.a, g.period, n}}
+      if g.a ~= g.p.a then changes[2] = {g.p.a, g.period, n} end
+      if g.purse then changes[#changes + 1] = {g.purse, 'bal', -n} end
+      local o = false
+      for _, c in ipairs(changes) do o = o or beyond(unpack(c)) end
+      if o then over[#over + 1] = i else
+        for _, c in ipairs(changes) do reach(unpack(c)) end
+      end
+    end
   end
 end
 if #over > 1 then return over end
@@ -235,25 +265,10 @@ local function add(g, sum)
   end
   if g.purse then move(g.purse, 'bal', neg(sum)) end
 end
--- the sum of a group without its duplicates, where a double holds it all the way
-local function rest(g)
-  local n = g.sum
-  for _, v in ipairs(g.less) do
-    if type(n) ~= 'number' or type(v) ~= 'number' or math.abs(n - v) >= EXACT then return nil end
-    n = n - v
-  end
-  return n
-end
 local booked = {}
 for i, g in ipairs(grp) do
   booked[i] = g.period
-  if g.some then
-    local n = not g.less and g.sum or rest(g)
-    if n then add(g, n) else
-      add(g, g.sum)
-      for _, v in ipairs(g.less) do add(g, neg(v)) end
-    end
-  end
+  if g.some then add(g, g.sum) end
 end
 for i, a in ipairs(moved) do book(a, fields[i], a.moves[fields[i]]) end
 -- whom this leaves no longer calm, with the months of the parent
