@@ -96,7 +96,6 @@ type Worker struct {
 	reconciler *reconcile.Reconciler
 	admin      *admin.Service
 	months     map[string]string // parent → month that its states were judged for
-	undecided  ledger.MessageKey // last message that was looked at for an automatic refund
 	ready      chan struct{}
 
 	backlogSince time.Time        // since when records wait in the queues, as autoRefunds sees it
