@@ -214,6 +214,9 @@ func (w *Worker) prepare(ctx context.Context) error {
 	if _, err := e.ledger.Migrate(ctx); err != nil {
 		return err
 	}
+	if err := e.projector.Identify(ctx); err != nil {
+		return err
+	}
 	if err := w.project(ctx); err != nil {
 		return fmt.Errorf("make the projection ready: %w", err)
 	}

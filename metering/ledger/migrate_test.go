@@ -51,6 +51,27 @@ func TestMigrateMakesItsDatabase(t *testing.T) {
 	require.Equal(t, "Atomic", engine)
 }
 
+// TestALedgerKeepsItsIdentity, which no other has, whatever runs again.
+func TestALedgerKeepsItsIdentity(t *testing.T) {
+	t.Parallel()
+	identity := func(l *Ledger) string {
+		t.Helper()
+		_, err := l.Migrate(t.Context())
+		require.NoError(t, err)
+		id, err := l.Identity(t.Context())
+		require.NoError(t, err)
+		return id
+	}
+	l, other := openEmpty(t), openEmpty(t)
+	name, id, _ := strings.Cut(identity(l), "/")
+	require.Equal(t, l.database, name)
+	require.Len(t, id, len("00000000-0000-0000-0000-000000000000"))
+	_, another, _ := strings.Cut(identity(other), "/")
+	require.NotEqual(t, id, another)
+	require.NoError(t, l.conn.Exec(t.Context(), l.text("TRUNCATE TABLE {db}.migrations")))
+	require.Equal(t, name+"/"+id, identity(l))
+}
+
 // TestTestsHaveTheSchemaOfMigrations: other tests work with a copy.
 func TestTestsHaveTheSchemaOfMigrations(t *testing.T) {
 	t.Parallel()
