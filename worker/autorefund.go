@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -118,13 +117,14 @@ func refundsAfter(snap *metering.Snapshot) time.Duration {
 // when it may be, each message once.
 func (w *Worker) decideRefunds(ctx context.Context, snap *metering.Snapshot, page []ledger.Undecided, now time.Time) error {
 	var looks []ledger.Undecided // one of each message, with what arrived last
+	var keys []ledger.MessageKey
 	of := map[ledger.MessageKey]int{}
 	for _, u := range page {
 		i, ok := of[u.MessageKey]
 		switch {
 		case !ok:
 			of[u.MessageKey] = len(looks)
-			looks = append(looks, u)
+			looks, keys = append(looks, u), append(keys, u.MessageKey)
 		case u.Arrived.After(looks[i].Arrived):
 			looks[i].Arrived = u.Arrived
 		}
@@ -132,7 +132,7 @@ func (w *Worker) decideRefunds(ctx context.Context, snap *metering.Snapshot, pag
 	if len(looks) == 0 {
 		return nil
 	}
-	traces, err := w.engine.ledger.Traces(ctx, slices.Collect(maps.Keys(of)))
+	traces, err := w.engine.ledger.Traces(ctx, keys)
 	if err != nil {
 		return err
 	}
