@@ -1,7 +1,7 @@
 -- failing_due: why messages have to be looked at by now, whether they are refunded: of each parent in its turn, the
 -- oldest first. Params: at, arrived (ms): none later that wasn't looked at yet; now (ms); limit.
 -- Result: parent_id, account_id, message_id, again, due, arrived. Dedup: FINAL: what collapses is left out.
--- A page takes no more of a parent than its limit: what is read beyond isn't sorted.
+-- A page has no more of a parent than its limit: no more of each is given a turn.
 SELECT parent_id, account_id, message_id, again, due, arrived FROM (
     SELECT *, row_number() OVER (PARTITION BY parent_id ORDER BY due, account_id, message_id, arrived) AS turn FROM (
         SELECT parent_id, account_id, message_id, again, due, arrived FROM {db}.refund_looks FINAL
