@@ -45,8 +45,8 @@ const copyStatus = "copy:"
 // RefundDue tells whether a message with these statuses is refunded by now, and
 // as of when: the first instant, RefundAfter behind a failing status, at which
 // the latest status that had occurred was a failing one. Only event times decide,
-// so that statuses may come in any order. later: such an instant is still to
-// come. It sorts the list.
+// so that statuses may come in any order. later: such an instant may still be to
+// come, at is the next. It sorts the list.
 func (v *PlanVersion) RefundDue(list []MessageStatus, now time.Time) (at time.Time, due, later bool) {
 	slices.SortFunc(list, MessageStatus.compare)
 	latest := 0
@@ -56,7 +56,7 @@ func (v *PlanVersion) RefundDue(list []MessageStatus, now time.Time) (at time.Ti
 		}
 		at = s.At.Add(v.RefundAfter)
 		if at.After(now) {
-			return time.Time{}, false, true
+			return at, false, true
 		}
 		for latest = max(latest, i); latest+1 < len(list) && !list[latest+1].At.After(at); latest++ {
 		}

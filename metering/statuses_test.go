@@ -30,6 +30,9 @@ func TestRefundDue(t *testing.T) {
 			at, due, more := v.RefundDue(list, start.Add(time.Duration(now)*time.Minute))
 			assert.Equal(t, want >= 0, due, "%v", statuses)
 			assert.Equal(t, later, more, "%v", statuses)
+			if later {
+				assert.True(t, at.After(start.Add(time.Duration(now)*time.Minute)), "%v", statuses)
+			}
 			if want >= 0 {
 				assert.Equal(t, start.Add(time.Duration(want)*time.Minute), at, "%v", statuses)
 			}

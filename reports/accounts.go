@@ -2,6 +2,7 @@ package reports
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -36,17 +37,15 @@ func (r *Reporter) accountsAt(ctx context.Context, parent string, s *span) (map[
 	return out, nil
 }
 
-// accountsOf are the same as a list: the parent, then its sub-accounts.
-func (r *Reporter) accountsOf(ctx context.Context, parent *metering.Account, s *span) ([]*metering.Account, error) {
-	then, err := r.accountsAt(ctx, parent.ID, s)
-	if err != nil {
-		return nil, err
+// family is a parent and its sub-accounts, as the report shows them.
+func (s *span) family(parent string) []*metering.Account {
+	list := []*metering.Account{s.accounts[parent]}
+	for _, id := range slices.Sorted(maps.Keys(s.accounts)) {
+		if id != parent {
+			list = append(list, s.accounts[id])
+		}
 	}
-	list := []*metering.Account{then[parent.ID]}
-	for _, id := range r.deps.Snapshot().Subs[parent.ID] {
-		list = append(list, then[id])
-	}
-	return list, nil
+	return list
 }
 
 func idsOf(accounts []*metering.Account) []string {

@@ -66,17 +66,9 @@ type ActivityLine struct {
 // BuildActivity makes a sub-account's statement without money. Nothing of its
 // parent gets in but the calendar.
 func (r *Reporter) BuildActivity(ctx context.Context, a *metering.Account, s *span) (*ActivityStatement, error) {
-	then, err := r.accountsAt(ctx, a.Parent(), s)
-	if err != nil {
-		return nil, err
-	}
-	own := then[a.ID]
-	if own == nil {
-		own = a
-	}
-	zone := ownZone(own, s)
+	zone := ownZone(a, s)
 	out := &ActivityStatement{
-		Kind: "activity", Account: a.ID, Name: own.Name, Period: s.name, Timezone: zone.String(), AsOf: s.asOf, Closed: s.closed,
+		Kind: "activity", Account: a.ID, Name: a.Name, Period: s.name, Timezone: zone.String(), AsOf: s.asOf, Closed: s.closed,
 		Activity: []ActivityLine{},
 	}
 	lines, err := r.activity(ctx, a.Parent(), []string{a.ID}, zone, s)
@@ -99,12 +91,9 @@ func (r *Reporter) BuildActivity(ctx context.Context, a *metering.Account, s *sp
 
 // BuildOverview makes a parent's report without money.
 func (r *Reporter) BuildOverview(ctx context.Context, parent *metering.Account, s *span) (*ActivityOverview, error) {
-	accounts, err := r.accountsOf(ctx, parent, s)
-	if err != nil {
-		return nil, err
-	}
+	accounts := s.family(parent.ID)
 	out := &ActivityOverview{
-		Kind: "activity_overview", Account: parent.ID, Name: accounts[0].Name, Period: s.name, Timezone: s.zone.String(), AsOf: s.asOf, Closed: s.closed,
+		Kind: "activity_overview", Account: parent.ID, Name: parent.Name, Period: s.name, Timezone: s.zone.String(), AsOf: s.asOf, Closed: s.closed,
 		Accounts: []ActivitySection{},
 	}
 	ids := idsOf(accounts)

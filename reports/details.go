@@ -73,7 +73,7 @@ type detailOrder struct {
 func (r *Reporter) runMessages(ctx context.Context, q *Request, parent, reader *metering.Account, s *span, formats []string) ([]File, error) {
 	o := &detailOrder{Request: q, formats: formats, query: detailQuery(parent, reader, s), span: s}
 	if o.accounts = o.query.Accounts; len(o.accounts) == 0 {
-		o.accounts = r.deps.Snapshot().Family(parent.ID)
+		o.accounts = idsOf(s.family(parent.ID))
 	}
 	total, err := r.deps.Ledger.MessageCount(ctx, o.query)
 	if err != nil {

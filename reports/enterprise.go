@@ -46,21 +46,16 @@ type OwnBudget struct {
 
 // BuildEnterprise makes an enterprise sub-account's statement.
 func (r *Reporter) BuildEnterprise(ctx context.Context, a *metering.Account, s *span) (*EnterpriseStatement, error) {
-	then, err := r.accountsAt(ctx, a.ParentID, s)
-	if err != nil {
-		return nil, err
-	}
-	own := then[a.ID]
-	zone := ownZone(own, s)
-	s.clamp = own.OwnZone == ""
-	list := []*metering.Account{own}
+	zone := ownZone(a, s)
+	s.clamp = a.OwnZone == ""
+	list := []*metering.Account{a}
 	all, err := r.charges(ctx, list, zone, s)
 	if err != nil {
 		return nil, err
 	}
 	c := all[a.ID]
 	out := &EnterpriseStatement{
-		Kind: "statement", Account: a.ID, Name: own.Name, Timezone: zone.String(), Currency: own.Currency, Period: s.name,
+		Kind: "statement", Account: a.ID, Name: a.Name, Timezone: zone.String(), Currency: a.Currency, Period: s.name,
 		Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Funds: Shared, Usage: c.usage,
 	}
 	outcomes, err := r.activity(ctx, a.ParentID, []string{a.ID}, zone, s)
@@ -73,13 +68,13 @@ func (r *Reporter) BuildEnterprise(ctx context.Context, a *metering.Account, s *
 		return nil, err
 	}
 	st := states[a.ID]
-	out.State = stateOf(own, st, s)
+	out.State = stateOf(a, st, s)
 	out.Reasons = metering.VisibleReasons(metering.AudienceEnterprise, st.Own, st.Inherited)
 	h, err := r.history(ctx, a.Calendar, []string{a.ID, a.ParentID}, earlier(s.end, s.asOf))
 	if err != nil {
 		return nil, err
 	}
-	out.Suspensions = h.suspensions(own, metering.AudienceEnterprise, s)
+	out.Suspensions = h.suspensions(a, metering.AudienceEnterprise, s)
 	alerts, err := r.alerts(ctx, []string{a.ID}, s)
 	if err != nil {
 		return nil, err
@@ -90,10 +85,10 @@ func (r *Reporter) BuildEnterprise(ctx context.Context, a *metering.Account, s *
 		return nil, err
 	}
 	out.Completeness.add(f.quarantined[a.ID], f.waiting[a.ID])
-	out.Limit = newLimit(metering.ReasonMonthlyLimit, own.MonthlyLimit, out.Totals.Billable, s)
-	if own.Source == metering.SourceAllocated {
+	out.Limit = newLimit(metering.ReasonMonthlyLimit, a.MonthlyLimit, out.Totals.Billable, s)
+	if a.Source == metering.SourceAllocated {
 		out.Funds = string(metering.PurseBudget)
-		out.Budget, err = r.ownBudget(ctx, own, Money{c.purse[metering.PurseBudget], own.Currency}, s)
+		out.Budget, err = r.ownBudget(ctx, a, Money{c.purse[metering.PurseBudget], a.Currency}, s)
 	}
 	return out, err
 }

@@ -109,11 +109,7 @@ func (r *Reporter) Run(ctx context.Context, q Request) ([]File, error) {
 
 // runDetail makes the detail that a request's audience may read.
 func (r *Reporter) runDetail(ctx context.Context, q *Request, formats []string) ([]File, error) {
-	parent, reader, err := r.audience(*q)
-	if err != nil {
-		return nil, err
-	}
-	s, err := r.span(ctx, parent, q.Period)
+	parent, reader, s, err := r.subject(ctx, *q)
 	if err != nil {
 		return nil, err
 	}
@@ -136,11 +132,7 @@ func audienceName(reader *metering.Account) string {
 
 // Build makes the statement that a request's audience may read.
 func (r *Reporter) Build(ctx context.Context, q Request) (Statement, string, error) {
-	parent, reader, err := r.audience(q)
-	if err != nil {
-		return nil, "", err
-	}
-	s, err := r.span(ctx, parent, q.Period)
+	parent, reader, s, err := r.subject(ctx, q)
 	if err != nil {
 		return nil, "", err
 	}
@@ -165,6 +157,21 @@ func (r *Reporter) Build(ctx context.Context, q Request) (Statement, string, err
 		return nil, "", fmt.Errorf("build the report: %w", err)
 	}
 	return st, audienceName(reader), nil
+}
+
+// subject is what a request is about: the parent, who reads, and the time. Both
+// accounts are as the report shows them.
+func (r *Reporter) subject(ctx context.Context, q Request) (parent, reader *metering.Account, s *span, err error) {
+	if parent, reader, err = r.audience(q); err != nil {
+		return nil, nil, nil, err
+	}
+	if s, err = r.span(ctx, parent, q.Period); err != nil {
+		return nil, nil, nil, err
+	}
+	if s.accounts, err = r.accountsAt(ctx, parent.ID, s); err != nil {
+		return nil, nil, nil, err
+	}
+	return s.accounts[parent.ID], s.accounts[reader.ID], s, nil
 }
 
 // audience finds who the report is for, and the parent that it is under. What

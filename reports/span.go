@@ -18,8 +18,9 @@ type span struct {
 	zone       *time.Location // of the parent's days in it
 	asOf       time.Time
 	closed     bool
-	fixed      ledger.Closing // of a closed month: what its reports may know of
-	clamp      bool           // days are of the parent's calendar
+	fixed      ledger.Closing               // of a closed month: what its reports may know of
+	clamp      bool                         // days are of the parent's calendar
+	accounts   map[string]*metering.Account // the parent's and itself, as the report shows them (accountsAt)
 }
 
 // booked is the period that rows must be booked in, "" for days.

@@ -120,12 +120,11 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 	if err != nil {
 		return nil, err
 	}
-	own := f.accounts[0]
 	out := &ParentStatement{
-		Kind: "statement", Account: parent.ID, Name: own.Name, Module: string(parent.Module), Timezone: s.zone.String(), Currency: own.Currency,
-		Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Funding: string(own.Mode), Accounts: []Section{},
+		Kind: "statement", Account: parent.ID, Name: parent.Name, Module: string(parent.Module), Timezone: s.zone.String(), Currency: parent.Currency,
+		Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Funding: string(parent.Mode), Accounts: []Section{},
 	}
-	out.Totals.in(own.Currency)
+	out.Totals.in(parent.Currency)
 	out.Completeness.add(nil, 0)
 	fromWallet := metering.Sum{}
 	for _, a := range f.accounts {
@@ -137,11 +136,11 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 			out.Accounts = append(out.Accounts, *sec)
 		}
 	}
-	if w := f.purse(parent.ID, metering.PurseWallet, Money{fromWallet, own.Currency}, s); own.Mode == metering.Prepaid || w.used() {
+	if w := f.purse(parent.ID, metering.PurseWallet, Money{fromWallet, parent.Currency}, s); parent.Mode == metering.Prepaid || w.used() {
 		out.Wallet = w
 	}
-	if own.Mode != metering.Prepaid {
-		out.Ceiling = newLimit(metering.ReasonCreditCeiling, own.CreditLimit, out.Totals.Billable, s)
+	if parent.Mode != metering.Prepaid {
+		out.Ceiling = newLimit(metering.ReasonCreditCeiling, parent.CreditLimit, out.Totals.Billable, s)
 	}
 	return out, nil
 }
@@ -161,11 +160,10 @@ type facts struct {
 }
 
 func (r *Reporter) gather(ctx context.Context, parent *metering.Account, s *span) (*facts, error) {
-	f := &facts{quarantined: map[string]map[metering.Reason]uint64{}, waiting: map[string]uint64{}, movements: map[string][]ledger.TransferLine{}}
-	var err error
-	if f.accounts, err = r.accountsOf(ctx, parent, s); err != nil {
-		return nil, err
+	f := &facts{
+		accounts: s.family(parent.ID), quarantined: map[string]map[metering.Reason]uint64{}, waiting: map[string]uint64{}, movements: map[string][]ledger.TransferLine{},
 	}
+	var err error
 	ids := idsOf(f.accounts)
 	if f.charges, err = r.charges(ctx, f.accounts, s.zone, s); err != nil {
 		return nil, err

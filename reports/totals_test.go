@@ -351,7 +351,15 @@ func TestAClosedMonthKeepsItsBytes(t *testing.T) {
 			},
 		}))
 	}
-	requests := []Request{{Parent: "acme"}, {Parent: "acme", Redacted: true}, {Parent: "acme", Audience: "acme-support"}, {Audience: "globex-shop"}, {Parent: "globex"}}
+	requests := []Request{
+		{Parent: "acme"},
+		{Parent: "acme", Redacted: true},
+		{Parent: "acme", Audience: "acme-support"},
+		{Audience: "acme-marketing"},
+		{Audience: "acme-franchise"},
+		{Parent: "globex"},
+		{Audience: "globex-shop"},
+	}
 	for _, q := range slices.Clone(requests) {
 		q.Kind = KindMessages
 		requests = append(requests, q)
@@ -363,7 +371,7 @@ func TestAClosedMonthKeepsItsBytes(t *testing.T) {
 		before = append(before, files(t, w, q))
 	}
 
-	// Much happens afterwards: statuses, late records, quarantine, limits, names, states.
+	// Much happens afterwards: statuses, late records, quarantine, states, and whatever of an account may change but its module.
 	later := closed.Add(48 * time.Hour)
 	w.clock.Set(later)
 	for i := range rows {
@@ -380,6 +388,16 @@ func TestAClosedMonthKeepsItsBytes(t *testing.T) {
 			a.MonthlyLimit = limit("1")
 		}
 		a.Name += " renamed"
+		if a.Zones = append(a.Zones, metering.ZoneFrom{From: "2026-12", Zone: "Pacific/Apia"}); !a.IsParent() {
+			a.OwnZone, a.ClosedAt = "Asia/Kolkata", &later
+		}
+		if a.Mode = metering.Postpaid; a.Currency == "USD" { // globex paid afterwards
+			a.Mode = metering.Prepaid
+		}
+		if a.Source = metering.SourceCredit; a.Mode == metering.Prepaid {
+			a.Source = metering.SourceShared
+		}
+		a.CreditLimit, a.Alerts, a.Observe = limit("2"), []int{1}, a.IsParent()
 		list = append(list, a)
 	}
 	list = append(list, &metering.Account{ID: "acme-new", ParentID: "acme", Name: "New", Module: metering.Enterprise, Currency: "EUR", Mode: metering.Prepaid, Source: metering.SourceShared, CreatedAt: later})

@@ -64,15 +64,12 @@ const (
 // was then, or still holds a wallet.
 func (r *Reporter) BuildWallet(ctx context.Context, parent *metering.Account, s *span) (*WalletStatement, error) {
 	s.clamp = true
-	accounts, err := r.accountsOf(ctx, parent, s)
-	if err != nil {
-		return nil, err
-	}
-	own := accounts[0]
 	if !s.month {
 		return nil, fmt.Errorf("%w: a wallet's statement is of a month, such as 2026-11", ErrPeriod)
 	}
+	accounts := s.family(parent.ID)
 	f := &facts{accounts: accounts, movements: map[string][]ledger.TransferLine{}}
+	var err error
 	if f.charges, err = r.charges(ctx, accounts, s.zone, s); err != nil {
 		return nil, err
 	}
@@ -80,7 +77,7 @@ func (r *Reporter) BuildWallet(ctx context.Context, parent *metering.Account, s 
 		return nil, err
 	}
 	out := &WalletStatement{
-		Kind: KindWallet, Account: parent.ID, Name: own.Name, Timezone: s.zone.String(), Currency: own.Currency,
+		Kind: KindWallet, Account: parent.ID, Name: parent.Name, Timezone: s.zone.String(), Currency: parent.Currency,
 		Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Purses: []PurseBook{},
 	}
 	wallet := map[chargeOf]metering.Sum{}
@@ -91,14 +88,14 @@ func (r *Reporter) BuildWallet(ctx context.Context, parent *metering.Account, s 
 			}
 		}
 	}
-	out.Purses = append(out.Purses, f.book(own, metering.PurseWallet, wallet, s))
+	out.Purses = append(out.Purses, f.book(parent, metering.PurseWallet, wallet, s))
 	for _, a := range accounts[1:] {
 		b := f.book(a, metering.PurseBudget, f.charges[a.ID].daily, s)
 		if b.used() || a.Source == metering.SourceAllocated && !gone(a, s) {
 			out.Purses = append(out.Purses, b)
 		}
 	}
-	if own.Mode != metering.Prepaid && len(out.Purses) == 1 && !out.Purses[0].used() {
+	if parent.Mode != metering.Prepaid && len(out.Purses) == 1 && !out.Purses[0].used() {
 		return nil, fmt.Errorf("%w: %s pays afterwards; its statement has the credit limit and how much is used", ErrNoWallet, parent.ID)
 	}
 	return out, nil

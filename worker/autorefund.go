@@ -18,13 +18,14 @@ import (
 
 // Bounds of a look at what automatic refunds are undecided.
 const (
-	// undecidedMax is a page of reasons to look.
+	// undecidedMax is a page of reasons to look, of all parents in turn.
 	undecidedMax = 20_000
-	// lookMax ends a look that still finds what it can decide, as after an outage;
-	// lookIdleMax one that doesn't: the next goes on behind it, so that messages
-	// that never come hold up none and cost little.
-	lookMax     = 30 * time.Second
-	lookIdleMax = 100 * time.Millisecond
+	// lookMax ends a look that still finds something due, as after an outage.
+	lookMax = 30 * time.Second
+	// A message that hasn't come is looked for again after awaitedLeast, and then
+	// after half of what its status has waited so far, so that those that never
+	// come cost little.
+	awaitedLeast = 10 * time.Second
 )
 
 // arrivalSettle is how long nothing of a message must have come before it is
@@ -55,21 +56,15 @@ func (w *Worker) autoRefunds(ctx context.Context) error {
 	for {
 		snap := e.snapshots.Current()
 		now := e.clock.Now()
-		q := ledger.UndecidedQuery{After: w.undecided, At: now.Add(-refundsAfter(snap)), Arrived: now.Add(-arrivalSettle), Limit: undecidedMax}
+		q := ledger.UndecidedQuery{At: now.Add(-refundsAfter(snap)), Arrived: now.Add(-arrivalSettle), Now: now, Limit: undecidedMax}
 		page, err := e.ledger.Undecided(ctx, &q)
 		if err != nil {
 			return err
 		}
-		decided, err := w.decideRefunds(ctx, snap, page, now)
-		if err != nil {
+		if err := w.decideRefunds(ctx, snap, page, now); err != nil {
 			return err
 		}
-		if len(page) < undecidedMax {
-			w.undecided = ledger.MessageKey{}
-			return nil
-		}
-		w.undecided = page[len(page)-1].MessageKey
-		if took := e.clock.Now().Sub(started); took > lookMax || decided == 0 && took > lookIdleMax {
+		if len(page) < undecidedMax || e.clock.Now().Sub(started) > lookMax {
 			return nil
 		}
 	}
@@ -118,47 +113,48 @@ func refundsAfter(snap *metering.Snapshot) time.Duration {
 	return max(least, 0)
 }
 
-// decideRefunds decides a page, as far as it can be by now, and returns how much
-// of it.
-func (w *Worker) decideRefunds(ctx context.Context, snap *metering.Snapshot, page []ledger.Undecided, now time.Time) (int, error) {
+// decideRefunds decides a page. What can't be decided by now is looked at again
+// when it may be, each message once.
+func (w *Worker) decideRefunds(ctx context.Context, snap *metering.Snapshot, page []ledger.Undecided, now time.Time) error {
+	var looks []ledger.Undecided // one of each message, with what arrived last
 	var keys []ledger.MessageKey
-	for i := range page {
-		if i == 0 || page[i].MessageKey != page[i-1].MessageKey {
-			keys = append(keys, page[i].MessageKey)
+	of := map[ledger.MessageKey]int{}
+	for _, u := range page {
+		i, ok := of[u.MessageKey]
+		switch {
+		case !ok:
+			of[u.MessageKey] = len(looks)
+			looks, keys = append(looks, u), append(keys, u.MessageKey)
+		case u.Arrived.After(looks[i].Arrived):
+			looks[i].Arrived = u.Arrived
 		}
 	}
-	if len(keys) == 0 {
-		return 0, nil
+	if len(looks) == 0 {
+		return nil
 	}
 	traces, err := w.engine.ledger.Traces(ctx, keys)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	due := map[string][][]byte{} // account → refund records
-	var decided []ledger.Undecided
-	for n := 0; n < len(page); {
-		k, first := page[n].MessageKey, n
-		arrived := page[n].Arrived
-		for ; n < len(page) && page[n].MessageKey == k; n++ {
-			if page[n].Arrived.After(arrived) {
-				arrived = page[n].Arrived
-			}
-		}
-		at, outcome := w.refundDue(snap, k, traces[k], arrived, now)
-		if outcome == refundOpen {
-			continue
-		}
-		if outcome == refundMade {
+	var again []ledger.Undecided
+	for _, u := range looks {
+		k := u.MessageKey
+		switch at, outcome := w.refundDue(snap, k, traces[k], u.Arrived, now); outcome {
+		case refundOpen:
+			u.Again, u.Due = true, at
+			again = append(again, u)
+		case refundMade:
 			due[k.AccountID] = append(due[k.AccountID], metering.AppendRecord(nil, &metering.Record{
 				ID: metering.AutoRefundID(k.ID), Kind: metering.KindRefund, AccountID: k.AccountID, RefersTo: k.ID, OccurredAt: at.UTC(),
 			}))
+		case refundNone:
 		}
-		decided = append(decided, page[first:n]...)
 	}
 	if err := w.sendRefunds(ctx, due); err != nil {
-		return 0, err
+		return err
 	}
-	return len(decided), w.engine.ledger.Decided(ctx, decided)
+	return w.engine.ledger.Looked(ctx, page, again)
 }
 
 // sendRefunds hands refunds over, before their messages count as decided.
@@ -184,20 +180,21 @@ func (w *Worker) sendRefunds(ctx context.Context, due map[string][][]byte) error
 type refundOutcome int
 
 const (
-	refundOpen refundOutcome = iota // looked at again
+	refundOpen refundOutcome = iota // looked at again, later
 	refundNone
 	refundMade
 )
 
-// refundDue decides whether a message is refunded, as of when. arrived: when the
-// last reason to look came.
+// refundDue decides whether a message is refunded, as of when, or when it is looked
+// at again. arrived: when the last reason to look came.
 func (w *Worker) refundDue(snap *metering.Snapshot, k ledger.MessageKey, t *ledger.Traces, arrived, now time.Time) (time.Time, refundOutcome) {
 	if t == nil || !t.Stored {
 		// A message that comes later still is a reason by itself: it is late.
-		if snap.Accounts[k.AccountID] == nil || now.Sub(arrived) > w.opts.StatusWaitMax {
+		waited := now.Sub(arrived)
+		if snap.Accounts[k.AccountID] == nil || waited > w.opts.StatusWaitMax {
 			return time.Time{}, refundNone
 		}
-		return time.Time{}, refundOpen
+		return now.Add(min(max(awaitedLeast, waited/2), w.opts.StatusWaitMax-waited+time.Millisecond)), refundOpen
 	}
 	p := snap.Plans[t.Plan]
 	if snap.Accounts[k.AccountID] == nil || t.Refunded || p == nil || t.PlanVersion < 1 || t.PlanVersion > len(p.Versions) {
@@ -205,8 +202,10 @@ func (w *Worker) refundDue(snap *metering.Snapshot, k ledger.MessageKey, t *ledg
 	}
 	at, due, later := p.Versions[t.PlanVersion-1].RefundDue(t.Statuses, now)
 	switch {
-	case later, due && now.Sub(t.Arrived) < arrivalSettle:
-		return time.Time{}, refundOpen
+	case later:
+		return at, refundOpen
+	case due && now.Sub(t.Arrived) < arrivalSettle:
+		return t.Arrived.Add(arrivalSettle), refundOpen
 	case due:
 		return at, refundMade
 	}

@@ -23,7 +23,7 @@ func orders() [][3]int {
 func (h *harness) undecided() int {
 	h.tb.Helper()
 	far := time.Now().AddDate(1, 0, 0)
-	list, err := h.Ledger.Undecided(h.tb.Context(), &ledger.UndecidedQuery{At: far, Arrived: far, Limit: 10_000})
+	list, err := h.Ledger.Undecided(h.tb.Context(), &ledger.UndecidedQuery{At: far, Arrived: far, Now: far, Limit: 10_000})
 	require.NoError(h.tb, err)
 	return len(list)
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +54,45 @@ func TestAutomaticRefundsBehindOrphans(t *testing.T) {
 	h.eventually("the message is refunded", func() bool { return h.rows("zulu").Refunds == 1 })
 	assert.EqualValues(t, 2000, h.used("zulu"), "all but the fee comes back")
 	assert.Zero(t, h.reconcile())
+}
+
+// TestWhatMayBeRefundedLaterIsPutOff until then, each message once; one that hasn't
+// come for as long as half of what its status has waited.
+func TestWhatMayBeRefundedLaterIsPutOff(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(refundingAccounts)
+	h.apply(strings.NewReplacer("refunding", "patient", "zulu", "yankee", "10m", "720h").Replace(refundingAccounts))
+	stop := h.work(Options{})
+	status := func(account, id, message string, ago time.Duration) string {
+		return line(account, id, ago, fmt.Sprintf(`,"kind":"status","status":"failed","refers_to":%q`, message))
+	}
+	day := 24 * time.Hour
+	h.batch().task(message("yankee", "m", 3*day), status("yankee", "s1", "m", 2*day), status("yankee", "s2", "m", day), status("yankee", "s3", "none", day)).wait()
+	h.batch().task(message("zulu", "m", day), status("zulu", "s", "m", day)).wait()
+	due := func(ahead time.Duration) []ledger.Undecided {
+		t.Helper()
+		list, err := h.Ledger.Undecided(t.Context(), &ledger.UndecidedQuery{At: time.Now(), Arrived: time.Now(), Now: time.Now().Add(ahead), Limit: 10})
+		require.NoError(t, err)
+		return list
+	}
+	h.eventually("all are looked at", func() bool { return len(due(0)) == 0 && h.rows("zulu").Refunds == 1 })
+	stop()
+	none := due(20 * time.Second)
+	require.Len(t, none, 1)
+	assert.Equal(t, ledger.MessageKey{AccountID: "yankee", ID: "none"}, none[0].MessageKey)
+	require.Len(t, due(28*day-time.Minute), 1)
+	later := due(28*day + time.Minute)
+	require.Len(t, later, 2)
+	assert.Equal(t, ledger.MessageKey{AccountID: "yankee", ID: "m"}, later[1].MessageKey)
+	assert.True(t, later[1].Again)
+
+	w := h.byHand()
+	at, outcome := w.refundDue(w.engine.snapshots.Current(), none[0].MessageKey, nil, h.Clock.Now().Add(-2*time.Hour), h.Clock.Now())
+	assert.Equal(t, refundOpen, outcome)
+	assert.WithinDuration(t, h.Clock.Now().Add(time.Hour), at, time.Minute)
+	at, _ = w.refundDue(w.engine.snapshots.Current(), none[0].MessageKey, nil, h.Clock.Now().Add(-23*time.Hour), h.Clock.Now())
+	assert.WithinDuration(t, h.Clock.Now().Add(time.Hour), at, time.Minute, "it is given up in time")
 }
 
 // TestDeliveredAfterARefund: the refund stands, and a finding says so, once.

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -82,4 +83,36 @@ func TestAWorkerOfAnotherNumberOfPartitions(t *testing.T) {
 		assert.Zero(t, h.reconcile())
 		stop()
 	}
+}
+
+// TestAWorkerOfAnotherLedger takes nothing off the queues, not even one that is
+// alone: what it stored would be in no bill.
+func TestAWorkerOfAnotherLedger(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	stop := h.work(Options{})
+	require.Equal(t, balance.Counts{Stored: 1}, h.batch().task(message(shop, "a", time.Hour)).wait())
+	stop()
+	other := h.address()
+	other.Database += "_typo"
+	t.Cleanup(func() {
+		_ = h.engines.ClickHouse(t).Exec(context.WithoutCancel(t.Context()), "DROP DATABASE IF EXISTS "+other.Database+" SYNC")
+	})
+	waits := h.batch().task(message(shop, "b", time.Hour))
+	for _, alone := range []bool{false, true} {
+		d, _ := connect(t, other)
+		w, err := New(d, Options{Alone: alone})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		err = w.Run(ctx)
+		cancel()
+		var wrong *balance.LedgerError
+		require.ErrorAs(t, err, &wrong)
+		require.ErrorContains(t, err, "--database "+h.address().Database+",")
+		require.ErrorContains(t, err, "meterd rebuild --database "+other.Database)
+	}
+	h.work(Options{})
+	assert.Equal(t, balance.Counts{Stored: 1}, waits.wait())
+	h.charged(shop, 2)
+	assert.Zero(t, h.reconcile())
 }

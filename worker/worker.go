@@ -97,7 +97,6 @@ type Worker struct {
 	reconciler *reconcile.Reconciler
 	admin      *admin.Service
 	months     map[string]string // parent → month that its states were judged for
-	undecided  ledger.MessageKey // last message that was looked at for an automatic refund
 	ready      chan struct{}
 
 	backlogSince time.Time        // since when records wait in the queues, as autoRefunds sees it
@@ -223,6 +222,9 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) prepare(ctx context.Context) error {
 	e := w.engine
 	if _, err := e.ledger.Migrate(ctx); err != nil {
+		return err
+	}
+	if err := e.projector.Identify(ctx); err != nil {
 		return err
 	}
 	if err := w.project(ctx); err != nil {

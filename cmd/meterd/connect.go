@@ -231,7 +231,25 @@ func (a *app) connect() (*engines, func(), error) {
 		done()
 		return nil, nil, err
 	}
+	if err := e.projector.Identify(ctx); err != nil {
+		done()
+		return nil, nil, err
+	}
 	if _, err := e.snapshots.Refresh(ctx); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return e, done, nil
+}
+
+// connectToChange is connect for a command that changes the ledger, or what the
+// queues hold for it, without a look at the projection.
+func (a *app) connectToChange() (*engines, func(), error) {
+	e, done, err := a.connect()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := e.store.Fits(a.ctx); err != nil {
 		done()
 		return nil, nil, err
 	}

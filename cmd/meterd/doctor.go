@@ -105,6 +105,9 @@ func diagnose(a *app) ([]check, bool) {
 	if add("clickhouse", e.ledger.Ping(ctx), hideSecret(e.info.ClickHouse)) {
 		n, err := e.ledger.CatalogNumber(ctx)
 		if add("schema", err, fmt.Sprintf("database %s, %d applies", e.ledger.Database(), n)) {
+			if id, err := e.ledger.Identity(ctx); err == nil { // or its schema is older
+				e.store.OfLedger(id)
+			}
 			detail, err := checkSecrets(a, e)
 			add("webhook secrets", err, detail)
 		}

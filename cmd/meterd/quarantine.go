@@ -199,7 +199,7 @@ func (c *quarantineReplayCmd) Validate() error { return checkReason(c.Reason) }
 // Run implements the command: entries are sent first and marked then, so that
 // none is lost when the command dies; sent twice, an entry is a duplicate.
 func (c *quarantineReplayCmd) Run(a *app) error {
-	e, done, err := a.connect()
+	e, done, err := a.connectToChange()
 	if err != nil {
 		return err
 	}
@@ -286,7 +286,7 @@ func (c *quarantineDiscardCmd) Run(a *app) error {
 	if strings.TrimSpace(c.Reason) == "" {
 		return wrongInput("--reason: say why")
 	}
-	e, done, err := a.connect()
+	e, done, err := a.connectToChange()
 	if err != nil {
 		return err
 	}

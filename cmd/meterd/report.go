@@ -272,7 +272,7 @@ type reportResendCmd struct {
 
 // Run implements the command.
 func (c *reportResendCmd) Run(a *app) error {
-	e, done, err := a.connect()
+	e, done, err := a.connectToChange()
 	if err != nil {
 		return err
 	}

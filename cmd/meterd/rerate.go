@@ -45,7 +45,7 @@ func rerateOf(s *worker.RerateSum, currency string) rerateView {
 
 // Run implements the command.
 func (c *rerateCmd) Run(a *app) error {
-	e, done, err := a.connect()
+	e, done, err := a.connectToChange()
 	if err != nil {
 		return err
 	}

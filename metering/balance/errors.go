@@ -3,6 +3,7 @@ package balance
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/meterd/meterd/metering"
 )
@@ -49,6 +50,22 @@ type PartitionsError struct{ Made, Asked int }
 func (e *PartitionsError) Error() string {
 	return fmt.Sprintf("redis holds a projection of %d partitions, not of %d: give --partitions %d everywhere, or, to change the number,"+
 		" let the queues drain, stop all workers and run `meterd rebuild --partitions %d`", e.Made, e.Asked, e.Made, e.Asked)
+}
+
+// LedgerError says that the projection was made from another ledger: what it knows
+// as charged isn't in the one that a caller would store into. Both are named as
+// DATABASE/ID.
+type LedgerError struct {
+	Made, Asked string
+	Epoch       int64 // of the projection
+}
+
+// Error implements error.
+func (e *LedgerError) Error() string {
+	made, _, _ := strings.Cut(e.Made, "/")
+	asked, _, _ := strings.Cut(e.Asked, "/")
+	return fmt.Sprintf("redis holds the projection of ledger %s, not of %s: give --database %s, and --clickhouse of its server, everywhere;"+
+		" or, if the ledger has another place for good, as one that was restored, stop all workers and run `meterd rebuild --database %s`", e.Made, e.Asked, made, asked)
 }
 
 // MissingError names accounts that the partition doesn't hold yet: push them

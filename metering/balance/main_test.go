@@ -44,6 +44,7 @@ func freshWith(ctx context.Context, r tb, rdb *redis.Client, buckets int) *parti
 	now, err := rdb.Time(ctx).Result()
 	require.NoError(r, err)
 	s := New(rdb, 1)
+	s.OfLedger("meterd/1")
 	ok, err := s.Lease(ctx, 0, RebuildLease, "token", time.Minute)
 	require.NoError(r, err)
 	require.True(r, ok)

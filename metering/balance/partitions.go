@@ -20,7 +20,8 @@ func (s *Store) fits(made int) error {
 }
 
 // Fits returns *PartitionsError if the projection was made for another number of
-// partitions: partition 0, which there always is, tells it for all.
+// partitions, *LedgerError if from another ledger: partition 0, which there always
+// is, tells it for all.
 func (s *Store) Fits(ctx context.Context) error {
 	_, err := s.Meta(ctx, 0)
 	if errors.Is(err, ErrEmpty) {

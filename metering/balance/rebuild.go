@@ -198,7 +198,7 @@ func (r *Rebuilding) Install(ctx context.Context, n NewProjection) error {
 		broken = strconv.FormatInt(n.Broken.UnixMilli(), 10)
 	}
 	if err := r.step(ctx, "install", nil, n.Epoch, n.Catalog, n.Window.Milliseconds(), n.Buckets, n.Key,
-		after(n.Floor), broken, r.store.partitions, after(n.Landing)); err != nil {
+		after(n.Floor), broken, r.store.partitions, after(n.Landing), r.store.Owner()); err != nil {
 		return fmt.Errorf("install the projection: %w", err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,8 +22,9 @@ type Store struct {
 	cluster    *redis.ClusterClient // rdb, if it is one
 	partitions int
 	scripts    map[string]*redis.Script
-	looks      []look   // per partition
-	homes      sync.Map // account → home
+	looks      []look                 // per partition
+	homes      sync.Map               // account → home
+	ledger     atomic.Pointer[string] // see OfLedger
 }
 
 // New returns a Store over n partitions (0: 1).
@@ -71,12 +73,13 @@ type Meta struct {
 	Pushed  bool      // all accounts' states have been judged in it: see Store.Pushed
 	Landing time.Time // until then rows of an older epoch may land, by Redis's clock; zero: they can't
 	Parts   int       // partitions that there were when it was made, 0: it doesn't say
+	Ledger  string    // that it was made from, "": it doesn't say
 	key0    uint64
 	key1    uint64
 }
 
-// Meta reads a partition's meta; ErrEmpty if there is none, *PartitionsError if
-// it was made for another number of partitions.
+// Meta reads a partition's meta; ErrEmpty if there is none, *LedgerError if it was
+// made from another ledger, *PartitionsError if for another number of partitions.
 func (s *Store) Meta(ctx context.Context, p int) (*Meta, error) {
 	v, err := s.rdb.HGetAll(ctx, keyMeta(p)).Result()
 	if err != nil {
@@ -89,11 +92,14 @@ func (s *Store) Meta(ctx context.Context, p int) (*Meta, error) {
 	m := &Meta{
 		Epoch: n("epoch"), Seq: n("seq"), Catalog: n("catalog"), Replid: v["replid"],
 		Window: time.Duration(n("window")) * time.Millisecond, Buckets: int(n("buckets")),
-		Born: time.UnixMilli(n("born")).UTC(), Parts: int(n("parts")),
+		Born: time.UnixMilli(n("born")).UTC(), Parts: int(n("parts")), Ledger: v["ledger"],
 	}
 	m.Pushed = n("pushed") == m.Epoch
 	if until := n("landing"); until != 0 {
 		m.Landing = time.UnixMilli(until).UTC()
+	}
+	if err := s.owns(m); err != nil {
+		return nil, err
 	}
 	if err := s.fits(m.Parts); err != nil {
 		return nil, err

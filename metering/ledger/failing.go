@@ -11,50 +11,66 @@ import (
 )
 
 // Undecided is a reason to look whether a message is refunded automatically: a
-// status that its plan may refund, or that it came late itself.
+// status that its plan may refund, that it came late itself, or that it was looked
+// at too soon.
 type Undecided struct {
 	MessageKey
 
-	At      time.Time // when that occurred
-	Arrived time.Time
+	ParentID string
+	Again    bool      // it was looked at, and is again when it is due
+	Due      time.Time // not looked at yet: when the status or the message occurred
+	Arrived  time.Time // the last of what is known of the message
 }
 
 // UndecidedQuery asks for a page of them.
 type UndecidedQuery struct {
-	After   MessageKey // the last of the page before
-	At      time.Time  // none that occurred later
-	Arrived time.Time  // none that came later
-	Limit   int
+	At, Arrived time.Time // of what wasn't looked at yet: none that occurred, or came, later
+	Now         time.Time // what was looked at: none that is due later
+	Limit       int
 }
 
-// Undecided is what hasn't been decided, in the order of the messages' keys.
+// Undecided is what is due to be decided: of each parent in its turn, the oldest
+// first.
 func (l *Ledger) Undecided(ctx context.Context, q *UndecidedQuery) ([]Undecided, error) {
-	params := map[string]string{
-		"account": q.After.AccountID, "message": q.After.ID, "at": ms(q.At), "arrived": ms(q.Arrived), "limit": strconv.Itoa(q.Limit),
-	}
+	params := map[string]string{"at": ms(q.At), "arrived": ms(q.Arrived), "now": ms(q.Now), "limit": strconv.Itoa(q.Limit)}
 	var out []Undecided
 	err := l.each(ctx, "failing_due", params, func(r driver.Rows) error {
 		var u Undecided
-		err := r.Scan(&u.AccountID, &u.ID, &u.At, &u.Arrived)
+		var again uint8
+		err := r.Scan(&u.ParentID, &u.AccountID, &u.ID, &again, &u.Due, &u.Arrived)
+		u.Again = again > 0
 		out = append(out, u)
 		return err
 	})
 	return out, err
 }
 
-// Decided takes them from what is undecided. What came after they were read has
-// their message looked at again.
-func (l *Ledger) Decided(ctx context.Context, list []Undecided) error {
-	if len(list) == 0 {
+// Looked takes what was looked at from what is undecided, and adds what is looked
+// at again, both or neither. What came after it was read has its message looked at
+// again.
+func (l *Ledger) Looked(ctx context.Context, at, again []Undecided) error {
+	n := len(at) + len(again)
+	if n == 0 {
 		return nil
 	}
-	n := len(list)
-	accounts, messages, signs := make([]string, n), make([]string, n), make([]int8, n)
-	at, arrived := make([]time.Time, n), make([]time.Time, n)
-	for i, u := range list {
-		accounts[i], messages[i], at[i], arrived[i], signs[i] = u.AccountID, u.ID, u.At, u.Arrived, -1
+	parents, accounts, messages := make([]string, 0, n), make([]string, 0, n), make([]string, 0, n)
+	looked, signs := make([]uint8, 0, n), make([]int8, 0, n)
+	due, arrived := make([]time.Time, 0, n), make([]time.Time, 0, n)
+	add := func(list []Undecided, sign int8) {
+		for i := range list {
+			u := &list[i]
+			parents, accounts, messages = append(parents, u.ParentID), append(accounts, u.AccountID), append(messages, u.ID)
+			due, arrived, signs = append(due, u.Due), append(arrived, u.Arrived), append(signs, sign)
+			was := uint8(0)
+			if u.Again {
+				was = 1
+			}
+			looked = append(looked, was)
+		}
 	}
-	return l.insertColumns(ctx, "undecided", "account_id, message_id, at, arrived, sign", accounts, messages, at, arrived, signs)
+	add(at, -1)
+	add(again, 1)
+	return l.insertColumns(ctx, "refund_looks", "again, due, parent_id, account_id, message_id, arrived, sign", looked, due, parents, accounts, messages, arrived, signs)
 }
 
 // Traces are what of a message is stored that decides whether it is refunded.

@@ -169,7 +169,7 @@ func (p *pair) epochs() {
 }
 
 func (p *pair) merge() {
-	p.memory.Merge([]string{"records", "quarantine", "waiting", "transfers", "statuses", "undecided"}[p.pick(6)])
+	p.memory.Merge([]string{"records", "quarantine", "waiting", "transfers", "statuses", "refund_looks"}[p.pick(6)])
 }
 
 // agree asks both everything that the protocol asks.
@@ -245,7 +245,9 @@ func (p *pair) agree() {
 	same(p, "re-rating now", func(l *Ledger) (map[string]bool, error) { return l.Rerating(ctx, p.parents()) })
 	own := func(k MessageKey) bool { return slices.Contains([]string{p.account(0), p.account(1)}, k.AccountID) }
 	same(p, "undecided", func(l *Ledger) (out []string, err error) {
-		list, err := l.Undecided(ctx, &UndecidedQuery{At: noon.AddDate(0, 0, p.serial%2), Arrived: noon.Add(time.Duration(p.serial-3) * time.Second), Limit: 1000})
+		list, err := l.Undecided(ctx, &UndecidedQuery{
+			At: noon.AddDate(0, 0, p.serial%2), Arrived: noon.Add(time.Duration(p.serial-3) * time.Second), Now: noon.AddDate(0, 0, p.serial%3), Limit: 1000,
+		})
 		for _, u := range list {
 			if own(u.MessageKey) {
 				out = append(out, fmt.Sprint(u))
@@ -262,12 +264,16 @@ func (p *pair) agree() {
 	})
 }
 
-// decide takes some of what is undecided from both.
+// decide takes some of what is undecided from both, and puts some of it off.
 func (p *pair) decide() {
-	list, err := p.both[1].Undecided(p.t.Context(), &UndecidedQuery{At: noon.AddDate(1, 0, 0), Arrived: noon.AddDate(1, 0, 0), Limit: 1000})
+	list, err := p.both[1].Undecided(p.t.Context(), &UndecidedQuery{At: noon.AddDate(1, 0, 0), Arrived: noon.AddDate(1, 0, 0), Now: noon.AddDate(1, 0, 0), Limit: 1000})
 	require.NoError(p.t, err)
 	some := list[:p.pick(len(list)+1)]
-	p.each(func(l *Ledger) error { return l.Decided(p.t.Context(), some) })
+	again := slices.Clone(some[:p.pick(len(some)+1)])
+	for i := range again {
+		again[i].Again, again[i].Due = true, noon.AddDate(0, 0, p.pick(3)+p.serial)
+	}
+	p.each(func(l *Ledger) error { return l.Looked(p.t.Context(), some, again) })
 }
 
 // resolve closes entries on both.

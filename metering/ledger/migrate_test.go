@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -49,6 +50,27 @@ func TestMigrateMakesItsDatabase(t *testing.T) {
 	var engine string
 	require.NoError(t, l.conn.QueryRow(t.Context(), "SELECT engine FROM system.databases WHERE name = '"+l.database+"'").Scan(&engine))
 	require.Equal(t, "Atomic", engine)
+}
+
+// TestALedgerKeepsItsIdentity, which no other has, whatever runs again.
+func TestALedgerKeepsItsIdentity(t *testing.T) {
+	t.Parallel()
+	identity := func(l *Ledger) string {
+		t.Helper()
+		_, err := l.Migrate(t.Context())
+		require.NoError(t, err)
+		id, err := l.Identity(t.Context())
+		require.NoError(t, err)
+		return id
+	}
+	l, other := openEmpty(t), openEmpty(t)
+	name, id, _ := strings.Cut(identity(l), "/")
+	require.Equal(t, l.database, name)
+	require.Len(t, id, len("00000000-0000-0000-0000-000000000000"))
+	_, another, _ := strings.Cut(identity(other), "/")
+	require.NotEqual(t, id, another)
+	require.NoError(t, l.conn.Exec(t.Context(), l.text("TRUNCATE TABLE {db}.migrations")))
+	require.Equal(t, name+"/"+id, identity(l))
 }
 
 // TestTestsHaveTheSchemaOfMigrations: other tests work with a copy.
@@ -130,6 +152,31 @@ func TestWiderSumsKeepClosedMonths(t *testing.T) {
 	var billable string
 	require.NoError(t, l.conn.QueryRow(t.Context(), l.text("SELECT toString(sum(billable)) FROM {db}.finance_months")).Scan(&billable))
 	require.Equal(t, "18999999999999.999993", billable)
+}
+
+// TestWhatWasUndecidedStaysSo when the table changes by which it is looked at.
+func TestWhatWasUndecidedStaysSo(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	exec := func(text string) { require.NoError(t, l.conn.Exec(t.Context(), l.text(text))) }
+	accounts := []*metering.Account{{ID: "acme"}, {ID: "acme-sub", ParentID: "acme"}}
+	require.NoError(t, l.SaveCatalog(t.Context(), 1, accounts, nil, noon))
+	exec("INSERT INTO {db}.undecided SELECT arrayJoin(['acme', 'acme-sub', 'gone']), 'm', toDateTime64('2026-11-01 00:00:00', 3, 'UTC'), toDateTime64('2026-11-02 00:00:00', 3, 'UTC'), 1")
+	exec("INSERT INTO {db}.undecided SELECT 'acme', n, toDateTime64(0, 3), toDateTime64(0, 3), s FROM (SELECT arrayJoin(['decided']) AS n, arrayJoin([1, -1]) AS s)")
+	for range 2 {
+		exec("ALTER TABLE {db}.migrations DELETE WHERE name = '0015_refund_looks' SETTINGS mutations_sync = 1")
+		applied, err := l.Migrate(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []string{"0015_refund_looks"}, applied)
+		list, err := l.Undecided(t.Context(), &UndecidedQuery{At: noon.AddDate(1, 0, 0), Arrived: noon.AddDate(1, 0, 0), Limit: 10})
+		require.NoError(t, err)
+		of := map[string]string{}
+		for _, u := range list {
+			of[u.AccountID] = u.ParentID + " " + u.Due.UTC().Format(time.DateOnly) + " " + u.Arrived.UTC().Format(time.DateOnly)
+		}
+		require.Equal(t, map[string]string{"acme": "acme 2026-11-01 2026-11-02", "acme-sub": "acme 2026-11-01 2026-11-02", "gone": "gone 2026-11-01 2026-11-02"}, of)
+		require.Len(t, list, len(of))
+	}
 }
 
 // TestErrorsHaveNoStatement: what ClickHouse says of one may hold amounts.

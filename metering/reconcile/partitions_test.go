@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -182,4 +183,104 @@ func TestAProjectionThatDoesNotSayItsNumberTakesIt(t *testing.T) {
 	require.Equal(t, before.Epoch, after.Epoch, "it isn't made anew")
 	s.refused(3, 2)
 	s.refused(3, 4)
+}
+
+// Whoever works with another ledger than the projection was made from is refused,
+// until a rebuild takes that one up; then the others are.
+func TestAnotherLedgersProjectionNeedsARebuild(t *testing.T) {
+	t.Parallel()
+	s := newSpread(t, 3)
+	epoch := func(p int) int64 {
+		t.Helper()
+		s.of(3)
+		meta, err := s.store.Meta(t.Context(), p)
+		require.NoError(t, err)
+		return meta.Epoch
+	}
+	first := epoch(1)
+	right := func(ledger string) {
+		t.Helper()
+		s.of(3)
+		s.store.OfLedger(ledger)
+		for p := range 3 {
+			_, err := s.projector().Ensure(t.Context(), p)
+			require.NoError(t, err)
+		}
+	}
+	refused := func(made, asked string) {
+		t.Helper()
+		epochs := []int64{epoch(0), epoch(1), epoch(2), epoch(0)} // partition 0 speaks for one that isn't there
+		for _, partitions := range []int{3, 4} {                  // nor is the number taken up
+			s.of(partitions)
+			s.store.OfLedger(asked)
+			before := s.keys()
+			require.Equal(t, &balance.LedgerError{Made: made, Asked: asked, Epoch: epochs[0]}, s.store.Fits(t.Context()))
+			for p := range partitions {
+				_, err := s.projector().Ensure(t.Context(), p)
+				require.Equal(t, &balance.LedgerError{Made: made, Asked: asked, Epoch: epochs[p]}, err)
+			}
+			require.Equal(t, before, s.keys())
+		}
+	}
+	right("meterd/1") // one that was made before the ledger was kept is of the ledger in use
+	require.Equal(t, first, epoch(1), "it isn't made anew")
+	refused("meterd/1", "typo/2")
+	refused("meterd/1", "meterd/2")
+	right("") // who knows of no ledger only reads
+	right("meterd/1")
+
+	made := s.ledger
+	for _, l := range []struct {
+		name   string
+		ledger *ledger.Ledger
+	}{{"typo/2", ledger.Over(ledgertest.New())}, {"meterd/1", made}} {
+		before := epoch(1)
+		s.of(3)
+		s.store.OfLedger(l.name)
+		s.ledger = l.ledger
+		require.NoError(t, s.projector().RebuildAll(t.Context(), "it has moved"))
+		right(l.name)
+		require.Greater(t, epoch(1), before, "who works with the one before is fenced")
+		for _, other := range []string{"typo/2", "meterd/1"} {
+			if other != l.name {
+				refused(l.name, other)
+			}
+		}
+	}
+	s.right(3)
+}
+
+// Who waits for a rebuild that turns out to be another ledger's, or of another number
+// of partitions, leaves it as it is.
+func TestWhatAnotherRebuiltStands(t *testing.T) {
+	t.Parallel()
+	s := newSpread(t, 2)
+	for _, c := range []struct {
+		ledger     string
+		partitions int
+	}{{"typo/2", 2}, {"meterd/1", 3}} {
+		s.of(2)
+		s.store.OfLedger("meterd/1")
+		require.NoError(t, s.projector().RebuildAll(t.Context(), "test"))
+		meta, err := s.rdb.HGetAll(t.Context(), "{p00}:meta").Result()
+		require.NoError(t, err)
+		ok, err := s.store.Lease(t.Context(), 0, balance.RebuildLease, "its", leaseTime)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.NoError(t, s.rdb.Del(t.Context(), "{p00}:meta").Err()) // it has begun
+		s.of(c.partitions)
+		s.store.OfLedger(c.ledger)
+		done := make(chan error, 1)
+		go func() { // the test waits for its answer
+			_, err := s.projector().Ensure(t.Context(), 0)
+			done <- err
+		}()
+		time.Sleep(3 * leaseLook)
+		require.NoError(t, s.rdb.HSet(t.Context(), "{p00}:meta", meta).Err())
+		require.NoError(t, s.rdb.Del(t.Context(), "{p00}:lease:"+balance.RebuildLease).Err())
+		require.Error(t, <-done)
+		after, err := s.rdb.HGetAll(t.Context(), "{p00}:meta").Result()
+		require.NoError(t, err)
+		require.Equal(t, meta, after)
+	}
 }

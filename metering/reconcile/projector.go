@@ -56,6 +56,17 @@ func New(s *balance.Store, l *ledger.Ledger, c clock.Clock, log *slog.Logger, o 
 	return &Projector{store: s, ledger: l, clock: c, log: log, opts: o}
 }
 
+// Identify tells the store which ledger's projection it works with, once the
+// ledger has been migrated.
+func (r *Projector) Identify(ctx context.Context) error {
+	id, err := r.ledger.Identity(ctx)
+	if err != nil {
+		return err
+	}
+	r.store.OfLedger(id)
+	return nil
+}
+
 // leaseTime is how long a rebuild may be silent before another takes it over.
 const leaseTime = 30 * time.Second
 
@@ -67,8 +78,9 @@ const (
 )
 
 // Ensure returns the partition's meta once its projection may be used: as it
-// stands, adopted after a restart, or rebuilt. *balance.PartitionsError: another
-// number of partitions is in use, see RebuildAll.
+// stands, adopted after a restart, or rebuilt. *balance.LedgerError,
+// *balance.PartitionsError: it is another ledger's, or another number of partitions
+// is in use, see RebuildAll.
 func (r *Projector) Ensure(ctx context.Context, p int) (*balance.Meta, error) {
 	for {
 		// First the id, then meta: once Redis is known to have restarted, nobody
@@ -94,6 +106,12 @@ func (r *Projector) Ensure(ctx context.Context, p int) (*balance.Meta, error) {
 		}
 		if meta.Parts == 0 {
 			if err := r.store.KeepNumber(ctx, p); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if meta.Ledger == "" && r.store.Owner() != "" {
+			if err := r.store.KeepLedger(ctx, p); err != nil {
 				return nil, err
 			}
 			continue
@@ -136,20 +154,31 @@ func (r *Projector) renew(ctx context.Context, p int, meta *balance.Meta, replid
 	return r.lead(ctx, p, "redis restarted or failed over", r.stands)
 }
 
-// stands tells whether the partition's projection may be used as it is.
-func (r *Projector) stands(ctx context.Context, p int) bool {
+// stands tells whether the partition's projection may be used as it is. An error:
+// another made it meanwhile for another ledger or number of partitions, and it isn't
+// ours to replace.
+func (r *Projector) stands(ctx context.Context, p int) (bool, error) {
 	meta, err := r.store.Meta(ctx, p)
-	if err != nil {
-		return false
+	_, ledger := errors.AsType[*balance.LedgerError](err)
+	_, number := errors.AsType[*balance.PartitionsError](err)
+	if ledger || number {
+		return false, err
 	}
-	replid, err := r.store.Replid(ctx, p)
-	return err == nil && replid == meta.Replid
+	replid := ""
+	if err == nil {
+		replid, err = r.store.Replid(ctx, p)
+	}
+	return err == nil && replid == meta.Replid, nil
 }
 
-// RebuildAll makes the projection anew in all partitions, of which there may have
-// been another number before, and removes what is left of those that are no more.
+// RebuildAll makes the projection anew in all partitions, whatever ledger it was
+// of. There may have been another number of them before: what is left of those that
+// are no more is removed.
 func (r *Projector) RebuildAll(ctx context.Context, reason string) error {
 	for p := range r.store.Partitions() {
+		if err := r.outdo(ctx, p); err != nil {
+			return err
+		}
 		if err := r.Rebuild(ctx, p, reason); err != nil {
 			return err
 		}
@@ -165,22 +194,33 @@ func (r *Projector) RebuildAll(ctx context.Context, reason string) error {
 	return nil
 }
 
+// outdo notes the epoch of another ledger's projection, so that the next one of
+// this ledger is higher: it fences who still works with that other.
+func (r *Projector) outdo(ctx context.Context, p int) error {
+	_, err := r.store.Meta(ctx, p)
+	other, ok := errors.AsType[*balance.LedgerError](err)
+	if !ok {
+		return nil // a rebuild finds out what is wrong
+	}
+	return r.ledger.InsertEpoch(ctx, p, r.store.Partitions(), other.Epoch, "of ledger "+other.Made, r.clock.Now())
+}
+
 // Rebuild makes a partition's projection anew from the ledger, under a new
 // epoch. One process does it at a time; the others wait for it.
 func (r *Projector) Rebuild(ctx context.Context, p int, reason string) error {
-	return r.lead(ctx, p, reason, func(context.Context, int) bool { return false })
+	return r.lead(ctx, p, reason, func(context.Context, int) (bool, error) { return false, nil })
 }
 
 // Replace is Rebuild, unless a later epoch than the one that was found wrong stands.
 func (r *Projector) Replace(ctx context.Context, p int, epoch int64, reason string) error {
-	return r.lead(ctx, p, reason, func(ctx context.Context, p int) bool {
+	return r.lead(ctx, p, reason, func(ctx context.Context, p int) (bool, error) {
 		meta, err := r.store.Meta(ctx, p)
-		return err == nil && meta.Epoch > epoch
+		return err == nil && meta.Epoch > epoch, nil
 	})
 }
 
 // lead rebuilds once it holds the lease, unless that was needless: another has.
-func (r *Projector) lead(ctx context.Context, p int, reason string, needless func(ctx context.Context, p int) bool) error {
+func (r *Projector) lead(ctx context.Context, p int, reason string, needless func(ctx context.Context, p int) (bool, error)) error {
 	token := uuid.NewString()
 	// One lease for all partitions: epochs rise over the whole installation.
 	for wait := leaseLook; ; wait = min(2*wait, leaseLookMax) {
@@ -196,13 +236,13 @@ func (r *Projector) lead(ctx context.Context, p int, reason string, needless fun
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if r.stands(ctx, p) {
+		if ok, _ := r.stands(ctx, p); ok {
 			return nil // another made it
 		}
 	}
 	return r.store.WhileHeld(ctx, p, balance.RebuildLease, token, leaseTime, func(ctx context.Context) error {
-		if needless(ctx, p) {
-			return nil
+		if ok, err := needless(ctx, p); ok || err != nil {
+			return err
 		}
 		return r.rebuild(ctx, p, r.store.Rebuilding(p, token), reason)
 	})

@@ -307,7 +307,7 @@ func (x *Exporter) between(ctx context.Context, parent, from, to string) ([]stri
 	return out, err
 }
 
-// asClosed gives a month its closing, its bounds and its accounts' names of
+// asClosed gives a month its closing, its bounds and its accounts as they stood
 // then; an open one those of now.
 func (x *Exporter) asClosed(ctx context.Context, m *month, closings []ledger.Closing) error {
 	id := m.parent.ID
@@ -325,10 +325,15 @@ func (x *Exporter) asClosed(ctx context.Context, m *month, closings []ledger.Clo
 		return nil
 	}
 	then, err := x.deps.Ledger.AccountsAt(ctx, id, m.closing.Catalog)
+	if err != nil {
+		return err
+	}
 	for _, a := range then {
+		a.Calendar = m.parent.Calendar
 		m.accounts[a.ID] = a
 	}
-	return err
+	m.parent = m.accounts[id]
+	return nil
 }
 
 // changed are the hours of a parent's accounts whose rows have changed since a

@@ -11,6 +11,8 @@ import (
 
 	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
 )
 
 // table reads a CSV file by the names of its columns.
@@ -133,28 +135,37 @@ func TestAClosedMonthsExportKeepsItsBytes(t *testing.T) {
 	b.money()
 	b.clock.Set(time.Date(2026, 12, 5, 0, 0, 0, 0, time.UTC))
 	b.closeMonth("acme", "2026-11")
+	b.closeMonth("globex", "2026-11")
 	dir := t.TempDir()
-	export := func(format, name string) string {
-		m := b.run(Request{Parent: "acme", From: "2026-11", To: "2026-11", Format: format, Out: filepath.Join(dir, name+"."+format)})
-		require.Equal(t, "closed", m.Months[0].State)
-		return m.Files[0].SHA256
+	export := func(format, name string) *Manifest {
+		m := b.run(Request{From: "2026-11", To: "2026-11", Format: format, Out: filepath.Join(dir, name+"."+format)})
+		for i := range m.Months {
+			require.Equal(t, "closed", m.Months[i].State)
+			m.Months[i].File = ""
+		}
+		return m
 	}
 	formats := []string{FormatCSV, FormatJSONL, FormatParquet, FormatFOCUS}
-	before := map[string]string{}
+	before := map[string]*Manifest{}
 	for _, f := range formats {
 		before[f] = export(f, "before")
 	}
-	// Then records come late, and accounts get other names.
+	// Then records come late, and accounts get other names, and pay otherwise.
 	b.clock.Set(time.Date(2026, 12, 20, 0, 0, 0, 0, time.UTC))
 	b.message("acme-own", time.Date(2026, 11, 7, 8, 0, 0, 0, time.UTC), "2026-12")
 	b.store(b.clock.Now())
 	list := accounts()
 	for _, a := range list {
 		a.Name += " renamed"
+		if a.Mode, a.Source = metering.Postpaid, metering.SourceCredit; a.Parent() == "globex" {
+			a.Mode, a.Source = metering.Prepaid, metering.SourceShared
+		}
 	}
 	b.apply(2, list, nil)
 	for _, f := range formats {
-		require.Equal(t, before[f], export(f, "after"), f)
+		after := export(f, "after")
+		require.Equal(t, before[f].Files[0].SHA256, after.Files[0].SHA256, f)
+		require.Equal(t, before[f].Months, after.Months, f)
 	}
 	meta := func(name string) string {
 		text, err := os.ReadFile(filepath.Join(dir, name+".focus"+MetadataSuffix))

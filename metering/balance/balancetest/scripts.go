@@ -34,10 +34,14 @@ func install(c *call) ([]any, error) {
 		}
 		return str(c.now + integer(c.arg(i)))
 	}
-	c.r.keys[c.keys[0]] = hash{
+	m := hash{
 		"epoch": c.arg(2), "seq": "0", "catalog": c.arg(3), "floor": after(7), "replid": c.r.id(), "gen": "0", "genseq": "0",
 		"forced": "0", "window": c.arg(4), "buckets": c.arg(5), "key": c.arg(6), "openn": "0", "corr": "0", "brk": c.arg(8), "born": str(c.now), "parts": c.arg(9), "landing": after(10),
 	}
+	if c.arg(11) != "" {
+		m["ledger"] = c.arg(11)
+	}
+	c.r.keys[c.keys[0]] = m
 	return []any{"ok"}, nil
 }
 

@@ -71,7 +71,7 @@ func layouts() map[string]layout {
 		"statuses":     {key: []string{"account_id", "message_id", "id"}, version: "epoch"},
 		"rerates":      {key: []string{"ref"}, version: "booked_at"},
 		"rerate_runs":  {key: []string{"parent_id", "run"}, version: "ended"},
-		"undecided":    {key: []string{"account_id", "message_id", "at", "arrived"}, sign: "sign"},
+		"refund_looks": {key: []string{"again", "due", "parent_id", "account_id", "message_id", "arrived"}, sign: "sign"},
 	}
 }
 
@@ -163,7 +163,7 @@ func (b *Block) Land(i int) {
 }
 
 // views fills what follows from a row of records: statuses_of_records and
-// undecided_of_records.
+// refund_looks_of_records.
 func (s *Server) views(r Row) {
 	kind, status, message := r.str("kind"), r.str("status"), r["id"]
 	if kind == "status" {
@@ -176,8 +176,9 @@ func (s *Server) views(r Row) {
 	failing := !slices.Contains(metering.FineStatuses(), status)
 	late := kind == "usage" && r.time("stored_at").After(r.time("occurred_at").Add(time.Hour))
 	if kind == "status" && failing || kind == "usage" && (late || failing) {
-		s.tables["undecided"] = append(s.tables["undecided"], Row{
-			"account_id": r["account_id"], "message_id": message, "at": r["occurred_at"], "arrived": r["stored_at"], "sign": int64(1),
+		s.tables["refund_looks"] = append(s.tables["refund_looks"], Row{
+			"again": uint64(0), "due": r["occurred_at"], "parent_id": r["parent_id"], "account_id": r["account_id"], "message_id": message,
+			"arrived": r["stored_at"], "sign": int64(1),
 		})
 	}
 }

@@ -1,37 +1,48 @@
 package ledgertest
 
 import (
+	"cmp"
 	"slices"
-	"sort"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// failingDue: why messages may have to be refunded.
+// failingDue: why messages have to be looked at by now.
 func failingDue(s *Server, params map[string]string) [][]any {
 	until := func(name string) time.Time {
 		n, _ := strconv.ParseInt(params[name], 10, 64)
 		return time.UnixMilli(n)
 	}
-	key := func(r Row) string { return r.str("account_id") + "\x00" + r.str("message_id") }
-	list := s.final("undecided")
-	sort.SliceStable(list, func(i, j int) bool {
-		a, b := list[i], list[j]
-		if key(a) != key(b) {
-			return key(a) < key(b)
+	var list []Row
+	for _, r := range s.final("refund_looks") {
+		due := !r.time("due").After(until("now"))
+		if r["again"] == uint64(0) {
+			due = !r.time("due").After(until("at")) && !r.time("arrived").After(until("arrived"))
 		}
-		if !a.time("at").Equal(b.time("at")) {
-			return a.time("at").Before(b.time("at"))
+		if n, _ := r["sign"].(int64); n > 0 && due {
+			list = append(list, r)
 		}
-		return a.time("arrived").Before(b.time("arrived"))
-	})
-	var out [][]any
+	}
+	order := func(a, b Row) int {
+		return cmp.Or(a.time("due").Compare(b.time("due")), strings.Compare(a.str("parent_id"), b.str("parent_id")), strings.Compare(a.str("account_id"), b.str("account_id")),
+			strings.Compare(a.str("message_id"), b.str("message_id")), a.time("arrived").Compare(b.time("arrived")))
+	}
+	slices.SortStableFunc(list, order)
+	turns := map[string]int{} // parent → how many
+	turn := make([][]Row, 0, len(list))
 	for _, r := range list {
-		if n, _ := r["sign"].(int64); n <= 0 || key(r) <= params["account"]+"\x00"+params["message"] ||
-			r.time("at").After(until("at")) || r.time("arrived").After(until("arrived")) || uint64(len(out)) >= integer(params, "limit") {
-			continue
+		n := turns[r.str("parent_id")]
+		if turns[r.str("parent_id")]++; n == len(turn) {
+			turn = append(turn, nil)
 		}
-		out = append(out, r.pick("account_id", "message_id", "at", "arrived"))
+		turn[n] = append(turn[n], r)
+	}
+	var out [][]any
+	for _, r := range slices.Concat(turn...) {
+		if uint64(len(out)) < integer(params, "limit") {
+			out = append(out, r.pick("parent_id", "account_id", "message_id", "again", "due", "arrived"))
+		}
 	}
 	return out
 }
