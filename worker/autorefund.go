@@ -2,9 +2,7 @@ package worker
 
 import (
 	"context"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"time"
@@ -161,15 +159,11 @@ func (w *Worker) decideRefunds(ctx context.Context, snap *metering.Snapshot, pag
 func (w *Worker) sendRefunds(ctx context.Context, due map[string][][]byte) error {
 	e := w.engine
 	for account, lines := range due {
-		h := sha256.New()
-		for _, l := range lines {
-			_, _ = h.Write(append(l, '\n'))
-		}
 		payload, err := e.codec.EncodeHead(jobs.Refund{}, lines)
 		if err != nil {
 			return fmt.Errorf("automatic refunds of %s: %w", account, err)
 		}
-		if err := e.enqueue(ctx, jobs.TypeRefund, "auto-"+hex.EncodeToString(h.Sum(nil)[:16]), payload, 0); err != nil {
+		if err := e.enqueue(ctx, jobs.TypeRefund, idOf("auto-", lines), payload, 0); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -276,6 +278,16 @@ func (e *engine) enqueue(ctx context.Context, typ, id string, payload []byte, de
 		return fmt.Errorf("enqueue %s: %w", typ, err)
 	}
 	return nil
+}
+
+// idOf names a task by its lines: handed over again, it is the same task.
+func idOf(prefix string, lines [][]byte) string {
+	h := sha256.New()
+	for _, l := range lines {
+		_, _ = h.Write(l)
+		_, _ = h.Write([]byte{'\n'})
+	}
+	return prefix + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // entry makes a quarantine entry of one line.

@@ -2,8 +2,6 @@ package worker
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -150,12 +148,10 @@ func (e *engine) sendStatuses(ctx context.Context, told []*metering.Record) erro
 		return nil
 	}
 	lines := make([][]byte, len(told))
-	h := sha256.New()
 	for i, r := range told {
 		lines[i] = metering.AppendRecord(nil, r)
-		_, _ = h.Write(append(lines[i], '\n'))
 	}
-	return e.enqueue(ctx, jobs.TypeIngest, "told-"+hex.EncodeToString(h.Sum(nil)[:16]), e.codec.Encode(lines), 0)
+	return e.enqueue(ctx, jobs.TypeIngest, idOf("told-", lines), e.codec.Encode(lines), 0)
 }
 
 // judgeStored compares lines with the ledger's rows, once every older charge

@@ -128,8 +128,6 @@ func diagnose(a *app) ([]check, bool) {
 				add(fmt.Sprintf("breaker %d", p), errBroken, "")
 			}
 		}
-	}
-	if redisOK {
 		detail, err := checkQueues(ctx, e.redis)
 		add("queues", err, detail)
 	}

@@ -75,9 +75,7 @@ const refreshMax = 2 * time.Minute
 func (h *Snapshots) push(ctx context.Context, s *metering.Snapshot, since int64) error {
 	for p := range h.store.Partitions() {
 		meta, err := h.store.Meta(ctx, p)
-		_, parts := errors.AsType[*balance.PartitionsError](err)
-		_, other := errors.AsType[*balance.LedgerError](err)
-		if parts || other || errors.Is(err, balance.ErrEmpty) {
+		if balance.NotOurs(err) || errors.Is(err, balance.ErrEmpty) {
 			continue // a rebuild loads everything
 		}
 		if err != nil {

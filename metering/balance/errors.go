@@ -68,6 +68,14 @@ func (e *LedgerError) Error() string {
 		" or, if the ledger has another place for good, as one that was restored, stop all workers and run `meterd rebuild --database %s`", e.Made, e.Asked, made, asked)
 }
 
+// NotOurs tells whether an error says that a projection is another ledger's, or of
+// another number of partitions: it isn't the caller's to use or to replace.
+func NotOurs(err error) bool {
+	_, ledger := errors.AsType[*LedgerError](err)
+	_, number := errors.AsType[*PartitionsError](err)
+	return ledger || number
+}
+
 // MissingError names accounts that the partition doesn't hold yet: push them
 // and call again.
 type MissingError struct{ Accounts []string }

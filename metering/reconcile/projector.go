@@ -159,9 +159,7 @@ func (r *Projector) renew(ctx context.Context, p int, meta *balance.Meta, replid
 // ours to replace.
 func (r *Projector) stands(ctx context.Context, p int) (bool, error) {
 	meta, err := r.store.Meta(ctx, p)
-	_, ledger := errors.AsType[*balance.LedgerError](err)
-	_, number := errors.AsType[*balance.PartitionsError](err)
-	if ledger || number {
+	if balance.NotOurs(err) {
 		return false, err
 	}
 	replid := ""
