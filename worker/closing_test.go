@@ -61,7 +61,7 @@ func TestCloseMonth(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.work(Options{})
-	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.knowsAccounts()
 	old, last, now := h.monthsAgo("globex", 2), h.monthsAgo("globex", 1), h.monthsAgo("globex", 0)
 	var lines []string
 	for i := range 30 {
@@ -129,7 +129,7 @@ func TestAnOlderMonthOnItsWay(t *testing.T) {
 			once.Do(func() { close(held); <-release })
 		}
 	}})
-	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.knowsAccounts()
 	h.transfer("top", metering.TransferTopup, "acme", 1_000_000)
 	august, october := h.monthsAgo("acme", 3), h.monthsAgo("acme", 1)
 	b := h.batch().task(messageAt("acme-shared", "old", august.Start.Add(time.Hour)))
@@ -166,7 +166,7 @@ func TestAMonthThatWasPassedOver(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.work(Options{ReconcileEvery: time.Hour})
-	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.knowsAccounts()
 	h.transfer("top", metering.TransferTopup, "acme", 1_000_000)
 	h.batch().task(message("acme-shared", "new", time.Second)).wait()
 	h.closing("acme", h.monthsAgo("acme", 1))
@@ -189,7 +189,7 @@ func TestAnIdentityTwiceInAMonth(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.work(Options{ReconcileEvery: time.Hour})
-	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.knowsAccounts()
 	h.transfer("top", metering.TransferTopup, "acme", 1_000_000)
 	last := h.monthsAgo("acme", 1)
 	require.NotEqual(t, last.Start.UTC().Month(), last.Start.Add(5*time.Hour).UTC().Month(), "Rome is ahead of UTC")
@@ -219,7 +219,7 @@ func TestAnIdentityInTwoMonths(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.work(Options{ReconcileEvery: time.Hour})
-	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.knowsAccounts()
 	h.transfer("top", metering.TransferTopup, "acme", 1_000_000)
 	h.transfer("budget", metering.TransferAllocate, "acme-own", 200_000)
 	first, second := h.monthsAgo("acme", 2), h.monthsAgo("acme", 1)
@@ -260,7 +260,7 @@ func TestTwoCloseTheSameMonth(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.work(Options{})
-	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.knowsAccounts()
 	last := h.monthsAgo("globex", 1)
 	var lines []string
 	for i := range 50 {
@@ -303,7 +303,7 @@ func TestCloseDue(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.work(Options{})
-	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.knowsAccounts()
 	// Applied two months ago; a backfill of the month before that is open.
 	back, old, last := h.monthsAgo("globex", 3), h.monthsAgo("globex", 2), h.monthsAgo("globex", 1)
 	a := *h.Snapshots.Current().Accounts["globex"]

@@ -152,6 +152,12 @@ func (h *harness) work(o Options) (stop func()) {
 	return h.workWith(d, o)
 }
 
+// knowsAccounts waits until the harness has read them too.
+func (h *harness) knowsAccounts() {
+	h.tb.Helper()
+	require.Eventually(h.tb, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+}
+
 // workWith runs a worker on connections that the caller made.
 func (h *harness) workWith(d Deps, o Options) (stop func()) {
 	h.tb.Helper()

@@ -68,6 +68,18 @@ func correctionOf(t *testing.T, message string) *task {
 	return c
 }
 
+// newCharged is kilo with one message m, and an engine that does what a test tells it.
+func newCharged(t *testing.T) (*harness, *engine) {
+	t.Helper()
+	h := newHarness(t)
+	h.apply(rerateAccounts)
+	h.work(Options{})
+	h.batch().task(message("kilo", "m", 0)).wait()
+	e := h.byHand().engine
+	runWriter(t, e)
+	return h, e
+}
+
 // TestReratingsAtOnce: each message comes to the price once, however many
 // re-ratings have read what it stood at before.
 func TestReratingsAtOnce(t *testing.T) {
@@ -107,12 +119,7 @@ func TestReratingsAtOnce(t *testing.T) {
 // nothing in the next, where another correction has come first.
 func TestCorrectionOfTheEpochThatWasRead(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	h.apply(rerateAccounts)
-	h.work(Options{})
-	h.batch().task(message("kilo", "m", 0)).wait()
-	e := h.byHand().engine
-	runWriter(t, e)
+	h, e := newCharged(t)
 	snap := e.snapshots.Current()
 	c := correctionOf(t, "m")
 	parts, _, err := e.classify(t.Context(), c, snap)
@@ -132,12 +139,7 @@ func TestCorrectionOfTheEpochThatWasRead(t *testing.T) {
 // of Redis were still on their way may have been replaced by one of another content.
 func TestACorrectionOfAnotherContent(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	h.apply(rerateAccounts)
-	h.work(Options{})
-	h.batch().task(message("kilo", "m", 0)).wait()
-	e := h.byHand().engine
-	runWriter(t, e)
+	h, e := newCharged(t)
 	c := correctionOf(t, "m")
 	c.corrections[0].Rated.Hash = 1
 	require.NoError(t, e.process(t.Context(), c))

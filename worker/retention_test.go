@@ -50,7 +50,7 @@ func TestRetentionOfRows(t *testing.T) {
 	h.apply(movingAccounts)
 	h.work(Options{})
 	h.transfer("top", metering.TransferTopup, "mover", 1_000_000)
-	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.knowsAccounts()
 	old, next := h.monthsAgo("mover", 4), h.monthsAgo("mover", 3)
 	var lines []string
 	for i := range 10 {
@@ -98,7 +98,7 @@ func TestRetentionKeepsOpenBills(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.work(Options{})
-	require.Eventually(t, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
+	h.knowsAccounts()
 	old, next := h.monthsAgo("globex", 4), h.monthsAgo("globex", 3)
 	h.batch().task(messageAt(shop, "a", old.Start.Add(10*time.Hour))).wait()
 	h.closing("globex", old)

@@ -1,9 +1,11 @@
 package reconcile
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -250,6 +252,27 @@ func TestAnotherLedgersProjectionNeedsARebuild(t *testing.T) {
 	s.right(3)
 }
 
+// asked counts how often a client asks for the lease of a rebuild.
+type asked struct{ leases atomic.Int64 }
+
+// DialHook implements redis.Hook.
+func (a *asked) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessPipelineHook implements redis.Hook.
+func (a *asked) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// ProcessHook implements redis.Hook.
+func (a *asked) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if slices.Contains(cmd.Args(), any("{p00}:lease:"+balance.RebuildLease)) {
+			a.leases.Add(1)
+		}
+		return next(ctx, cmd)
+	}
+}
+
 // Who waits for a rebuild that turns out to be another ledger's, or of another number
 // of partitions, leaves it as it is.
 func TestWhatAnotherRebuiltStands(t *testing.T) {
@@ -268,14 +291,18 @@ func TestWhatAnotherRebuiltStands(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, ok)
 		require.NoError(t, s.rdb.Del(t.Context(), "{p00}:meta").Err()) // it has begun
-		s.of(c.partitions)
+		asking := redis.NewClient(s.rdb.Options())
+		t.Cleanup(func() { _ = asking.Close() })
+		asked := &asked{}
+		asking.AddHook(asked)
+		s.store = balance.New(asking, c.partitions)
 		s.store.OfLedger(c.ledger)
 		done := make(chan error, 1)
 		go func() { // the test waits for its answer
 			_, err := s.projector().Ensure(t.Context(), 0)
 			done <- err
 		}()
-		time.Sleep(3 * leaseLook)
+		require.Eventually(t, func() bool { return asked.leases.Load() >= 2 }, time.Minute, time.Millisecond, "it waits for the other")
 		require.NoError(t, s.rdb.HSet(t.Context(), "{p00}:meta", meta).Err())
 		require.NoError(t, s.rdb.Del(t.Context(), "{p00}:lease:"+balance.RebuildLease).Err())
 		require.Error(t, <-done)
