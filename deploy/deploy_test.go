@@ -67,7 +67,7 @@ func TestRedisKeepsTheQueue(t *testing.T) {
 	redis := load(t, nil).Services["redis"]
 	require.Regexp(t, `^redis:7\.`, redis.Image)
 	for flag, want := range map[string]string{
-		"--appendonly": "yes", "--appendfsync": "always", "--maxmemory-policy": "noeviction",
+		"--appendonly": "yes", "--appendfsync": "always", "--aof-load-truncated": "no", "--maxmemory-policy": "noeviction",
 	} {
 		i := slices.Index(redis.Command, flag)
 		require.GreaterOrEqual(t, i, 0, flag)

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -98,7 +99,8 @@ func TestRedisEmptied(t *testing.T) {
 }
 
 // TestRedisCutByASecond: the machine dies, and the last second of the
-// append-only file with it.
+// append-only file with it, which then ends in the middle of a command, mostly of one
+// in a transaction. What stays of that must not happen at a later start.
 func TestRedisCutByASecond(t *testing.T) {
 	t.Parallel()
 	r := begun(t, 24, "Redis's append-only file cut by its last second; the records are sent again")
@@ -120,7 +122,7 @@ func TestRedisCutByASecond(t *testing.T) {
 		if now.Size() > old.Size() {
 			r.result.Tried++
 		}
-		require.NoError(t, os.Truncate(files[0], old.Size()))
+		require.NoError(t, os.Truncate(files[0], old.Size()-rand.N[int64](400)))
 		r.startRedis(embedded.RedisOptions{})
 		r.ended()
 	}

@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// CutTail is cutTail.
+var CutTail = cutTail
+
 // RunCancelled runs a statement whose request has ended before the engine begins
 // it, and the first try to stop it has found nothing.
 func (c *ClickHouse) RunCancelled(ctx context.Context, sql string) error {

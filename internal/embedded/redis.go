@@ -86,6 +86,9 @@ func StartRedis(ctx context.Context, dir string, opts RedisOptions) (*Redis, err
 	if err := endPrevious(ctx, dir); err != nil {
 		return nil, fmt.Errorf("start redis-server: %w", err)
 	}
+	if err := cutTail(ctx, dir); err != nil {
+		return nil, fmt.Errorf("start redis-server: %w", err)
+	}
 	for attempt := 1; ; attempt++ {
 		r, err := startRedis(ctx, binary, dir, opts)
 		if err == nil {
