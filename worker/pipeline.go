@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,8 +29,10 @@ func (e *engine) process(ctx context.Context, t *task) error {
 		if !refreshed && outdated(parts) {
 			// Before a record is refused for what a newer snapshot may know.
 			refreshed = true
-			if _, err := e.snapshots.Refresh(ctx); err != nil {
-				return err
+			if err := e.refresh(ctx); err != nil {
+				if err := e.setDoubtfulAside(ctx, t, parts, err); err != nil {
+					return err
+				}
 			}
 			if e.snapshots.Current().Catalog > snap.Catalog {
 				continue
@@ -53,17 +56,32 @@ func (e *engine) process(ctx context.Context, t *task) error {
 // outdated tells whether a refusal may be for an old snapshot.
 func outdated(parts map[int]*slice) bool {
 	for _, s := range parts {
-		for _, r := range s.refused {
-			switch r.reason {
-			case metering.ReasonUnknownAccount, metering.ReasonChannelNotEnabled, metering.ReasonNoPrice,
-				metering.ReasonCurrencyMismatch, metering.ReasonUnitMismatch:
-				return true
-			case metering.ReasonMalformed, metering.ReasonAccountClosed, metering.ReasonFromFuture, metering.ReasonConflict,
-				metering.ReasonUnknownMessage, metering.ReasonOverRefund, metering.ReasonOverflow, metering.ReasonTooOld:
-			}
+		if slices.ContainsFunc(s.refused, func(r refusal) bool { return mayBeOld(r.reason) }) {
+			return true
 		}
 	}
 	return false
+}
+
+// mayBeOld: a newer snapshot may not refuse for it.
+func mayBeOld(r metering.Reason) bool {
+	switch r {
+	case metering.ReasonUnknownAccount, metering.ReasonChannelNotEnabled, metering.ReasonNoPrice,
+		metering.ReasonCurrencyMismatch, metering.ReasonUnitMismatch:
+		return true
+	case metering.ReasonMalformed, metering.ReasonAccountClosed, metering.ReasonFromFuture, metering.ReasonConflict,
+		metering.ReasonUnknownMessage, metering.ReasonOverRefund, metering.ReasonOverflow, metering.ReasonTooOld:
+	}
+	return false
+}
+
+// refresh asks the ledger for a newer snapshot, unless it is known to be away.
+func (e *engine) refresh(ctx context.Context) error {
+	if e.outage.away.Load() {
+		return ledger.ErrAway
+	}
+	_, err := e.snapshots.Refresh(ctx)
+	return err
 }
 
 // detach sends refunds on as a task of their own: they are applied when lower
@@ -87,35 +105,47 @@ func pick(lines [][]byte, which []int) [][]byte {
 	return out
 }
 
+// slices: charge, store, settle, judge, finish. Every one is charged before the first
+// is stored: limits go by what is charged, and go on working while the ledger is away.
 func (e *engine) slices(ctx context.Context, t *task, snap *metering.Snapshot, parts map[int]*slice) error {
-	order := make([]int, 0, len(parts))
-	for p := range parts {
-		order = append(order, p)
+	type answer struct {
+		reply *balance.Reply
+		meta  *balance.Meta
 	}
-	slices.Sort(order)
+	order := slices.Sorted(maps.Keys(parts))
+	answers := make(map[int]answer, len(parts))
+	var failed error // the first that couldn't be charged; the others end before it comes again
 	for _, p := range order {
-		if err := e.slice(ctx, t, snap, parts[p]); err != nil {
+		if len(parts[p].charged) == 0 {
+			answers[p] = answer{}
+			continue
+		}
+		e.at("decoded")
+		reply, meta, err := e.charge(ctx, t, parts[p])
+		switch {
+		case err == nil:
+			answers[p] = answer{reply, meta}
+			e.at("charged")
+		case failed == nil:
+			failed = err
+		}
+	}
+	for _, p := range order {
+		a, ok := answers[p]
+		if !ok {
+			continue
+		}
+		var err error
+		if a.reply == nil { // nothing was to be charged, or everything turned out to be refused
+			err = e.uncharged(ctx, t, snap, parts[p])
+		} else {
+			err = e.conclude(ctx, t, snap, parts[p], a.reply, a.meta)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// slice: charge, store, settle, judge, finish.
-func (e *engine) slice(ctx context.Context, t *task, snap *metering.Snapshot, s *slice) error {
-	if len(s.charged) == 0 {
-		return e.uncharged(ctx, t, snap, s)
-	}
-	e.at("decoded")
-	reply, meta, err := e.charge(ctx, t, s)
-	if err != nil {
-		return err
-	}
-	if meta == nil { // everything turned out to be refused
-		return e.uncharged(ctx, t, snap, s)
-	}
-	e.at("charged")
-	return e.conclude(ctx, t, snap, s, reply, meta)
+	return failed
 }
 
 // uncharged ends a slice of which nothing is charged now; an earlier attempt,
@@ -288,7 +318,10 @@ func (e *engine) remedy(ctx context.Context, t *task, s *slice, meta *balance.Me
 	case errors.As(err, &missing):
 		return e.stale(s.p, e.snapshots.PushMissing(ctx, s.p, meta, missing.Accounts))
 	case errors.As(err, &cold):
-		return e.lookUp(ctx, s, meta, call, cold)
+		if err := e.lookUp(ctx, s, meta, call, cold); err != nil {
+			return e.setColdAside(ctx, t, s, meta, call, cold, err)
+		}
+		return nil
 	case errors.As(err, &over):
 		s.overflow(over.Groups)
 		return nil

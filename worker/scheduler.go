@@ -33,24 +33,43 @@ const (
 // closeEvery is how often months are looked for whose grace is over.
 const closeEvery = 10 * time.Second
 
-// chores runs each on its own until ctx ends.
+// chores are run each on its own until the worker ends: some by every worker, most by
+// who has the role.
 func (w *Worker) chores() []chore {
-	e := w.engine
-	partitions := func(f func(ctx context.Context, p int) error) func(context.Context) error {
-		return func(ctx context.Context) error {
-			for p := range e.store.Partitions() {
-				if err := f(ctx, p); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
+	own := w.ownChores()
+	if !w.has("scheduler") {
+		return own
 	}
+	return append(own, w.sharedChores()...)
+}
+
+// partitions makes one of f for each.
+func (e *engine) partitions(f func(ctx context.Context, p int) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for p := range e.store.Partitions() {
+			if err := f(ctx, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// ownChores keep what the worker itself knows current: accounts, plans and hooks are
+// known before a task needs them, and while the ledger is away.
+func (w *Worker) ownChores() []chore {
+	e := w.engine
 	return []chore{
 		// The projection tells of a newer one sooner, unless who applied it died.
 		{"snapshot", idleEvery, func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err }},
+		{"projection", time.Second, e.partitions(e.current)},
+	}
+}
+
+func (w *Worker) sharedChores() []chore {
+	e := w.engine
+	return []chore{
 		{"rollups", idleEvery, w.afterCharges(restEvery, newRollup(e.ledger, e.log).pass)},
-		{"projection", time.Second, partitions(e.current)},
 		{"bounds of months", time.Second, w.admin.OpenMonths},
 		{"months", time.Second, w.rollMonths},
 		{"waiting refunds", 2 * time.Second, w.afterCharges(restEvery, w.dueRefunds)},
@@ -62,7 +81,7 @@ func (w *Worker) chores() []chore {
 		})},
 		{"dead workers", 5 * time.Second, func(ctx context.Context) error { return e.requeue(ctx, w.redis, e.allQueues(), false) }},
 		{"open answers", time.Minute, func(ctx context.Context) error { return e.giveUpAll(ctx, w.redis) }},
-		{"old dedup sets", 10 * time.Minute, partitions(func(ctx context.Context, p int) error {
+		{"old dedup sets", 10 * time.Minute, e.partitions(func(ctx context.Context, p int) error {
 			meta, err := e.meta(ctx, p)
 			if err != nil {
 				return err
@@ -70,7 +89,7 @@ func (w *Worker) chores() []chore {
 			return e.store.SweepDedup(ctx, p, meta)
 		})},
 		{"reconcile", w.opts.ReconcileEvery, w.reconcile},
-		{"breaker", 2 * time.Second, partitions(w.setBreaker)},
+		{"breaker", 2 * time.Second, e.partitions(w.setBreaker)},
 		{"reports", time.Second, w.report.Due},
 		{"retention", time.Hour, func(ctx context.Context) error { return w.admin.Retain(ctx, w.opts.Retention, e.log) }},
 		{"closing", closeEvery, func(ctx context.Context) error { return w.closer.CloseDue(ctx, w.opts.CloseGrace) }},

@@ -157,9 +157,14 @@ func (s *slice) add(c candidate) {
 	s.charged = append(s.charged, c)
 }
 
+// onlyCharges: no line has another outcome.
+func (s *slice) onlyCharges() bool {
+	return len(s.refused)+len(s.waiting)+len(s.same)+len(s.copies) == 0
+}
+
 // rest is the outcome of the lines that aren't charged.
 func (s *slice) rest(lines int) string {
-	if len(s.refused)+len(s.waiting)+len(s.same)+len(s.copies) == 0 {
+	if s.onlyCharges() {
 		return ""
 	}
 	b := make([]byte, lines)

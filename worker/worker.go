@@ -201,9 +201,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		for p := range w.engine.store.Partitions() {
 			g.Go(func() error { return w.parts.run("relay", func() error { return w.engine.relay(ctx, p, token) }) })
 		}
-		for _, c := range w.chores() {
-			g.Go(func() error { return w.parts.run("chore "+c.name, func() error { w.runChore(ctx, c); return nil }) })
-		}
+	}
+	for _, c := range w.chores() {
+		g.Go(func() error { return w.parts.run("chore "+c.name, func() error { w.runChore(ctx, c); return nil }) })
 	}
 	w.once.Do(func() { close(w.ready) })
 	ended := make(chan error, 1)

@@ -1,0 +1,102 @@
+package worker
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+)
+
+// door before the ledger: shut, whoever comes is cut off.
+type door struct {
+	url  string
+	shut atomic.Bool
+}
+
+func (h *harness) door() *door {
+	h.tb.Helper()
+	behind, err := url.Parse(h.engines.ClickHouseURL)
+	require.NoError(h.tb, err)
+	d := &door{}
+	proxy := httputil.NewSingleHostReverseProxy(behind)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if d.shut.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	h.tb.Cleanup(server.Close)
+	d.url = server.URL
+	return d
+}
+
+// TestLimitsHoldWhileTheLedgerIsAway: whatever else is in a task, what can be charged
+// without the ledger is, in every partition; the rest has its outcome once it is back.
+func TestLimitsHoldWhileTheLedgerIsAway(t *testing.T) {
+	t.Parallel()
+	const old = 40 * time.Hour // colder than the dedup window
+	for _, c := range []struct {
+		name  string
+		lines []string
+		want  balance.Counts
+	}{
+		{"an account that a newer snapshot may know", []string{message("nobody", "u", 0)}, balance.Counts{Quarantined: 1}},
+		{"a channel that may be enabled by now", []string{line("globex-shop", "v", 0, `,"channel":"voice"`)}, balance.Counts{Quarantined: 1}},
+		{"a late record", []string{message("globex-shop", "late", old), message("acme-own", "late", old)}, balance.Counts{Stored: 2}},
+		{"a late record and its copy", []string{message("globex-shop", "late", old), message("globex-shop", "late", old)}, balance.Counts{Stored: 1, Duplicates: 1}},
+		{"no record", []string{`{"id":`}, balance.Counts{Quarantined: 1}},
+		{"a late record among what isn't known", []string{message("globex-shop", "late", old), message("nobody", "late", old), `{}`}, balance.Counts{Stored: 1, Quarantined: 2}},
+	} {
+		for _, partitions := range []int{1, 4} {
+			t.Run(fmt.Sprintf("%s, %d partitions", c.name, partitions), func(t *testing.T) {
+				t.Parallel()
+				h := newHarnessOf(t, partitions)
+				d := h.door()
+				a := h.address()
+				a.ClickHouse = d.url
+				deps, _ := connect(t, a)
+				h.workWith(deps, Options{})
+				h.batch().task(message("globex-shop", "before", 0), message("acme-own", "before", 0)).wait()
+
+				d.shut.Store(true)
+				b := h.batch().task(append([]string{message("globex-shop", "m", 0), message("acme-own", "m", 0)}, c.lines...)...)
+				for _, id := range []string{"globex-shop", "acme-own"} {
+					h.eventually("it is charged", func() bool { return h.used(id) >= 2*price })
+				}
+				d.shut.Store(false)
+				want := c.want
+				want.Stored += 2
+				require.Equal(t, want, b.wait())
+				require.Zero(t, h.reconcile())
+				assert.LessOrEqual(t, h.used("globex-shop"), metering.Micros(3*price))
+			})
+		}
+	}
+}
+
+// TestEveryWorkerKnowsNewAccounts, whatever its roles, before a task needs them: hooks
+// and reports go by them too, and while the ledger is away nobody could ask.
+func TestEveryWorkerKnowsNewAccounts(t *testing.T) {
+	t.Parallel()
+	for _, role := range []string{"ingest", "suspensions", "reports", "scheduler"} {
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			deps, _ := connect(t, h.address())
+			h.workWith(deps, Options{Roles: []string{role}})
+			require.Nil(t, deps.Snapshots.Current().Accounts["globex-new"])
+			h.apply(testAccounts + "      - {id: globex-new, channels: [sms]}\n")
+			h.eventually("it knows the new account", func() bool { return deps.Snapshots.Current().Accounts["globex-new"] != nil })
+		})
+	}
+}
