@@ -21,15 +21,14 @@ func (s MessageStatus) compare(t MessageStatus) int {
 	return cmp.Or(s.At.Compare(t.At), StatusRank(s.Status)-StatusRank(t.Status), cmp.Compare(s.ID, t.ID))
 }
 
-// CopyStatus is the status record that a copy of a message stands for which knows
-// a later status than the message came with (DOMAIN.md, Usage records: a copy is a
-// duplicate, and its newer status counts); nil if it knows none. A message that came
-// without one has it from any copy; a copy that only repeats the message's own, at
-// another time, tells nothing. Copies that say the same make the same record.
-// at, status: the message's own.
+// CopyStatus is the status record that a copy of a message stands for which knows a
+// status that the message didn't come with (DOMAIN.md, Usage records: a copy is a
+// duplicate, and its newer status counts); nil if it knows none. An older one counts
+// too, and so does the message's own at another time: which of the copies came first
+// is nothing that may decide whether and when a message is refunded. Copies that say
+// the same make the same record. at, status: the message's own.
 func CopyStatus(r *Record, at time.Time, status string) *Record {
-	own, told := MessageStatus{At: at, Status: status}, MessageStatus{At: r.OccurredAt, Status: r.Status}
-	if r.Kind != KindUsage || r.Status == "" || r.Status == status || status != "" && told.compare(own) <= 0 {
+	if r.Kind != KindUsage || r.Status == "" || r.Status == status && r.OccurredAt.UnixMilli() == at.UnixMilli() {
 		return nil
 	}
 	sum := sha256.Sum256([]byte(r.ID + "\x00" + r.Status + "\x00" + r.ErrorCode + "\x00" + r.OccurredAt.UTC().Format(time.RFC3339Nano)))

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,10 +12,10 @@ import (
 	"github.com/meterd/meterd/metering/balance"
 )
 
-// TestANewerStatusOfACopyCounts: a copy of a message is a duplicate, and a later
-// status that it knows is one of the message's, which causes or prevents a refund;
-// an older one, or the same at another time, says nothing.
-func TestANewerStatusOfACopyCounts(t *testing.T) {
+// TestAnotherStatusOfACopyCounts: a copy of a message is a duplicate, and a status that
+// it knows is one of the message's, which causes or prevents a refund, whatever came
+// first.
+func TestAnotherStatusOfACopyCounts(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.apply(refundingAccounts)
@@ -55,13 +57,71 @@ func TestANewerStatusOfACopyCounts(t *testing.T) {
 	}
 	want := map[string]string{
 		"cold": "failed", "hot": "failed", "none": "failed", "earlier": "failed", "same time": "failed", "together": "failed", "delivered": "delivered",
+		"older": "failed", "restamped": "sent",
 	}
 	h.eventually("their statuses count", func() bool { return len(statuses()) >= len(want) && h.undecided() == 0 })
-	h.eventually("nothing is under way", func() bool { return h.reconcile() == 0 })
 	assert.Equal(t, want, statuses())
-	refunded := h.refunded("zulu")
+	delete(want, "older") // it was delivered within the plan's ten minutes
+	var due []string
 	for id, status := range want {
-		assert.Equal(t, status == "failed", refunded[id] != "", id)
+		if status == "failed" {
+			due = append(due, id)
+		}
 	}
-	assert.Len(t, refunded, len(want)-1)
+	h.eventually("they are refunded", func() bool { return len(h.refunded("zulu")) >= len(due) })
+	assert.ElementsMatch(t, due, slices.Collect(maps.Keys(h.refunded("zulu"))))
+}
+
+// TestStatusesOfCopiesInAnyOrder: three copies of a message, each with a status, in
+// every order, in one task and one after another: event times alone decide.
+func TestStatusesOfCopiesInAnyOrder(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(refundingAccounts)
+	stop := h.work(Options{Roles: []string{"ingest"}}) // nothing is decided between two copies, however slow the machine
+	start := time.Now().AddDate(0, 0, -18).UTC().Truncate(time.Second)
+	at := func(minutes int) string { return start.Add(time.Duration(minutes) * time.Minute).Format(time.RFC3339) }
+	type copies [3]struct {
+		status string
+		minute int
+	}
+	want := map[string]string{}
+	together := h.batch()
+	var apart [3][]string
+	for name, c := range map[string]struct {
+		copies copies
+		due    int // minute of the refund, -1: none
+	}{
+		"late":  {copies{{"sent", 0}, {"failed", 1}, {"delivered", 60}}, 11},
+		"soon":  {copies{{"sent", 0}, {"failed", 1}, {"delivered", 5}}, -1},
+		"again": {copies{{"failed", 0}, {"delivered", 5}, {"failed", 8}}, 10},
+	} {
+		for n, o := range orders() {
+			for _, how := range []string{"together", "apart"} {
+				id := fmt.Sprint(name, " ", n, " ", how)
+				var lines []string
+				for _, i := range o {
+					lines = append(lines, fmt.Sprintf(`{"id":%q,"account_id":"zulu","channel":"sms","status":%q,"occurred_at":%q}`, id, c.copies[i].status, at(c.copies[i].minute)))
+				}
+				if c.due >= 0 {
+					want[id] = at(c.due)
+				}
+				if how == "together" {
+					together.task(lines...)
+					continue
+				}
+				for i, l := range lines {
+					apart[i] = append(apart[i], l)
+				}
+			}
+		}
+	}
+	together.wait()
+	for _, lines := range apart {
+		h.batch().task(lines...).wait()
+	}
+	stop()
+	h.work(Options{})
+	h.eventually("all is decided", func() bool { return h.undecided() == 0 && len(h.refunded("zulu")) >= len(want) })
+	assert.Equal(t, want, h.refunded("zulu"))
 }

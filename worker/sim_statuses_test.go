@@ -32,9 +32,9 @@ func (w *world) statuses() map[string][]metering.MessageStatus {
 	return out
 }
 
-// knows tells whether a message has the status that a copy of it came with.
+// knows tells whether a message has the status that a copy of it came with, as of then.
 func knows(of []metering.MessageStatus, r *metering.Record) bool {
-	return r.Kind != metering.KindUsage || r.Status == "" || slices.ContainsFunc(of, func(s metering.MessageStatus) bool { return s.Status == r.Status })
+	return r.Kind != metering.KindUsage || r.Status == "" || slices.ContainsFunc(of, func(s metering.MessageStatus) bool { return s.Status == r.Status && s.At.Equal(r.OccurredAt) })
 }
 
 // checkRefunds: each message that its statuses have refunded is refunded.

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/meterd/meterd/internal/bodies"
+	"github.com/meterd/meterd/metering"
 )
 
 // insertColumns sends one insert of whole columns.
@@ -82,6 +84,63 @@ func (l *Ledger) insertRows(ctx context.Context, rows []*Row, now time.Time) ([]
 		left = append(left, half+i)
 	}
 	return left, nil
+}
+
+// lateArrival of a message is a reason to look: statuses may have waited for it in vain.
+const lateArrival = time.Hour
+
+// noteStatuses writes the statuses of rows, then the reasons to look whether their
+// messages are refunded, before the rows: whoever finds a row stored finds those.
+// Of rows that don't follow they do no harm: a message that isn't there is looked for
+// again, and is there when its task comes again.
+func (l *Ledger) noteStatuses(ctx context.Context, rows []*Row, now time.Time) error {
+	var statuses struct {
+		account, status symbols
+		message, id     texts
+		at, stored      times
+		epoch           smalls
+	}
+	var looks struct {
+		parent, account symbols
+		message         texts
+		due, arrived    times
+	}
+	fine := metering.FineStatuses()
+	for _, r := range rows {
+		rec := r.Record
+		message, late := rec.ID, now.Sub(rec.OccurredAt) > lateArrival
+		switch rec.Kind {
+		case metering.KindStatus:
+			message, late = rec.RefersTo, false
+			statuses.account.add(rec.AccountID)
+			statuses.status.add(rec.Status)
+			statuses.message, statuses.id = append(statuses.message, message), append(statuses.id, rec.ID)
+			statuses.at, statuses.stored = append(statuses.at, rec.OccurredAt.UnixMilli()), append(statuses.stored, now.UnixMilli())
+			statuses.epoch = append(statuses.epoch, uint32(r.Epoch))
+		case metering.KindRefund, metering.KindAdjustment:
+			continue
+		case metering.KindUsage:
+		}
+		if late || !slices.Contains(fine, rec.Status) {
+			looks.parent.add(r.ParentID)
+			looks.account.add(rec.AccountID)
+			looks.message = append(looks.message, message)
+			looks.due, looks.arrived = append(looks.due, rec.OccurredAt.UnixMilli()), append(looks.arrived, now.UnixMilli())
+		}
+	}
+	if len(statuses.id) > 0 {
+		err := l.insertColumns(ctx, "statuses", "account_id, message_id, id, status, occurred_at, epoch, stored_at",
+			&statuses.account, statuses.message, statuses.id, &statuses.status, statuses.at, statuses.epoch, statuses.stored)
+		if err != nil {
+			return err
+		}
+	}
+	n := len(looks.message)
+	if n == 0 {
+		return nil
+	}
+	return l.insertColumns(ctx, "refund_looks", "again, due, parent_id, account_id, message_id, arrived, sign",
+		constant{"UInt8", 0, n}, looks.due, &looks.parent, &looks.account, looks.message, looks.arrived, constant{"Int8", 1, n})
 }
 
 // forGood tells errors of the data from errors of the system: the codes with

@@ -116,6 +116,7 @@ func put(tb testing.TB, l *Ledger, now time.Time, rows ...Row) {
 	for i := range rows {
 		list[i] = &rows[i]
 	}
+	require.NoError(tb, l.noteStatuses(tb.Context(), list, now))
 	refused, err := l.insertRows(tb.Context(), list, now)
 	require.NoError(tb, err)
 	require.Empty(tb, refused)

@@ -105,6 +105,7 @@ func (p *pair) records() {
 	}
 	now := p.now()
 	p.each(func(l *Ledger) error {
+		require.NoError(p.t, l.noteStatuses(p.t.Context(), rows, now))
 		_, err := l.insertRows(p.t.Context(), rows, now)
 		return err
 	})

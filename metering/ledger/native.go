@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ import (
 // Column is one column of a Native block.
 type Column interface {
 	// Values are its values: strings, times, decimals and maps, integers as
-	// uint64. It is for servers that aren't ClickHouse.
+	// uint64, those with a sign as int64. It is for servers that aren't ClickHouse.
 	Values() []any
 	// kind is the name of ClickHouse's type.
 	kind() string
@@ -140,6 +141,29 @@ func (c *symbols) data(b []byte) []byte {
 
 // Values implements Column.
 func (c *symbols) Values() []any { return anys(c.keys, func(k uint32) any { return c.words[k] }) }
+
+// constant is one small value in every row.
+type constant struct {
+	typ   string // UInt8 or Int8
+	value byte
+	n     int
+}
+
+func (c constant) kind() string           { return c.typ }
+func (c constant) rows() int              { return c.n }
+func (c constant) append(b []byte) []byte { return append(b, bytes.Repeat([]byte{c.value}, c.n)...) }
+
+// Values implements Column.
+func (c constant) Values() []any {
+	out := make([]any, c.n)
+	for i := range out {
+		out[i] = uint64(c.value)
+		if c.typ == "Int8" {
+			out[i] = int64(int8(c.value))
+		}
+	}
+	return out
+}
 
 // decimals are Decimal(18,6), by their integers of 1e-6.
 type decimals []int64

@@ -108,14 +108,14 @@ func (b *block) add(r *Row, now time.Time) {
 // recordColumns are the columns of records, in the order of columns.
 const recordColumns = `account_id, kind, id, occurred_at, parent_id, channel, direction, status, error_code,
  recipient, sender, country, network, category, units, unit, billed_units, amount, fee, currency, plan, plan_version,
- rule, purse, refers_to, source_id, tags, content_hash, period, booked, epoch, seq, stored_at`
+ rule, purse, refers_to, source_id, tags, content_hash, period, booked, epoch, seq, stored_at, noted`
 
 func (b *block) columns() []any {
 	return []any{
 		&b.account, &b.kind, b.id, b.occurred, &b.parent, &b.channel, &b.direction, &b.status, &b.errCode,
 		b.recipient, &b.sender, &b.country, &b.network, &b.category, b.units, &b.unit, b.billed, b.amount, b.fee,
 		&b.currency, &b.plan, b.version, b.rule, &b.purse, b.refers, b.source, &b.tags, b.hash, &b.period, &b.booked,
-		b.epoch, b.seq, b.stored,
+		b.epoch, b.seq, b.stored, constant{"UInt8", 1, len(b.id)},
 	}
 }
 

@@ -113,5 +113,5 @@ func TestOneListOfStatuses(t *testing.T) {
 			assert.ElementsMatch(t, metering.FineStatuses(), strings.Split(strings.ReplaceAll(list[1], "'", ""), ", "), m.Name)
 		}
 	}
-	assert.Equal(t, 3, views)
+	assert.Equal(t, 4, views)
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/meterd/meterd/internal/clock"
 )
 
@@ -255,8 +257,8 @@ func (w *Writer) inTime(group []*request) []*request {
 	})
 }
 
-// store writes the group: quarantine and waiting beside the rows, the hours whose
-// rollups they make due before them.
+// store writes the group: quarantine and waiting beside the rows; before them the hours
+// whose rollups they make due, and what automatic refunds are decided by.
 func (w *Writer) store(ctx context.Context, group []*request) error {
 	var rows []*Row
 	var entries []Entry
@@ -286,11 +288,15 @@ func (w *Writer) store(ctx context.Context, group []*request) error {
 		})
 	}
 	var refused []int
+	stored := w.opts.Clock.Now()
+	var before errgroup.Group
 	// Marks dated after the insert's own bound: no roll from before that counts,
 	// wherever the storing is cut off. Of rows that don't follow they do no harm.
-	err := w.ledger.markHours(ctx, rows, now.Add(insertMax))
+	before.Go(func() error { return w.ledger.markHours(ctx, rows, now.Add(insertMax)) })
+	before.Go(func() error { return w.ledger.noteStatuses(ctx, rows, stored) })
+	err := before.Wait()
 	if err == nil {
-		refused, err = w.ledger.insertRows(ctx, rows, w.opts.Clock.Now())
+		refused, err = w.ledger.insertRows(ctx, rows, stored)
 	}
 	side.Wait()
 	for _, i := range refused {

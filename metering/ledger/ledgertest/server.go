@@ -12,8 +12,6 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/shopspring/decimal"
-
-	"github.com/meterd/meterd/metering"
 )
 
 // Server is a ClickHouse of memory (ledger.Server). It may be used by several
@@ -154,33 +152,6 @@ func (b *Block) Land(i int) {
 		b.parts[i] = b.read()
 	}
 	b.s.tables[b.table] = append(b.s.tables[b.table], b.parts[i]...)
-	if b.table != "records" {
-		return
-	}
-	for _, r := range b.parts[i] {
-		b.s.views(r)
-	}
-}
-
-// views fills what follows from a row of records: statuses_of_records and
-// refund_looks_of_records.
-func (s *Server) views(r Row) {
-	kind, status, message := r.str("kind"), r.str("status"), r["id"]
-	if kind == "status" {
-		message = r["refers_to"]
-		s.tables["statuses"] = append(s.tables["statuses"], Row{
-			"account_id": r["account_id"], "message_id": message, "id": r["id"], "status": status,
-			"occurred_at": r["occurred_at"], "epoch": r["epoch"], "stored_at": r["stored_at"],
-		})
-	}
-	failing := !slices.Contains(metering.FineStatuses(), status)
-	late := kind == "usage" && r.time("stored_at").After(r.time("occurred_at").Add(time.Hour))
-	if kind == "status" && failing || kind == "usage" && (late || failing) {
-		s.tables["refund_looks"] = append(s.tables["refund_looks"], Row{
-			"again": uint64(0), "due": r["occurred_at"], "parent_id": r["parent_id"], "account_id": r["account_id"], "message_id": message,
-			"arrived": r["stored_at"], "sign": int64(1),
-		})
-	}
 }
 
 // Merge collapses duplicates, as ClickHouse does when it likes.
