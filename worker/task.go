@@ -61,14 +61,17 @@ func derive(r *metering.Record) {
 	}
 }
 
-// salvage reads account and id of a line that isn't a record, as far as it can.
-func salvage(line []byte) (account, id string) {
+// salvage reads account, kind and id of a line that isn't a record, as far as it
+// can. Of kinds only a refund is told: its entry is money, which not every reader
+// of the account's entries may know of.
+func salvage(line []byte) (account string, kind metering.Kind, id string) {
 	var v struct {
 		AccountID any `json:"account_id"`
+		Kind      any `json:"kind"`
 		ID        any `json:"id"`
 	}
 	if len(line) > 64<<10 || json.Unmarshal(line, &v) != nil {
-		return "", ""
+		return "", "", ""
 	}
 	account, _ = v.AccountID.(string)
 	id, _ = v.ID.(string)
@@ -78,5 +81,8 @@ func salvage(line []byte) (account, id string) {
 	if len(id) > 128 {
 		id = ""
 	}
-	return account, id
+	if v.Kind == string(metering.KindRefund) {
+		kind = metering.KindRefund
+	}
+	return account, kind, id
 }
