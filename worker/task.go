@@ -43,12 +43,27 @@ func newTask(id string, lines [][]byte, inline bool) *task {
 	}
 	for i, line := range lines {
 		r := &t.recs[i]
-		if t.bad[i] = metering.DecodeRecord(line, r); t.bad[i] == nil {
+		if t.bad[i] = malformed(line, metering.DecodeRecord(line, r)); t.bad[i] == nil {
 			derive(r)
 		}
 	}
 	return t
 }
+
+// malformed says of a line that an importer couldn't read what that was, not what it
+// lacks as a record.
+func malformed(line []byte, bad *metering.Refusal) *metering.Refusal {
+	if bad == nil || bad.Reason != metering.ReasonMalformed || len(line) > salvageMax {
+		return bad
+	}
+	if what := jobs.WhatIsUnreadable(line); what != "" {
+		return &metering.Refusal{Reason: metering.ReasonMalformed, Detail: what}
+	}
+	return bad
+}
+
+// salvageMax bounds the lines that are no records and are read all the same.
+const salvageMax = 64 << 10
 
 // derive fills the country from the number that the message went to.
 func derive(r *metering.Record) {
@@ -70,7 +85,7 @@ func salvage(line []byte) (account string, kind metering.Kind, id string) {
 		Kind      any `json:"kind"`
 		ID        any `json:"id"`
 	}
-	if len(line) > 64<<10 || json.Unmarshal(line, &v) != nil {
+	if len(line) > salvageMax || json.Unmarshal(line, &v) != nil {
 		return "", "", ""
 	}
 	account, _ = v.AccountID.(string)
