@@ -23,7 +23,7 @@ type ActivityStatement struct {
 	AsOf      time.Time      `json:"as_of"`
 	Closed    bool           `json:"closed"` // the month is closed: nothing below changes any more
 	Suspended bool           `json:"suspended"`
-	Rejected  uint64         `json:"rejected"` // records that weren't taken as they were sent
+	Rejected  uint64         `json:"rejected"` // messages and statuses that weren't taken as they were sent
 	Activity  []ActivityLine `json:"activity"`
 }
 
@@ -125,17 +125,13 @@ func (r *Reporter) BuildOverview(ctx context.Context, parent *metering.Account, 
 	return out, nil
 }
 
-// rejected counts what wasn't taken as it was sent, by account.
+// rejected counts what wasn't taken as it was sent, by account; of refunds and
+// corrections nothing is told here.
 func (r *Reporter) rejected(ctx context.Context, ids []string, s *span) (map[string]uint64, error) {
-	out := map[string]uint64{}
-	if s.closed {
-		for id, reasons := range s.fixed.Frozen.Quarantined {
-			for _, n := range reasons {
-				out[id] += n
-			}
-		}
-		return out, nil
+	if s.closed && s.fixed.Frozen.Rejected != nil { // nil: closed before it was noted
+		return s.fixed.Frozen.Rejected, nil
 	}
+	out := map[string]uint64{}
 	return out, perPage(ids, func(page []string) error {
 		counts, err := r.deps.Ledger.RejectedAt(ctx, page, s.asOf)
 		maps.Copy(out, counts)

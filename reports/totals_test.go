@@ -346,6 +346,7 @@ func TestAClosedMonthKeepsItsBytes(t *testing.T) {
 			Catalog: w.snap.Catalog, Epoch: 1, Seq: w.seq, Balances: balances,
 			Frozen: ledger.Frozen{
 				Quarantined: map[string]map[metering.Reason]uint64{"acme-support": {metering.ReasonNoPrice: 2, metering.ReasonConflict: 1}, "globex-shop": {metering.ReasonMalformed: 4}},
+				Rejected:    map[string]uint64{"acme-support": 2, "globex-shop": 3},
 				Waiting:     map[string]uint64{"acme-support": 1},
 				Flags:       map[string]ledger.FrozenFlags{"acme-support": {Own: metering.FlagMonthly}},
 			},

@@ -302,7 +302,7 @@ func (e *engine) entry(t *task, line int, reason metering.Reason, detail string)
 		id := r.Identity()
 		en.AccountID, en.Kind, en.RecordID, en.ContentHash = id.AccountID, id.Kind, id.ID, r.ContentHash()
 	} else {
-		en.AccountID, en.RecordID = salvage(t.lines[line])
+		en.AccountID, en.Kind, en.RecordID = salvage(t.lines[line])
 	}
 	en.ID = ledger.EntryID(en.AccountID, en.Kind, en.Raw)
 	return en

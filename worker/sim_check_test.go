@@ -314,8 +314,8 @@ func (w *world) checkLines() {
 	for i := range w.lines {
 		s := &w.lines[i]
 		if s.bad {
-			account, _ := salvage(s.raw)
-			if quarantined[ledger.EntryID(account, "", s.raw)] == "" && !w.vanished[s.task] {
+			account, kind, _ := salvage(s.raw)
+			if quarantined[ledger.EntryID(account, kind, s.raw)] == "" && !w.vanished[s.task] {
 				w.bad("a line that is no record isn't in quarantine")
 			}
 			continue

@@ -43,12 +43,27 @@ func newTask(id string, lines [][]byte, inline bool) *task {
 	}
 	for i, line := range lines {
 		r := &t.recs[i]
-		if t.bad[i] = metering.DecodeRecord(line, r); t.bad[i] == nil {
+		if t.bad[i] = malformed(line, metering.DecodeRecord(line, r)); t.bad[i] == nil {
 			derive(r)
 		}
 	}
 	return t
 }
+
+// malformed says of a line that an importer couldn't read what that was, not what it
+// lacks as a record.
+func malformed(line []byte, bad *metering.Refusal) *metering.Refusal {
+	if bad == nil || bad.Reason != metering.ReasonMalformed || len(line) > salvageMax {
+		return bad
+	}
+	if what := jobs.WhatIsUnreadable(line); what != "" {
+		return &metering.Refusal{Reason: metering.ReasonMalformed, Detail: what}
+	}
+	return bad
+}
+
+// salvageMax bounds the lines that are no records and are read all the same.
+const salvageMax = 64 << 10
 
 // derive fills the country from the number that the message went to.
 func derive(r *metering.Record) {
@@ -61,14 +76,17 @@ func derive(r *metering.Record) {
 	}
 }
 
-// salvage reads account and id of a line that isn't a record, as far as it can.
-func salvage(line []byte) (account, id string) {
+// salvage reads account, kind and id of a line that isn't a record, as far as it
+// can. Of kinds only a refund is told: its entry is money, which not every reader
+// of the account's entries may know of.
+func salvage(line []byte) (account string, kind metering.Kind, id string) {
 	var v struct {
 		AccountID any `json:"account_id"`
+		Kind      any `json:"kind"`
 		ID        any `json:"id"`
 	}
-	if len(line) > 64<<10 || json.Unmarshal(line, &v) != nil {
-		return "", ""
+	if len(line) > salvageMax || json.Unmarshal(line, &v) != nil {
+		return "", "", ""
 	}
 	account, _ = v.AccountID.(string)
 	id, _ = v.ID.(string)
@@ -78,5 +96,8 @@ func salvage(line []byte) (account, id string) {
 	if len(id) > 128 {
 		id = ""
 	}
-	return account, id
+	if v.Kind == string(metering.KindRefund) {
+		kind = metering.KindRefund
+	}
+	return account, kind, id
 }

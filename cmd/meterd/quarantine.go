@@ -104,7 +104,9 @@ func (c *quarantineListCmd) Run(a *app) error {
 	if aud == metering.AudienceReseller {
 		t = a.table("RECORD", "STATE")
 	}
-	err = e.ledger.Quarantined(a.ctx, ledger.QuarantineFilter{State: ledger.QuarantineOpen, Reason: c.Reason, Accounts: accounts}, func(en *ledger.Entry) error {
+	err = e.ledger.Quarantined(a.ctx, ledger.QuarantineFilter{
+		State: ledger.QuarantineOpen, Reason: c.Reason, Accounts: accounts, Redacted: aud == metering.AudienceReseller,
+	}, func(en *ledger.Entry) error {
 		v := viewOfEntry(aud, en)
 		if a.JSON {
 			return a.printJSON(v)
@@ -136,10 +138,11 @@ func (e *engines) visible(as string) (metering.Audience, []string, error) {
 	return aud, ids, nil
 }
 
-// find is one entry, or an error of an unknown id.
-func (e *engines) find(a *app, id string, accounts []string) (*ledger.Entry, error) {
+// find is one entry, or an error of an unknown id: one of which the reader isn't
+// told is unknown too.
+func (e *engines) find(a *app, aud metering.Audience, id string, accounts []string) (*ledger.Entry, error) {
 	var found *ledger.Entry
-	err := e.ledger.Quarantined(a.ctx, ledger.QuarantineFilter{ID: id, Accounts: accounts}, func(en *ledger.Entry) error {
+	err := e.ledger.Quarantined(a.ctx, ledger.QuarantineFilter{ID: id, Accounts: accounts, Redacted: aud == metering.AudienceReseller}, func(en *ledger.Entry) error {
 		found = en
 		return nil
 	})
@@ -166,7 +169,7 @@ func (c *quarantineShowCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	en, err := e.find(a, c.ID, accounts)
+	en, err := e.find(a, aud, c.ID, accounts)
 	if err != nil {
 		return err
 	}
@@ -205,7 +208,7 @@ func (c *quarantineReplayCmd) Run(a *app) error {
 	}
 	defer done()
 	if c.ID != "" {
-		if _, err := e.find(a, c.ID, nil); err != nil {
+		if _, err := e.find(a, metering.AudienceOperator, c.ID, nil); err != nil {
 			return err
 		}
 	}
@@ -291,7 +294,7 @@ func (c *quarantineDiscardCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	en, err := e.find(a, c.ID, nil)
+	en, err := e.find(a, metering.AudienceOperator, c.ID, nil)
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,9 @@ func (c *recordShowCmd) Run(a *app) error {
 	}); err != nil {
 		return err
 	}
-	if err := e.ledger.Quarantined(a.ctx, ledger.QuarantineFilter{Accounts: []string{acct.ID}, RecordID: c.ID}, func(en *ledger.Entry) error {
+	if err := e.ledger.Quarantined(a.ctx, ledger.QuarantineFilter{
+		Accounts: []string{acct.ID}, RecordID: c.ID, Redacted: aud == metering.AudienceReseller,
+	}, func(en *ledger.Entry) error {
 		v.refused(en)
 		return nil
 	}); err != nil {

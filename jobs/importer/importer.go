@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/meterd/meterd/jobs"
 )
 
 // Options say which platform a log is of, and how to read it.
@@ -49,20 +51,10 @@ var (
 	ErrLog      = errors.New("not such a log")
 )
 
-// fault is what travels of a message that can't be read: no record, so that it is
-// quarantined, under the account and the id that are known, with all its bytes.
-type fault struct {
-	ID         string `json:"id,omitempty"`
-	AccountID  string `json:"account_id,omitempty"`
-	Unreadable string `json:"unreadable"`            // what of it
-	Line       string `json:"line,omitempty"`        // as it stands
-	LineBytes  []byte `json:"line_base64,omitempty"` // where it isn't UTF-8
-}
-
 // unreadable sends a message on as it stands.
 func (x *reading) unreadable(r *Record, why error, raw []byte) error {
 	x.stats.Unreadable++
-	f := fault{ID: r.ID, AccountID: r.AccountID, Unreadable: why.Error()}
+	f := jobs.Unreadable{ID: r.ID, AccountID: r.AccountID, What: why.Error()}
 	if utf8.Valid(raw) {
 		f.Line = string(raw)
 	} else {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/unicode"
 
+	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 )
 
@@ -253,14 +254,15 @@ func TestALogWithoutCurrencyNeedsOne(t *testing.T) {
 
 // faultOf is the record of a message that couldn't be read; meterd quarantines it
 // under the account that it names.
-func faultOf(t *testing.T, line string) fault {
+func faultOf(t *testing.T, line string) jobs.Unreadable {
 	t.Helper()
 	var r metering.Record
 	ref := metering.DecodeRecord([]byte(line), &r)
 	require.NotNil(t, ref, "it isn't a record: %s", line)
 	require.Equal(t, metering.ReasonMalformed, ref.Reason)
-	var f fault
+	var f jobs.Unreadable
 	require.NoError(t, json.Unmarshal([]byte(line), &f))
+	require.Equal(t, f.What, jobs.WhatIsUnreadable([]byte(line)), "what is said of it is taken")
 	if metering.ValidID(f.AccountID) {
 		require.Equal(t, f.AccountID, r.AccountID)
 	}
@@ -275,19 +277,19 @@ func TestAnUnreadableRowCostsNoOther(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		bad  string
-		want []fault
+		want []jobs.Unreadable
 	}{
-		"text with line breaks": {"\"Dear\n\"\"you\"\"\r\nall\",canceled,,0,AC1,SM2,outbound-api\n", []fault{{ID: "SM2", AccountID: "a", Unreadable: "date: missing, or not to be understood", Line: "\"Dear\n\"\"you\"\"\r\nall\",canceled,,0,AC1,SM2,outbound-api"}}},
-		"cut off":               {"x,sent\r\n", []fault{{AccountID: "a", Unreadable: "date: missing, or not to be understood", Line: "x,sent"}}},
-		"quote never closed":    {"\"x,sent\n", []fault{{AccountID: "a", Unreadable: "date: missing, or not to be understood", Line: "\"x,sent"}}},
-		"not UTF-8":             {"\xff,sent\n", []fault{{AccountID: "a", Unreadable: "date: missing, or not to be understood", LineBytes: []byte("\xff,sent")}}},
+		"text with line breaks": {"\"Dear\n\"\"you\"\"\r\nall\",canceled,,0,AC1,SM2,outbound-api\n", []jobs.Unreadable{{ID: "SM2", AccountID: "a", What: "date: missing, or not to be understood", Line: "\"Dear\n\"\"you\"\"\r\nall\",canceled,,0,AC1,SM2,outbound-api"}}},
+		"cut off":               {"x,sent\r\n", []jobs.Unreadable{{AccountID: "a", What: "date: missing, or not to be understood", Line: "x,sent"}}},
+		"quote never closed":    {"\"x,sent\n", []jobs.Unreadable{{AccountID: "a", What: "date: missing, or not to be understood", Line: "\"x,sent"}}},
+		"not UTF-8":             {"\xff,sent\n", []jobs.Unreadable{{AccountID: "a", What: "date: missing, or not to be understood", LineBytes: []byte("\xff,sent")}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := header + row("5\" screen", "SM1") + row("\"two\n\"\"lines\"\"\"", "SM3") + c.bad + row("one", "SM4") + strings.Repeat(row("more", "SM5"), 1500)
 			got, stats := read(t, log, Options{From: TwilioCSV, Account: "a"})
 			require.Equal(t, Stats{Messages: 1504, Unreadable: 1}, stats)
-			var faults []fault
+			var faults []jobs.Unreadable
 			for line := range strings.Lines(got) {
 				if strings.Contains(line, `"unreadable"`) {
 					faults = append(faults, faultOf(t, line))
@@ -338,7 +340,7 @@ func TestNumbersThatASpreadsheetHasBeenAt(t *testing.T) {
 			c.from, `"` + c.to + `"`, "delivered", "2026-11-02T10:00:00Z", c.account, c.id, "outbound-api",
 		}, ",")+"\n", Options{From: TwilioCSV})
 		require.EqualValues(t, 1, stats.Unreadable, name)
-		require.Equal(t, c.field+": "+lost, faultOf(t, got).Unreadable, name)
+		require.Equal(t, c.field+": "+lost, faultOf(t, got).What, name)
 	}
 }
 

@@ -356,11 +356,16 @@ func (c *Closer) freeze(ctx context.Context, p int, parent string, done *ledger.
 	snap := c.snapshots.Current()
 	done.Catalog = snap.Catalog
 	done.Frozen = ledger.Frozen{
-		Quarantined: map[string]map[metering.Reason]uint64{}, Waiting: map[string]uint64{}, Flags: map[string]ledger.FrozenFlags{},
+		Quarantined: map[string]map[metering.Reason]uint64{}, Rejected: map[string]uint64{}, Waiting: map[string]uint64{},
+		Flags: map[string]ledger.FrozenFlags{},
 	}
 	ids := snap.Family(parent)
 	for page := range slices.Chunk(ids, accountsPage) {
 		quarantined, err := c.ledger.QuarantinedAt(ctx, page, done.AsOf)
+		if err != nil {
+			return err
+		}
+		rejected, err := c.ledger.RejectedAt(ctx, page, done.AsOf)
 		if err != nil {
 			return err
 		}
@@ -369,6 +374,7 @@ func (c *Closer) freeze(ctx context.Context, p int, parent string, done *ledger.
 			return err
 		}
 		maps.Copy(done.Frozen.Quarantined, quarantined)
+		maps.Copy(done.Frozen.Rejected, rejected)
 		maps.Copy(done.Frozen.Waiting, waiting)
 	}
 	proj, err := c.store.Read(ctx, p, ids)

@@ -28,7 +28,7 @@ type Impact struct {
 type AccountImpact struct {
 	Account, Currency  string
 	Messages, Unpriced int64
-	Before, Difference metering.Sum // of the messages that have a price
+	Before, Difference metering.Sum // of all its messages, net of refunds; what has no charge any more loses all of it
 }
 
 // Unpriced counts messages that the file leaves without a charge.
@@ -168,15 +168,17 @@ func (w *impactOf) message(m *ledger.RatedMessage, period string, unpriced map[U
 	if err != nil {
 		return fmt.Errorf("%w: impact on %s: %w", ErrRefused, r.AccountID, err)
 	}
+	was := m.Was.Amount.Sum().Minus(m.Was.Refunded.Sum())
+	diff := c.Amount.Sum()
 	if refusal != nil {
 		own.Unpriced++
 		unpriced[Unpriced{Account: r.AccountID, Channel: r.Channel, Country: r.Country, Reason: refusal.Reason}]++
-		return nil //nolint:nilerr // a refusal is an answer here
+		diff = was.Neg() // it would have been quarantined, and charged nothing
 	}
-	own.Before = own.Before.Plus(m.Was.Amount.Sum()).Minus(m.Was.Refunded.Sum())
-	own.Difference = own.Difference.Plus(c.Amount.Sum())
+	own.Before = own.Before.Plus(was)
+	own.Difference = own.Difference.Plus(diff)
 	if m.Period == period {
-		w.month[r.AccountID] = w.month[r.AccountID].Plus(c.Amount.Sum())
+		w.month[r.AccountID] = w.month[r.AccountID].Plus(diff)
 	}
 	return nil
 }

@@ -41,6 +41,7 @@ type Closing struct {
 // Frozen is what a closed month's reports show of things that go on changing.
 type Frozen struct {
 	Quarantined map[string]map[metering.Reason]uint64 `json:"quarantined"` // account → reason → open entries
+	Rejected    map[string]uint64                     `json:"rejected"`    // account → open entries that who sees no money is told of
 	Waiting     map[string]uint64                     `json:"waiting"`     // account → refunds without a message
 	Flags       map[string]FrozenFlags                `json:"flags"`       // account → why it was suspended
 }

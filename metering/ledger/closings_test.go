@@ -87,6 +87,7 @@ func TestAClosedMonthStands(t *testing.T) {
 		Lines: 4, Digest: "d1", AsOf: noon, Catalog: 7, Epoch: 2, Seq: 9, Balances: map[string]metering.Micros{"acme": -4, "it's": 1},
 		Frozen: Frozen{
 			Quarantined: map[string]map[metering.Reason]uint64{"acme": {metering.ReasonNoPrice: 2}},
+			Rejected:    map[string]uint64{"acme": 1},
 			Waiting:     map[string]uint64{"acme": 1}, Flags: map[string]FrozenFlags{"acme": {Own: metering.FlagWallet}},
 		},
 	}

@@ -113,9 +113,9 @@ func (p *pair) records() {
 
 func (p *pair) entries() {
 	now := p.now()
-	id := p.pick(4)
+	id, kind := p.pick(4), []metering.Kind{metering.KindUsage, metering.KindRefund, metering.KindAdjustment, ""}[p.pick(4)]
 	e := Entry{
-		ID: EntryID(p.account(id), "usage", fmt.Append(nil, p.salt, id)), Reason: metering.ReasonConflict, AccountID: p.account(id % 2), Kind: "usage",
+		ID: EntryID(p.account(id), "usage", fmt.Append(nil, p.salt, id)), Reason: metering.ReasonConflict, AccountID: p.account(id % 2), Kind: kind,
 		RecordID: fmt.Sprintf("m%d", id), ContentHash: uint64(100*id + 2), Raw: []byte("raw'\\\n"), QuarantinedAt: now,
 		State: []string{QuarantineOpen, QuarantineReplayed}[p.pick(2)], Version: uint64(now.UnixMicro()),
 	}
@@ -212,7 +212,8 @@ func (p *pair) agree() {
 	})
 	same(p, "quarantine", func(l *Ledger) ([]Entry, error) {
 		var out []Entry
-		err := l.Quarantined(ctx, QuarantineFilter{Accounts: []string{p.account(0), p.account(1)}}, func(e *Entry) error { out = append(out, *e); return nil })
+		q := QuarantineFilter{Accounts: []string{p.account(0), p.account(1)}, Redacted: p.serial%2 == 0}
+		err := l.Quarantined(ctx, q, func(e *Entry) error { out = append(out, *e); return nil })
 		return out, err
 	})
 	same(p, "waiting", func(l *Ledger) ([]string, error) {
@@ -347,6 +348,7 @@ func (p *pair) close() {
 	at := noon.Add(time.Duration(p.serial-5) * time.Second)
 	ids := []string{p.account(0), p.account(1)}
 	same(p, "quarantined", func(l *Ledger) (map[string]map[metering.Reason]uint64, error) { return l.QuarantinedAt(ctx, ids, at) })
+	same(p, "rejected", func(l *Ledger) (map[string]uint64, error) { return l.RejectedAt(ctx, ids, at) })
 	same(p, "waiting at", func(l *Ledger) (map[string]uint64, error) { return l.WaitingAt(ctx, ids, at) })
 	open := func() {
 		same(p, "open months", func(l *Ledger) ([]string, error) { return l.OpenMonths(ctx, m.ParentID, "2026-12") })

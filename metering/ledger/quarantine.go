@@ -109,6 +109,9 @@ type QuarantineFilter struct {
 	ID       string
 	Accounts []string
 	RecordID string
+	// Redacted leaves out refunds and corrections: they are money, of which a
+	// reader who sees none isn't told, and a refund's entry has its message's id.
+	Redacted bool
 	Limit    int
 }
 
@@ -120,7 +123,10 @@ func (l *Ledger) Quarantined(ctx context.Context, q QuarantineFilter, f func(*En
 	}
 	params := map[string]string{
 		"state": q.State, "reason": q.Reason, "id": q.ID, "accounts": array(q.Accounts), "record": q.RecordID,
-		"limit": strconv.FormatUint(limit, 10),
+		"redacted": "0", "limit": strconv.FormatUint(limit, 10),
+	}
+	if q.Redacted {
+		params["redacted"] = "1"
 	}
 	return l.each(ctx, "quarantine_open", params, func(r driver.Rows) error {
 		var e Entry

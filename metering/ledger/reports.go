@@ -104,7 +104,8 @@ func (l *Ledger) QuarantinedAt(ctx context.Context, accounts []string, asOf time
 }
 
 // RejectedAt counts the entries of accounts that were open at an instant,
-// without their reasons.
+// without their reasons, for readers who see no money: without refunds and
+// corrections.
 func (l *Ledger) RejectedAt(ctx context.Context, accounts []string, asOf time.Time) (map[string]uint64, error) {
 	return l.countsAt(ctx, "report_rejected", accounts, asOf)
 }

@@ -103,12 +103,14 @@ func closingTransfers(s *Server, params map[string]string) [][]any {
 	return g.rows()
 }
 
-// countsAt counts rows that stood in a state at an instant, by columns.
-func countsAt(s *Server, table, since, state string, params map[string]string, by ...string) [][]any {
+// countsAt counts rows that stood in a state at an instant and are wanted (nil: all
+// are), by columns.
+func countsAt(s *Server, table, since, state string, params map[string]string, wanted func(Row) bool, by ...string) [][]any {
 	accounts, at := array(params["accounts"]), integer(params, "as_of")
 	counts, keys := map[string]uint64{}, map[string][]any{}
 	for _, r := range s.final(table) {
-		if !slices.Contains(accounts, r.str("account_id")) || r.time(since).UnixMilli() > int64(at) || r.str("state") != state && r.num("version") <= at*1000 {
+		if !slices.Contains(accounts, r.str("account_id")) || r.time(since).UnixMilli() > int64(at) || r.str("state") != state && r.num("version") <= at*1000 ||
+			wanted != nil && !wanted(r) {
 			continue
 		}
 		key := fmt.Sprint(r.pick(by...)...)
@@ -123,11 +125,18 @@ func countsAt(s *Server, table, since, state string, params map[string]string, b
 }
 
 func quarantinedAt(s *Server, params map[string]string) [][]any {
-	return countsAt(s, "quarantine", "quarantined_at", "open", params, "account_id", "reason")
+	return countsAt(s, "quarantine", "quarantined_at", "open", params, nil, "account_id", "reason")
 }
 
+func rejectedAt(s *Server, params map[string]string) [][]any {
+	return countsAt(s, "quarantine", "quarantined_at", "open", params, told, "account_id")
+}
+
+// told tells whether a reader who sees no money is told of an entry.
+func told(r Row) bool { return r.str("kind") != "refund" && r.str("kind") != "adjustment" }
+
 func waitingAt(s *Server, params map[string]string) [][]any {
-	return countsAt(s, "waiting", "since", "waiting", params, "account_id")
+	return countsAt(s, "waiting", "since", "waiting", params, nil, "account_id")
 }
 
 func closedLines(s *Server, params map[string]string) [][]any {

@@ -23,7 +23,7 @@ func queries() map[string]query {
 		"closed_lines": closedLines, "closing_bases": closingBases, "closing_transfers": closingTransfers, "closings": closings, "epoch_older": epochOlder, "epoch_max": epochMax,
 		"booked_twice": bookedTwice, "failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
 		"quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
-		"report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers, "rerates": rerates, "rerates_open": reratesOpen, "rerate_rows": rerateRows, "told_suspended": toldSuspended,
+		"report_rejected": rejectedAt, "report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers, "rerates": rerates, "rerates_open": reratesOpen, "rerate_rows": rerateRows, "told_suspended": toldSuspended,
 		"transfer_by_ref": transferByRef, "transfer_refs": transferRefs, "waiting_due": waitingDue,
 	}
 }
@@ -382,7 +382,7 @@ func quarantineOpen(s *Server, params map[string]string) [][]any {
 	for _, r := range rows {
 		fits := func(param, column string) bool { return params[param] == "" || params[param] == r.str(column) }
 		if fits("state", "state") && fits("reason", "reason") && fits("id", "id") && fits("record", "record_id") &&
-			(len(accounts) == 0 || slices.Contains(accounts, r.str("account_id"))) && uint64(len(out)) < integer(params, "limit") {
+			(len(accounts) == 0 || slices.Contains(accounts, r.str("account_id"))) && (params["redacted"] == "0" || told(r)) && uint64(len(out)) < integer(params, "limit") {
 			out = append(out, r.pick("id", "reason", "account_id", "kind", "record_id", "content_hash", "detail", "raw",
 				"quarantined_at", "state", "note", "version"))
 		}
