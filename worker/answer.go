@@ -31,13 +31,22 @@ var (
 )
 
 // answerVersion of the rated columns, after a byte of zero. Those of the first
-// version have neither: they begin with the number of names, which isn't zero.
+// version have neither: they begin with the number of names, which isn't zero. Those
+// that set no line aside are of the second.
 // testdata/answer-*.hex holds one of each version, for workers of two versions
 // work side by side during an upgrade.
-const answerVersion = 2
+const answerVersion = 3
 
-// encodeDecisions packs them: the version, a string table, then varints.
-func encodeDecisions(list []decision, refused []refusal) []byte {
+// rated is what an answer keeps of its slice: what was decided, what was refused, and
+// the lines that were set aside.
+type rated struct {
+	decisions []decision
+	refused   []refusal
+	aside     []int
+}
+
+// encode packs them: the version, a string table, then varints.
+func (r *rated) encode() []byte {
 	table := map[string]uint64{}
 	var names []string
 	ref := func(s string) uint64 {
@@ -51,9 +60,9 @@ func encodeDecisions(list []decision, refused []refusal) []byte {
 	}
 	var b []byte
 	u := func(v uint64) { b = binary.AppendUvarint(b, v) }
-	u(uint64(len(list)))
-	for i := range list {
-		d := &list[i]
+	u(uint64(len(r.decisions)))
+	for i := range r.decisions {
+		d := &r.decisions[i]
 		u(uint64(d.line))
 		u(uint64(d.group))
 		b = binary.AppendVarint(b, int64(d.charge.Amount))
@@ -67,13 +76,21 @@ func encodeDecisions(list []decision, refused []refusal) []byte {
 		u(ref(string(d.purse)))
 		u(ref(d.owner))
 	}
-	u(uint64(len(refused)))
-	for _, r := range refused {
-		u(uint64(r.line))
-		u(ref(string(r.reason)))
-		u(ref(r.detail))
+	u(uint64(len(r.refused)))
+	for _, f := range r.refused {
+		u(uint64(f.line))
+		u(ref(string(f.reason)))
+		u(ref(f.detail))
 	}
-	out := binary.AppendUvarint([]byte{0, answerVersion}, uint64(len(names)))
+	version := byte(2)
+	if len(r.aside) > 0 {
+		version = answerVersion
+		u(uint64(len(r.aside)))
+		for _, line := range r.aside {
+			u(uint64(line))
+		}
+	}
+	out := binary.AppendUvarint([]byte{0, version}, uint64(len(names)))
 	for _, n := range names {
 		out = binary.AppendUvarint(out, uint64(len(n)))
 		out = append(out, n...)
@@ -116,11 +133,12 @@ func (p *unpacker) bytes(n uint64) string {
 	return s
 }
 
-// decodeDecisions is the inverse of encodeDecisions, of every version.
-func decodeDecisions(b []byte) ([]decision, []refusal, error) {
+// decodeRated is the inverse of encode, of every version.
+func decodeRated(b []byte) (*rated, error) {
+	version := byte(1)
 	if len(b) > 1 && b[0] == 0 {
-		if b[1] > answerVersion {
-			return nil, nil, errNewer
+		if version = b[1]; version > answerVersion {
+			return nil, errNewer
 		}
 		b = b[2:]
 	}
@@ -137,7 +155,7 @@ func decodeDecisions(b []byte) ([]decision, []refusal, error) {
 		}
 		return names[i]
 	}
-	var list []decision
+	r := &rated{}
 	for n := p.u(); n > 0 && !p.bad; n-- {
 		var d decision
 		d.line, d.group = int(p.u()), int(p.u())
@@ -146,14 +164,18 @@ func decodeDecisions(b []byte) ([]decision, []refusal, error) {
 		d.charge.Unit, d.charge.Plan = name(), name()
 		d.charge.Version, d.charge.Rule = int(p.u()), int(p.u())
 		d.purse, d.owner = metering.Purse(name()), name()
-		list = append(list, d)
+		r.decisions = append(r.decisions, d)
 	}
-	var refused []refusal
 	for n := p.u(); n > 0 && !p.bad; n-- {
-		refused = append(refused, refusal{line: int(p.u()), reason: metering.Reason(name()), detail: name()})
+		r.refused = append(r.refused, refusal{line: int(p.u()), reason: metering.Reason(name()), detail: name()})
+	}
+	if version >= 3 {
+		for n := p.u(); n > 0 && !p.bad; n-- {
+			r.aside = append(r.aside, int(p.u()))
+		}
 	}
 	if p.bad {
-		return nil, nil, errAnswer
+		return nil, errAnswer
 	}
-	return list, refused, nil
+	return r, nil
 }

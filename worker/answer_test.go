@@ -13,41 +13,42 @@ import (
 )
 
 // exampleAnswer is what the golden files hold.
-func exampleAnswer() ([]decision, []refusal) {
+func exampleAnswer() *rated {
 	decisions := []decision{
 		{line: 0, group: 1, purse: metering.PurseWallet, owner: "acme", charge: metering.Charge{
 			Amount: 1_234_567, Fee: 1_000, Units: 2_000_000, Billed: 60_000_000, Unit: "second", Plan: "eur", Version: 3, Rule: 7,
 		}},
 		{line: 300, purse: metering.PurseCredit, charge: metering.Charge{Amount: -5, Unit: "message"}},
 	}
-	return decisions, []refusal{{line: 2, reason: metering.ReasonMalformed, detail: "id: missing"}}
+	return &rated{decisions: decisions, refused: []refusal{{line: 2, reason: metering.ReasonMalformed, detail: "id: missing"}}, aside: []int{1, 299}}
 }
 
 // TestAnswersOfOlderVersions: each version's bytes, as they were written then,
 // can be read, and today's are as the newest file says.
 func TestAnswersOfOlderVersions(t *testing.T) {
 	t.Parallel()
-	wantDecisions, wantRefused := exampleAnswer()
-	for _, name := range []string{"answer-1.hex", "answer-2.hex"} {
+	for version, name := range map[int]string{1: "answer-1.hex", 2: "answer-2.hex", 3: "answer-3.hex"} {
+		want := exampleAnswer()
+		if version < 3 {
+			want.aside = nil
+		}
 		text, err := os.ReadFile("testdata/" + name)
 		require.NoError(t, err)
 		b, err := hex.DecodeString(strings.TrimSpace(string(text)))
 		require.NoError(t, err)
-		decisions, refused, err := decodeDecisions(b)
+		got, err := decodeRated(b)
 		require.NoError(t, err, name)
-		assert.Equal(t, wantDecisions, decisions, name)
-		assert.Equal(t, wantRefused, refused, name)
-		if name == "answer-2.hex" {
-			assert.Equal(t, hex.EncodeToString(b), hex.EncodeToString(encodeDecisions(wantDecisions, wantRefused)),
+		assert.Equal(t, want, got, name)
+		if version > 1 {
+			assert.Equal(t, hex.EncodeToString(b), hex.EncodeToString(want.encode()),
 				"the bytes have changed: raise answerVersion, read both, and add a file")
 		}
 	}
-	_, _, err := decodeDecisions([]byte{0, answerVersion + 1, 1})
+	_, err := decodeRated([]byte{0, answerVersion + 1, 1})
 	require.ErrorIs(t, err, errNewer)
-	for n := range encodeDecisions(wantDecisions, wantRefused) {
-		_, _, err := decodeDecisions(encodeDecisions(wantDecisions, wantRefused)[:n])
-		if n > 0 {
-			require.Error(t, err, "cut at %d", n)
-		}
+	whole := exampleAnswer().encode()
+	for n := 1; n < len(whole); n++ {
+		_, err := decodeRated(whole[:n])
+		require.Error(t, err, "cut at %d", n)
 	}
 }

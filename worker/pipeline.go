@@ -22,6 +22,7 @@ func (e *engine) process(ctx context.Context, t *task) error {
 	refreshed := false
 	for range 10 {
 		snap := e.snapshots.Current()
+		t.doubtful = nil
 		parts, refunds, err := e.classify(ctx, t, snap)
 		if err != nil {
 			return err
@@ -30,7 +31,7 @@ func (e *engine) process(ctx context.Context, t *task) error {
 			// Before a record is refused for what a newer snapshot may know.
 			refreshed = true
 			if err := e.refresh(ctx); err != nil {
-				if err := e.setDoubtfulAside(ctx, t, parts, err); err != nil {
+				if err := e.setDoubtfulAside(t, parts, err); err != nil {
 					return err
 				}
 			}
@@ -121,11 +122,16 @@ func (e *engine) slices(ctx context.Context, t *task, snap *metering.Snapshot, p
 			continue
 		}
 		e.at("decoded")
+		parts[p].aside = slices.Clone(t.doubtful)
 		reply, meta, err := e.charge(ctx, t, parts[p])
 		switch {
 		case err == nil:
 			answers[p] = answer{reply, meta}
+			t.doubtful = nil
 			e.at("charged")
+			if err := setAsideBy(reply, parts); err != nil {
+				return fmt.Errorf("task %s: %w", t.id, err)
+			}
 		case failed == nil:
 			failed = err
 		}
@@ -179,6 +185,9 @@ func (e *engine) conclude(ctx context.Context, t *task, snap *metering.Snapshot,
 	}
 	outcome := reply.Outcome
 	if reply.State != balance.Marked {
+		if err := e.handAside(ctx, t, s); err != nil {
+			return err
+		}
 		reversed, err := e.storeSlice(ctx, t, snap, s, reply, meta)
 		if err != nil {
 			return err
@@ -222,6 +231,9 @@ func (e *engine) refuseAll(ctx context.Context, t *task, snap *metering.Snapshot
 		return err
 	}
 	if err := e.alertUnpriced(ctx, t, snap, s); err != nil {
+		return err
+	}
+	if err := e.handAside(ctx, t, s); err != nil {
 		return err
 	}
 	return e.finish(ctx, t, s.p, meta, &balance.Finished{Counts: balance.Counts{
@@ -318,8 +330,9 @@ func (e *engine) remedy(ctx context.Context, t *task, s *slice, meta *balance.Me
 	case errors.As(err, &missing):
 		return e.stale(s.p, e.snapshots.PushMissing(ctx, s.p, meta, missing.Accounts))
 	case errors.As(err, &cold):
-		if err := e.lookUp(ctx, s, meta, call, cold); err != nil {
-			return e.setColdAside(ctx, t, s, meta, call, cold, err)
+		ask := s.toLookUp(call, meta, cold)
+		if err := e.lookUp(ctx, s, call, ask); err != nil {
+			return e.setColdAside(t, s, call, ask, err)
 		}
 		return nil
 	case errors.As(err, &over):
@@ -346,8 +359,8 @@ const settlePatience = time.Second
 // lookedMax is how long charge.lua believes what was looked up.
 const lookedMax = time.Minute
 
-// lookUp asks the ledger for cold identities, when no older charge is open, and
-// for those that turn cold while the answer is believed: else the edge, which
+// lookUp asks the ledger for items of a call, when no older charge is open: the cold
+// ones, and those that turn cold while the answer is believed, or the edge, which
 // moves with time, could pass another one at each call.
 //
 // What was found before stands beside it, so that each call asks for less. It
@@ -355,7 +368,7 @@ const lookedMax = time.Minute
 // has put it into the sets, which the charge asks first and which keep it for an
 // hour at least, wherever the edge is. So all is as old as the oldest answer, and
 // another projection, which has other sets, begins anew.
-func (e *engine) lookUp(ctx context.Context, s *slice, meta *balance.Meta, call *balance.Call, cold *balance.ColdError) error {
+func (e *engine) lookUp(ctx context.Context, s *slice, call *balance.Call, ask []int) error {
 	now, err := e.store.Meta(ctx, s.p)
 	if err != nil {
 		return e.stale(s.p, err)
@@ -367,10 +380,6 @@ func (e *engine) lookUp(ctx context.Context, s *slice, meta *balance.Meta, call 
 	if !ok {
 		return errLater
 	}
-	if s.found == nil || s.epoch != meta.Epoch {
-		s.found, s.looked, s.epoch = map[int]bool{}, cold.Now, meta.Epoch
-	}
-	ask := s.toLookUp(call, meta.Window, cold)
 	ids := make([]metering.Identity, len(ask))
 	for i, n := range ask {
 		ids[i] = call.Items[n].Identity
@@ -387,10 +396,13 @@ func (e *engine) lookUp(ctx context.Context, s *slice, meta *balance.Meta, call 
 }
 
 // toLookUp are the cold items of a call, and those that turn cold while the answer
-// is believed and aren't known yet.
-func (s *slice) toLookUp(call *balance.Call, window time.Duration, cold *balance.ColdError) []int {
+// is believed and aren't known yet. It forgets what was found for another projection.
+func (s *slice) toLookUp(call *balance.Call, meta *balance.Meta, cold *balance.ColdError) []int {
+	if s.found == nil || s.epoch != meta.Epoch {
+		s.found, s.looked, s.epoch = map[int]bool{}, cold.Now, meta.Epoch
+	}
 	ask := slices.Clone(cold.Items)
-	edge := cold.Now - window.Milliseconds()
+	edge := cold.Now - meta.Window.Milliseconds()
 	for i := range call.Items {
 		it := &call.Items[i]
 		if it.OccurredAt < edge || it.OccurredAt >= edge+lookedMax.Milliseconds() {

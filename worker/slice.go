@@ -19,6 +19,7 @@ type slice struct {
 	waiting []int // lines of refunds whose message hasn't come
 	same    []int // lines whose correction changes nothing any more
 	copies  []copied
+	aside   []int // lines that leave as a task of their own, with the charge: see aside.go
 
 	first  map[metering.Identity]int // line of an identity's first copy
 	found  map[int]bool              // per line: a cold identity was looked up, and has a row
@@ -211,7 +212,7 @@ func (e *engine) call(t *task, s *slice, meta *balance.Meta) *balance.Call {
 		c.group = call.Items[i].Group
 		decisions = append(decisions, c.decision)
 	}
-	call.Rated = encodeDecisions(decisions, s.refused)
+	call.Rated = (&rated{decisions: decisions, refused: s.refused, aside: s.aside}).encode()
 	call.Rest = s.rest(len(t.lines))
 	call.StoodAt, call.AskedAt = t.stood[s.p].seq, t.stood[s.p].asked
 	if s.found != nil && s.epoch == meta.Epoch {
@@ -264,8 +265,8 @@ func localHour(c *metering.Calendar, t time.Time) time.Time {
 
 // recall puts the decisions that an answer was saved with in the place of this
 // attempt's: a retry never decides again.
-func (s *slice) recall(t *task, snap *metering.Snapshot, rated []byte) error {
-	list, refused, err := decodeDecisions(rated)
+func (s *slice) recall(t *task, snap *metering.Snapshot, kept []byte) error {
+	r, err := decodeRated(kept)
 	if err != nil {
 		return err
 	}
@@ -276,9 +277,9 @@ func (s *slice) recall(t *task, snap *metering.Snapshot, rated []byte) error {
 	for i := range s.copies { // charged if its first copy was refused
 		mine[s.copies[i].line] = &s.copies[i].candidate
 	}
-	s.refused = refused
-	s.charged = make([]candidate, 0, len(list))
-	for _, d := range list {
+	s.refused, s.aside = r.refused, r.aside
+	s.charged = make([]candidate, 0, len(r.decisions))
+	for _, d := range r.decisions {
 		if d.line >= len(t.lines) || t.bad[d.line] != nil {
 			return errAnswer
 		}
