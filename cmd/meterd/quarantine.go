@@ -51,17 +51,20 @@ func viewOfEntry(aud metering.Audience, en *ledger.Entry) any {
 	if aud == metering.AudienceReseller {
 		return rejectedOf(en)
 	}
-	return quarantineOf(en)
+	return quarantineOf(aud, en)
 }
 
 func rejectedOf(en *ledger.Entry) rejectedView {
 	return rejectedView{RecordID: en.RecordID, State: rejected}
 }
 
-func quarantineOf(en *ledger.Entry) quarantineView {
+func quarantineOf(aud metering.Audience, en *ledger.Entry) quarantineView {
 	raw := string(en.Raw)
 	if !utf8.Valid(en.Raw) {
 		raw = base64.StdEncoding.EncodeToString(en.Raw)
+	}
+	if aud == metering.AudienceEnterprise && en.Kind == metering.KindAdjustment {
+		raw = "" // no line that was sent: what meterd made, with the purse that the parent pays from
 	}
 	return quarantineView{
 		ID: en.ID, Reason: string(en.Reason), AccountID: en.AccountID, Kind: string(en.Kind), RecordID: en.RecordID, Detail: en.Detail,

@@ -190,7 +190,11 @@ func (v *recordView) known() bool {
 
 // refused notes an entry.
 func (v *recordView) refused(en *ledger.Entry) {
-	q := quarantineOf(en)
+	aud := metering.AudienceParent
+	if v.enterprise {
+		aud = metering.AudienceEnterprise
+	}
+	q := quarantineOf(aud, en)
 	v.Quarantine = &q
 }
 
