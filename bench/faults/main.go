@@ -79,7 +79,28 @@ func suite(ctx context.Context, out string, short bool, stderr io.Writer) error 
 		return err
 	}
 	h := header{machine: machine(), date: began.UTC(), took: clock.System().Now().Sub(began), short: short}
-	return os.WriteFile(out, []byte(page(&h, rows)), 0o644) //nolint:gosec // a document of the repository
+	kept, err := simulation(out)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(out, []byte(page(&h, rows)+kept), 0o644) //nolint:gosec // a document of the repository
+}
+
+// simulation is the page's part on the soak of the simulation (make soak), which is
+// written by hand and kept.
+func simulation(out string) (string, error) {
+	const heading = "\n## The simulation\n"
+	text, err := os.ReadFile(out) //nolint:gosec // a document of the repository
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if _, part, ok := strings.Cut(string(text), heading); ok {
+		return heading + part, nil
+	}
+	return "", nil
 }
 
 // errNone: tests ran, and none wrote a row.
