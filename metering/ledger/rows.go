@@ -115,7 +115,8 @@ func (b *block) columns() []any {
 		&b.account, &b.kind, b.id, b.occurred, &b.parent, &b.channel, &b.direction, &b.status, &b.errCode,
 		b.recipient, &b.sender, &b.country, &b.network, &b.category, b.units, &b.unit, b.billed, b.amount, b.fee,
 		&b.currency, &b.plan, b.version, b.rule, &b.purse, b.refers, b.source, &b.tags, b.hash, &b.period, &b.booked,
-		b.epoch, b.seq, b.stored, constant{"UInt8", 1, len(b.id)},
+		b.epoch, b.seq, b.stored,
+		constant{"UInt8", 1, len(b.id)},
 	}
 }
 
