@@ -11,27 +11,41 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 )
 
-// While the ledger is away limits go on working: what can be charged without it is.
-// Lines of a task that need it first, because a newer snapshot may know their account
-// or price, or because their identity is cold, leave as a task of their own, so that
-// one of them doesn't hold up the others. The answer to the charge of the others keeps
-// which those are: that attempt and all that follow hand the same ones over, and charge
-// none of them.
+// While the ledger is away limits go on working: what can be charged without it is, in
+// every partition. Lines of a task that need it first, because a newer snapshot may
+// know their account or price, or because their identity is cold, leave as a task of
+// their own, so that one of them doesn't hold up the others. The answer to the charge
+// of the others keeps which those are: that attempt and all that follow hand the same
+// ones over, and charge none of them.
 
-// withoutLedger tells whether an error says that the ledger can't be asked now.
+// ledgerAway tells whether it is known to be, or takes no writes.
+func (e *engine) ledgerAway() bool { return e.outage.away.Load() || e.outage.stands(e.clock.Now()) }
+
+// withoutLedger tells whether an error says that the ledger can't be asked or written
+// to now.
 func (e *engine) withoutLedger(err error) bool {
-	return errors.Is(err, ledger.ErrAway) ||
-		errors.Is(err, errLater) && (e.outage.away.Load() || e.outage.stands(e.clock.Now())) // what waits for others' rows
+	return errors.Is(err, ledger.ErrAway) || errors.Is(err, errUnstored) ||
+		errors.Is(err, errLater) && e.ledgerAway() // what waits for others' rows
+}
+
+// chargeAll charges slices whose rows can't be stored by now. Who comes again for them
+// finds their answers; what fails here fails again there.
+func (e *engine) chargeAll(ctx context.Context, t *task, parts map[int]*slice, order []int) {
+	for _, p := range order {
+		if s := parts[p]; len(s.charged) > 0 {
+			_, _, _ = e.charge(ctx, t, s)
+		}
+	}
 }
 
 // separable: its lines may be charged apart. Refunds and corrections read the ledger
 // in any case.
 func (t *task) separable() bool { return t.corrections == nil && !t.inline }
 
-// setDoubtfulAside takes lines out that a newer snapshot may know, after the ledger
-// couldn't be asked for one (cause), if others are to be charged. They leave with the
-// first slice that is charged.
-func (e *engine) setDoubtfulAside(t *task, parts map[int]*slice, cause error) error {
+// setDoubtfulAside sets lines aside that a newer snapshot may know, after the ledger
+// couldn't be asked for one (cause), if others are to be charged. Where none of their
+// own slice are, no answer can keep them: they leave at once.
+func (e *engine) setDoubtfulAside(ctx context.Context, t *task, parts map[int]*slice, cause error) error {
 	charges := func(s *slice) bool { return len(s.charged) > 0 }
 	if !t.separable() || !e.withoutLedger(cause) || !slices.ContainsFunc(slices.Collect(maps.Values(parts)), charges) {
 		return cause
@@ -40,11 +54,17 @@ func (e *engine) setDoubtfulAside(t *task, parts map[int]*slice, cause error) er
 		s.refused = slices.DeleteFunc(s.refused, func(r refusal) bool {
 			doubtful := mayBeOld(r.reason)
 			if doubtful {
-				t.doubtful = append(t.doubtful, r.line)
+				s.aside = append(s.aside, r.line)
 			}
 			return doubtful
 		})
-		if len(s.charged) == 0 && s.onlyCharges() {
+		if charges(s) {
+			continue
+		}
+		if err := e.handAside(ctx, t, s); err != nil {
+			return err
+		}
+		if s.onlyCharges() {
 			delete(parts, p)
 		}
 	}
@@ -66,30 +86,12 @@ func (e *engine) setColdAside(t *task, s *slice, call *balance.Call, ask []int, 
 	return nil
 }
 
-// handAside hands a slice's lines over that were set aside.
+// handAside hands a slice's lines over that were set aside. The task is named by them:
+// handed over again it is the same.
 func (e *engine) handAside(ctx context.Context, t *task, s *slice) error {
 	if len(s.aside) == 0 {
 		return nil
 	}
 	lines := pick(t.lines, slices.Sorted(slices.Values(s.aside)))
 	return e.enqueue(ctx, jobs.TypeIngest, idOf(t.id+"~a", lines), e.codec.Encode(lines), retryFirst)
-}
-
-// setAsideBy takes the lines out of a task's slices that an answer which was held has
-// set aside, with whatever they have become by a newer snapshot.
-func setAsideBy(reply *balance.Reply, parts map[int]*slice) error {
-	if reply == nil || reply.State != balance.Held || len(parts) < 2 {
-		return nil // recall does it for its slice
-	}
-	r, err := decodeRated(reply.Rated)
-	if err != nil || len(r.aside) == 0 {
-		return err
-	}
-	gone := func(line int) bool { return slices.Contains(r.aside, line) }
-	for _, s := range parts {
-		s.charged = slices.DeleteFunc(s.charged, func(c candidate) bool { return gone(c.line) })
-		s.refused = slices.DeleteFunc(s.refused, func(r refusal) bool { return gone(r.line) })
-		s.copies = slices.DeleteFunc(s.copies, func(c copied) bool { return gone(c.line) })
-	}
-	return nil
 }

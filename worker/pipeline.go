@@ -22,7 +22,6 @@ func (e *engine) process(ctx context.Context, t *task) error {
 	refreshed := false
 	for range 10 {
 		snap := e.snapshots.Current()
-		t.doubtful = nil
 		parts, refunds, err := e.classify(ctx, t, snap)
 		if err != nil {
 			return err
@@ -31,7 +30,7 @@ func (e *engine) process(ctx context.Context, t *task) error {
 			// Before a record is refused for what a newer snapshot may know.
 			refreshed = true
 			if err := e.refresh(ctx); err != nil {
-				if err := e.setDoubtfulAside(t, parts, err); err != nil {
+				if err := e.setDoubtfulAside(ctx, t, parts, err); err != nil {
 					return err
 				}
 			}
@@ -106,52 +105,37 @@ func pick(lines [][]byte, which []int) [][]byte {
 	return out
 }
 
-// slices: charge, store, settle, judge, finish. Every one is charged before the first
-// is stored: limits go by what is charged, and go on working while the ledger is away.
 func (e *engine) slices(ctx context.Context, t *task, snap *metering.Snapshot, parts map[int]*slice) error {
-	type answer struct {
-		reply *balance.Reply
-		meta  *balance.Meta
-	}
 	order := slices.Sorted(maps.Keys(parts))
-	answers := make(map[int]answer, len(parts))
-	var failed error // the first that couldn't be charged; the others end before it comes again
-	for _, p := range order {
-		if len(parts[p].charged) == 0 {
-			answers[p] = answer{}
-			continue
-		}
-		e.at("decoded")
-		parts[p].aside = slices.Clone(t.doubtful)
-		reply, meta, err := e.charge(ctx, t, parts[p])
-		switch {
-		case err == nil:
-			answers[p] = answer{reply, meta}
-			t.doubtful = nil
-			e.at("charged")
-			if err := setAsideBy(reply, parts); err != nil {
-				return fmt.Errorf("task %s: %w", t.id, err)
-			}
-		case failed == nil:
-			failed = err
-		}
+	if e.ledgerAway() {
+		e.chargeAll(ctx, t, parts, order)
 	}
-	for _, p := range order {
-		a, ok := answers[p]
-		if !ok {
-			continue
-		}
-		var err error
-		if a.reply == nil { // nothing was to be charged, or everything turned out to be refused
-			err = e.uncharged(ctx, t, snap, parts[p])
-		} else {
-			err = e.conclude(ctx, t, snap, parts[p], a.reply, a.meta)
-		}
-		if err != nil {
+	for i, p := range order {
+		if err := e.slice(ctx, t, snap, parts[p]); err != nil {
+			if e.withoutLedger(err) {
+				e.chargeAll(ctx, t, parts, order[i+1:])
+			}
 			return err
 		}
 	}
-	return failed
+	return nil
+}
+
+// slice: charge, store, settle, judge, finish.
+func (e *engine) slice(ctx context.Context, t *task, snap *metering.Snapshot, s *slice) error {
+	if len(s.charged) == 0 {
+		return e.uncharged(ctx, t, snap, s)
+	}
+	e.at("decoded")
+	reply, meta, err := e.charge(ctx, t, s)
+	if err != nil {
+		return err
+	}
+	if meta == nil { // everything turned out to be refused
+		return e.uncharged(ctx, t, snap, s)
+	}
+	e.at("charged")
+	return e.conclude(ctx, t, snap, s, reply, meta)
 }
 
 // uncharged ends a slice of which nothing is charged now; an earlier attempt,

@@ -24,9 +24,6 @@ type task struct {
 	// stood, by partition: up to where the ledger told what the messages stand at
 	// that refunds or corrections change.
 	stood map[int]stand
-	// doubtful lines, of which a newer snapshot may know more than can be asked for: see
-	// aside.go.
-	doubtful []int
 	// since: when a refund task was split off.
 	since time.Time
 }

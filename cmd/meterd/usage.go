@@ -137,6 +137,9 @@ func (a *app) usageJSON(by []ledger.Dimension, keys, figures []string, values []
 		}
 	}
 	for i, f := range figures {
+		if slices.Contains(by, ledger.Dimension(f)) {
+			continue // the currency, by which it was grouped
+		}
 		if err := add(f, values[i]); err != nil {
 			return err
 		}
