@@ -24,6 +24,18 @@ type refusal struct {
 	detail string
 }
 
+// mayBeOld: a newer snapshot may not refuse for it.
+func (r refusal) mayBeOld() bool {
+	switch r.reason {
+	case metering.ReasonUnknownAccount, metering.ReasonChannelNotEnabled, metering.ReasonNoPrice,
+		metering.ReasonCurrencyMismatch, metering.ReasonUnitMismatch:
+		return true
+	case metering.ReasonMalformed, metering.ReasonAccountClosed, metering.ReasonFromFuture, metering.ReasonConflict,
+		metering.ReasonUnknownMessage, metering.ReasonOverRefund, metering.ReasonOverflow, metering.ReasonTooOld:
+	}
+	return false
+}
+
 var (
 	errAnswer = errors.New("an answer's rated columns are damaged")
 	// errNewer puts the task back until a worker of that version takes it.

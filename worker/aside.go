@@ -43,30 +43,28 @@ func (e *engine) chargeAll(ctx context.Context, t *task, parts map[int]*slice, o
 func (t *task) separable() bool { return t.corrections == nil && !t.inline }
 
 // setDoubtfulAside sets lines aside that a newer snapshot may know, after the ledger
-// couldn't be asked for one (cause), if others are to be charged. Where none of their
-// own slice are, no answer can keep them: they leave at once.
+// couldn't be asked for one (cause). Those in whose slice nothing is charged, so that no
+// answer can keep them, bring the task back, once the other slices are charged.
 func (e *engine) setDoubtfulAside(ctx context.Context, t *task, parts map[int]*slice, cause error) error {
-	charges := func(s *slice) bool { return len(s.charged) > 0 }
-	if !t.separable() || !e.withoutLedger(cause) || !slices.ContainsFunc(slices.Collect(maps.Values(parts)), charges) {
+	if !t.separable() || !e.withoutLedger(cause) {
 		return cause
 	}
-	for p, s := range parts {
-		s.refused = slices.DeleteFunc(s.refused, func(r refusal) bool {
-			doubtful := mayBeOld(r.reason)
-			if doubtful {
-				s.aside = append(s.aside, r.line)
-			}
-			return doubtful
-		})
-		if charges(s) {
+	stay := false
+	for _, s := range parts {
+		if len(s.charged) == 0 {
+			stay = stay || slices.ContainsFunc(s.refused, refusal.mayBeOld)
 			continue
 		}
-		if err := e.handAside(ctx, t, s); err != nil {
-			return err
-		}
-		if s.onlyCharges() {
-			delete(parts, p)
-		}
+		s.refused = slices.DeleteFunc(s.refused, func(r refusal) bool {
+			if r.mayBeOld() {
+				s.aside = append(s.aside, r.line)
+			}
+			return r.mayBeOld()
+		})
+	}
+	if stay {
+		e.chargeAll(ctx, t, parts, slices.Sorted(maps.Keys(parts)))
+		return cause
 	}
 	return nil
 }
@@ -86,12 +84,44 @@ func (e *engine) setColdAside(t *task, s *slice, call *balance.Call, ask []int, 
 	return nil
 }
 
-// handAside hands a slice's lines over that were set aside. The task is named by them:
-// handed over again it is the same.
-func (e *engine) handAside(ctx context.Context, t *task, s *slice) error {
-	if len(s.aside) == 0 {
+// handAside hands lines over as a task of their own, which is named by them: handed
+// over again it is the same.
+func (e *engine) handAside(ctx context.Context, t *task, which []int) error {
+	if len(which) == 0 {
 		return nil
 	}
-	lines := pick(t.lines, slices.Sorted(slices.Values(s.aside)))
+	lines := pick(t.lines, slices.Sorted(slices.Values(which)))
 	return e.enqueue(ctx, jobs.TypeIngest, idOf(t.id+"~a", lines), e.codec.Encode(lines), retryFirst)
+}
+
+// handMoved hands lines over that a newer snapshot has brought into a slice whose answer
+// was made without them: their account wasn't known then, and the first partition,
+// which refuses such, hasn't.
+func (e *engine) handMoved(ctx context.Context, t *task, s *slice, before []int, outcome string) error {
+	moved := slices.DeleteFunc(before, func(line int) bool {
+		return outcome[line] != balance.OutcomeNone || slices.Contains(s.aside, line)
+	})
+	if len(moved) == 0 || !t.separable() {
+		return nil
+	}
+	refused, _, err := e.store.Peek(ctx, 0, t.id)
+	if err != nil || refused != nil {
+		return err
+	}
+	return e.handAside(ctx, t, moved)
+}
+
+// lines of a slice, as this attempt has decided.
+func (s *slice) lines() []int {
+	var out []int
+	for i := range s.charged {
+		out = append(out, s.charged[i].line)
+	}
+	for i := range s.copies {
+		out = append(out, s.copies[i].line)
+	}
+	for _, r := range s.refused {
+		out = append(out, r.line)
+	}
+	return out
 }

@@ -40,6 +40,9 @@ func (h *harness) door() *door {
 	return d
 }
 
+// withNewAccount are the accounts of the tests, and one more.
+const withNewAccount = testAccounts + "      - {id: globex-new, channels: [sms]}\n"
+
 // TestLimitsHoldWhileTheLedgerIsAway: whatever else is in a task, what can be charged
 // without the ledger is, in every partition; the rest has its outcome once it is back.
 func TestLimitsHoldWhileTheLedgerIsAway(t *testing.T) {
@@ -49,13 +52,15 @@ func TestLimitsHoldWhileTheLedgerIsAway(t *testing.T) {
 		name  string
 		lines []string
 		want  balance.Counts
+		apply string // meanwhile, past the door
 	}{
-		{"an account that a newer snapshot may know", []string{message("nobody", "u", 0)}, balance.Counts{Quarantined: 1}},
-		{"a channel that may be enabled by now", []string{line("globex-shop", "v", 0, `,"channel":"voice"`)}, balance.Counts{Quarantined: 1}},
-		{"a late record", []string{message("globex-shop", "late", old), message("acme-own", "late", old)}, balance.Counts{Stored: 2}},
-		{"a late record and its copy", []string{message("globex-shop", "late", old), message("globex-shop", "late", old)}, balance.Counts{Stored: 1, Duplicates: 1}},
-		{"no record", []string{`{"id":`}, balance.Counts{Quarantined: 1}},
-		{"a late record among what isn't known", []string{message("globex-shop", "late", old), message("nobody", "late", old), `{}`}, balance.Counts{Stored: 1, Quarantined: 2}},
+		{"an account that a newer snapshot may know", []string{message("nobody", "u", 0)}, balance.Counts{Quarantined: 1}, ""},
+		{"an account that a newer snapshot knows", []string{message("globex-new", "n", 0)}, balance.Counts{Stored: 1}, withNewAccount},
+		{"a channel that may be enabled by now", []string{line("globex-shop", "v", 0, `,"channel":"voice"`)}, balance.Counts{Quarantined: 1}, ""},
+		{"a late record", []string{message("globex-shop", "late", old), message("acme-own", "late", old)}, balance.Counts{Stored: 2}, ""},
+		{"a late record and its copy", []string{message("globex-shop", "late", old), message("globex-shop", "late", old)}, balance.Counts{Stored: 1, Duplicates: 1}, ""},
+		{"no record", []string{`{"id":`}, balance.Counts{Quarantined: 1}, ""},
+		{"a late record among what isn't known", []string{message("globex-shop", "late", old), message("nobody", "late", old), `{}`}, balance.Counts{Stored: 1, Quarantined: 2}, ""},
 	} {
 		for _, partitions := range []int{1, 4} {
 			t.Run(fmt.Sprintf("%s, %d partitions", c.name, partitions), func(t *testing.T) {
@@ -72,6 +77,9 @@ func TestLimitsHoldWhileTheLedgerIsAway(t *testing.T) {
 				b := h.batch().task(append([]string{message("globex-shop", "m", 0), message("acme-own", "m", 0)}, c.lines...)...)
 				for _, id := range []string{"globex-shop", "acme-own"} {
 					h.eventually("it is charged", func() bool { return h.used(id) >= 2*price })
+				}
+				if c.apply != "" {
+					h.apply(c.apply)
 				}
 				d.shut.Store(false)
 				want := c.want
@@ -95,7 +103,7 @@ func TestEveryWorkerKnowsNewAccounts(t *testing.T) {
 			deps, _ := connect(t, h.address())
 			h.workWith(deps, Options{Roles: []string{role}})
 			require.Nil(t, deps.Snapshots.Current().Accounts["globex-new"])
-			h.apply(testAccounts + "      - {id: globex-new, channels: [sms]}\n")
+			h.apply(withNewAccount)
 			h.eventually("it knows the new account", func() bool { return deps.Snapshots.Current().Accounts["globex-new"] != nil })
 		})
 	}

@@ -56,21 +56,9 @@ func (e *engine) process(ctx context.Context, t *task) error {
 // outdated tells whether a refusal may be for an old snapshot.
 func outdated(parts map[int]*slice) bool {
 	for _, s := range parts {
-		if slices.ContainsFunc(s.refused, func(r refusal) bool { return mayBeOld(r.reason) }) {
+		if slices.ContainsFunc(s.refused, refusal.mayBeOld) {
 			return true
 		}
-	}
-	return false
-}
-
-// mayBeOld: a newer snapshot may not refuse for it.
-func mayBeOld(r metering.Reason) bool {
-	switch r {
-	case metering.ReasonUnknownAccount, metering.ReasonChannelNotEnabled, metering.ReasonNoPrice,
-		metering.ReasonCurrencyMismatch, metering.ReasonUnitMismatch:
-		return true
-	case metering.ReasonMalformed, metering.ReasonAccountClosed, metering.ReasonFromFuture, metering.ReasonConflict,
-		metering.ReasonUnknownMessage, metering.ReasonOverRefund, metering.ReasonOverflow, metering.ReasonTooOld:
 	}
 	return false
 }
@@ -162,14 +150,18 @@ func (e *engine) conclude(ctx context.Context, t *task, snap *metering.Snapshot,
 	case balance.Done:
 		return nil
 	case balance.Held:
+		before := s.lines()
 		if err := s.recall(t, snap, reply.Rated); err != nil {
 			return fmt.Errorf("task %s: %w", t.id, err)
+		}
+		if err := e.handMoved(ctx, t, s, before, reply.Outcome); err != nil {
+			return err
 		}
 	case balance.Charged, balance.Marked:
 	}
 	outcome := reply.Outcome
 	if reply.State != balance.Marked {
-		if err := e.handAside(ctx, t, s); err != nil {
+		if err := e.handAside(ctx, t, s.aside); err != nil {
 			return err
 		}
 		reversed, err := e.storeSlice(ctx, t, snap, s, reply, meta)
@@ -217,7 +209,7 @@ func (e *engine) refuseAll(ctx context.Context, t *task, snap *metering.Snapshot
 	if err := e.alertUnpriced(ctx, t, snap, s); err != nil {
 		return err
 	}
-	if err := e.handAside(ctx, t, s); err != nil {
+	if err := e.handAside(ctx, t, s.aside); err != nil {
 		return err
 	}
 	return e.finish(ctx, t, s.p, meta, &balance.Finished{Counts: balance.Counts{
