@@ -72,8 +72,8 @@ func TestKilledWhileReportsGoOut(t *testing.T) {
 	disturbed := r.due("disturbed", month.Name)
 	sent := r.send(r.lines(pick(200, 2000)), 20*time.Millisecond)
 	a := r.alone()
-	for _, d := range pick([]death{{"report_runs (run", false}, {"report_runs (run", true}}, []death{
-		{"report_activity", false}, {"report_activity", true}, {"report_runs (run", false}, {"report_runs (run", true}, {"report_runs (run", false},
+	for _, d := range pick([]death{{"-- activity:", false}, {"report_runs (run", true}}, []death{
+		{"-- activity:", false}, {"-- activity:", true}, {"report_runs (run", false}, {"report_runs (run", true}, {"report_runs (run", false},
 	}) {
 		a.Death = &d
 		r.dies(a)

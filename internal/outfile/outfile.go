@@ -13,12 +13,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 )
 
 // Modes of what is made: the reader's group may read.
 const (
 	folderMode = 0o750
 	fileMode   = 0o640
+	partMode   = 0o600
 )
 
 const bufferSize = 256 << 10
@@ -34,15 +36,18 @@ type File struct {
 	buf  *bufio.Writer
 	sum  hash.Hash
 	n    int64
+
+	placed, closed bool
 }
 
-// Create makes the folder where it is missing. Call Commit or Abort.
+// Create makes the folder where it is missing. What a process that was killed has left
+// of the same file is written over. Call Commit or Abort.
 func Create(path string) (*File, error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, folderMode); err != nil {
 		return nil, failure(err)
 	}
-	tmp, err := os.CreateTemp(dir, ".part-*")
+	tmp, err := makePart(path)
 	if err != nil {
 		return nil, failure(err)
 	}
@@ -73,21 +78,29 @@ func (f *File) Commit() (string, error) {
 	if err == nil {
 		err = f.tmp.Sync()
 	}
-	if err = errors.Join(err, f.tmp.Close()); err == nil {
-		err = os.Rename(f.tmp.Name(), f.path)
+	if err == nil {
+		err = os.Rename(f.tmp.Name(), f.path) // open: its lock keeps others away until it has its name
+		f.placed = err == nil
 	}
-	if err != nil {
-		_ = os.Remove(f.tmp.Name()) // what is left over of a failure
+	if err = errors.Join(err, f.close()); err != nil {
 		return "", failure(err)
 	}
 	return hex.EncodeToString(f.sum.Sum(nil)), nil
 }
 
 // Abort leaves nothing behind; after Commit it does nothing.
-func (f *File) Abort() {
-	if f.tmp.Close() == nil {
+func (f *File) Abort() { _ = f.close() }
+
+// close removes what isn't in its place, while its lock is held.
+func (f *File) close() error {
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	if !f.placed {
 		_ = os.Remove(f.tmp.Name())
 	}
+	return f.tmp.Close()
 }
 
 // SHA256 of a file that is there, as hex; fs.ErrNotExist if it isn't.
@@ -129,4 +142,41 @@ func Save(path string, write func(io.Writer) error) (n int64, sum string, err er
 	}
 	sum, err = f.Commit()
 	return f.n, sum, err
+}
+
+// partsMax bounds how many write one file at a time.
+const partsMax = 10
+
+// makePart opens a hidden file beside path, for this process alone as long as it lives:
+// one that nobody holds, such as a process that was killed has left, or a new one.
+func makePart(path string) (*os.File, error) {
+	base := sha256.Sum256([]byte(filepath.Base(path))) // which itself may be as long as a name can be
+	prefix := filepath.Join(filepath.Dir(path), ".part-"+hex.EncodeToString(base[:8])+"-")
+	for i := range partsMax {
+		f, err := os.OpenFile(prefix+strconv.Itoa(i), os.O_RDWR|os.O_CREATE, partMode) //nolint:gosec // beside what the operator names
+		if err != nil {
+			return nil, err
+		}
+		err = lock(f)
+		if err == nil && stands(f) {
+			return f, f.Truncate(0)
+		}
+		_ = f.Close()
+		if err != nil && !errors.Is(err, errLocked) { // a file system without locks
+			_ = os.Remove(f.Name())
+			return os.CreateTemp(filepath.Dir(path), ".part-*")
+		}
+	}
+	return nil, errLocked
+}
+
+// stands tells whether an open file still has its name: who had it before may have
+// put it in its place meanwhile.
+func stands(f *os.File) bool {
+	here, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(f.Name())
+	return err == nil && os.SameFile(here, there)
 }
