@@ -69,6 +69,7 @@ func TestAnotherStatusOfACopyCounts(t *testing.T) {
 		}
 	}
 	h.eventually("they are refunded", func() bool { return len(h.refunded("zulu")) >= len(due) })
+	h.eventually("nothing is under way", func() bool { return h.reconcile() == 0 })
 	assert.ElementsMatch(t, due, slices.Collect(maps.Keys(h.refunded("zulu"))))
 }
 
