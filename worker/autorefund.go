@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -158,7 +159,8 @@ func (w *Worker) decideRefunds(ctx context.Context, snap *metering.Snapshot, pag
 // sendRefunds hands refunds over, before their messages count as decided.
 func (w *Worker) sendRefunds(ctx context.Context, due map[string][][]byte) error {
 	e := w.engine
-	for account, lines := range due {
+	for _, account := range slices.Sorted(maps.Keys(due)) {
+		lines := due[account]
 		payload, err := e.codec.EncodeHead(jobs.Refund{}, lines)
 		if err != nil {
 			return fmt.Errorf("automatic refunds of %s: %w", account, err)
