@@ -25,16 +25,6 @@ const (
 	QuantityMax Quantity = 1_000_000_000_000*scale - 1
 )
 
-// SumMicros is a stored sum of what one account's projection holds, which fits 64
-// bits; any other is a Sum. ErrOverflow if it doesn't.
-func SumMicros(d decimal.Decimal) (Micros, error) {
-	n := d.Shift(scaleDigits).BigInt()
-	if !n.IsInt64() {
-		return 0, ErrOverflow
-	}
-	return Micros(n.Int64()), nil
-}
-
 // ParseMicros reads a plain decimal string ("-12.5", "1e3" is refused) with at
 // most six decimals, exactly. ErrAmount if it is something else, ErrOverflow
 // if it is too large.
@@ -104,15 +94,6 @@ func digits(s string) bool {
 		}
 	}
 	return true
-}
-
-// Plus adds two amounts; ErrOverflow where the sum leaves 64 bits.
-func (m Micros) Plus(o Micros) (Micros, error) {
-	sum := m + o
-	if (sum > m) != (o > 0) && o != 0 {
-		return 0, ErrOverflow
-	}
-	return sum, nil
 }
 
 // Decimal is the amount as a decimal of the currency's unit.

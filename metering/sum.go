@@ -24,6 +24,15 @@ const sumBits = 127
 // Sum is the amount as a sum of one.
 func (m Micros) Sum() Sum { return Sum{int64(m) >> 63, uint64(m)} }
 
+// Micros is the sum as an amount that one account's projection holds. ErrOverflow if
+// it leaves 64 bits.
+func (s Sum) Micros() (Micros, error) {
+	if m := Micros(s.lo); m.Sum() == s {
+		return m, nil
+	}
+	return 0, ErrOverflow
+}
+
 // SumOf is a sum as it was stored, of at most six decimals. ErrOverflow if it
 // leaves 128 bits.
 func SumOf(d decimal.Decimal) (Sum, error) {
@@ -71,7 +80,7 @@ func (s Sum) String() string { return s.fixed(0) }
 func (s Sum) Format(currency string) string { return s.fixed(min(MinorDigits(currency), scaleDigits)) }
 
 func (s Sum) fixed(minDigits int) string {
-	if m := Micros(s.lo); m.Sum() == s {
+	if m, err := s.Micros(); err == nil {
 		return fixedString(int64(m), minDigits)
 	}
 	text := s.Decimal().StringFixed(scaleDigits)

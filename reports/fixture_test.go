@@ -50,7 +50,7 @@ func micro(s string) metering.Micros {
 
 // micros of a sum that fits an amount.
 func (m Money) micros() metering.Micros {
-	n, err := metering.SumMicros(m.Sum.Decimal())
+	n, err := m.Sum.Micros()
 	if err != nil {
 		panic(err)
 	}

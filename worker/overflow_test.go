@@ -98,3 +98,37 @@ func TestSumsBeyond64Bits(t *testing.T) {
 	}
 	assert.Zero(t, h.reconcile())
 }
+
+// TestTransfersBeyond64Bits: a purse may take in and spend more since a month closed
+// than it can hold. Projection, closing and statement know what is left of it.
+func TestTransfersBeyond64Bits(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	h.knowsAccounts()
+	const rounds = 12 // 9 of the largest amount are as much as a purse holds, or an account owes of a month
+	last := h.monthsAgo("acme", 1)
+	for i := range rounds {
+		h.transfer(fmt.Sprint("top", i), metering.TransferTopup, "acme", metering.MicrosMax)
+		at := time.Duration(0)
+		if i%2 == 0 {
+			at = time.Since(last.Start.Add(40 * time.Hour))
+		}
+		assert.EqualValues(t, 1, h.batch().task(line("acme-shared", fmt.Sprint("m", i), at, `,"currency":"EUR","amount":"999999999998"`)).wait().Stored)
+	}
+	holds := func() {
+		t.Helper()
+		assert.Zero(t, h.reconcile())
+		assert.EqualValues(t, rounds*1_999_999, h.balanceOf("acme"))
+	}
+	holds()
+	const before = -rounds / 2 * 999_999_999_998_000_000
+	assert.EqualValues(t, before, h.closing("acme", last).Balances["acme"])
+	holds()
+	opening, err := h.Ledger.OpeningBalances(t.Context(), "acme", h.monthsAgo("acme", 0).Name)
+	require.NoError(t, err)
+	assert.EqualValues(t, before, opening["acme"])
+	assert.Contains(t, h.report("acme", h.monthsAgo("acme", 0).Name), `"11999999999999.999988"`)
+	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
+	holds()
+}

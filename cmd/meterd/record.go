@@ -33,7 +33,7 @@ type recordView struct {
 	Adjustments []map[string]any `json:"adjustments"`
 	Quarantine  *quarantineView  `json:"quarantine"`
 
-	enterprise bool // shown to an enterprise sub-account
+	audience metering.Audience
 }
 
 // messageView is what a reseller sub-account is shown of its message: what was
@@ -81,7 +81,7 @@ func (c *recordShowCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	var v found = &recordView{enterprise: aud == metering.AudienceEnterprise, Statuses: []map[string]any{}, Refunds: []map[string]any{}, Adjustments: []map[string]any{}}
+	var v found = &recordView{audience: aud, Statuses: []map[string]any{}, Refunds: []map[string]any{}, Adjustments: []map[string]any{}}
 	if aud == metering.AudienceReseller {
 		v = &messageView{Statuses: []messageStatus{}}
 	}
@@ -190,18 +190,14 @@ func (v *recordView) known() bool {
 
 // refused notes an entry.
 func (v *recordView) refused(en *ledger.Entry) {
-	aud := metering.AudienceParent
-	if v.enterprise {
-		aud = metering.AudienceEnterprise
-	}
-	q := quarantineOf(aud, en)
+	q := quarantineOf(v.audience, en)
 	v.Quarantine = &q
 }
 
 // purse that a sub-account drew on: of its parent's it learns that it is shared,
 // not which it is, for that says how the parent pays.
 func (v *recordView) purse(p string) string {
-	if v.enterprise && metering.Purse(p) != metering.PurseBudget {
+	if v.audience == metering.AudienceEnterprise && metering.Purse(p) != metering.PurseBudget {
 		return "shared"
 	}
 	return p

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"time"
 
 	"github.com/meterd/meterd/metering"
@@ -23,7 +22,7 @@ type billing struct {
 
 	keep     func(account string, lines []uint64) error
 	parent   string
-	balances map[string]metering.Micros
+	balances map[string]metering.Sum
 	account  string
 	lines    []uint64            // of account, not kept yet
 	twice    []metering.Identity // of which another line came; bounded by twiceMax
@@ -52,9 +51,9 @@ func (b *billing) take(l *metering.BillLine) error {
 	}
 	switch l.Purse {
 	case metering.PurseWallet:
-		b.balances[b.parent] -= net
+		b.balances[b.parent] = b.balances[b.parent].Minus(net.Sum())
 	case metering.PurseBudget:
-		b.balances[l.AccountID] -= net
+		b.balances[l.AccountID] = b.balances[l.AccountID].Minus(net.Sum())
 	case metering.PurseCredit, metering.PurseExternal:
 	}
 	return nil
@@ -126,11 +125,10 @@ func (c *Closer) bill(ctx context.Context, a *metering.Account, month metering.P
 	if err != nil {
 		return nil, nil, err
 	}
-	balances := maps.Clone(base.Balances)
-	for id, n := range moved {
-		balances[id] += n
+	for id, n := range base.Balances {
+		moved[id] = moved[id].Plus(n.Sum())
 	}
-	b := &billing{Bill: metering.NewBill(month.Name), parent: a.ID, balances: balances, keep: func(account string, lines []uint64) error {
+	b := &billing{Bill: metering.NewBill(month.Name), parent: a.ID, balances: moved, keep: func(account string, lines []uint64) error {
 		return c.ledger.KeepLines(ctx, ledger.ParentMonth{ParentID: a.ID, Period: month.Name}, account, lines)
 	}}
 	if err := c.ledger.BillLines(ctx, a.ID, month.Name, b.take); err != nil {
@@ -138,6 +136,12 @@ func (c *Closer) bill(ctx context.Context, a *metering.Account, month metering.P
 	}
 	if err := b.flush(); err != nil {
 		return nil, nil, err
+	}
+	balances := make(map[string]metering.Micros, len(b.balances))
+	for id, n := range b.balances {
+		if balances[id], err = n.Micros(); err != nil {
+			return nil, nil, fmt.Errorf("close %s of %s: balance of %s: %w", month.Name, a.ID, id, err)
+		}
 	}
 	return &ledger.Closing{
 		ParentID: a.ID, Period: month.Name, State: ledger.ClosingDone, Start: month.Start, End: month.End,

@@ -83,7 +83,7 @@ func (r *rig) holds(wallet, budget metering.Micros) {
 	for id, want := range map[string]metering.Micros{"acme": wallet, "acme-own": budget} {
 		st, err := r.store.State(r.tb.Context(), id)
 		require.NoError(r.tb, err)
-		assert.Equal(r.tb, []metering.Micros{want, want}, []metering.Micros{st.Balance, sums[id]}, "%s, in Redis and by the ledger", id)
+		assert.Equal(r.tb, []metering.Sum{want.Sum(), want.Sum()}, []metering.Sum{st.Balance.Sum(), sums[id]}, "%s, in Redis and by the ledger", id)
 	}
 	res, err := r.recon.Run(r.tb.Context(), r.snapshots.Current())
 	require.NoError(r.tb, err)

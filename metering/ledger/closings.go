@@ -109,8 +109,8 @@ func (l *Ledger) Base(ctx context.Context, parent, before string) (*Base, error)
 
 // TransfersThrough is what transfers brought to each purse of a parent's
 // accounts, booked after a closed month ("": all) and up to another.
-func (l *Ledger) TransfersThrough(ctx context.Context, parent, after, through string) (map[string]metering.Micros, error) {
-	out := map[string]metering.Micros{}
+func (l *Ledger) TransfersThrough(ctx context.Context, parent, after, through string) (map[string]metering.Sum, error) {
+	out := map[string]metering.Sum{}
 	params := map[string]string{"parent": parent, "after": after, "through": through}
 	err := l.each(ctx, "closing_transfers", params, func(r driver.Rows) error {
 		var id string
@@ -119,7 +119,7 @@ func (l *Ledger) TransfersThrough(ctx context.Context, parent, after, through st
 			return err
 		}
 		var err error
-		out[id], err = metering.SumMicros(d)
+		out[id], err = metering.SumOf(d)
 		return err
 	})
 	return out, err

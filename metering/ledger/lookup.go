@@ -197,7 +197,7 @@ func (l *Ledger) Messages(ctx context.Context, keys []MessageKey) (map[MessageKe
 	return found, nil
 }
 
-// micros of one record or transfer; sums are asked of metering.SumMicros.
+// micros of one record or transfer; sums are metering.Sum.
 func micros(d decimal.Decimal) metering.Micros { return metering.Micros(d.Shift(6).IntPart()) }
 
 func ms(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }

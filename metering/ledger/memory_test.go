@@ -340,7 +340,7 @@ func (p *pair) close() {
 	lines := bills()
 	p.each(func(l *Ledger) error { return l.KeepLines(ctx, m, p.account(0), []uint64{3, 1 << 63, 3}) })
 	same(p, "lines", func(l *Ledger) (map[uint64]bool, error) { return l.KeptLines(ctx, m, p.account(0)) })
-	same(p, "transfers", func(l *Ledger) (map[string]metering.Micros, error) {
+	same(p, "transfers", func(l *Ledger) (map[string]metering.Sum, error) {
 		return l.TransfersThrough(ctx, m.ParentID, "2026-10", "2026-11")
 	})
 	partition := p.pick(4)

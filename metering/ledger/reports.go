@@ -23,19 +23,18 @@ func (l *Ledger) OpeningBalances(ctx context.Context, parent, period string) (ma
 	}
 	out := maps.Clone(base.Balances)
 	params := map[string]string{"parent": parent, "after": base.Through, "booked": period}
-	err = l.each(ctx, "report_opening", params, func(r driver.Rows) error {
+	return out, l.each(ctx, "report_opening", params, func(r driver.Rows) error {
 		var id string
 		var d decimal.Decimal
 		if err := r.Scan(&id, &d); err != nil {
 			return err
 		}
-		n, err := metering.SumMicros(d)
+		n, err := metering.SumOf(d)
 		if err == nil {
-			out[id], err = out[id].Plus(n)
+			out[id], err = out[id].Sum().Plus(n).Micros()
 		}
 		return err
 	})
-	return out, err
 }
 
 // TransferQuery selects movements of a parent's and its sub-accounts' purses.

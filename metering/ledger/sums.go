@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
 
@@ -72,15 +71,18 @@ type SumsOf struct {
 	Seq    int64
 }
 
-// Sums adds the rows to the base of each of some parents, which are read once.
+// Sums adds the rows to the base of each of some parents, which are read once. What
+// one account holds fits 64 bits; what came and went since a month closed need not.
 func (l *Ledger) Sums(ctx context.Context, epoch int64, of []SumsOf) (map[string]*Sums, error) {
-	out := make(map[string]*Sums, len(of))
+	adding := make(map[string]*adding, len(of))
 	parents, after, seqs := make([]string, len(of)), make([]string, len(of)), make([]string, len(of))
 	for i, o := range of {
 		parents[i], after[i], seqs[i] = o.Parent, o.Base.Through, strconv.FormatInt(o.Seq, 10)
-		s := &Sums{Through: o.Base.Through, Used: map[string]map[string]metering.Micros{}, Balance: map[string]metering.Micros{}}
-		maps.Copy(s.Balance, o.Base.Balances)
-		out[o.Parent] = s
+		a := newAdding(o.Parent)
+		for id, n := range o.Base.Balances {
+			a.balance[id] = n.Sum()
+		}
+		adding[o.Parent] = a
 	}
 	params := map[string]string{
 		"parents": array(parents), "after": array(after), "seqs": "[" + strings.Join(seqs, ",") + "]", "epoch": strconv.FormatInt(epoch, 10),
@@ -91,41 +93,94 @@ func (l *Ledger) Sums(ctx context.Context, epoch int64, of []SumsOf) (map[string
 		if err := r.Scan(&parent, &account, &purse, &booked, &d); err != nil {
 			return err
 		}
-		net, err := metering.SumMicros(d)
-		out[parent].add(parent, account, metering.Purse(purse), booked, net)
+		net, err := metering.SumOf(d)
+		adding[parent].charged(account, metering.Purse(purse), booked, net)
 		return err
 	}); err != nil {
 		return nil, err
 	}
-	return out, l.each(ctx, "sums_transfers", params, func(r driver.Rows) error {
+	if err := l.each(ctx, "sums_transfers", params, func(r driver.Rows) error {
 		var parent, account string
 		var d decimal.Decimal
 		if err := r.Scan(&parent, &account, &d); err != nil {
 			return err
 		}
-		n, err := metering.SumMicros(d)
-		out[parent].Balance[account] += n
+		n, err := metering.SumOf(d)
+		a := adding[parent]
+		a.balance[account] = a.balance[account].Plus(n)
 		return err
-	})
+	}); err != nil {
+		return nil, err
+	}
+	out := make(map[string]*Sums, len(of))
+	for _, o := range of {
+		s, err := adding[o.Parent].sums()
+		if err != nil {
+			return nil, fmt.Errorf("sums of %s: %w", o.Parent, err)
+		}
+		s.Through = o.Base.Through
+		out[o.Parent] = s
+	}
+	return out, nil
 }
 
-// add what an account's rows of a month come to.
-func (s *Sums) add(parent, account string, purse metering.Purse, booked string, net metering.Micros) {
+// adding is a parent's sums in the making.
+type adding struct {
+	parent  string
+	used    map[string]map[string]metering.Sum // as Sums has them
+	balance map[string]metering.Sum
+}
+
+func newAdding(parent string) *adding {
+	return &adding{parent: parent, used: map[string]map[string]metering.Sum{}, balance: map[string]metering.Sum{}}
+}
+
+// charged adds what an account's rows of a month come to.
+func (a *adding) charged(account string, purse metering.Purse, booked string, net metering.Sum) {
 	use := func(account string) {
-		if s.Used[account] == nil {
-			s.Used[account] = map[string]metering.Micros{}
+		if a.used[account] == nil {
+			a.used[account] = map[string]metering.Sum{}
 		}
-		s.Used[account][booked] += net
+		a.used[account][booked] = a.used[account][booked].Plus(net)
 	}
 	use(account)
-	if account != parent {
-		use(parent)
+	if account != a.parent {
+		use(a.parent)
 	}
 	switch purse {
 	case metering.PurseBudget:
-		s.Balance[account] -= net
+		a.balance[account] = a.balance[account].Minus(net)
 	case metering.PurseWallet:
-		s.Balance[parent] -= net
+		a.balance[a.parent] = a.balance[a.parent].Minus(net)
 	case metering.PurseCredit, metering.PurseExternal:
 	}
+}
+
+// sums of all that was added. ErrOverflow where an account holds more than 64 bits.
+func (a *adding) sums() (*Sums, error) {
+	s := &Sums{Used: make(map[string]map[string]metering.Micros, len(a.used))}
+	for id, months := range a.used {
+		used, err := microsOf(months)
+		if err != nil {
+			return nil, fmt.Errorf("used by %s: %w", id, err)
+		}
+		s.Used[id] = used
+	}
+	var err error
+	if s.Balance, err = microsOf(a.balance); err != nil {
+		return nil, fmt.Errorf("balances: %w", err)
+	}
+	return s, nil
+}
+
+func microsOf(sums map[string]metering.Sum) (map[string]metering.Micros, error) {
+	out := make(map[string]metering.Micros, len(sums))
+	for k, n := range sums {
+		m, err := n.Micros()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", k, err)
+		}
+		out[k] = m
+	}
+	return out, nil
 }
