@@ -78,15 +78,9 @@ func (s *Service) mayDrop(ctx context.Context, m *ledger.StoredMonth) (bool, err
 func (s *Service) drop(ctx context.Context, m *ledger.StoredMonth) error {
 	if s.snapshots.Current().RowsFrom.Before(m.End()) {
 		if err := s.locked(ctx, func(ctx context.Context) error {
-			number, err := s.ledger.CatalogNumber(ctx)
-			if err != nil {
-				return err
-			}
-			if err := s.ledger.SaveRowsFrom(ctx, number+1, m.End(), s.clock.Now().UTC()); err != nil {
-				return err
-			}
-			_, err = s.snapshots.Refresh(ctx)
-			return err
+			return s.underNext(ctx, func(number int64) error {
+				return s.ledger.SaveRowsFrom(ctx, number, m.End(), s.clock.Now().UTC())
+			})
 		}); err != nil {
 			return err
 		}

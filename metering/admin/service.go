@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/google/uuid"
@@ -116,15 +117,36 @@ func (s *Service) save(ctx context.Context, accounts []*metering.Account, plans 
 	if len(accounts)+len(plans) == 0 {
 		return nil
 	}
-	number, err := s.ledger.CatalogNumber(ctx)
-	if err != nil {
-		return err
+	return s.underNext(ctx, func(number int64) error {
+		return s.ledger.SaveCatalog(ctx, number, accounts, plans, now)
+	})
+}
+
+// numbersMax is how often a number of the catalog is another's by chance.
+const numbersMax = 5
+
+// underNext stores what changes accounts under the catalog's next number, and under
+// the one after it where another has taken that meanwhile: the lease keeps others away
+// unless Redis has lost it. What was stored stands in Redis when it returns.
+func (s *Service) underNext(ctx context.Context, save func(number int64) error) error {
+	for range numbersMax {
+		number, err := s.ledger.CatalogNumber(ctx)
+		if err != nil {
+			return err
+		}
+		if err = save(number + 1); err == nil {
+			_, err = s.snapshots.Refresh(ctx)
+		}
+		if !errors.Is(err, ledger.ErrNumberTaken) {
+			return err
+		}
+		select {
+		case <-time.After(rand.N(200 * time.Millisecond)): // or the two meet again
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	if err := s.ledger.SaveCatalog(ctx, number+1, accounts, plans, now); err != nil {
-		return err
-	}
-	_, err = s.snapshots.Refresh(ctx)
-	return err
+	return ErrBusy
 }
 
 // OpenMonths keeps the bounds of the month that has begun for each parent: what
@@ -151,15 +173,9 @@ func (s *Service) OpenMonths(ctx context.Context) error {
 		if len(opened) == 0 {
 			return nil
 		}
-		number, err := s.ledger.CatalogNumber(ctx)
-		if err != nil {
-			return err
-		}
-		if err := s.ledger.SaveOpened(ctx, number+1, opened, s.clock.Now().UTC()); err != nil {
-			return err
-		}
-		_, err = s.snapshots.Refresh(ctx)
-		return err
+		return s.underNext(ctx, func(number int64) error {
+			return s.ledger.SaveOpened(ctx, number, opened, s.clock.Now().UTC())
+		})
 	})
 }
 

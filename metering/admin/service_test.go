@@ -45,6 +45,12 @@ func newRig(tb testing.TB) *rig {
 // apply makes acme and its sub-account with this funding.
 func (r *rig) apply(parent, sub string) {
 	r.tb.Helper()
+	r.applyBy(r.Service, parent, sub)
+	require.NoError(r.tb, r.OpenMonths(r.tb.Context()))
+}
+
+func (r *rig) applyBy(s *Service, parent, sub string) {
+	r.tb.Helper()
 	f, err := ParseAccountsFile("a.yaml", fmt.Appendf(nil, `
 plans:
   - {id: flat, currency: EUR, versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.01"}]}]}
@@ -52,9 +58,8 @@ parents:
   - {id: acme, module: enterprise, timezone: UTC, plan: flat, funding: {%s}, sub_accounts: [{id: acme-own, channels: [sms]%s}]}
 `, parent, sub))
 	require.NoError(r.tb, err)
-	_, err = r.Apply(r.tb.Context(), f, false)
+	_, err = s.Apply(r.tb.Context(), f, false)
 	require.NoError(r.tb, err)
-	require.NoError(r.tb, r.OpenMonths(r.tb.Context()))
 }
 
 const allocated = `, funding: {source: allocated}`
@@ -196,4 +201,43 @@ func TestASuspensionOutlivesRedis(t *testing.T) {
 	st, err := r.store.State(t.Context(), "acme-own")
 	require.NoError(t, err)
 	assert.Equal(t, metering.FlagManualOperator, st.Own)
+}
+
+// meeting runs something once, between the choice of a catalog number and its use.
+type meeting struct {
+	*ledgertest.Server
+
+	before func()
+}
+
+func (m *meeting) Insert(ctx context.Context, table, columns string, data []any) error {
+	if f := m.before; table == "catalog" && f != nil {
+		m.before = nil
+		f()
+	}
+	return m.Server.Insert(ctx, table, columns, data)
+}
+
+// TestTwoAppliesUnderOneNumber: a Redis that has lost the lease lets a second apply
+// in. Both stand, for who has read the number already as well.
+func TestTwoAppliesUnderOneNumber(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.apply("mode: postpaid", "")
+	m := &meeting{Server: r.server}
+	l := ledger.Over(m)
+	other := NewService(l, r.store, NewSnapshots(l, r.store, r.now), r.now, r.meta)
+	m.before = func() {
+		require.NoError(t, r.redis.Client().Del(t.Context(), "{p00}:lease:"+catalogLease).Err())
+		r.applyBy(r.Service, "mode: postpaid", `, funding: {monthly_limit: "5"}`)
+	}
+	r.applyBy(other, `mode: postpaid, credit_limit: "7"`, "")
+	require.Nil(t, m.before)
+	for _, h := range []*Snapshots{r.snapshots, other.snapshots} {
+		_, err := h.Refresh(t.Context())
+		require.NoError(t, err)
+		snap := h.Current()
+		require.NotNil(t, snap.Accounts["acme"].CreditLimit)
+		require.NotNil(t, snap.Accounts["acme-own"].MonthlyLimit)
+	}
 }

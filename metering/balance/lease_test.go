@@ -3,13 +3,17 @@ package balance
 import (
 	"context"
 	"encoding/hex"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance/balancetest"
 )
 
 // A lease is its holder's until it is given back or over; who has lost it
@@ -62,6 +66,41 @@ func TestWhileHeldEndsWithTheLease(t *testing.T) {
 		require.NoError(t, err)
 		assert.False(t, ok, "it stays b's")
 	})
+}
+
+// Nor does who holds it go on where Redis can't be reached: there it ends unseen.
+func TestWhileHeldEndsWithoutRedis(t *testing.T) {
+	t.Parallel()
+	var away unreachable
+	s := New(balancetest.New(time.Now).Client(&away), 1)
+	ok, err := s.Lease(t.Context(), 0, "x", "a", time.Minute)
+	require.NoError(t, err)
+	require.True(t, ok)
+	err = s.WhileHeld(t.Context(), 0, "x", "a", 30*time.Millisecond, func(ctx context.Context) error {
+		away.Store(true)
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	require.ErrorIs(t, err, ErrMoved)
+	require.ErrorIs(t, err, net.ErrClosed)
+}
+
+// unreachable is a Redis that answers nothing while it is set.
+type unreachable struct{ atomic.Bool }
+
+func (u *unreachable) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (u *unreachable) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (u *unreachable) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if u.Load() {
+			return net.ErrClosed
+		}
+		return next(ctx, cmd)
+	}
 }
 
 // A rebuild whose lease a Redis has lost changes nothing of what another has

@@ -74,8 +74,9 @@ func (s *Store) lease(ctx context.Context, p int, name, token string, d time.Dur
 }
 
 // WhileHeld runs f while it keeps a lease that the token holds, and gives it
-// back. f's context ends with ErrMoved when the lease is found to be another's:
-// that may be late, so f's last step must be harmless then.
+// back. f's context ends with ErrMoved when the lease is found to be another's, or
+// can't be kept before it is over. A Redis that has lost it says so late, so f's last
+// step must be harmless then.
 func (s *Store) WhileHeld(ctx context.Context, p int, name, token string, d time.Duration, f func(ctx context.Context) error) error {
 	held, stop := context.WithCancelCause(ctx)
 	ended := make(chan struct{})
@@ -83,11 +84,20 @@ func (s *Store) WhileHeld(ctx context.Context, p int, name, token string, d time
 		defer close(ended)
 		tick := time.NewTicker(d / 3)
 		defer tick.Stop()
+		kept := time.Now()
 		for {
 			select {
-			case <-tick.C:
-				if ok, err := s.lease(held, p, name, token, d, "keep"); err == nil && !ok {
+			case asked := <-tick.C:
+				keeping, cancel := context.WithTimeout(held, d/3)
+				ok, err := s.lease(keeping, p, name, token, d, "keep")
+				cancel()
+				switch {
+				case err != nil && time.Since(kept) > d/2: // it is over before the next tries
+					stop(fmt.Errorf("lease %s can't be kept: %w: %w", name, ErrMoved, err))
+				case err == nil && !ok:
 					stop(fmt.Errorf("lease %s: %w", name, ErrMoved))
+				case err == nil:
+					kept = asked
 				}
 			case <-held.Done():
 				return

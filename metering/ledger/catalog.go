@@ -3,9 +3,11 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -82,35 +84,67 @@ type openedMonths struct {
 	ParentID string `json:"parent_id"`
 }
 
+// document of the catalog.
+type document struct{ kind, id, parent, doc string }
+
+// ErrNumberTaken: another has stored documents under this number of the catalog at
+// the same time. Who has read that number already reads no more of it, so what was
+// stored has to be stored under the next.
+var ErrNumberTaken = errors.New("another changes accounts at the same time")
+
+// saveDocuments stores documents under a number, which must be theirs alone.
+func (l *Ledger) saveDocuments(ctx context.Context, number int64, docs []document, now time.Time) error {
+	n := len(docs)
+	if n == 0 {
+		return nil
+	}
+	kinds, ids, parents, texts := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	numbers, at := make([]uint64, n), make([]time.Time, n)
+	own := make(map[document]bool, n)
+	for i, d := range docs {
+		kinds[i], ids[i], parents[i], texts[i], numbers[i], at[i] = d.kind, d.id, d.parent, d.doc, uint64(number), now
+		own[d] = true
+	}
+	if err := l.insertColumns(ctx, "catalog", "kind, id, number, parent_id, doc, applied_at", kinds, ids, numbers, parents, texts, at); err != nil {
+		return err
+	}
+	found := make(map[document]bool, n)
+	err := l.each(ctx, "catalog_under", map[string]string{"number": strconv.FormatInt(number, 10)}, func(r driver.Rows) error {
+		var d document
+		err := r.Scan(&d.kind, &d.id, &d.parent, &d.doc)
+		found[d] = true
+		return err
+	})
+	if err == nil && !maps.Equal(own, found) {
+		err = fmt.Errorf("catalog %d: %w", number, ErrNumberTaken)
+	}
+	return err
+}
+
 // SaveOpened stores, under the catalog's next number, when parents' months
-// start: every charge from then on is by a snapshot that has it.
+// start: every charge from then on is by a snapshot that has it. ErrNumberTaken.
 func (l *Ledger) SaveOpened(ctx context.Context, number int64, opened map[string]metering.Opened, now time.Time) error {
-	ids := slices.Sorted(maps.Keys(opened))
-	n := len(ids)
-	kinds, parents, docs, numbers, at := make([]string, n), make([]string, n), make([]string, n), make([]uint64, n), make([]time.Time, n)
-	for i, id := range ids {
+	docs := make([]document, 0, len(opened))
+	for _, id := range slices.Sorted(maps.Keys(opened)) {
 		doc, err := json.Marshal(openedMonths{opened[id], id})
 		if err != nil {
 			return fmt.Errorf("store months of %s: %w", id, err)
 		}
-		kinds[i], docs[i], numbers[i], at[i] = monthsKind, string(doc), uint64(number), now
+		docs = append(docs, document{kind: monthsKind, id: id, doc: string(doc)})
 	}
-	return l.insertColumns(ctx, "catalog", "kind, id, number, parent_id, doc, applied_at", kinds, ids, numbers, parents, docs, at)
+	return l.saveDocuments(ctx, number, docs, now)
 }
 
 // SaveCatalog stores new versions of accounts and plans under a number.
+// ErrNumberTaken.
 func (l *Ledger) SaveCatalog(ctx context.Context, number int64, accounts []*metering.Account, plans []*metering.Plan, now time.Time) error {
-	n := len(accounts) + len(plans)
-	if n == 0 {
-		return nil
-	}
-	kinds, ids, parents, docs := make([]string, 0, n), make([]string, 0, n), make([]string, 0, n), make([]string, 0, n)
+	docs := make([]document, 0, len(accounts)+len(plans))
 	add := func(kind, id, parent string, v any) error {
 		doc, err := json.Marshal(v)
 		if err != nil {
 			return fmt.Errorf("store %s %s: %w", kind, id, err)
 		}
-		kinds, ids, parents, docs = append(kinds, kind), append(ids, id), append(parents, parent), append(docs, string(doc))
+		docs = append(docs, document{kind, id, parent, string(doc)})
 		return nil
 	}
 	for _, p := range plans {
@@ -123,9 +157,5 @@ func (l *Ledger) SaveCatalog(ctx context.Context, number int64, accounts []*mete
 			return err
 		}
 	}
-	numbers, at := make([]uint64, n), make([]time.Time, n)
-	for i := range n {
-		numbers[i], at[i] = uint64(number), now
-	}
-	return l.insertColumns(ctx, "catalog", "kind, id, number, parent_id, doc, applied_at", kinds, ids, numbers, parents, docs, at)
+	return l.saveDocuments(ctx, number, docs, now)
 }

@@ -52,6 +52,15 @@ func TestCatalogKeepsAccountsAndPlans(t *testing.T) {
 	require.EqualValues(t, 3, s.Accounts["acme-marketing"].Catalog)
 	require.EqualValues(t, 1, s.Plans["p"].Catalog)
 
+	// A number is of one change: who has read it looks for what is newer.
+	again := func(a *metering.Account) error {
+		return l.SaveCatalog(t.Context(), 3, []*metering.Account{a}, nil, noon.Add(time.Hour))
+	}
+	require.NoError(t, again(&renamed))
+	renamed.Name = "of another"
+	require.ErrorIs(t, again(&renamed), ErrNumberTaken)
+	require.ErrorIs(t, again(parent), ErrNumberTaken)
+
 	accounts, err := l.accountsOf(t.Context(), "acme")
 	require.NoError(t, err)
 	require.Equal(t, []string{"acme", "acme-marketing"}, accounts)

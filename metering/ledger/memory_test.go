@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -301,6 +302,10 @@ func TestMemoryAgreesWithClickHouse(t *testing.T) {
 		accounts[0].Name = p.salt
 		p.each(func(l *Ledger) error { return l.SaveCatalog(t.Context(), int64(rounds+1), accounts, nil, noon) })
 		same(p, "number", func(l *Ledger) (int64, error) { return l.CatalogNumber(t.Context()) })
+		same(p, "taken", func(l *Ledger) (bool, error) {
+			err := l.SaveCatalog(t.Context(), int64(rounds+1), accounts[:1+rounds%2], nil, noon)
+			return errors.Is(err, ErrNumberTaken), nil
+		})
 		same(p, "snapshot", func(l *Ledger) (metering.Account, error) {
 			s, err := l.Snapshot(t.Context())
 			a := *s.Accounts["a"]

@@ -25,8 +25,7 @@ func (l *Ledger) SaveRowsFrom(ctx context.Context, number int64, from, now time.
 	if err != nil {
 		return fmt.Errorf("store the retention: %w", err)
 	}
-	return l.insertColumns(ctx, "catalog", "kind, id, number, parent_id, doc, applied_at",
-		[]string{retentionKind}, []string{"rows"}, []uint64{uint64(number)}, []string{""}, []string{string(doc)}, []time.Time{now})
+	return l.saveDocuments(ctx, number, []document{{kind: retentionKind, id: "rows", doc: string(doc)}}, now)
 }
 
 // StoredMonth is a calendar month of UTC that has rows.

@@ -19,7 +19,7 @@ type query func(s *Server, params map[string]string) [][]any
 func queries() map[string]query {
 	return map[string]query{
 		"alert_marks": alertMarks,
-		"bill_lines":  billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "closed_counts": closedCounts,
+		"bill_lines":  billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "catalog_under": catalogUnder, "closed_counts": closedCounts,
 		"closed_lines": closedLines, "closing_bases": closingBases, "closing_transfers": closingTransfers, "closings": closings, "epoch_older": epochOlder, "epoch_max": epochMax,
 		"booked_twice": bookedTwice, "failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
 		"quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
@@ -240,6 +240,16 @@ func epochOlder(s *Server, params map[string]string) [][]any {
 
 func catalogNumber(s *Server, _ map[string]string) [][]any {
 	return [][]any{{maxOf(s.tables["catalog"], "number", nil)}}
+}
+
+func catalogUnder(s *Server, params map[string]string) [][]any {
+	var out [][]any
+	for _, r := range s.tables["catalog"] {
+		if r.num("number") == integer(params, "number") {
+			out = append(out, r.pick("kind", "id", "parent_id", "doc"))
+		}
+	}
+	return out
 }
 
 func catalog(s *Server, _ map[string]string) [][]any {
