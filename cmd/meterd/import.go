@@ -29,8 +29,8 @@ type imported struct {
 
 	Messages   int64 `json:"messages"`           // in the logs
 	Unreadable int64 `json:"unreadable"`         // of them, quarantined with their bytes
-	Unpriced   int64 `json:"unpriced,omitempty"` // without a price in the log: rated by plan
-	Pending    int64 `json:"pending,omitempty"`  // on their way and without final figures: left out
+	Unpriced   int64 `json:"unpriced,omitempty"` // that came in without a price in the log: rated by plan
+	Pending    int64 `json:"pending,omitempty"`  // without final figures: left out
 	// PendingIDs are the first of these, of each log.
 	PendingIDs []string `json:"pending_ids,omitempty"`
 }
@@ -80,7 +80,7 @@ func (c *importCmd) Run(a *app) error {
 	}
 	_, _ = fmt.Fprintf(a.out, "%d messages in the log, %d of them unreadable\n", out.Messages, out.Unreadable)
 	if out.Unpriced > 0 {
-		_, _ = fmt.Fprintf(a.out, "%d have no price in the log yet: they are rated by plan\n", out.Unpriced)
+		_, _ = fmt.Fprintf(a.out, "%d came in without a price in the log: they are rated by plan\n", out.Unpriced)
 	}
 	out.tellPending(a.out)
 	return a.showEnqueued(sent)
@@ -95,7 +95,7 @@ func (i *imported) tellPending(w io.Writer) {
 	if n := i.Pending - int64(len(i.PendingIDs)); n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	_, _ = fmt.Fprintf(w, "%d are still on their way and left out; import a later log, in which they are final: %s%s\n", i.Pending, strings.Join(i.PendingIDs, ", "), more)
+	_, _ = fmt.Fprintf(w, "%d have no final figures yet and are left out; import a later log, in which they have: %s%s\n", i.Pending, visible(strings.Join(i.PendingIDs, ", ")), more)
 }
 
 // print writes the records to the output.

@@ -70,8 +70,8 @@ const pendingIDsMax = 10
 type Stats struct {
 	Messages   int64 // read
 	Unreadable int64 // of them, sent on as they are
-	Unpriced   int64 // of them without a price in the log, where that was asked for
-	Pending    int64 // of them on their way and without final figures: left out
+	Unpriced   int64 // of them that came in without a price, where the log's was asked for
+	Pending    int64 // of them without final figures: left out
 	// PendingIDs are the first of those left out.
 	PendingIDs []string
 }
@@ -164,13 +164,12 @@ type message struct {
 	get     func(field string) string // "" where there is none
 	has     func(field string) bool   // also where it is empty
 	product string                    // that the page names; or ""
-	logged  bool
 }
 
 // take writes the records of a message; raw is it as it stands.
 func (x *reading) take(get func(string) string, has func(string) bool, raw []byte) error {
 	x.stats.Messages++
-	m := message{get: func(f string) string { return strings.TrimSpace(get(f)) }, has: has, product: x.product, logged: x.options.Logged}
+	m := message{get: func(f string) string { return strings.TrimSpace(get(f)) }, has: has, product: x.product}
 	r := Record{ID: m.get("id"), AccountID: x.account(m.get("account"))}
 	err := x.platform.record(m, &r)
 	if err == nil {
@@ -179,7 +178,7 @@ func (x *reading) take(get func(string) string, has func(string) bool, raw []byt
 	if err == nil {
 		err = undamaged("account", r.AccountID)
 	}
-	if r.ID != "" && x.platform.pending != nil && x.platform.pending(m, r.Status) {
+	if r.ID != "" && (x.platform.pending != nil && x.platform.pending(m, r.Status) || err == nil && x.unpriced(m, &r)) {
 		if x.stats.Pending++; len(x.stats.PendingIDs) < pendingIDsMax {
 			x.stats.PendingIDs = append(x.stats.PendingIDs, r.ID)
 		}
@@ -224,13 +223,23 @@ func (x *reading) account(theirs string) string {
 	return theirs
 }
 
+// unpriced tells whether the log's price is asked for and not known yet. None on a
+// message that failed means that it cost nothing; none on one that came in, that the
+// platform doesn't charge for it, and the plan rates it.
+func (x *reading) unpriced(m message, r *Record) bool {
+	return x.options.Logged && r.Direction != "inbound" && !present(m.get("price")) && !failed(r.Status)
+}
+
+func failed(status string) bool {
+	return slices.Contains([]string{"failed", "undelivered", "rejected", "canceled", "expired"}, status)
+}
+
 // price takes the log's: platforms write what they deducted, so it may be below
-// zero. None on a message that failed means that it cost nothing; on another,
-// that it isn't known yet, and the plan rates it.
+// zero.
 func (x *reading) price(m message, r *Record) error {
 	price := strings.TrimPrefix(m.get("price"), "-")
 	if !present(price) {
-		if !slices.Contains([]string{"failed", "undelivered", "rejected", "canceled", "expired"}, r.Status) {
+		if !failed(r.Status) {
 			x.stats.Unpriced++
 			return nil
 		}

@@ -229,6 +229,32 @@ func TestAMessageOnItsWayIsLeftOutUntilItIsFinal(t *testing.T) {
 	require.Equal(t, 2, strings.Count(got, `"amount":"0.0079","currency":"USD"`))
 }
 
+// TestABrokenLineOfJSONCostsNoOther: as where a bulk export was cut off and appended to.
+func TestABrokenLineOfJSONCostsNoOther(t *testing.T) {
+	t.Parallel()
+	line := func(id string) string {
+		return `{"account_sid":"a","to":"+15005550009","from":"+15005550006","sid":"` + id + `","direction":"outbound-api","date_sent":"2026-11-02T10:00:01Z","num_segments":2,"status":"delivered"}`
+	}
+	for _, broken := range []string{`{"account_sid":"a","sid":"SM`, `{"account_sid":"a","sid":`, "garbage", `"text"`, line("x") + line("y"), strings.Repeat("[", 20_000)} {
+		got, stats := read(t, strings.Join([]string{line("1"), broken, "", line("2"), broken, line("3")}, "\n"), Options{From: TwilioJSON})
+		require.Equal(t, Stats{Messages: 5, Unreadable: 2}, stats, broken)
+		for _, id := range []string{"1", "2", "3"} {
+			require.Contains(t, got, `"id":"`+id+`"`, broken)
+		}
+		raw, err := json.Marshal(broken)
+		require.NoError(t, err)
+		require.Contains(t, got, string(raw), "its bytes")
+	}
+	// Documents over many lines, then lines.
+	got, stats := read(t, "[\n"+line("1")+",\n"+line("2")+"]\n{\"messages\":[\n"+line("3")+"\n]}\n"+line("4")+"\n{", Options{From: TwilioJSON})
+	require.Equal(t, Stats{Messages: 5, Unreadable: 1}, stats, got)
+	long := strings.Repeat(" ", 2*lineMax)
+	_, err := Read(strings.NewReader(line("1")+"\n{"+long+"}"), Options{From: TwilioJSON}, func([]byte) error { return nil })
+	require.ErrorIs(t, err, ErrLog)
+	got, stats = read(t, "["+long+line("1")+"]\n"+line("2"), Options{From: TwilioJSON})
+	require.Equal(t, Stats{Messages: 2}, stats, got)
+}
+
 func TestALogWithoutCurrencyNeedsOne(t *testing.T) {
 	t.Parallel()
 	// As Twilio's bulk export has it: no price_unit, and figures as numbers.
@@ -333,6 +359,8 @@ func TestNumbersThatASpreadsheetHasBeenAt(t *testing.T) {
 		"whole":   {"4E+11", "+15005550006", "SM1", "AC1", "to"},
 		"from":    {"+15005550006", "3.9320E+11", "SM1", "AC1", "from"},
 		"channel": {"whatsapp:3.9320E+11", "+15005550006", "SM1", "AC1", "to"},
+		"small":   {"3.9320e+11", "+15005550006", "SM1", "AC1", "to"},
+		"no sign": {"3.9320E11", "+15005550006", "SM1", "AC1", "to"},
 		"id":      {"+15005550006", "+15005550006", "4.5E+17", "AC1", "id"},
 		"account": {"+15005550006", "+15005550006", "SM1", "4.5E+17", "account"},
 	} {

@@ -6,10 +6,10 @@ import (
 )
 
 // A spreadsheet takes a phone number for a figure: it shows 393331234567 as
-// 3.93331E+11, or writes 393331234567.0; who works against that writes an
+// 3.93331E+11 (others write 3.93331e+11 or 3.93331E11), or writes 393331234567.0; who works against that writes an
 // apostrophe in front.
 var (
-	exponent   = regexp.MustCompile(`^[0-9]([.,][0-9]*)?E\+[0-9]+$`)
+	exponent   = regexp.MustCompile(`^[0-9]+(([.,][0-9]*)?[Ee]\+[0-9]+|[.,][0-9]+[Ee][0-9]+)$`)
 	fractional = regexp.MustCompile(`^[0-9]+[.,]0+$`)
 )
 

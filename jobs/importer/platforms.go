@@ -87,8 +87,8 @@ func twilioJSON() platform {
 	}
 }
 
-// twilioPending: what a message costs is known once it has its price; before it is
-// sent, not even its segments, its sender and its time are.
+// twilioPending: before a message is sent, not even its segments, its sender and its
+// time are known.
 func twilioPending(m message, status string) bool {
 	if present(m.get("price")) {
 		return false
@@ -97,7 +97,7 @@ func twilioPending(m message, status string) bool {
 	case "accepted", "scheduled", "queued", "sending", "receiving":
 		return true
 	case "sent":
-		return m.logged || m.get("units") == "0"
+		return m.get("units") == "0"
 	}
 	return false
 }

@@ -60,29 +60,77 @@ func (x *reading) names(field string) []string {
 	return x.platform.columns[field]
 }
 
+// lineMax bounds a line of JSON that is read as one: a page of a thousand messages
+// has one MiB.
+const lineMax = 16 << 20
+
 // document takes the messages of JSON: an array, an object that has them under
-// the platform's key, or one message after the other.
-func (x *reading) document(in io.Reader) error {
-	d := json.NewDecoder(in)
+// the platform's key, or one message after the other. Where the first is a line, each
+// line is by itself, so that one that is broken costs no other.
+func (x *reading) document(in *bufio.Reader) error {
+	lines := false
 	for n := 1; ; n++ {
-		t, err := d.Token()
-		if errors.Is(err, io.EOF) {
+		text, err := jsonLine(in)
+		if err != nil {
+			return fmt.Errorf("value %d: %w", n, err)
+		}
+		if len(text) == 0 {
 			return nil
 		}
-		if err == nil {
-			switch t {
-			case json.Delim('['):
-				err = x.array(d)
-			case json.Delim('{'):
-				err = x.object(d)
-			default:
-				err = ErrLog
-			}
+		trimmed := bytes.TrimSpace(text)
+		switch {
+		case len(trimmed) == 0:
+		case bytes.ContainsAny(trimmed[:1], "{[") && json.Valid(text):
+			lines = true
+			err = x.value(n, json.NewDecoder(bytes.NewReader(text)))
+		case len(text) > lineMax && lines:
+			err = fmt.Errorf("%w: value %d is longer than %d bytes", ErrLog, n, lineMax)
+		case lines:
+			x.stats.Messages++
+			err = x.unreadable(&Record{AccountID: x.account("")}, &fieldError{"line", "it isn't JSON"}, trimmed)
+		default:
+			d := json.NewDecoder(io.MultiReader(bytes.NewReader(text), in))
+			err = x.value(n, d)
+			in = bufio.NewReaderSize(io.MultiReader(d.Buffered(), in), bufferSize)
 		}
 		if err != nil {
-			return fmt.Errorf("value %d, byte %d: %w", n, d.InputOffset(), err)
+			return err
 		}
 	}
+}
+
+// jsonLine reads a line, or what is more than lineMax of one; nothing at the end.
+func jsonLine(in *bufio.Reader) ([]byte, error) {
+	var text []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		text = append(text, part...)
+		switch {
+		case err == nil, errors.Is(err, io.EOF), len(text) > lineMax:
+			return text, nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, fmt.Errorf("read the log: %w", err)
+		}
+	}
+}
+
+// value is a page, a list of messages, or one; the nth of the log.
+func (x *reading) value(n int, d *json.Decoder) error {
+	t, err := d.Token()
+	if err == nil {
+		switch t {
+		case json.Delim('['):
+			err = x.array(d)
+		case json.Delim('{'):
+			err = x.object(d)
+		default:
+			err = ErrLog
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("value %d, byte %d: %w", n, d.InputOffset(), err)
+	}
+	return nil
 }
 
 // array takes the messages of an open array, and closes it.

@@ -89,7 +89,11 @@ func (x *reading) missing(at map[string]int) error {
 	if at["account"] < 0 && x.options.Account == "" {
 		return fmt.Errorf("%w: the log has none for the account: give --account, or --column account=NAME", ErrColumn)
 	}
-	for _, field := range x.platform.required {
+	required := slices.Clone(x.platform.required)
+	if x.options.Logged {
+		required = append(required, "price")
+	}
+	for _, field := range required {
 		if field != "account" && at[field] < 0 {
 			return fmt.Errorf("%w: the log has none for %s (%s): give --column %s=NAME", ErrColumn, field, strings.Join(x.names(field), " or "), field)
 		}

@@ -2,7 +2,6 @@ package importer
 
 import (
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,7 +24,7 @@ func vonage() platform {
 			"channel": {"channel"}, "product": {"product"}, "provider": {"provider"}, "ref": {"client_ref"},
 			"message": {"message_id"}, "recognition": {"call_date_start"},
 		},
-		record: vonageRecord, product: vonageProduct, pending: vonagePending,
+		record: vonageRecord, product: vonageProduct,
 	}
 }
 
@@ -64,11 +63,6 @@ type productError struct{ name string }
 
 func (e *productError) Error() string {
 	return "product: " + strconv.Quote(e.name) + " has no mapping; there is one for SMS, MESSAGES and VOICE-CALL"
-}
-
-// vonagePending: a record's units are final from the start, its price isn't.
-func vonagePending(m message, status string) bool {
-	return m.logged && !present(m.get("price")) && slices.Contains([]string{"queued", "accepted", "submitted", "sent"}, status)
 }
 
 // vonageRecord: a line is one part of an SMS, or a call with its seconds.
