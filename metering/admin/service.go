@@ -141,7 +141,7 @@ func (s *Service) underNext(ctx context.Context, save func(number int64) error) 
 			return err
 		}
 		select {
-		case <-time.After(rand.N(200 * time.Millisecond)): // or the two meet again
+		case <-time.After(rand.N(200 * time.Millisecond)): //nolint:gosec // it only keeps the two apart
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -84,20 +84,22 @@ func (s *Store) WhileHeld(ctx context.Context, p int, name, token string, d time
 		defer close(ended)
 		tick := time.NewTicker(d / 3)
 		defer tick.Stop()
-		kept := time.Now()
+		failed := 0
 		for {
 			select {
-			case asked := <-tick.C:
+			case <-tick.C:
 				keeping, cancel := context.WithTimeout(held, d/3)
 				ok, err := s.lease(keeping, p, name, token, d, "keep")
 				cancel()
 				switch {
-				case err != nil && time.Since(kept) > d/2: // it is over before the next tries
-					stop(fmt.Errorf("lease %s can't be kept: %w: %w", name, ErrMoved, err))
-				case err == nil && !ok:
+				case err != nil:
+					if failed++; failed > 1 { // it is over by the next
+						stop(fmt.Errorf("lease %s can't be kept: %w: %w", name, ErrMoved, err))
+					}
+				case !ok:
 					stop(fmt.Errorf("lease %s: %w", name, ErrMoved))
-				case err == nil:
-					kept = asked
+				default:
+					failed = 0
 				}
 			case <-held.Done():
 				return

@@ -87,8 +87,8 @@ type openedMonths struct {
 // document of the catalog.
 type document struct{ kind, id, parent, doc string }
 
-// ErrNumberTaken: another has stored documents under this number of the catalog at
-// the same time. Who has read that number already reads no more of it, so what was
+// ErrNumberTaken says that another has stored documents under this number of the
+// catalog at the same time. Who has read that number already reads no more of it, so what was
 // stored has to be stored under the next.
 var ErrNumberTaken = errors.New("another changes accounts at the same time")
 
