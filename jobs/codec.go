@@ -57,7 +57,7 @@ func (c *Codec) Encode(lines [][]byte) []byte {
 
 // Compress is Encode for lines that are joined already.
 func (c *Codec) Compress(text []byte) []byte {
-	if len(text) < compressMin && !compressed(text) {
+	if len(text) < compressMin && !Compressed(text) {
 		return bytes.Clone(text)
 	}
 	return c.enc.EncodeAll(text, make([]byte, 0, len(text)/4+64))
@@ -68,7 +68,8 @@ var (
 	gzipMagic = []byte{0x1f, 0x8b}             //nolint:gochecknoglobals // constant
 )
 
-func compressed(p []byte) bool { return bytes.HasPrefix(p, zstdMagic) || bytes.HasPrefix(p, gzipMagic) }
+// Compressed tells whether a payload is, so that it has no lines by itself.
+func Compressed(p []byte) bool { return bytes.HasPrefix(p, zstdMagic) || bytes.HasPrefix(p, gzipMagic) }
 
 // Unpacked is how many bytes of text the payload holds at most, as far as its head
 // says; PayloadMax where it doesn't.

@@ -249,7 +249,8 @@ func (c *quarantineReplayCmd) Run(a *app) error {
 	}
 	if left > 0 {
 		return fmt.Errorf("%d entries stay open: they hold no record that could be sent again. Corrections of a re-rating (kind adjustment): "+
-			"run `meterd rerate` under a new reference, which books what is missing; then `meterd quarantine discard` them", left)
+			"run `meterd rerate` under a new reference, which books what is missing. Payloads of whole tasks: unpack what `meterd quarantine show --json` "+
+			"has of them (base64) and enqueue its lines. Then `meterd quarantine discard` them", left)
 	}
 	return nil
 }
@@ -260,7 +261,7 @@ func (c *quarantineReplayCmd) Run(a *app) error {
 func replayable(en *ledger.Entry) bool {
 	switch en.Kind {
 	case "", metering.KindUsage, metering.KindStatus, metering.KindRefund:
-		return len(strings.Trim(string(en.Raw), "\r\n")) > 0
+		return len(strings.Trim(string(en.Raw), "\r\n")) > 0 && !jobs.Compressed(en.Raw) // a task's payload that couldn't be unpacked
 	case metering.KindAdjustment:
 	}
 	return false
