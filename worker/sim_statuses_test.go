@@ -2,6 +2,7 @@ package worker
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meterd/meterd/metering"
@@ -37,16 +38,17 @@ func knows(of []metering.MessageStatus, r *metering.Record) bool {
 	return r.Kind != metering.KindUsage || r.Status == "" || slices.ContainsFunc(of, func(s metering.MessageStatus) bool { return s.Status == r.Status && s.At.Equal(r.OccurredAt) })
 }
 
-// checkRefunds: each message that its statuses have refunded is refunded.
+// checkRefunds: each message that its statuses have refunded is refunded, and none that
+// they never had: with those that had arrived by some instant it was due.
 func (w *world) checkRefunds() {
 	if !w.plan.refunds || w.statusGone() {
 		return // with its refund
 	}
-	statuses, rows := w.statuses(), w.server.Rows("records")
+	statuses, arrived, rows := w.statuses(), w.arrivals(), w.server.Rows("records")
 	refunded := map[string]bool{}
 	for _, r := range rows {
 		if text(r, "kind") == string(metering.KindRefund) {
-			refunded[text(r, "account_id")+" "+text(r, "id")] = true
+			refunded[text(r, "account_id")+" "+text(r, "id")] = strings.HasPrefix(text(r, "source_id"), "auto:")
 		}
 	}
 	plans := w.working()[0].engine.snapshots.Current().Plans
@@ -56,8 +58,53 @@ func (w *world) checkRefunds() {
 		if text(r, "kind") != "usage" || p == nil || version < 1 {
 			continue
 		}
-		if at, due, _ := p.Versions[version-1].RefundDue(statuses[k], w.now().Add(-time.Minute)); due && !refunded[k] {
+		v := p.Versions[version-1]
+		automatic, is := refunded[k]
+		if at, due, _ := v.RefundDue(statuses[k], w.now().Add(-time.Minute)); due && !is {
 			w.bad("%s isn't refunded as of %v: %v", k, at, statuses[k])
 		}
+		if automatic && !everDue(&v, arrived[k], w.now()) {
+			w.bad("%s is refunded, which it never was to be: %v", k, arrived[k])
+		}
 	}
+}
+
+// arrival of a status.
+type arrival struct {
+	metering.MessageStatus
+
+	at time.Time
+}
+
+// arrivals are all statuses that ever stood in the ledger, by account and message, as
+// they came.
+func (w *world) arrivals() map[string][]arrival {
+	out := map[string][]arrival{}
+	add := func(r ledgertest.Row, message, id string) {
+		at, _ := r["occurred_at"].(time.Time)
+		stored, _ := r["stored_at"].(time.Time)
+		k := text(r, "account_id") + " " + message
+		out[k] = append(out[k], arrival{metering.MessageStatus{At: at, Status: text(r, "status"), ID: id}, stored})
+	}
+	for _, r := range w.server.Rows("statuses") {
+		add(r, text(r, "message_id"), text(r, "id"))
+	}
+	for _, r := range w.server.Rows("records") {
+		if text(r, "kind") == string(metering.KindUsage) && text(r, "status") != "" {
+			add(r, text(r, "id"), "")
+		}
+	}
+	return out
+}
+
+func everDue(v *metering.PlanVersion, list []arrival, now time.Time) bool {
+	slices.SortStableFunc(list, func(a, b arrival) int { return a.at.Compare(b.at) })
+	known := make([]metering.MessageStatus, 0, len(list))
+	for _, a := range list {
+		known = append(known, a.MessageStatus)
+		if _, due, _ := v.RefundDue(slices.Clone(known), now); due {
+			return true
+		}
+	}
+	return false
 }
