@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -31,11 +32,73 @@ func (e *engine) withoutLedger(err error) bool {
 // chargeAll charges slices whose rows can't be stored by now. Who comes again for them
 // finds their answers; what fails here fails again there.
 func (e *engine) chargeAll(ctx context.Context, t *task, parts map[int]*slice, order []int) {
-	for _, p := range order {
-		if s := parts[p]; len(s.charged) > 0 {
-			_, _, _ = e.charge(ctx, t, s)
+	for i, p := range order {
+		s := parts[p]
+		if len(s.charged) == 0 {
+			continue
+		}
+		reply, _, err := e.charge(ctx, t, s)
+		if err != nil || reply.State != balance.Held {
+			continue
+		}
+		if r, err := decodeRated(reply.Rated); err == nil {
+			leave(parts, order[i+1:], r.refused, r.aside)
 		}
 	}
+}
+
+// leave takes lines out of slices that the answer to another one's charge has refused or
+// set aside. It is the first partition's: their account wasn't known then.
+func leave(parts map[int]*slice, order []int, refused []refusal, aside []int) {
+	if len(refused)+len(aside) == 0 {
+		return
+	}
+	gone := map[int]bool{}
+	for _, r := range refused {
+		gone[r.line] = true
+	}
+	for _, line := range aside {
+		gone[line] = true
+	}
+	for _, p := range order {
+		parts[p].drop(gone)
+	}
+}
+
+// drop takes lines out.
+func (s *slice) drop(gone map[int]bool) {
+	s.charged = slices.DeleteFunc(s.charged, func(c candidate) bool { return gone[c.line] })
+	s.copies = slices.DeleteFunc(s.copies, func(c copied) bool { return gone[c.line] })
+	s.refused = slices.DeleteFunc(s.refused, func(r refusal) bool { return gone[r.line] })
+}
+
+// behind adds to lines those behind them of the same identities: the first of them stands
+// (DOMAIN.md, Identity), so none may be charged before it.
+func (s *slice) behind(t *task, lines []int) map[int]bool {
+	first := map[metering.Identity]int{}
+	out := make(map[int]bool, len(lines))
+	for _, line := range lines {
+		id := t.recs[line].Identity()
+		if at, ok := first[id]; !ok || line < at {
+			first[id] = line
+		}
+		out[line] = true
+	}
+	for _, line := range s.lines() {
+		if t.bad[line] != nil {
+			continue // no identity: it stays
+		}
+		if at, ok := first[t.recs[line].Identity()]; ok && line > at {
+			out[line] = true
+		}
+	}
+	return out
+}
+
+// setAside takes lines out, to be handed over.
+func (s *slice) setAside(gone map[int]bool) {
+	s.drop(gone)
+	s.aside = append(s.aside, slices.Sorted(maps.Keys(gone))...)
 }
 
 // separable: its lines may be charged apart. Refunds and corrections read the ledger
@@ -51,16 +114,17 @@ func (e *engine) setDoubtfulAside(ctx context.Context, t *task, parts map[int]*s
 	}
 	stay := false
 	for _, s := range parts {
-		if len(s.charged) == 0 {
-			stay = stay || slices.ContainsFunc(s.refused, refusal.mayBeOld)
-			continue
-		}
-		s.refused = slices.DeleteFunc(s.refused, func(r refusal) bool {
+		var doubtful []int
+		for _, r := range s.refused {
 			if r.mayBeOld() {
-				s.aside = append(s.aside, r.line)
+				doubtful = append(doubtful, r.line)
 			}
-			return r.mayBeOld()
-		})
+		}
+		if gone := s.behind(t, doubtful); s.charges(gone) {
+			s.setAside(gone)
+		} else {
+			stay = stay || len(doubtful) > 0
+		}
 	}
 	if stay {
 		e.chargeAll(ctx, t, parts, slices.Sorted(maps.Keys(parts)))
@@ -75,13 +139,17 @@ func (e *engine) setColdAside(t *task, s *slice, call *balance.Call, ask []int, 
 	if !t.separable() || !e.withoutLedger(cause) || len(ask) == len(s.charged) {
 		return cause
 	}
-	away := make(map[int]bool, len(ask))
-	for _, n := range ask {
-		away[call.Items[n].Line] = true
-		s.aside = append(s.aside, call.Items[n].Line)
+	cold := make([]int, len(ask))
+	for i, n := range ask {
+		cold[i] = call.Items[n].Line
 	}
-	s.charged = slices.DeleteFunc(s.charged, func(c candidate) bool { return away[c.line] })
+	s.setAside(s.behind(t, cold))
 	return nil
+}
+
+// charges tells whether anything is charged without some lines.
+func (s *slice) charges(without map[int]bool) bool {
+	return slices.ContainsFunc(s.charged, func(c candidate) bool { return !without[c.line] })
 }
 
 // handAside hands lines over as a task of their own, which is named by them: handed

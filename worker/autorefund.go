@@ -79,7 +79,7 @@ func (w *Worker) backlogged(ctx context.Context, now time.Time) (bool, error) {
 	tasks := map[string][]any{}
 	for _, q := range w.engine.ingestQueues() {
 		prefix := "asynq:{" + q + "}:"
-		keys := []string{prefix + "pending", prefix + "retry", prefix + "lease", prefix + "active"}
+		keys := []string{prefix + "pending", prefix + "retry", prefix + "lease", prefix + "active", prefix + "scheduled"}
 		answer, err := script.Run(ctx, w.redis, keys, append([]any{prefix + "t:", backlogAge.Milliseconds(), backlogTasks}, w.backlogTasks[q]...)...).Slice()
 		if err != nil {
 			return false, fmt.Errorf("look for records in queue %s: %w", q, err)

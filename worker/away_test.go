@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -48,6 +49,8 @@ const withNewAccount = testAccounts + "      - {id: globex-new, channels: [sms]}
 func TestLimitsHoldWhileTheLedgerIsAway(t *testing.T) {
 	t.Parallel()
 	const old = 40 * time.Hour // colder than the dedup window
+	late1 := message("globex-shop", "late", old)
+	late3 := strings.Replace(late1, `"channel"`, `"units":"3","channel"`, 1) // the first stands
 	for _, c := range []struct {
 		name  string
 		lines []string
@@ -59,6 +62,8 @@ func TestLimitsHoldWhileTheLedgerIsAway(t *testing.T) {
 		{"a channel that may be enabled by now", []string{line("globex-shop", "v", 0, `,"channel":"voice"`)}, balance.Counts{Quarantined: 1}, ""},
 		{"a late record", []string{message("globex-shop", "late", old), message("acme-own", "late", old)}, balance.Counts{Stored: 2}, ""},
 		{"a late record and its copy", []string{message("globex-shop", "late", old), message("globex-shop", "late", old)}, balance.Counts{Stored: 1, Duplicates: 1}, ""},
+		{"two contents of a late record", []string{late1, late3, late1}, balance.Counts{Stored: 1, Duplicates: 1, Quarantined: 1}, ""},
+		{"two of an identity, the first of a channel that may be enabled", []string{line("globex-shop", "v", 0, `,"channel":"voice"`), message("globex-shop", "v", 0)}, balance.Counts{Stored: 1, Quarantined: 1}, ""},
 		{"no record", []string{`{"id":`}, balance.Counts{Quarantined: 1}, ""},
 		{"a late record among what isn't known", []string{message("globex-shop", "late", old), message("nobody", "late", old), `{}`}, balance.Counts{Stored: 1, Quarantined: 2}, ""},
 	} {

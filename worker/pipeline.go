@@ -99,7 +99,13 @@ func (e *engine) slices(ctx context.Context, t *task, snap *metering.Snapshot, p
 		e.chargeAll(ctx, t, parts, order)
 	}
 	for i, p := range order {
-		if err := e.slice(ctx, t, snap, parts[p]); err != nil {
+		s := parts[p]
+		if len(s.lines())+len(s.waiting)+len(s.same) == 0 {
+			continue // all of it is another's
+		}
+		err := e.slice(ctx, t, snap, s)
+		leave(parts, order[i+1:], s.refused, s.aside)
+		if err != nil {
 			if e.withoutLedger(err) {
 				e.chargeAll(ctx, t, parts, order[i+1:])
 			}
