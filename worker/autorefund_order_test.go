@@ -154,6 +154,15 @@ func TestNoRefundIsDecidedBehindABacklog(t *testing.T) {
 	require.NoError(t, h.Redis.Del(t.Context(), prefix+"retry").Err())
 	require.False(t, busy())
 	require.True(t, w.backlogSince.IsZero())
+	soon := func(d time.Duration) redis.Z {
+		return redis.Z{Score: float64(time.Now().Add(d).Unix()), Member: "x"}
+	}
+	require.NoError(t, h.Redis.ZAdd(t.Context(), prefix+"scheduled", soon(time.Hour)).Err())
+	require.False(t, busy(), "one is sent for later")
+	require.NoError(t, h.Redis.ZAdd(t.Context(), prefix+"scheduled", soon(time.Second)).Err())
+	require.True(t, busy(), "one was set aside")
+	require.NoError(t, h.Redis.Del(t.Context(), prefix+"scheduled").Err())
+	require.False(t, busy())
 	require.NoError(t, h.Redis.LPush(t.Context(), prefix+"active", "x").Err())
 	require.False(t, busy(), "one has just been begun")
 	require.True(t, busy(), "it is worked on for long")

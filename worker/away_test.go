@@ -1,7 +1,10 @@
 package worker
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -11,17 +14,33 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 )
 
 // door before the ledger: shut, whoever comes is cut off.
 type door struct {
-	url  string
-	shut atomic.Bool
+	url     string
+	shut    atomic.Bool
+	lookups atomic.Int64 // that are cut off all the same
+}
+
+// lets tells whether a request may pass.
+func (d *door) lets(r *http.Request) bool {
+	if d.shut.Load() {
+		return false
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return false
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return !bytes.Contains(body, []byte("argMax(content_hash")) || d.lookups.Add(-1) < 0
 }
 
 func (h *harness) door() *door {
@@ -31,7 +50,7 @@ func (h *harness) door() *door {
 	d := &door{}
 	proxy := httputil.NewSingleHostReverseProxy(behind)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if d.shut.Load() {
+		if !d.lets(r) {
 			panic(http.ErrAbortHandler)
 		}
 		proxy.ServeHTTP(w, r)
@@ -95,6 +114,45 @@ func TestLimitsHoldWhileTheLedgerIsAway(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestTheFirstStandsWhereALookupFails: of an identity that couldn't be asked for no
+// other content is charged in the place of the first.
+func TestTheFirstStandsWhereALookupFails(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	d := h.door()
+	a := h.address()
+	a.ClickHouse = d.url
+	deps, _ := connect(t, a)
+	w, err := New(deps, Options{})
+	require.NoError(t, err)
+	runWriter(t, w.engine)
+	_, err = deps.Snapshots.Refresh(t.Context())
+	require.NoError(t, err)
+	first := message("globex-shop", "late", 40*time.Hour)
+	other := strings.Replace(first, `"channel"`, `"units":"3","channel"`, 1)
+	lines := [][]byte{[]byte(message("globex-shop", "m", 0)), []byte(first), []byte(other), []byte(first)}
+	d.lookups.Store(1)
+	require.NoError(t, w.engine.process(t.Context(), newTask("run-x.1", lines, false)))
+	assert.Equal(t, metering.Micros(price), h.used("globex-shop"))
+
+	queue := asynq.NewInspectorFromRedisClient(h.Redis)
+	var aside [][]byte
+	for _, q := range w.engine.ingestQueues() {
+		list, err := queue.ListScheduledTasks(q)
+		if errors.Is(err, asynq.ErrQueueNotFound) {
+			continue
+		}
+		require.NoError(t, err)
+		for _, info := range list {
+			assert.Equal(t, jobs.TypeIngest, info.Type)
+			got, err := w.engine.codec.Decode(info.Payload)
+			require.NoError(t, err)
+			aside = append(aside, got...)
+		}
+	}
+	assert.Equal(t, lines[1:], aside, "in their order")
 }
 
 // TestEveryWorkerKnowsNewAccounts, whatever its roles, before a task needs them: hooks
