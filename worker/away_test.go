@@ -21,6 +21,7 @@ import (
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
 )
 
 // door before the ledger: shut, whoever comes is cut off.
@@ -121,15 +122,7 @@ func TestLimitsHoldWhileTheLedgerIsAway(t *testing.T) {
 func TestTheFirstStandsWhereALookupFails(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	d := h.door()
-	a := h.address()
-	a.ClickHouse = d.url
-	deps, _ := connect(t, a)
-	w, err := New(deps, Options{})
-	require.NoError(t, err)
-	runWriter(t, w.engine)
-	_, err = deps.Snapshots.Refresh(t.Context())
-	require.NoError(t, err)
+	d, w := h.byHandBehindDoor()
 	first := message("globex-shop", "late", 40*time.Hour)
 	other := strings.Replace(first, `"channel"`, `"units":"3","channel"`, 1)
 	lines := [][]byte{[]byte(message("globex-shop", "m", 0)), []byte(first), []byte(other), []byte(first)}
@@ -137,22 +130,72 @@ func TestTheFirstStandsWhereALookupFails(t *testing.T) {
 	require.NoError(t, w.engine.process(t.Context(), newTask("run-x.1", lines, false)))
 	assert.Equal(t, metering.Micros(price), h.used("globex-shop"))
 
+	assert.Equal(t, lines[1:], h.aside(w), "in their order")
+}
+
+// TestWhatIsSetAsideStaysSo: a newer snapshot brings a line into another partition's
+// slice, which isn't charged yet, after the first one's answer has set it aside. It is
+// counted once.
+func TestWhatIsSetAsideStaysSo(t *testing.T) {
+	t.Parallel()
+	h := newHarnessOf(t, 4)
+	parent := func(first bool) string {
+		for i := 0; ; i++ {
+			if id := fmt.Sprint("parent", i); h.Store.PartitionOf(id) == 0 == first {
+				return id
+			}
+		}
+	}
+	a, b := parent(true), parent(false)
+	accounts := func(subs int) { h.apply(parentsText(parentText(a, "", 1), parentText(b, "", subs))) }
+	accounts(1)
+	d, w := h.byHandBehindDoor()
+	lines := [][]byte{[]byte(message(a+"-0", "m", 0)), []byte(message(b+"-1", "n", 0))}
+	attempt := func() error { return w.engine.process(t.Context(), newTask("run-x.1", lines, false)) }
+	d.shut.Store(true)
+	require.ErrorIs(t, attempt(), ledger.ErrAway)
+	accounts(2)
+	d.shut.Store(false)
+	_, err := w.engine.snapshots.Refresh(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, attempt())
+	assert.EqualValues(t, price, h.used(a+"-0"))
+	assert.Zero(t, h.used(b+"-1"))
+	assert.Equal(t, lines[1:], h.aside(w))
+}
+
+// byHandBehindDoor is a worker that nothing runs, and the door before its ledger.
+func (h *harness) byHandBehindDoor() (*door, *Worker) {
+	h.tb.Helper()
+	d, a := h.door(), h.address()
+	a.ClickHouse = d.url
+	deps, _ := connect(h.tb, a)
+	w, err := New(deps, Options{})
+	require.NoError(h.tb, err)
+	runWriter(h.tb, w.engine)
+	_, err = deps.Snapshots.Refresh(h.tb.Context())
+	require.NoError(h.tb, err)
+	return d, w
+}
+
+// aside are the lines of tasks that wait for their first try.
+func (h *harness) aside(w *Worker) (lines [][]byte) {
+	h.tb.Helper()
 	queue := asynq.NewInspectorFromRedisClient(h.Redis)
-	var aside [][]byte
 	for _, q := range w.engine.ingestQueues() {
 		list, err := queue.ListScheduledTasks(q)
 		if errors.Is(err, asynq.ErrQueueNotFound) {
 			continue
 		}
-		require.NoError(t, err)
+		require.NoError(h.tb, err)
 		for _, info := range list {
-			assert.Equal(t, jobs.TypeIngest, info.Type)
+			assert.Equal(h.tb, jobs.TypeIngest, info.Type)
 			got, err := w.engine.codec.Decode(info.Payload)
-			require.NoError(t, err)
-			aside = append(aside, got...)
+			require.NoError(h.tb, err)
+			lines = append(lines, got...)
 		}
 	}
-	assert.Equal(t, lines[1:], aside, "in their order")
+	return lines
 }
 
 // TestEveryWorkerKnowsNewAccounts, whatever its roles, before a task needs them: hooks
