@@ -3,8 +3,10 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
@@ -25,8 +27,36 @@ func (e *engine) ledgerAway() bool { return e.outage.away.Load() || e.outage.sta
 // withoutLedger tells whether an error says that the ledger can't be asked or written
 // to now.
 func (e *engine) withoutLedger(err error) bool {
-	return errors.Is(err, ledger.ErrAway) || errors.Is(err, errUnstored) ||
+	return errors.Is(err, ledger.ErrAway) || errors.Is(err, errUnstored) || errors.Is(err, errSlow) ||
 		errors.Is(err, errLater) && e.ledgerAway() // what waits for others' rows
+}
+
+// askPatience is how long lines of a task wait for what the ledger is asked about others
+// of it; then it is suspected to be away.
+const askPatience = 2 * time.Second
+
+// errSlow says that the ledger didn't answer within askPatience.
+var errSlow = fmt.Errorf("ClickHouse doesn't answer within %s", askPatience)
+
+// ask asks the ledger, until it is known to be away; in a hurry, for askPatience.
+func (e *engine) ask(ctx context.Context, hurry bool, f func(ctx context.Context) error) error {
+	asking, cancel, done := e.outage.waitsFor(ctx)
+	defer done()
+	if e.outage.away.Load() {
+		return ledger.ErrAway
+	}
+	suspect := time.AfterFunc(askPatience, func() {
+		e.outage.suspected.Store(true)
+		if hurry {
+			cancel(errSlow)
+		}
+	})
+	defer suspect.Stop()
+	err := f(asking)
+	if cause := context.Cause(asking); err != nil && ctx.Err() == nil && cause != nil {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
 }
 
 // chargeAll charges slices whose rows can't be stored by now. Who comes again for them

@@ -28,13 +28,21 @@ import (
 type door struct {
 	url     string
 	shut    atomic.Bool
-	lookups atomic.Int64 // that are cut off all the same
+	lookups atomic.Int64                  // that are cut off all the same
+	stands  atomic.Pointer[chan struct{}] // who comes waits until it is closed
 }
 
 // lets tells whether a request may pass.
 func (d *door) lets(r *http.Request) bool {
 	if d.shut.Load() {
 		return false
+	}
+	if stands := d.stands.Load(); stands != nil {
+		select {
+		case <-*stands:
+		case <-r.Context().Done():
+			return false
+		}
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -115,6 +123,34 @@ func TestLimitsHoldWhileTheLedgerIsAway(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestLimitsHoldWhileTheLedgerHangs, which is away for who waits for it: no line that
+// needs it holds up another, nor do those that need nothing else.
+func TestLimitsHoldWhileTheLedgerHangs(t *testing.T) {
+	t.Parallel()
+	h := newHarnessOf(t, 4)
+	d := h.door()
+	a := h.address()
+	a.ClickHouse = d.url
+	deps, _ := connect(t, a)
+	h.workWith(deps, Options{})
+	h.batch().task(message("globex-shop", "before", 0), message("acme-own", "before", 0)).wait()
+
+	released := make(chan struct{})
+	d.stands.Store(&released)
+	const old = 40 * time.Hour
+	b := h.batch()
+	for i := range 20 { // more than are worked on at a time
+		b.task(message("globex-shop", fmt.Sprint("late", i), old)).task(message("nobody", fmt.Sprint(i), 0))
+	}
+	b.task(message("globex-shop", "m", 0), message("acme-own", "m", 0), message("globex-shop", "late", old), message("nobody", "x", 0))
+	for _, id := range []string{"globex-shop", "acme-own"} {
+		h.eventually("it is charged", func() bool { return h.used(id) >= 2*price })
+	}
+	close(released)
+	require.Equal(t, balance.Counts{Stored: 23, Quarantined: 21}, b.wait())
+	require.Zero(t, h.reconcile())
 }
 
 // TestTheFirstStandsWhereALookupFails: of an identity that couldn't be asked for no

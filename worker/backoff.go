@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,11 +46,41 @@ type outage struct {
 	suspected atomic.Bool // a task failed by it since it was last asked
 	away      atomic.Bool
 	stuck     atomic.Int64 // when the last write failed or took long, ms; 0: it went well
+
+	mu     sync.Mutex
+	asking map[*context.CancelCauseFunc]bool // who waits for it
+}
+
+// left notes that it is away: nobody waits for it any longer.
+func (o *outage) left() {
+	o.away.Store(true)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for cancel := range o.asking {
+		(*cancel)(ledger.ErrAway)
+	}
+}
+
+// waitsFor ends ctx once the ledger is known to be away, until done is called.
+func (o *outage) waitsFor(ctx context.Context) (_ context.Context, cancel context.CancelCauseFunc, done func()) {
+	ctx, cancel = context.WithCancelCause(ctx)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.asking == nil {
+		o.asking = map[*context.CancelCauseFunc]bool{}
+	}
+	o.asking[&cancel] = true
+	return ctx, cancel, func() {
+		cancel(nil)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		delete(o.asking, &cancel)
+	}
 }
 
 // failed notes why a task goes back.
 func (o *outage) failed(err error) {
-	if errors.Is(err, ledger.ErrAway) || errors.Is(err, errUnstored) {
+	if errors.Is(err, ledger.ErrAway) || errors.Is(err, errUnstored) || errors.Is(err, errSlow) {
 		o.suspected.Store(true)
 	}
 }
@@ -113,7 +144,7 @@ func (e *engine) look(ctx context.Context, rdb redis.UniversalClient) error {
 	ask, cancel := context.WithTimeout(ctx, watchAnswer)
 	defer cancel()
 	if err := e.ledger.Ping(ask); err != nil {
-		e.outage.away.Store(true)
+		e.outage.left()
 		return nil // that is the answer
 	}
 	if !e.outage.away.Load() {

@@ -63,13 +63,13 @@ func outdated(parts map[int]*slice) bool {
 	return false
 }
 
-// refresh asks the ledger for a newer snapshot, unless it is known to be away.
+// refresh asks the ledger for a newer snapshot, unless it is known to be away. Where that
+// takes long a chore does it.
 func (e *engine) refresh(ctx context.Context) error {
-	if e.outage.away.Load() {
-		return ledger.ErrAway
-	}
-	_, err := e.snapshots.Refresh(ctx)
-	return err
+	return e.ask(ctx, true, func(ctx context.Context) error {
+		_, err := e.snapshots.Refresh(ctx)
+		return err
+	})
 }
 
 // detach sends refunds on as a task of their own: they are applied when lower
@@ -313,7 +313,8 @@ func (e *engine) remedy(ctx context.Context, t *task, s *slice, meta *balance.Me
 		return e.stale(s.p, e.snapshots.PushMissing(ctx, s.p, meta, missing.Accounts))
 	case errors.As(err, &cold):
 		ask := s.toLookUp(call, meta, cold)
-		if err := e.lookUp(ctx, s, call, ask); err != nil {
+		others := t.separable() && len(ask) < len(s.charged)
+		if err := e.ask(ctx, others, func(ctx context.Context) error { return e.lookUp(ctx, s, call, ask) }); err != nil {
 			return e.setColdAside(t, s, call, ask, err)
 		}
 		return nil

@@ -43,6 +43,8 @@ type Ledger struct {
 
 	asking sync.Mutex
 	asked  []*question // nobody answers them yet
+
+	answering sync.WaitGroup // lookups on their way, whoever still waits for them
 }
 
 var databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
@@ -141,7 +143,10 @@ const closeMax = 5 * time.Second
 // Close ends the pool.
 func (l *Ledger) Close() error {
 	closed := make(chan error, 1)
-	go func() { closed <- l.conn.Close() }()
+	go func() {
+		l.answering.Wait()
+		closed <- l.conn.Close()
+	}()
 	select {
 	case err := <-closed:
 		return err

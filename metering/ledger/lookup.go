@@ -59,8 +59,10 @@ func (l *Ledger) Lookup(ctx context.Context, ids []metering.Identity) (map[meter
 	l.asking.Unlock()
 	select {
 	case l.lookups <- struct{}{}:
-		l.answer(context.WithoutCancel(ctx)) // others wait for it too
-		<-l.lookups
+		l.answering.Go(func() {
+			l.answer(context.WithoutCancel(ctx)) // others wait for it too
+			<-l.lookups
+		})
 	case <-q.done:
 	case <-ctx.Done():
 	}
@@ -68,7 +70,7 @@ func (l *Ledger) Lookup(ctx context.Context, ids []metering.Identity) (map[meter
 	case <-q.done:
 		return q.found, q.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for a lookup's turn: %w", ctx.Err())
+		return nil, fmt.Errorf("wait for a lookup's answer: %w", ctx.Err())
 	}
 }
 
