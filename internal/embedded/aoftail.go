@@ -65,25 +65,6 @@ func cutTail(ctx context.Context, dir string) error {
 	return nil
 }
 
-// lastIncrement is the file that redis-server appends to, as its manifest says: one
-// line a file, `file NAME seq N type i`. "": there is none.
-func lastIncrement(dir string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(dir, "appendonly.aof.manifest")) //nolint:gosec // our own data folder
-	if errors.Is(err, os.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("look for the append-only file: %w", err)
-	}
-	last := ""
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) == 6 && f[0] == "file" && f[5] == "i" {
-			last = filepath.Join(dir, filepath.Base(f[1]))
-		}
-	}
-	return last, nil
-}
-
 // withoutZeros is the size of a file without the zeros that it ends with.
 func withoutZeros(f io.ReaderAt, size int64) (int64, error) {
 	block := make([]byte, 1<<16)

@@ -80,6 +80,8 @@ func TestTheTailIsCutWhereRedisWouldCutIt(t *testing.T) {
 	}
 	require.NoError(t, r.Stop(ctx))
 	path := appendOnly(t, dir)
+	asRedis8 := "file " + filepath.Base(path) + " seq 1 type i startoffset 0\n"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "appendonlydir", "appendonly.aof.manifest"), []byte(asRedis8), 0o600))
 	whole, err := os.ReadFile(path)
 	require.NoError(t, err)
 	binary, err := exec.LookPath("redis-server")

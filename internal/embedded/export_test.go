@@ -5,8 +5,11 @@ import (
 	"time"
 )
 
-// CutTail is cutTail.
-var CutTail = cutTail
+// CutTail is cutTail, LastIncrement lastIncrement.
+var (
+	CutTail       = cutTail
+	LastIncrement = lastIncrement
+)
 
 // RunCancelled runs a statement whose request has ended before the engine begins
 // it, and the first try to stop it has found nothing.

@@ -13,7 +13,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 )
 
 // Modes of what is made: the reader's group may read.
@@ -142,41 +141,4 @@ func Save(path string, write func(io.Writer) error) (n int64, sum string, err er
 	}
 	sum, err = f.Commit()
 	return f.n, sum, err
-}
-
-// partsMax bounds how many write one file at a time.
-const partsMax = 10
-
-// makePart opens a hidden file beside path, for this process alone as long as it lives:
-// one that nobody holds, such as a process that was killed has left, or a new one.
-func makePart(path string) (*os.File, error) {
-	base := sha256.Sum256([]byte(filepath.Base(path))) // which itself may be as long as a name can be
-	prefix := filepath.Join(filepath.Dir(path), ".part-"+hex.EncodeToString(base[:8])+"-")
-	for i := range partsMax {
-		f, err := os.OpenFile(prefix+strconv.Itoa(i), os.O_RDWR|os.O_CREATE, partMode) //nolint:gosec // beside what the operator names
-		if err != nil {
-			return nil, err
-		}
-		err = lock(f)
-		if err == nil && stands(f) {
-			return f, f.Truncate(0)
-		}
-		_ = f.Close()
-		if err != nil && !errors.Is(err, errLocked) { // a file system without locks
-			_ = os.Remove(f.Name())
-			return os.CreateTemp(filepath.Dir(path), ".part-*")
-		}
-	}
-	return nil, errLocked
-}
-
-// stands tells whether an open file still has its name: who had it before may have
-// put it in its place meanwhile.
-func stands(f *os.File) bool {
-	here, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	there, err := os.Stat(f.Name())
-	return err == nil && os.SameFile(here, there)
 }
