@@ -131,7 +131,7 @@ func (w *world) strand() bool {
 			if t.typ == jobs.TypeIngest {
 				w.note("%s vanishes", t.id)
 				delete(w.queue, t.id)
-				w.vanished[t.id] = true
+				w.vanished[sender(t.id)] = true
 			}
 		}
 		if w.plan.loss != "" {

@@ -295,6 +295,12 @@ func (w *world) stepClock(procs []*process) {
 	w.note("Redis's clock steps by %s", d)
 }
 
+// sender is the task whose lines another has, that were set aside.
+func sender(id string) string {
+	of, _, _ := strings.Cut(id, "~a")
+	return of
+}
+
 // vanishTask removes a task that holds an answer.
 func (w *world) vanishTask() bool {
 	if w.plan.tasks > 0 {
@@ -304,7 +310,7 @@ func (w *world) vanishTask() bool {
 		if t.typ == jobs.TypeIngest && t.tries > 0 && w.spend(&w.plan.vanish, 1) {
 			w.note("%s vanishes", t.id)
 			delete(w.queue, t.id)
-			w.vanished[t.id] = true
+			w.vanished[sender(t.id)] = true
 			w.excused = "a task vanished"
 			return true
 		}

@@ -158,7 +158,7 @@ func (g redisGate) run(ctx context.Context, cmd redis.Cmder, next redis.ProcessH
 	key, _ := args[min(len(args)-1, 1)].(string)
 	if cmd.Name() == "evalsha" && len(args) > 3 {
 		if k, _ := args[3].(string); strings.HasPrefix(k, "asynq:") {
-			if fmt.Sprint(args[2]) == "4" { // backlog.lua: refunds are decided whatever waits
+			if fmt.Sprint(args[2]) == "5" { // backlog.lua: refunds are decided whatever waits
 				if c, ok := cmd.(*redis.Cmd); ok {
 					c.SetVal([]any{int64(0), []any{}})
 				}
