@@ -184,18 +184,18 @@ const (
 // refundDue decides whether a message is refunded, as of when, or when it is looked
 // at again. arrived: when the last reason to look came.
 func (w *Worker) refundDue(snap *metering.Snapshot, k ledger.MessageKey, t *ledger.Traces, arrived, now time.Time) (time.Time, refundOutcome) {
-	if t == nil || !t.Stored {
+	if t != nil && (t.Refunded || t.Stored && t.PlanVersion < 1) {
+		return time.Time{}, refundNone
+	}
+	if t == nil || !t.Stored || !rates(snap, k, t) {
 		// A message that comes later still is a reason by itself: it is late.
 		waited := now.Sub(arrived)
-		if snap.Accounts[k.AccountID] == nil || waited > w.opts.StatusWaitMax {
+		if waited > w.opts.StatusWaitMax {
 			return time.Time{}, refundNone
 		}
 		return now.Add(min(max(awaitedLeast, waited/2), w.opts.StatusWaitMax-waited+time.Millisecond)), refundOpen
 	}
 	p := snap.Plans[t.Plan]
-	if snap.Accounts[k.AccountID] == nil || t.Refunded || p == nil || t.PlanVersion < 1 || t.PlanVersion > len(p.Versions) {
-		return time.Time{}, refundNone
-	}
 	at, due, later := p.Versions[t.PlanVersion-1].RefundDue(t.Statuses, now)
 	switch {
 	case later:
@@ -206,6 +206,13 @@ func (w *Worker) refundDue(snap *metering.Snapshot, k ledger.MessageKey, t *ledg
 		return at, refundMade
 	}
 	return time.Time{}, refundNone
+}
+
+// rates tells whether a snapshot has what rated a stored message. A worker with a newer
+// one may have rated it.
+func rates(snap *metering.Snapshot, k ledger.MessageKey, t *ledger.Traces) bool {
+	p := snap.Plans[t.Plan]
+	return snap.Accounts[k.AccountID] != nil && p != nil && t.PlanVersion <= len(p.Versions)
 }
 
 // refundsSince is how far back refunds are compared with the statuses that came

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
@@ -88,6 +89,10 @@ func TestWhatMayBeRefundedLaterIsPutOff(t *testing.T) {
 	assert.True(t, later[1].Again)
 
 	w := h.byHand()
+	// Another worker has a newer snapshot.
+	stored := &ledger.Traces{Stored: true, Plan: "p", PlanVersion: 1}
+	_, outcome := w.refundDue(metering.NewSnapshot(0, nil, nil), none[0].MessageKey, stored, h.Clock.Now(), h.Clock.Now())
+	assert.Equal(t, refundOpen, outcome)
 	at, outcome := w.refundDue(w.engine.snapshots.Current(), none[0].MessageKey, nil, h.Clock.Now().Add(-2*time.Hour), h.Clock.Now())
 	assert.Equal(t, refundOpen, outcome)
 	assert.WithinDuration(t, h.Clock.Now().Add(time.Hour), at, time.Minute)
