@@ -124,8 +124,11 @@ func (w *Worker) decideRefunds(ctx context.Context, snap *metering.Snapshot, pag
 		case !ok:
 			of[u.MessageKey] = len(looks)
 			looks, keys = append(looks, u), append(keys, u.MessageKey)
-		case u.Arrived.After(looks[i].Arrived):
-			looks[i].Arrived = u.Arrived
+		default: // one look is for all
+			looks[i].Look = max(looks[i].Look, u.Look)
+			if u.Arrived.After(looks[i].Arrived) {
+				looks[i].Arrived = u.Arrived
+			}
 		}
 	}
 	if len(looks) == 0 {
@@ -135,41 +138,80 @@ func (w *Worker) decideRefunds(ctx context.Context, snap *metering.Snapshot, pag
 	if err != nil {
 		return err
 	}
-	due := map[string][][]byte{} // account → refund records
+	var due []refundToMake
 	var again []ledger.Undecided
 	for _, u := range looks {
-		k := u.MessageKey
-		switch at, outcome := w.refundDue(snap, k, traces[k], u.Arrived, now); outcome {
+		switch at, outcome := w.refundDue(snap, u.MessageKey, traces[u.MessageKey], u.Arrived, now); outcome {
 		case refundOpen:
-			u.Again, u.Due = true, at
+			u.Look, u.Due = ledger.LookAgain, at
 			again = append(again, u)
 		case refundMade:
-			due[k.AccountID] = append(due[k.AccountID], metering.AppendRecord(nil, &metering.Record{
-				ID: metering.AutoRefundID(k.ID), Kind: metering.KindRefund, AccountID: k.AccountID, RefersTo: k.ID, OccurredAt: at.UTC(),
-			}))
+			due = append(due, refundToMake{u, metering.AppendRecord(nil, &metering.Record{
+				ID: metering.AutoRefundID(u.ID), Kind: metering.KindRefund, AccountID: u.AccountID, RefersTo: u.ID, OccurredAt: at.UTC(),
+			})})
 		case refundNone:
 		}
 	}
-	if err := w.sendRefunds(ctx, due); err != nil {
+	made, err := w.sendRefunds(ctx, due, now)
+	if err != nil {
 		return err
 	}
-	return w.engine.ledger.Looked(ctx, page, again)
+	return w.engine.ledger.Looked(ctx, page, append(again, made...))
 }
 
-// sendRefunds hands refunds over, before their messages count as decided.
-func (w *Worker) sendRefunds(ctx context.Context, due map[string][][]byte) error {
+// refundToMake is an automatic refund that is due.
+type refundToMake struct {
+	ledger.Undecided
+
+	line []byte
+}
+
+// madeLeast is when it is looked first whether a refund that was handed over stands.
+const madeLeast = 10 * time.Minute
+
+// sendRefunds hands refunds over, before their messages count as looked at. A queue may
+// be lost with its Redis, and nobody sends such a refund once more: so each is looked at
+// again, and handed over again, until it stands or is in quarantine. It returns those
+// looks.
+func (w *Worker) sendRefunds(ctx context.Context, due []refundToMake, now time.Time) ([]ledger.Undecided, error) {
 	e := w.engine
-	for _, account := range slices.Sorted(maps.Keys(due)) {
-		lines := due[account]
-		payload, err := e.codec.EncodeHead(jobs.Refund{}, lines)
-		if err != nil {
-			return fmt.Errorf("automatic refunds of %s: %w", account, err)
-		}
-		if err := e.enqueue(ctx, jobs.TypeRefund, idOf("auto-", lines), payload, 0); err != nil {
-			return err
+	var asked []string
+	entry := func(r *refundToMake) string { return ledger.EntryID(r.AccountID, metering.KindRefund, r.line) }
+	for i := range due {
+		if due[i].Look == ledger.LookMade {
+			asked = append(asked, entry(&due[i]))
 		}
 	}
-	return nil
+	refused, err := e.ledger.EntriesKnown(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	send := map[string][][]byte{} // account → refund records
+	var looks []ledger.Undecided
+	for i := range due {
+		u := due[i].Undecided
+		if u.Look != ledger.LookMade {
+			u.Look, u.Arrived = ledger.LookMade, now
+		}
+		waited := now.Sub(u.Arrived)
+		if waited > w.opts.StatusWaitMax || refused[entry(&due[i])] {
+			continue
+		}
+		u.Due = now.Add(max(madeLeast, waited))
+		looks = append(looks, u)
+		send[u.AccountID] = append(send[u.AccountID], due[i].line)
+	}
+	for _, account := range slices.Sorted(maps.Keys(send)) {
+		lines := send[account]
+		payload, err := e.codec.EncodeHead(jobs.Refund{}, lines)
+		if err != nil {
+			return nil, fmt.Errorf("automatic refunds of %s: %w", account, err)
+		}
+		if err := e.enqueue(ctx, jobs.TypeRefund, idOf("auto-", lines), payload, 0); err != nil {
+			return nil, err
+		}
+	}
+	return looks, nil
 }
 
 // refundOutcome is what is decided of a message.

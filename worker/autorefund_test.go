@@ -1,14 +1,18 @@
 package worker
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -75,7 +79,7 @@ func TestWhatMayBeRefundedLaterIsPutOff(t *testing.T) {
 		t.Helper()
 		list, err := h.Ledger.Undecided(t.Context(), &ledger.UndecidedQuery{At: time.Now(), Arrived: time.Now(), Now: time.Now().Add(ahead), Limit: 10})
 		require.NoError(t, err)
-		return list
+		return undecidedOf(list)
 	}
 	h.eventually("all are looked at", func() bool { return len(due(0)) == 0 && h.rows("zulu").Refunds == 1 })
 	stop()
@@ -86,7 +90,7 @@ func TestWhatMayBeRefundedLaterIsPutOff(t *testing.T) {
 	later := due(28*day + time.Minute)
 	require.Len(t, later, 2)
 	assert.Equal(t, ledger.MessageKey{AccountID: "yankee", ID: "m"}, later[1].MessageKey)
-	assert.True(t, later[1].Again)
+	assert.Equal(t, ledger.LookAgain, later[1].Look)
 
 	w := h.byHand()
 	// Another worker has a newer snapshot.
@@ -162,4 +166,64 @@ func TestRefundsCarryTheirMessagesTags(t *testing.T) {
 	again := h.batch().task(refundLine("zulu", "b")).wait()
 	assert.EqualValues(t, 1, again.Duplicates, "the content is the record's")
 	assert.Zero(t, h.reconcile())
+}
+
+// TestAutomaticRefundsOutliveTheQueue: nobody sends one once more that was lost with its
+// Redis, so it is handed over until it stands, or is refused.
+func TestAutomaticRefundsOutliveTheQueue(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(refundingAccounts)
+	ingest := Options{Roles: []string{"ingest"}}
+	stop := h.work(ingest)
+	const day = 24 * time.Hour
+	for _, id := range []string{"made", "refused"} {
+		h.batch().task(message("zulu", id, 40*day), line("zulu", "s-"+id, 40*day-time.Minute, fmt.Sprintf(`,"kind":"status","status":"failed","refers_to":%q`, id))).wait()
+	}
+	stop()
+	w, began := h.byHand(), h.Clock.Now()
+	queue := asynq.NewInspectorFromRedisClient(h.Redis)
+	// look decides what is due by then, and returns how many reasons that were and what
+	// refunds wait.
+	look := func(after time.Duration) (reasons int, lines [][]byte) {
+		t.Helper()
+		now := began.Add(after)
+		page, err := h.Ledger.Undecided(t.Context(), &ledger.UndecidedQuery{At: now, Arrived: now, Now: now, Limit: 100})
+		require.NoError(t, err)
+		require.NoError(t, w.decideRefunds(t.Context(), w.engine.snapshots.Current(), page, now))
+		require.NoError(t, h.Redis.SAdd(t.Context(), "asynq:queues", jobs.QueueRefunds).Err()) // a client says so once
+		list, err := queue.ListPendingTasks(jobs.QueueRefunds)
+		require.NoError(t, err)
+		for _, info := range list {
+			got, err := w.engine.codec.DecodeHead(info.Payload, &jobs.Refund{})
+			require.NoError(t, err)
+			lines = append(lines, got...)
+		}
+		return len(page), lines
+	}
+	_, lines := look(time.Minute)
+	require.Len(t, lines, 2)
+	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
+	reasons, again := look(time.Minute + madeLeast - time.Second)
+	require.Zero(t, reasons)
+	require.Empty(t, again)
+	_, again = look(time.Minute + madeLeast)
+	require.ElementsMatch(t, lines, again)
+
+	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
+	refused := lines[slices.IndexFunc(lines, func(line []byte) bool { return bytes.Contains(line, []byte("refused")) })]
+	require.NoError(t, h.Ledger.OpenQuarantine(t.Context(), []ledger.Entry{{
+		ID: ledger.EntryID("zulu", metering.KindRefund, refused), Reason: metering.ReasonOverflow, AccountID: "zulu", Kind: metering.KindRefund, Raw: refused, State: ledger.QuarantineOpen,
+	}}))
+	_, again = look(2*madeLeast + time.Minute)
+	require.Len(t, again, 1)
+	require.Contains(t, string(again[0]), "made")
+	stop = h.work(ingest)
+	h.eventually("it is refunded", func() bool { return len(h.refunded("zulu")) == 1 })
+	stop()
+	reasons, again = look(5 * madeLeast)
+	require.Equal(t, 1, reasons)
+	require.Empty(t, again)
+	reasons, _ = look(day)
+	require.Zero(t, reasons, "it stands")
 }

@@ -41,8 +41,8 @@ func knows(of []metering.MessageStatus, r *metering.Record) bool {
 // checkRefunds: each message that its statuses have refunded is refunded, and none that
 // they never had: with those that had arrived by some instant it was due.
 func (w *world) checkRefunds() {
-	if !w.plan.refunds || w.statusGone() {
-		return // with its refund
+	if !w.plan.refunds {
+		return
 	}
 	statuses, arrived, rows := w.statuses(), w.arrivals(), w.server.Rows("records")
 	refunded := map[string]bool{}

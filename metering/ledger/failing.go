@@ -17,10 +17,20 @@ type Undecided struct {
 	MessageKey
 
 	ParentID string
-	Again    bool      // it was looked at, and is again when it is due
-	Due      time.Time // not looked at yet: when the status or the message occurred
-	Arrived  time.Time // the last of what is known of the message
+	Look     Look
+	Due      time.Time // when it is looked at; of LookNew: when the status or the message occurred
+	Arrived  time.Time // the last of what is known of the message; of LookMade: when its refund was handed over
 }
+
+// Look is how far it is with a reason to look.
+type Look uint8
+
+// What is looked at.
+const (
+	LookNew   Look = iota // not looked at yet
+	LookAgain             // looked at too soon
+	LookMade              // its refund was handed over, and isn't known to stand
+)
 
 // UndecidedQuery asks for a page of them.
 type UndecidedQuery struct {
@@ -36,9 +46,7 @@ func (l *Ledger) Undecided(ctx context.Context, q *UndecidedQuery) ([]Undecided,
 	var out []Undecided
 	err := l.each(ctx, "failing_due", params, func(r driver.Rows) error {
 		var u Undecided
-		var again uint8
-		err := r.Scan(&u.ParentID, &u.AccountID, &u.ID, &again, &u.Due, &u.Arrived)
-		u.Again = again > 0
+		err := r.Scan(&u.ParentID, &u.AccountID, &u.ID, (*uint8)(&u.Look), &u.Due, &u.Arrived)
 		out = append(out, u)
 		return err
 	})
@@ -61,11 +69,7 @@ func (l *Ledger) Looked(ctx context.Context, at, again []Undecided) error {
 			u := &list[i]
 			parents, accounts, messages = append(parents, u.ParentID), append(accounts, u.AccountID), append(messages, u.ID)
 			due, arrived, signs = append(due, u.Due), append(arrived, u.Arrived), append(signs, sign)
-			was := uint8(0)
-			if u.Again {
-				was = 1
-			}
-			looked = append(looked, was)
+			looked = append(looked, uint8(u.Look))
 		}
 	}
 	add(at, -1)

@@ -69,11 +69,11 @@ func TestNothingIsKeptOfWhatIsDecided(t *testing.T) {
 }
 
 // reasons to look at messages of a parent, whose dues begin at an instant, a millisecond apart.
-func reasons(parent string, again bool, from time.Time, n int) []Undecided {
+func reasons(parent string, look Look, from time.Time, n int) []Undecided {
 	list := make([]Undecided, n)
 	for i := range list {
 		at := from.Add(time.Duration(i) * time.Millisecond)
-		list[i] = Undecided{MessageKey: MessageKey{AccountID: parent + "-sub", ID: fmt.Sprint(i)}, ParentID: parent, Again: again, Due: at, Arrived: at}
+		list[i] = Undecided{MessageKey: MessageKey{AccountID: parent + "-sub", ID: fmt.Sprint(i)}, ParentID: parent, Look: look, Due: at, Arrived: at}
 	}
 	return list
 }
@@ -82,9 +82,9 @@ func reasons(parent string, again bool, from time.Time, n int) []Undecided {
 func TestParentsAreLookedAtInTurn(t *testing.T) {
 	t.Parallel()
 	l := open(t)
-	require.NoError(t, l.Looked(t.Context(), nil, reasons("aa", false, noon.AddDate(0, 0, -9), 3000)))
-	require.NoError(t, l.Looked(t.Context(), nil, reasons("bb", true, noon.AddDate(0, 0, -8), 3000)))
-	require.NoError(t, l.Looked(t.Context(), nil, append(reasons("cc", false, noon.Add(-time.Hour), 1), reasons("dd", true, noon.Add(-time.Minute), 1)...)))
+	require.NoError(t, l.Looked(t.Context(), nil, reasons("aa", LookNew, noon.AddDate(0, 0, -9), 3000)))
+	require.NoError(t, l.Looked(t.Context(), nil, reasons("bb", LookMade, noon.AddDate(0, 0, -8), 3000)))
+	require.NoError(t, l.Looked(t.Context(), nil, append(reasons("cc", LookNew, noon.Add(-time.Hour), 1), reasons("dd", LookAgain, noon.Add(-time.Minute), 1)...)))
 	q := UndecidedQuery{At: noon, Arrived: noon, Now: noon, Limit: 1000}
 	var pages [3]map[string]int
 	for i := range pages {
@@ -109,9 +109,9 @@ func TestWhatIsNotDueIsNotRead(t *testing.T) {
 	t.Parallel()
 	l := open(t)
 	const n = 200_000
-	require.NoError(t, l.Looked(t.Context(), nil, reasons("aa", true, noon.Add(time.Minute), n)))   // looked at, due later
-	require.NoError(t, l.Looked(t.Context(), nil, reasons("bb", false, noon.Add(-time.Minute), n))) // no plan refunds so soon
-	require.NoError(t, l.Looked(t.Context(), nil, append(reasons("cc", true, noon.Add(-time.Second), 1), reasons("dd", false, noon.Add(-2*time.Hour), 1)...)))
+	require.NoError(t, l.Looked(t.Context(), nil, reasons("aa", LookAgain, noon.Add(time.Minute), n)))   // looked at, due later
+	require.NoError(t, l.Looked(t.Context(), nil, reasons("bb", LookNew, noon.Add(-time.Minute), n))) // no plan refunds so soon
+	require.NoError(t, l.Looked(t.Context(), nil, append(reasons("cc", LookAgain, noon.Add(-time.Second), 1), reasons("dd", LookNew, noon.Add(-2*time.Hour), 1)...)))
 	q := UndecidedQuery{At: noon.Add(-time.Hour), Arrived: noon, Now: noon, Limit: 1000}
 	bound := clickhouse.Context(t.Context(), clickhouse.WithSettings(clickhouse.Settings{"max_rows_to_read": n / 10}))
 	page, err := l.Undecided(bound, &q)
@@ -120,8 +120,8 @@ func TestWhatIsNotDueIsNotRead(t *testing.T) {
 	require.Equal(t, "dd", page[0].ParentID)
 
 	// What is put off comes when it is due, and the reason before it never again.
-	page[1].Again, page[1].Due = true, noon.Add(time.Second)
-	require.NoError(t, l.Looked(t.Context(), reasons("cc", true, noon.Add(-time.Second), 1), page[1:]))
+	page[1].Look, page[1].Due = LookAgain, noon.Add(time.Second)
+	require.NoError(t, l.Looked(t.Context(), reasons("cc", LookAgain, noon.Add(-time.Second), 1), page[1:]))
 	require.NoError(t, l.Looked(t.Context(), page[:1], nil))
 	page, err = l.Undecided(bound, &q)
 	require.NoError(t, err)

@@ -274,7 +274,7 @@ func (p *pair) decide() {
 	some := list[:p.pick(len(list)+1)]
 	again := slices.Clone(some[:p.pick(len(some)+1)])
 	for i := range again {
-		again[i].Again, again[i].Due = true, noon.AddDate(0, 0, p.pick(3)+p.serial)
+		again[i].Look, again[i].Due = LookAgain+Look(p.pick(2)), noon.AddDate(0, 0, p.pick(3)+p.serial)
 	}
 	p.each(func(l *Ledger) error { return l.Looked(p.t.Context(), some, again) })
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -138,6 +139,22 @@ func (l *Ledger) Quarantined(ctx context.Context, q QuarantineFilter, f func(*En
 		e.Reason, e.Kind, e.Raw = metering.Reason(reason), metering.Kind(kind), []byte(raw)
 		return f(&e)
 	})
+}
+
+// EntriesKnown tells which of some entries there are, in any state.
+func (l *Ledger) EntriesKnown(ctx context.Context, ids []string) (map[string]bool, error) {
+	known := make(map[string]bool, len(ids))
+	for page := range slices.Chunk(ids, lookupMax) {
+		if err := l.each(ctx, "entries_known", map[string]string{"ids": array(page)}, func(r driver.Rows) error {
+			var id string
+			err := r.Scan(&id)
+			known[id] = true
+			return err
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return known, nil
 }
 
 // ResolveQuarantine closes open entries whose identity and content stand in

@@ -6,6 +6,6 @@ SELECT parent_id, account_id, message_id, again, due, arrived FROM (
     SELECT *, row_number() OVER (PARTITION BY parent_id ORDER BY due, account_id, message_id, arrived) AS turn FROM (
         SELECT parent_id, account_id, message_id, again, due, arrived FROM {db}.refund_looks FINAL
         WHERE sign = 1 AND (again = 0 AND due <= fromUnixTimestamp64Milli({at:Int64}) AND arrived <= fromUnixTimestamp64Milli({arrived:Int64})
-            OR again = 1 AND due <= fromUnixTimestamp64Milli({now:Int64}))
+            OR again > 0 AND due <= fromUnixTimestamp64Milli({now:Int64}))
         ORDER BY again, due LIMIT {limit:UInt64} BY parent_id))
 ORDER BY turn, due, parent_id, account_id, message_id, arrived LIMIT {limit:UInt64}

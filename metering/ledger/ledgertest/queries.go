@@ -19,7 +19,7 @@ type query func(s *Server, params map[string]string) [][]any
 func queries() map[string]query {
 	return map[string]query{
 		"alert_marks": alertMarks,
-		"bill_lines":  billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "catalog_under": catalogUnder, "closed_counts": closedCounts,
+		"bill_lines":  billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "catalog_under": catalogUnder, "closed_counts": closedCounts, "entries_known": entriesKnown,
 		"closed_lines": closedLines, "closing_bases": closingBases, "closing_transfers": closingTransfers, "closings": closings, "epoch_older": epochOlder, "epoch_max": epochMax,
 		"booked_twice": bookedTwice, "failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
 		"quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
@@ -240,6 +240,18 @@ func epochOlder(s *Server, params map[string]string) [][]any {
 
 func catalogNumber(s *Server, _ map[string]string) [][]any {
 	return [][]any{{maxOf(s.tables["catalog"], "number", nil)}}
+}
+
+func entriesKnown(s *Server, params map[string]string) [][]any {
+	ids, known := array(params["ids"]), map[string]bool{}
+	var out [][]any
+	for _, r := range s.tables["quarantine"] {
+		if id := r.str("id"); slices.Contains(ids, id) && !known[id] {
+			known[id] = true
+			out = append(out, []any{id})
+		}
+	}
+	return out
 }
 
 func catalogUnder(s *Server, params map[string]string) [][]any {
