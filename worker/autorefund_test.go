@@ -215,7 +215,7 @@ func TestAutomaticRefundsOutliveTheQueue(t *testing.T) {
 	require.NoError(t, h.Ledger.OpenQuarantine(t.Context(), []ledger.Entry{{
 		ID: ledger.EntryID("zulu", metering.KindRefund, refused), Reason: metering.ReasonOverflow, AccountID: "zulu", Kind: metering.KindRefund, Raw: refused, State: ledger.QuarantineOpen,
 	}}))
-	_, again = look(2*madeLeast + time.Minute)
+	_, again = look(2*madeLeast + 2*time.Minute)
 	require.Len(t, again, 1)
 	require.Contains(t, string(again[0]), "made")
 	stop = h.work(ingest)

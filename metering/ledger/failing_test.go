@@ -109,8 +109,8 @@ func TestWhatIsNotDueIsNotRead(t *testing.T) {
 	t.Parallel()
 	l := open(t)
 	const n = 200_000
-	require.NoError(t, l.Looked(t.Context(), nil, reasons("aa", LookAgain, noon.Add(time.Minute), n)))   // looked at, due later
-	require.NoError(t, l.Looked(t.Context(), nil, reasons("bb", LookNew, noon.Add(-time.Minute), n))) // no plan refunds so soon
+	require.NoError(t, l.Looked(t.Context(), nil, reasons("aa", LookAgain, noon.Add(time.Minute), n))) // looked at, due later
+	require.NoError(t, l.Looked(t.Context(), nil, reasons("bb", LookNew, noon.Add(-time.Minute), n)))  // no plan refunds so soon
 	require.NoError(t, l.Looked(t.Context(), nil, append(reasons("cc", LookAgain, noon.Add(-time.Second), 1), reasons("dd", LookNew, noon.Add(-2*time.Hour), 1)...)))
 	q := UndecidedQuery{At: noon.Add(-time.Hour), Arrived: noon, Now: noon, Limit: 1000}
 	bound := clickhouse.Context(t.Context(), clickhouse.WithSettings(clickhouse.Settings{"max_rows_to_read": n / 10}))
