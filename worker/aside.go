@@ -68,7 +68,7 @@ func (e *engine) chargeAll(ctx context.Context, t *task, parts map[int]*slice, o
 			continue
 		}
 		reply, _, err := e.charge(ctx, t, s)
-		if err != nil || reply.State != balance.Held {
+		if err != nil || reply == nil || reply.State != balance.Held { // nil: all of it is refused
 			continue
 		}
 		if r, err := decodeRated(reply.Rated); err == nil {

@@ -200,6 +200,29 @@ func TestWhatIsSetAsideStaysSo(t *testing.T) {
 	assert.Equal(t, lines[1:], h.aside(w))
 }
 
+// TestWhatOverflowsWhileTheLedgerIsAway is refused once it is back, and nothing else is.
+func TestWhatOverflowsWhileTheLedgerIsAway(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	d, w := h.byHandBehindDoor()
+	amount := func(id string) []byte {
+		return []byte(line("globex-shop", id, 0, `,"currency":"EUR","amount":"999999999999"`))
+	}
+	attempt := func(task string, lines ...[]byte) error {
+		return w.engine.process(t.Context(), newTask("run-x."+task, lines, false))
+	}
+	for _, id := range strings.Split("123456789", "") {
+		require.NoError(t, attempt(id, amount(id)))
+	}
+	d.shut.Store(true)
+	w.engine.outage.left()
+	require.Error(t, attempt("over", amount("over")))
+	d.shut.Store(false)
+	w.engine.outage.away.Store(false)
+	require.NoError(t, attempt("over", amount("over")))
+	require.Equal(t, []metering.Reason{metering.ReasonOverflow}, h.reasons("globex-shop", "over"))
+}
+
 // byHandBehindDoor is a worker that nothing runs, and the door before its ledger.
 func (h *harness) byHandBehindDoor() (*door, *Worker) {
 	h.tb.Helper()
