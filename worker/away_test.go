@@ -211,7 +211,7 @@ func TestWhatOverflowsWhileTheLedgerIsAway(t *testing.T) {
 	attempt := func(task string, lines ...[]byte) error {
 		return w.engine.process(t.Context(), newTask("run-x."+task, lines, false))
 	}
-	for _, id := range strings.Split("123456789", "") {
+	for id := range strings.SplitSeq("123456789", "") {
 		require.NoError(t, attempt(id, amount(id)))
 	}
 	d.shut.Store(true)
