@@ -2,6 +2,7 @@ package metering
 
 import (
 	"cmp"
+	"fmt"
 	"math/big"
 	"math/bits"
 	"strings"
@@ -31,6 +32,19 @@ func (s Sum) Micros() (Micros, error) {
 		return m, nil
 	}
 	return 0, ErrOverflow
+}
+
+// MicrosOf are sums as amounts. ErrOverflow, with its name, if one leaves 64 bits.
+func MicrosOf(sums map[string]Sum) (map[string]Micros, error) {
+	out := make(map[string]Micros, len(sums))
+	for name, n := range sums {
+		m, err := n.Micros()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		out[name] = m
+	}
+	return out, nil
 }
 
 // SumOf is a sum as it was stored, of at most six decimals. ErrOverflow if it

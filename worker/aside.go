@@ -80,7 +80,7 @@ func (e *engine) chargeAll(ctx context.Context, t *task, parts map[int]*slice, o
 // leave takes lines out of slices that the answer to another one's charge has refused or
 // set aside. It is the first partition's: their account wasn't known then.
 func leave(parts map[int]*slice, order []int, refused []refusal, aside []int) {
-	if len(refused)+len(aside) == 0 {
+	if len(order) == 0 || len(refused)+len(aside) == 0 {
 		return
 	}
 	gone := map[int]bool{}

@@ -41,16 +41,35 @@ func (h *harness) refunded(account string) map[string]string {
 	return h.pairs("SELECT id, formatDateTime(occurred_at, '%FT%TZ') FROM records FINAL WHERE kind = 'refund' AND account_id = '" + account + "'")
 }
 
+// backfill is a harness in which no refund is decided until decide is called, however
+// slow the machine, and the instants of minutes of weeks ago.
+func backfill(t *testing.T) (h *harness, at func(minute int) string, decide func()) {
+	t.Helper()
+	h = newHarness(t)
+	h.apply(refundingAccounts)
+	stop := h.work(Options{Roles: []string{"ingest"}})
+	start := time.Now().AddDate(0, 0, -18).UTC().Truncate(time.Second)
+	at = func(minute int) string { return start.Add(time.Duration(minute) * time.Minute).Format(time.RFC3339) }
+	return h, at, func() {
+		stop()
+		h.work(Options{})
+	}
+}
+
+// decided wants these refunds of zulu once all is, and no other.
+func (h *harness) decided(want map[string]string) {
+	h.tb.Helper()
+	h.eventually("all is decided", func() bool { return h.undecided() == 0 && len(h.refunded("zulu")) >= len(want) })
+	assert.Equal(h.tb, want, h.refunded("zulu"))
+	h.eventually("nothing is under way", func() bool { return h.reconcile() == 0 })
+}
+
 // TestAutomaticRefundsInAnyOrder: message, failed and delivered of weeks ago, in
 // every order, in one task, in tasks side by side, and in tasks one after another:
 // event times alone decide.
 func TestAutomaticRefundsInAnyOrder(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	h.apply(refundingAccounts)
-	stop := h.work(Options{Roles: []string{"ingest"}}) // nothing is decided between two lines, however slow the machine
-	start := time.Now().AddDate(0, 0, -18).UTC().Truncate(time.Second)
-	at := func(minutes int) string { return start.Add(time.Duration(minutes) * time.Minute).Format(time.RFC3339) }
+	h, at, decide := backfill(t)
 	want := map[string]string{}
 	lines := func(id string, delivered int) [3]string {
 		if delivered > 11 {
@@ -81,11 +100,8 @@ func TestAutomaticRefundsInAnyOrder(t *testing.T) {
 		}
 		steps[step].wait()
 	}
-	stop()
-	h.work(Options{})
-	h.eventually("all is decided", func() bool { return h.undecided() == 0 && len(h.refunded("zulu")) >= len(want) })
-	assert.Equal(t, want, h.refunded("zulu"))
-	h.eventually("nothing is under way", func() bool { return h.reconcile() == 0 })
+	decide()
+	h.decided(want)
 }
 
 // TestAStatusWaitsByItsArrival for its message, however long ago it occurred; a

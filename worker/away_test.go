@@ -69,6 +69,15 @@ func (h *harness) door() *door {
 	return d
 }
 
+// behindDoor is what a worker needs, with a door before its ledger.
+func (h *harness) behindDoor() (*door, Deps) {
+	h.tb.Helper()
+	d, a := h.door(), h.address()
+	a.ClickHouse = d.url
+	deps, _ := connect(h.tb, a)
+	return d, deps
+}
+
 // withNewAccount are the accounts of the tests, and one more.
 const withNewAccount = testAccounts + "      - {id: globex-new, channels: [sms]}\n"
 
@@ -99,10 +108,7 @@ func TestLimitsHoldWhileTheLedgerIsAway(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, %d partitions", c.name, partitions), func(t *testing.T) {
 				t.Parallel()
 				h := newHarnessOf(t, partitions)
-				d := h.door()
-				a := h.address()
-				a.ClickHouse = d.url
-				deps, _ := connect(t, a)
+				d, deps := h.behindDoor()
 				h.workWith(deps, Options{})
 				h.batch().task(message("globex-shop", "before", 0), message("acme-own", "before", 0)).wait()
 
@@ -130,10 +136,7 @@ func TestLimitsHoldWhileTheLedgerIsAway(t *testing.T) {
 func TestLimitsHoldWhileTheLedgerHangs(t *testing.T) {
 	t.Parallel()
 	h := newHarnessOf(t, 4)
-	d := h.door()
-	a := h.address()
-	a.ClickHouse = d.url
-	deps, _ := connect(t, a)
+	d, deps := h.behindDoor()
 	h.workWith(deps, Options{})
 	h.batch().task(message("globex-shop", "before", 0), message("acme-own", "before", 0)).wait()
 
@@ -226,14 +229,9 @@ func TestWhatOverflowsWhileTheLedgerIsAway(t *testing.T) {
 // byHandBehindDoor is a worker that nothing runs, and the door before its ledger.
 func (h *harness) byHandBehindDoor() (*door, *Worker) {
 	h.tb.Helper()
-	d, a := h.door(), h.address()
-	a.ClickHouse = d.url
-	deps, _ := connect(h.tb, a)
-	w, err := New(deps, Options{})
-	require.NoError(h.tb, err)
+	d, deps := h.behindDoor()
+	w := h.byHandWith(deps)
 	runWriter(h.tb, w.engine)
-	_, err = deps.Snapshots.Refresh(h.tb.Context())
-	require.NoError(h.tb, err)
 	return d, w
 }
 

@@ -77,11 +77,7 @@ func TestAnotherStatusOfACopyCounts(t *testing.T) {
 // every order, in one task and one after another: event times alone decide.
 func TestStatusesOfCopiesInAnyOrder(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	h.apply(refundingAccounts)
-	stop := h.work(Options{Roles: []string{"ingest"}}) // nothing is decided between two copies, however slow the machine
-	start := time.Now().AddDate(0, 0, -18).UTC().Truncate(time.Second)
-	at := func(minutes int) string { return start.Add(time.Duration(minutes) * time.Minute).Format(time.RFC3339) }
+	h, at, decide := backfill(t)
 	type copies [3]struct {
 		status string
 		minute int
@@ -121,8 +117,6 @@ func TestStatusesOfCopiesInAnyOrder(t *testing.T) {
 	for _, lines := range apart {
 		h.batch().task(lines...).wait()
 	}
-	stop()
-	h.work(Options{})
-	h.eventually("all is decided", func() bool { return h.undecided() == 0 && len(h.refunded("zulu")) >= len(want) })
-	assert.Equal(t, want, h.refunded("zulu"))
+	decide()
+	h.decided(want)
 }

@@ -138,6 +138,11 @@ func runWriter(tb testing.TB, e *engine) {
 func (h *harness) byHand() *Worker {
 	h.tb.Helper()
 	d, _ := connect(h.tb, h.address())
+	return h.byHandWith(d)
+}
+
+func (h *harness) byHandWith(d Deps) *Worker {
+	h.tb.Helper()
 	w, err := New(d, Options{})
 	require.NoError(h.tb, err)
 	_, err = d.Snapshots.Refresh(h.tb.Context())

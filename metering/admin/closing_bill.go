@@ -137,11 +137,9 @@ func (c *Closer) bill(ctx context.Context, a *metering.Account, month metering.P
 	if err := b.flush(); err != nil {
 		return nil, nil, err
 	}
-	balances := make(map[string]metering.Micros, len(b.balances))
-	for id, n := range b.balances {
-		if balances[id], err = n.Micros(); err != nil {
-			return nil, nil, fmt.Errorf("close %s of %s: balance of %s: %w", month.Name, a.ID, id, err)
-		}
+	balances, err := metering.MicrosOf(b.balances)
+	if err != nil {
+		return nil, nil, fmt.Errorf("close %s of %s: balance of %w", month.Name, a.ID, err)
 	}
 	return &ledger.Closing{
 		ParentID: a.ID, Period: month.Name, State: ledger.ClosingDone, Start: month.Start, End: month.End,

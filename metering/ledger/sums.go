@@ -74,15 +74,15 @@ type SumsOf struct {
 // Sums adds the rows to the base of each of some parents, which are read once. What
 // one account holds fits 64 bits; what came and went since a month closed need not.
 func (l *Ledger) Sums(ctx context.Context, epoch int64, of []SumsOf) (map[string]*Sums, error) {
-	adding := make(map[string]*adding, len(of))
+	made := make(map[string]*adding, len(of))
 	parents, after, seqs := make([]string, len(of)), make([]string, len(of)), make([]string, len(of))
 	for i, o := range of {
 		parents[i], after[i], seqs[i] = o.Parent, o.Base.Through, strconv.FormatInt(o.Seq, 10)
-		a := newAdding(o.Parent)
+		a := &adding{parent: o.Parent, used: map[string]map[string]metering.Sum{}, balance: map[string]metering.Sum{}}
 		for id, n := range o.Base.Balances {
 			a.balance[id] = n.Sum()
 		}
-		adding[o.Parent] = a
+		made[o.Parent] = a
 	}
 	params := map[string]string{
 		"parents": array(parents), "after": array(after), "seqs": "[" + strings.Join(seqs, ",") + "]", "epoch": strconv.FormatInt(epoch, 10),
@@ -94,7 +94,7 @@ func (l *Ledger) Sums(ctx context.Context, epoch int64, of []SumsOf) (map[string
 			return err
 		}
 		net, err := metering.SumOf(d)
-		adding[parent].charged(account, metering.Purse(purse), booked, net)
+		made[parent].charged(account, metering.Purse(purse), booked, net)
 		return err
 	}); err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (l *Ledger) Sums(ctx context.Context, epoch int64, of []SumsOf) (map[string
 			return err
 		}
 		n, err := metering.SumOf(d)
-		a := adding[parent]
+		a := made[parent]
 		a.balance[account] = a.balance[account].Plus(n)
 		return err
 	}); err != nil {
@@ -114,7 +114,7 @@ func (l *Ledger) Sums(ctx context.Context, epoch int64, of []SumsOf) (map[string
 	}
 	out := make(map[string]*Sums, len(of))
 	for _, o := range of {
-		s, err := adding[o.Parent].sums()
+		s, err := made[o.Parent].sums()
 		if err != nil {
 			return nil, fmt.Errorf("sums of %s: %w", o.Parent, err)
 		}
@@ -129,10 +129,6 @@ type adding struct {
 	parent  string
 	used    map[string]map[string]metering.Sum // as Sums has them
 	balance map[string]metering.Sum
-}
-
-func newAdding(parent string) *adding {
-	return &adding{parent: parent, used: map[string]map[string]metering.Sum{}, balance: map[string]metering.Sum{}}
 }
 
 // charged adds what an account's rows of a month come to.
@@ -160,27 +156,15 @@ func (a *adding) charged(account string, purse metering.Purse, booked string, ne
 func (a *adding) sums() (*Sums, error) {
 	s := &Sums{Used: make(map[string]map[string]metering.Micros, len(a.used))}
 	for id, months := range a.used {
-		used, err := microsOf(months)
+		used, err := metering.MicrosOf(months)
 		if err != nil {
 			return nil, fmt.Errorf("used by %s: %w", id, err)
 		}
 		s.Used[id] = used
 	}
 	var err error
-	if s.Balance, err = microsOf(a.balance); err != nil {
+	if s.Balance, err = metering.MicrosOf(a.balance); err != nil {
 		return nil, fmt.Errorf("balances: %w", err)
 	}
 	return s, nil
-}
-
-func microsOf(sums map[string]metering.Sum) (map[string]metering.Micros, error) {
-	out := make(map[string]metering.Micros, len(sums))
-	for k, n := range sums {
-		m, err := n.Micros()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", k, err)
-		}
-		out[k] = m
-	}
-	return out, nil
 }

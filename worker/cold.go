@@ -1,0 +1,74 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+)
+
+// settlePatience is how long a handler keeps its slot while older answers are
+// open; then the task goes back, so that nothing blocks.
+const settlePatience = time.Second
+
+// lookedMax is how long charge.lua believes what was looked up.
+const lookedMax = time.Minute
+
+// lookUp asks the ledger for items of a call, when no older charge is open: the cold
+// ones, and those that turn cold while the answer is believed, or the edge, which
+// moves with time, could pass another one at each call.
+//
+// What was found before stands beside it, so that each call asks for less. It
+// holds as well as it did: whoever has charged an identity since it was asked for
+// has put it into the sets, which the charge asks first and which keep it for an
+// hour at least, wherever the edge is. So all is as old as the oldest answer, and
+// another projection, which has other sets, begins anew.
+func (e *engine) lookUp(ctx context.Context, s *slice, call *balance.Call, ask []int) error {
+	now, err := e.store.Meta(ctx, s.p)
+	if err != nil {
+		return e.stale(s.p, err)
+	}
+	ok, err := e.waitSettled(ctx, s.p, now.Seq, settlePatience)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errLater
+	}
+	ids := make([]metering.Identity, len(ask))
+	for i, n := range ask {
+		ids[i] = call.Items[n].Identity
+	}
+	rows, err := e.ledger.Lookup(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for i, n := range ask {
+		_, has := rows[ids[i]]
+		s.found[call.Items[n].Line] = has
+	}
+	return nil
+}
+
+// toLookUp are the cold items of a call, and those that turn cold while the answer
+// is believed and aren't known yet. It forgets what was found for another projection.
+func (s *slice) toLookUp(call *balance.Call, meta *balance.Meta, cold *balance.ColdError) []int {
+	if s.found == nil || s.epoch != meta.Epoch {
+		s.found, s.looked, s.epoch = map[int]bool{}, cold.Now, meta.Epoch
+	}
+	ask := slices.Clone(cold.Items)
+	edge := cold.Now - meta.Window.Milliseconds()
+	for i := range call.Items {
+		it := &call.Items[i]
+		if it.OccurredAt < edge || it.OccurredAt >= edge+lookedMax.Milliseconds() {
+			continue
+		}
+		_, known := s.found[it.Line]
+		if _, asked := slices.BinarySearch(cold.Items, i); !known && !asked {
+			ask = append(ask, i)
+		}
+	}
+	return ask
+}
