@@ -1,22 +1,19 @@
 package reports
 
 import (
-	"archive/zip"
 	"bytes"
-	"compress/zlib"
 	"encoding/csv"
 	"flag"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/ledongthuc/pdf"
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/reports/reportstest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -25,68 +22,11 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // pages, outline and properties of a PDF.
 func unpacked(t *testing.T, format string, b []byte) string {
 	t.Helper()
-	switch format {
-	case FormatXLSX:
-		return unzipped(t, b)
-	case FormatPDF:
-		return pdfText(t, b)
-	case FormatParquet:
+	if format == FormatParquet {
 		return parquetText(t, b)
-	default:
-		return string(b)
 	}
+	return reportstest.Text(t, b)
 }
-
-func unzipped(t *testing.T, b []byte) string {
-	t.Helper()
-	r, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
-	require.NoError(t, err)
-	var out strings.Builder
-	for _, f := range r.File {
-		in, err := f.Open()
-		require.NoError(t, err)
-		text, err := io.ReadAll(in)
-		require.NoError(t, err)
-		out.WriteString(f.Name + "\n" + string(text) + "\n")
-	}
-	return out.String()
-}
-
-// pdfText has a PDF's pages as a reader finds their text, and every object and
-// stream of the file, whose texts are UTF-16.
-func pdfText(t *testing.T, b []byte) string {
-	t.Helper()
-	r, err := pdf.NewReader(bytes.NewReader(b), int64(len(b)))
-	require.NoError(t, err)
-	var out strings.Builder
-	for n := range r.NumPage() {
-		rows, err := r.Page(n + 1).GetTextByRow()
-		require.NoError(t, err)
-		for _, row := range rows {
-			for _, w := range row.Content {
-				out.WriteString(w.S + "\t")
-			}
-			out.WriteString("\n")
-		}
-	}
-	for _, s := range pdfStreams.FindAllSubmatch(b, -1) {
-		if z, err := zlib.NewReader(bytes.NewReader(s[1])); err == nil {
-			text, err := io.ReadAll(z)
-			require.NoError(t, err)
-			if bytes.HasPrefix(text, []byte{0, 1, 0, 0}) || len(text) == 1<<17 {
-				continue // a font, and which of its letters is which
-			}
-			out.WriteString(strings.ReplaceAll(string(text), "\x00", ""))
-		}
-	}
-	objects, tail, ok := strings.Cut(pdfStreams.ReplaceAllString(string(b), ""), "\nxref\n")
-	require.True(t, ok)
-	_, tail, _ = strings.Cut(tail, "trailer") // without the table of where objects are
-	out.WriteString(strings.ReplaceAll(objects+tail, "\x00", ""))
-	return out.String()
-}
-
-var pdfStreams = regexp.MustCompile(`(?s)stream\r?\n(.*?)\r?\nendstream`)
 
 // allRuns makes a request in every format and returns all text, with the names.
 func allRuns(t *testing.T, w *world, q Request) string {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/reports/render"
+	"github.com/meterd/meterd/reports/reportstest"
 )
 
 func TestAWalletStatementAddsUp(t *testing.T) {
@@ -112,7 +113,7 @@ func TestAWalletStatementInEveryFormat(t *testing.T) {
 		}
 	}
 	require.Len(t, running, 2)
-	text := pdfText(t, got[FormatPDF])
+	text := reportstest.Text(t, got[FormatPDF])
 	require.Contains(t, text, "adjustments of 2026-10")
 	require.Contains(t, string(got[FormatJSON]), `"kind": "adjustments"`)
 }

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"archive/zip"
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/reports/reportstest"
 )
 
 // The canaries: what a reseller sub-account must never meet. Figures are ones
@@ -179,7 +178,7 @@ func lacks(t *testing.T, what, text string, canaries []string) {
 	}
 }
 
-// filesIn are names and contents of a folder; workbooks are unpacked.
+// filesIn are names and contents of a folder, as they can be read.
 func filesIn(t *testing.T, dir string) string {
 	t.Helper()
 	var all strings.Builder
@@ -189,16 +188,7 @@ func filesIn(t *testing.T, dir string) string {
 	for _, f := range list {
 		b, err := os.ReadFile(filepath.Join(dir, f.Name()))
 		require.NoError(t, err)
-		all.WriteString(f.Name() + "\n" + string(b) + "\n")
-		if z, err := zip.NewReader(bytes.NewReader(b), int64(len(b))); err == nil {
-			for _, part := range z.File {
-				r, err := part.Open()
-				require.NoError(t, err)
-				text, err := io.ReadAll(r)
-				require.NoError(t, err)
-				all.WriteString(part.Name + "\n" + string(text) + "\n")
-			}
-		}
+		all.WriteString(f.Name() + "\n" + reportstest.Text(t, b) + "\n")
 	}
 	return all.String()
 }
