@@ -26,6 +26,7 @@ type pair struct {
 	memory *ledgertest.Server
 	salt   string // a round's own accounts
 	serial int
+	waits  []Waiting // that were inserted
 }
 
 func (p *pair) each(f func(l *Ledger) error) {
@@ -126,9 +127,13 @@ func (p *pair) entries() {
 func (p *pair) waiting() {
 	now := p.now()
 	id := p.pick(4)
-	w := Waiting{
-		AccountID: p.account(id % 2), RefersTo: fmt.Sprintf("m%d", id), ID: "r", Raw: []byte("{}"), Since: now,
-		Done: p.pick(3) == 0, Version: uint64(now.UnixMicro()),
+	w := Waiting{AccountID: p.account(id % 2), RefersTo: fmt.Sprintf("m%d", id), ID: "r", Raw: []byte("{}"), Since: now, Version: uint64(now.UnixMicro())}
+	switch {
+	case len(p.waits) > 0 && p.pick(3) == 0: // some more than once
+		w = p.waits[p.pick(len(p.waits))]
+		w.Done, w.Version = true, uint64(now.UnixMicro())
+	default:
+		p.waits = append(p.waits, w)
 	}
 	p.each(func(l *Ledger) error { return l.InsertWaiting(p.t.Context(), []Waiting{w}) })
 }
@@ -171,7 +176,7 @@ func (p *pair) epochs() {
 }
 
 func (p *pair) merge() {
-	p.memory.Merge([]string{"records", "quarantine", "waiting", "transfers", "statuses", "refund_looks"}[p.pick(6)])
+	p.memory.Merge([]string{"records", "quarantine", "waiting", "transfers", "statuses", "refund_looks", "refund_waits"}[p.pick(7)])
 }
 
 // agree asks both everything that the protocol asks.

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -177,6 +179,38 @@ func TestWhatWasUndecidedStaysSo(t *testing.T) {
 		require.Equal(t, map[string]string{"acme": "acme 2026-11-01 2026-11-02", "acme-sub": "acme 2026-11-01 2026-11-02", "gone": "gone 2026-11-01 2026-11-02"}, of)
 		require.Len(t, list, len(of))
 	}
+}
+
+// TestWhatWaitedStaysSo when the table changes by which it is looked for, and while
+// workers of the version before go on.
+func TestWhatWaitedStaysSo(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	exec := func(text string) { require.NoError(t, l.conn.Exec(t.Context(), l.text(text))) }
+	old := func(id, state string, version int) {
+		exec(fmt.Sprintf("INSERT INTO {db}.waiting (account_id, refers_to, id, raw, since, state, version) VALUES ('acme', 'm', '%s', '{}', toDateTime64('2026-11-01 00:00:00', 3, 'UTC'), '%s', %d)", id, state, version))
+	}
+	due := func() (ids []string) {
+		require.NoError(t, l.DueWaiting(t.Context(), noon.AddDate(1, 0, 0), func(w *Waiting, _ bool) error { ids = append(ids, w.ID); return nil }))
+		slices.Sort(ids)
+		return ids
+	}
+	exec("DROP VIEW {db}.refund_waits_of_waiting")
+	old("before", "waiting", 1)
+	old("gone", "waiting", 1)
+	old("gone", "done", 2)
+	require.Empty(t, due())
+	for range 2 {
+		exec("ALTER TABLE {db}.migrations DELETE WHERE name = '0018_refund_waits' SETTINGS mutations_sync = 1")
+		applied, err := l.Migrate(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []string{"0018_refund_waits"}, applied)
+		require.Equal(t, []string{"before"}, due())
+	}
+	old("after", "waiting", 1)
+	require.Equal(t, []string{"after", "before"}, due())
+	old("after", "done", 2)
+	require.Equal(t, []string{"before"}, due())
 }
 
 // TestErrorsHaveNoStatement: what ClickHouse says of one may hold amounts.

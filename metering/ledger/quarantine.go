@@ -207,12 +207,32 @@ type Waiting struct {
 	Version   uint64
 }
 
-// InsertWaiting stores them; the newest version stands.
+// InsertWaiting stores them; the newest version stands. What waits can be brought
+// back before anybody counts it, and is until what is done stands.
 func (l *Ledger) InsertWaiting(ctx context.Context, list []Waiting) error {
-	if len(list) == 0 {
+	var begun, done []Waiting
+	for i := range list {
+		if list[i].Done {
+			done = append(done, list[i])
+		} else {
+			begun = append(begun, list[i])
+		}
+	}
+	if err := l.signWaits(ctx, begun, 1); err != nil {
+		return err
+	}
+	if err := l.countWaits(ctx, list); err != nil {
+		return err
+	}
+	return l.signWaits(ctx, done, -1)
+}
+
+// countWaits has reports know how many wait, and waited.
+func (l *Ledger) countWaits(ctx context.Context, list []Waiting) error {
+	n := len(list)
+	if n == 0 {
 		return nil
 	}
-	n := len(list)
 	accounts, refers, ids, raws, runs, states := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	since, versions := make([]time.Time, n), make([]uint64, n)
 	for i, w := range list {
@@ -222,8 +242,22 @@ func (l *Ledger) InsertWaiting(ctx context.Context, list []Waiting) error {
 			states[i] = "done"
 		}
 	}
-	return l.insertColumns(ctx, "waiting", "account_id, refers_to, id, raw, run, since, state, version",
-		accounts, refers, ids, raws, runs, since, states, versions)
+	return l.insertColumns(ctx, "waiting", "account_id, refers_to, id, raw, run, since, state, version, noted",
+		accounts, refers, ids, raws, runs, since, states, versions, slices.Repeat([]uint8{1}, n))
+}
+
+// signWaits adds to what waits, or takes from it.
+func (l *Ledger) signWaits(ctx context.Context, list []Waiting, sign int8) error {
+	n := len(list)
+	if n == 0 {
+		return nil
+	}
+	accounts, refers, ids, raws, runs, since := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]time.Time, n)
+	for i, w := range list {
+		accounts[i], refers[i], ids[i], raws[i], runs[i], since[i] = w.AccountID, w.RefersTo, w.ID, string(w.Raw), w.Run, w.Since
+	}
+	return l.insertColumns(ctx, "refund_waits", "account_id, refers_to, id, raw, run, since, sign",
+		accounts, refers, ids, raws, runs, since, slices.Repeat([]int8{sign}, n))
 }
 
 // DueWaiting calls f for each refund whose message has come, and for those

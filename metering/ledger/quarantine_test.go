@@ -2,11 +2,14 @@ package ledger
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/metering"
@@ -123,6 +126,61 @@ func TestWaitingIsDueOnceItsMessageHasCome(t *testing.T) {
 		return nil
 	}))
 	require.Equal(t, map[string]bool{"m1": true, "old": false}, come)
+}
+
+// TestWhatIsDoneIsNotRead: who looks for refunds whose message has come pays for
+// what waits, however many have waited.
+func TestWhatIsDoneIsNotRead(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	const n = 20_000
+	list := make([]Waiting, n)
+	for i := range list {
+		id := strconv.Itoa(i)
+		list[i] = Waiting{AccountID: "acme", RefersTo: "m" + id, ID: "r" + id, Raw: []byte("{}"), Since: noon, Version: 1}
+	}
+	require.NoError(t, l.InsertWaiting(t.Context(), list))
+	due := func(ctx context.Context) (ids []string) {
+		require.NoError(t, l.DueWaiting(ctx, noon.Add(time.Hour), func(w *Waiting, _ bool) error { ids = append(ids, w.ID); return nil }))
+		return ids
+	}
+	require.Len(t, due(t.Context()), n/2, "a page")
+	for i := range list[1:] {
+		list[1+i].Done, list[1+i].Version = true, 2
+	}
+	require.NoError(t, l.InsertWaiting(t.Context(), list[1:]))
+	require.NoError(t, l.conn.Exec(t.Context(), l.text("OPTIMIZE TABLE {db}.refund_waits FINAL"))) // ClickHouse does within minutes
+	bound := clickhouse.Context(t.Context(), clickhouse.WithSettings(clickhouse.Settings{"max_rows_to_read": n / 100}))
+	require.Equal(t, []string{"r0"}, due(bound))
+}
+
+// TestARefundThatCameAgainWaitsFromThenOn, and is brought back each time.
+func TestARefundThatCameAgainWaitsFromThenOn(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	wait := func(since time.Time) Waiting {
+		return Waiting{AccountID: "acme", RefersTo: "m", ID: "r", Raw: []byte("{}"), Since: since, Version: uint64(since.UnixMicro())}
+	}
+	due := func(before time.Time) (list []Waiting) {
+		require.NoError(t, l.DueWaiting(t.Context(), before, func(w *Waiting, _ bool) error { list = append(list, *w); return nil }))
+		return list
+	}
+	list := []Waiting{wait(noon), wait(noon.Add(time.Minute))}
+	require.NoError(t, l.InsertWaiting(t.Context(), list))
+	require.NoError(t, l.InsertWaiting(t.Context(), list[:1]), "an insert that was repeated")
+	require.Empty(t, due(noon.Add(time.Second)))
+	for left := 2; left > 0; left-- { // what came twice is taken back twice
+		found := due(noon.Add(time.Hour))
+		require.Len(t, found, left)
+		for i := range found {
+			found[i].Done, found[i].Version = true, uint64(noon.Add(time.Hour).UnixMicro())
+		}
+		require.NoError(t, l.InsertWaiting(t.Context(), found))
+	}
+	require.Empty(t, due(noon.Add(time.Hour)))
+	waiting, err := l.WaitingAt(t.Context(), []string{"acme"}, noon.Add(2*time.Hour))
+	require.NoError(t, err)
+	require.Empty(t, waiting)
 }
 
 // TestARefusalAfterAReplayStands, also where it comes from a worker whose clock

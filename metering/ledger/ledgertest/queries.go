@@ -431,8 +431,13 @@ func quarantineResolved(s *Server, _ map[string]string) [][]any {
 
 func waitingDue(s *Server, params map[string]string) [][]any {
 	before, _ := strconv.ParseInt(params["before"], 10, 64)
-	rows := s.final("waiting")
+	rows := slices.DeleteFunc(slices.Clone(s.final("refund_waits")), func(r Row) bool { n, _ := r["sign"].(int64); return n <= 0 })
 	sort.SliceStable(rows, func(i, j int) bool { return rows[i].time("since").Before(rows[j].time("since")) })
+	latest := map[string]time.Time{}
+	key := func(r Row) string { return r.str("account_id") + "\x00" + r.str("refers_to") + "\x00" + r.str("id") }
+	for _, w := range rows {
+		latest[key(w)] = w.time("since")
+	}
 	var out [][]any
 	for _, w := range rows {
 		var come uint64
@@ -441,7 +446,7 @@ func waitingDue(s *Server, params map[string]string) [][]any {
 				come = 1
 			}
 		}
-		if w.str("state") == "waiting" && (come == 1 || w.time("since").Before(time.UnixMilli(before))) {
+		if come == 1 || latest[key(w)].Before(time.UnixMilli(before)) {
 			out = append(out, append(w.pick("account_id", "refers_to", "id", "raw", "run", "since"), come))
 		}
 	}

@@ -69,6 +69,7 @@ func layouts() map[string]layout {
 		"statuses":     {key: []string{"account_id", "message_id", "id"}, version: "epoch"},
 		"rerates":      {key: []string{"ref"}, version: "booked_at"},
 		"rerate_runs":  {key: []string{"parent_id", "run"}, version: "ended"},
+		"refund_waits": {key: []string{"account_id", "refers_to", "id", "since"}, sign: "sign"},
 		"refund_looks": {key: []string{"again", "due", "parent_id", "account_id", "message_id", "arrived"}, sign: "sign"},
 	}
 }
