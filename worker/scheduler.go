@@ -75,10 +75,7 @@ func (w *Worker) sharedChores() []chore {
 		{"waiting refunds", 2 * time.Second, w.afterCharges(restEvery, w.dueRefunds)},
 		{"automatic refunds", 2 * time.Second, w.afterCharges(idleEvery, w.autoRefunds)},
 		{"late statuses", 5 * time.Minute, w.lateStatuses},
-		{"resolved quarantine", idleEvery, w.afterCharges(restEvery, func(ctx context.Context) error {
-			_, err := e.ledger.ResolveQuarantine(ctx, e.clock.Now())
-			return err
-		})},
+		{"resolved quarantine", idleEvery, w.afterCharges(restEvery, w.resolveQuarantine())},
 		{"dead workers", 5 * time.Second, func(ctx context.Context) error { return e.requeue(ctx, w.redis, e.allQueues(), false) }},
 		{"open answers", time.Minute, func(ctx context.Context) error { return e.giveUpAll(ctx, w.redis) }},
 		{"old dedup sets", 10 * time.Minute, e.partitions(func(ctx context.Context, p int) error {
@@ -190,6 +187,16 @@ func (w *Worker) dueRefunds(ctx context.Context) error {
 		return err
 	}
 	return e.ledger.InsertWaiting(ctx, done)
+}
+
+// resolveQuarantine looks at a page of entries each time, for as many have been
+// sent again.
+func (w *Worker) resolveQuarantine() func(ctx context.Context) error {
+	after := ""
+	return func(ctx context.Context) (err error) {
+		after, _, err = w.engine.ledger.ResolveQuarantine(ctx, after, w.engine.clock.Now())
+		return err
+	}
 }
 
 // countSuspended sets the gauge of suspended accounts, a parent's page at a time.

@@ -287,7 +287,10 @@ func (p *pair) decide() {
 // resolve closes entries on both.
 func (p *pair) resolve() {
 	now := p.now()
-	same(p, "resolved", func(l *Ledger) (int, error) { return l.ResolveQuarantine(p.t.Context(), now) })
+	same(p, "resolved", func(l *Ledger) (int, error) {
+		_, n, err := l.ResolveQuarantine(p.t.Context(), "", now)
+		return n, err
+	})
 }
 
 // TestMemoryAgreesWithClickHouse gives the same random inserts to a real

@@ -157,17 +157,24 @@ func (l *Ledger) EntriesKnown(ctx context.Context, ids []string) (map[string]boo
 	return known, nil
 }
 
+// resolvePage is how many entries are looked at in one go: what is asked each
+// time doesn't grow with all that is in quarantine.
+const resolvePage = 10_000
+
 // ResolveQuarantine closes open entries whose identity and content stand in
-// the ledger by now, and returns how many.
-func (l *Ledger) ResolveQuarantine(ctx context.Context, now time.Time) (int, error) {
-	var ids []string
-	if err := l.each(ctx, "quarantine_resolved", nil, func(r driver.Rows) error {
-		var id string
-		err := r.Scan(&id)
-		ids = append(ids, id)
-		return err
-	}); err != nil {
-		return 0, err
+// the ledger by now, and returns how many. It looks at a page of entries, from
+// after an id on ("": from the beginning), and tells after which the next one
+// begins.
+func (l *Ledger) ResolveQuarantine(ctx context.Context, after string, now time.Time) (next string, n int, err error) {
+	var last string
+	var rows uint64
+	params := map[string]string{"after": after, "limit": strconv.Itoa(resolvePage)}
+	if err := l.each(ctx, "quarantine_page", params, func(r driver.Rows) error { return r.Scan(&last, &rows) }); err != nil || rows == 0 {
+		return "", 0, err
+	}
+	ids, err := l.resolved(ctx, after, last)
+	if err != nil {
+		return after, 0, err
 	}
 	var entries []Entry
 	for _, id := range ids {
@@ -175,10 +182,27 @@ func (l *Ledger) ResolveQuarantine(ctx context.Context, now time.Time) (int, err
 			entries = append(entries, *e)
 			return nil
 		}); err != nil {
-			return 0, err
+			return after, 0, err
 		}
 	}
-	return len(entries), l.CloseQuarantine(ctx, entries, QuarantineResolved, "the same record stands in the ledger", now)
+	if err := l.CloseQuarantine(ctx, entries, QuarantineResolved, "the same record stands in the ledger", now); err != nil {
+		return after, 0, err
+	}
+	if rows < resolvePage {
+		last = ""
+	}
+	return last, len(entries), nil
+}
+
+// resolved are the open entries of a page that stand in the ledger.
+func (l *Ledger) resolved(ctx context.Context, after, last string) (ids []string, err error) {
+	err = l.each(ctx, "quarantine_resolved", map[string]string{"after": after, "last": last}, func(r driver.Rows) error {
+		var id string
+		err := r.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	return ids, err
 }
 
 // CloseQuarantine puts entries into another state.

@@ -81,13 +81,14 @@ func TestQuarantineEntriesCloseAndResolve(t *testing.T) {
 	require.NoError(t, l.InsertQuarantine(t.Context(), []Entry{
 		entry("same", "m1", m.Hash), entry("conflict", "m1", m.Hash+1), entry("absent", "m2", 1), entry("unreadable", "", 0),
 	}))
-	n, err := l.ResolveQuarantine(t.Context(), noon)
+	_, n, err := l.ResolveQuarantine(t.Context(), "", noon)
 	require.NoError(t, err)
 	require.Zero(t, n)
 	put(t, l, noon, m)
-	n, err = l.ResolveQuarantine(t.Context(), noon)
+	next, n, err := l.ResolveQuarantine(t.Context(), "", noon)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
+	require.Empty(t, next, "from the beginning again")
 	got := entries(t, l, QuarantineFilter{State: QuarantineResolved})
 	require.Len(t, got, 1)
 	require.Equal(t, "same", got[0].ID)
@@ -104,6 +105,33 @@ func TestQuarantineEntriesCloseAndResolve(t *testing.T) {
 	require.NoError(t, l.InsertQuarantine(t.Context(), []Entry{again}))
 	require.NoError(t, l.CloseQuarantine(t.Context(), read, QuarantineReplayed, "", time.UnixMicro(0)))
 	require.Equal(t, []Entry{again}, entries(t, l, QuarantineFilter{ID: "conflict"}))
+}
+
+// TestQuarantineIsLookedAtInPages: each costs the same, however much there is.
+func TestQuarantineIsLookedAtInPages(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	const n = 105_000
+	require.NoError(t, l.conn.Exec(t.Context(), l.text("INSERT INTO {db}.quarantine (id, reason, account_id, kind, record_id, content_hash, state, version)"+
+		" SELECT hex(sipHash128(number)), 'no_price', 'acme', 'usage', toString(number), number, 'open', 1 FROM numbers("+strconv.Itoa(n)+")")))
+	m := sent("12345", noon)
+	m.Record.AccountID, m.Hash = "acme", 12345
+	put(t, l, noon, m)
+	bound := clickhouse.Context(t.Context(), clickhouse.WithSettings(clickhouse.Settings{"max_rows_to_read": 3 * resolvePage}))
+	after, found, pages := "", 0, 0
+	for pages == 0 || after != "" {
+		next, k, err := l.ResolveQuarantine(t.Context(), after, noon)
+		require.NoError(t, err)
+		require.True(t, next == "" || next > after)
+		if next != "" {
+			_, err = l.resolved(bound, after, next)
+			require.NoError(t, err)
+		}
+		after, found, pages = next, found+k, pages+1
+	}
+	require.Equal(t, n/resolvePage+1, pages)
+	require.Equal(t, 1, found)
+	require.Len(t, entries(t, l, QuarantineFilter{State: QuarantineResolved}), 1)
 }
 
 func TestWaitingIsDueOnceItsMessageHasCome(t *testing.T) {

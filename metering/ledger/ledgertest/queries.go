@@ -22,7 +22,7 @@ func queries() map[string]query {
 		"bill_lines":  billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "catalog_under": catalogUnder, "closed_counts": closedCounts, "entries_known": entriesKnown,
 		"closed_lines": closedLines, "closing_bases": closingBases, "closing_transfers": closingTransfers, "closings": closings, "epoch_older": epochOlder, "epoch_max": epochMax,
 		"booked_twice": bookedTwice, "failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
-		"quarantine_open": quarantineOpen, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
+		"quarantine_open": quarantineOpen, "quarantine_page": quarantinePage, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
 		"report_rejected": rejectedAt, "report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers, "rerates": rerates, "rerates_open": reratesOpen, "rerate_rows": rerateRows, "told_suspended": toldSuspended,
 		"transfer_by_ref": transferByRef, "transfer_refs": transferRefs, "waiting_due": waitingDue,
 	}
@@ -412,10 +412,25 @@ func quarantineOpen(s *Server, params map[string]string) [][]any {
 	return out
 }
 
-func quarantineResolved(s *Server, _ map[string]string) [][]any {
+func quarantinePage(s *Server, params map[string]string) [][]any {
+	var ids []string
+	for _, q := range s.tables["quarantine"] {
+		if id := q.str("id"); id > params["after"] {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	ids = ids[:min(uint64(len(ids)), integer(params, "limit"))]
+	if len(ids) == 0 {
+		return [][]any{{"", uint64(0)}}
+	}
+	return [][]any{{ids[len(ids)-1], uint64(len(ids))}}
+}
+
+func quarantineResolved(s *Server, params map[string]string) [][]any {
 	var out [][]any
 	for _, q := range s.final("quarantine") {
-		if q.str("state") != "open" || q.str("record_id") == "" || q.str("kind") == "" {
+		if id := q.str("id"); id <= params["after"] || id > params["last"] || q.str("state") != "open" || q.str("record_id") == "" || q.str("kind") == "" {
 			continue
 		}
 		for _, r := range s.tables["records"] {
