@@ -113,7 +113,7 @@ func TestASweepRepeatedAfterALoss(t *testing.T) {
 	r.apply("mode: prepaid", "")
 	r.holds(95_000_000, 0)
 	var swept string
-	require.NoError(t, r.ledger.Refs(t.Context(), []string{"acme"}, func(x *ledger.Ref) error {
+	require.NoError(t, r.ledger.Refs(t.Context(), []string{"acme"}, time.UnixMilli(0), func(x *ledger.Ref) error {
 		if strings.HasPrefix(x.Ref, "sweep:") {
 			swept = x.Ref
 		}
@@ -142,6 +142,26 @@ func TestATransferThatWasMadeStaysMade(t *testing.T) {
 	_, err = r.move("more", metering.TransferAllocate, "acme-own", 10_000_000)
 	require.ErrorIs(t, err, ErrWrongKind)
 	r.holds(100_000_000, 0)
+}
+
+// TestAReferenceIsUsedOnce, however long ago: what the projection has forgotten, or
+// a rebuild no longer loads, the ledger knows.
+func TestAReferenceIsUsedOnce(t *testing.T) {
+	t.Parallel()
+	for _, rebuilt := range []bool{false, true} {
+		r := newFundedRig(t)
+		r.now.Advance(balance.RefKept + time.Hour)
+		if rebuilt {
+			r.redis.Empty()
+		}
+		res, err := r.move("give", metering.TransferAllocate, "acme-own", 10_000_000)
+		require.NoError(t, err)
+		require.Equal(t, &TransferResult{Account: "acme-own", Balance: 10_000_000}, res)
+		_, err = r.move("give", metering.TransferAllocate, "acme-own", 20_000_000)
+		require.ErrorIs(t, err, balance.ErrReference)
+		r.holds(90_000_000, 10_000_000)
+		require.NotContains(t, r.redis.Dump(), "{p00}:r:give")
+	}
 }
 
 // TestAParentBecomesPostpaid: its budgets go to the wallet, which the operator

@@ -63,16 +63,27 @@ func (s *Service) claim(ctx context.Context, t *metering.Transfer, d time.Durati
 	return err
 }
 
+// refAsked is how long the projection is asked for a reference, which it knows for
+// some days more.
+const refAsked = balance.RefKept - 5*24*time.Hour
+
 // transferOnce makes a transfer of an account, or answers for the one that was made.
 func (s *Service) transferOnce(ctx context.Context, a *metering.Account, t *metering.Transfer) (*TransferResult, error) {
-	parent, hash, used, err := s.ledger.TransferByRef(ctx, t.Ref)
+	used, err := s.ledger.TransferByRef(ctx, t.Ref)
 	if err != nil {
 		return nil, err
 	}
-	if used && (parent != t.ParentID || hash != t.ContentHash()) {
+	if used != nil && (used.ParentID != t.ParentID || used.Hash != t.ContentHash()) {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, balance.ErrReference)
 	}
-	if !used { // one that was made stays made, whatever has become of the account
+	if used != nil && used.At.Before(s.clock.Now().Add(-refAsked)) {
+		st, err := s.store.State(ctx, t.AccountID)
+		if err != nil {
+			return nil, err
+		}
+		return &TransferResult{Account: t.AccountID, Balance: st.Balance}, nil
+	}
+	if used == nil { // one that was made stays made, whatever has become of the account
 		if strings.HasPrefix(t.Ref, string(metering.TransferSweep)+":") || strings.HasPrefix(t.Ref, string(metering.TransferClose)+":") {
 			return nil, fmt.Errorf("%w: references that begin with sweep: or close: are meterd's own; give another", ErrRefused)
 		}

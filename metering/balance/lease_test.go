@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/internal/testengine"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance/balancetest"
 )
@@ -212,4 +213,36 @@ func TestLost(t *testing.T) {
 		require.NoError(t, b.rdb.Del(t.Context(), keyTask(0, "one")).Err())
 		assert.True(t, lost(OpenAnswer{Task: "one", Seq: reply.Seq}))
 	})
+}
+
+// TestAReferenceExpiresOnceItsRowIsStored, and not before; one that a rebuild loads, too.
+func TestAReferenceExpiresOnceItsRowIsStored(t *testing.T) {
+	t.Parallel()
+	rdb, ctx := testengine.StartRedis(t).Redis(t), t.Context()
+	m := newModel(t, fresh(t, t, rdb))
+	m.push(t, m.order, false)
+	left := func(ref string) time.Duration {
+		d, err := rdb.TTL(ctx, keyRef(0, ref)).Result()
+		require.NoError(t, err)
+		return d
+	}
+	_, err := m.Transfer(ctx, 0, m.meta, &Move{Ref: "top", Hash: 1, Amount: 5, To: "pre", Row: []byte("{}"), Months: m.months(m.month)})
+	require.NoError(t, err)
+	require.EqualValues(t, -1, left("top"), "it is kept for as long as the ledger may not have it")
+	require.NoError(t, m.Confirm(ctx, 0, m.meta.Epoch, "top"))
+	require.InDelta(t, RefKept, left("top"), float64(time.Minute))
+
+	require.NoError(t, rdb.FlushDB(ctx).Err())
+	ok, err := m.Lease(ctx, 0, RebuildLease, "token", time.Minute)
+	require.NoError(t, err)
+	require.True(t, ok)
+	b := m.Rebuilding(0, "token")
+	require.NoError(t, b.Load(ctx, &Loaded{Account: m.doc(m.account["post"])}))
+	require.NoError(t, b.LoadRef(ctx, "top", map[string]string{"hash": "1"}))
+	require.NoError(t, b.Flush(ctx))
+	require.InDelta(t, RefKept, left("top"), float64(time.Minute))
+	forGood, err := rdb.TTL(ctx, keyAccount(0, "post")).Result()
+	require.NoError(t, err)
+	require.EqualValues(t, -1, forGood)
+	require.Equal(t, map[string]string{"hash": "1"}, rdb.HGetAll(ctx, keyRef(0, "top")).Val())
 }

@@ -137,23 +137,23 @@ func (r *Rebuilding) Load(ctx context.Context, l *Loaded) error {
 	for period, used := range l.Used {
 		args = append(args, "u:"+period, int64(used))
 	}
-	return r.load(ctx, keyAccount(r.p, v.ID), args)
+	return r.load(ctx, keyAccount(r.p, v.ID), 0, args)
 }
 
-// LoadRef writes a used reference, as Load does an account.
+// LoadRef writes a used reference, as Load does an account, for as long as RefKept.
 func (r *Rebuilding) LoadRef(ctx context.Context, ref string, fields map[string]string) error {
 	args := make([]any, 0, 2*len(fields))
 	for k, v := range fields {
 		args = append(args, k, v)
 	}
-	return r.load(ctx, keyRef(r.p, ref), args)
+	return r.load(ctx, keyRef(r.p, ref), RefKept, args)
 }
 
 // loadMax bounds the accounts and references of one call: a script blocks Redis.
 const loadMax = 200
 
-func (r *Rebuilding) load(ctx context.Context, key string, fields []any) error {
-	r.keys, r.args = append(r.keys, key), append(append(r.args, len(fields)), fields...)
+func (r *Rebuilding) load(ctx context.Context, key string, life time.Duration, fields []any) error {
+	r.keys, r.args = append(r.keys, key), append(append(r.args, len(fields), int(life.Seconds())), fields...)
 	if len(r.keys) < loadMax {
 		return nil
 	}

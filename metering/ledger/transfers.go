@@ -82,14 +82,20 @@ func (l *Ledger) Transfers(ctx context.Context, account string, f func(*Transfer
 	})
 }
 
-// TransferByRef tells whose a reference is: parent and content; ok is false if
-// it was never used.
-func (l *Ledger) TransferByRef(ctx context.Context, ref string) (parent string, hash uint64, ok bool, err error) {
+// UsedRef is whose a reference is, what was moved under it, and when.
+type UsedRef struct {
+	ParentID string
+	Hash     uint64 // of the transfer's content
+	At       time.Time
+}
+
+// TransferByRef tells of a reference; nil: it was never used.
+func (l *Ledger) TransferByRef(ctx context.Context, ref string) (used *UsedRef, err error) {
 	err = l.each(ctx, "transfer_by_ref", map[string]string{"ref": ref}, func(r driver.Rows) error {
-		ok = true
-		return r.Scan(&parent, &hash)
+		used = &UsedRef{}
+		return r.Scan(&used.ParentID, &used.Hash, &used.At)
 	})
-	return parent, hash, ok, err
+	return used, err
 }
 
 // Ref is a used reference, for a rebuild.
@@ -104,9 +110,9 @@ type Ref struct {
 	Base   metering.Micros // as TransferRow's
 }
 
-// Refs of parents.
-func (l *Ledger) Refs(ctx context.Context, parents []string, f func(*Ref) error) error {
-	return l.each(ctx, "transfer_refs", map[string]string{"parents": array(parents)}, func(r driver.Rows) error {
+// Refs of parents that were used since an instant.
+func (l *Ledger) Refs(ctx context.Context, parents []string, since time.Time, f func(*Ref) error) error {
+	return l.each(ctx, "transfer_refs", map[string]string{"parents": array(parents), "since": ms(since)}, func(r driver.Rows) error {
 		var x Ref
 		var amount, base decimal.Decimal
 		var seq uint64

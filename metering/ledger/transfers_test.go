@@ -49,18 +49,16 @@ func TestTransfersAndSums(t *testing.T) {
 	require.EqualValues(t, -5_000_000, lines[1].Amount)
 
 	for i := range list {
-		parent, hash, ok, err := l.TransferByRef(t.Context(), list[i].Transfer.Ref)
+		used, err := l.TransferByRef(t.Context(), list[i].Transfer.Ref)
 		require.NoError(t, err)
-		require.True(t, ok, list[i].Transfer.Ref)
-		require.Equal(t, "acme", parent)
-		require.Equal(t, list[i].Transfer.ContentHash(), hash)
+		require.Equal(t, &UsedRef{ParentID: "acme", Hash: list[i].Transfer.ContentHash(), At: list[i].At}, used, list[i].Transfer.Ref)
 	}
-	_, _, ok, err := l.TransferByRef(t.Context(), "never")
+	used, err := l.TransferByRef(t.Context(), "never")
 	require.NoError(t, err)
-	require.False(t, ok)
+	require.Nil(t, used)
 
 	refs := map[string]Ref{}
-	require.NoError(t, l.Refs(t.Context(), []string{"acme"}, func(r *Ref) error {
+	require.NoError(t, l.Refs(t.Context(), []string{"acme"}, time.UnixMilli(0), func(r *Ref) error {
 		refs[r.Ref] = *r
 		return nil
 	}))

@@ -391,7 +391,7 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 			}
 		}
 	}
-	return r.ledger.Refs(ctx, parents, func(x *ledger.Ref) error {
+	return r.ledger.Refs(ctx, parents, r.clock.Now().Add(-balance.RefKept), func(x *ledger.Ref) error {
 		return to.LoadRef(ctx, x.Ref, map[string]string{
 			"hash": strconv.FormatUint(x.Hash, 10), "seq": strconv.FormatInt(x.Seq, 10), "booked": x.Booked,
 			"at": strconv.FormatInt(x.At.UnixMilli(), 10), "amount": strconv.FormatInt(int64(x.Amount), 10),

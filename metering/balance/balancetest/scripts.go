@@ -105,10 +105,15 @@ func load(c *call) ([]any, error) {
 		to := hash{}
 		maps.Copy(to, read[hash](c.r, key))
 		n, _ := strconv.Atoi(rest[0])
-		for i := 1; i < n; i += 2 {
-			to[rest[i]] = rest[i+1]
+		seconds, _ := strconv.Atoi(rest[1])
+		fields := rest[2 : 2+n]
+		for i := 0; i < n; i += 2 {
+			to[fields[i]] = fields[i+1]
 		}
-		c.r.keys[key], rest = to, rest[1+n:]
+		c.r.keys[key], rest = to, rest[2+n:]
+		if seconds > 0 {
+			c.r.expires[key] = c.r.now().Add(time.Duration(seconds) * time.Second)
+		}
 	}
 	return []any{"ok"}, nil
 }
@@ -130,6 +135,9 @@ func confirm(c *call) ([]any, error) {
 		return refusal, nil
 	}
 	c.r.del(c.keys[1])
+	if _, ok := c.r.keys[c.keys[2]]; ok {
+		c.r.expires[c.keys[2]] = c.r.now().Add(time.Duration(c.num(3)) * time.Second)
+	}
 	delete(made[zset](c.r, c.tag+":open"), "transfer:"+c.arg(2))
 	return []any{"ok"}, nil
 }

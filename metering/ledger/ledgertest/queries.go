@@ -363,19 +363,24 @@ func toldSuspended(s *Server, params map[string]string) [][]any {
 }
 
 func transferByRef(s *Server, params map[string]string) [][]any {
+	var last Row
 	for _, r := range s.tables["transfers"] {
-		if r.str("ref") == params["ref"] {
-			return [][]any{r.pick("parent_id", "content_hash")}
+		if r.str("ref") == params["ref"] && (last == nil || r.time("transferred_at").After(last.time("transferred_at"))) {
+			last = r
 		}
 	}
-	return nil
+	if last == nil {
+		return nil
+	}
+	return [][]any{last.pick("parent_id", "content_hash", "transferred_at")}
 }
 
 func transferRefs(s *Server, params map[string]string) [][]any {
 	newest, parents := map[string]Row{}, array(params["parents"])
+	since, _ := strconv.ParseInt(params["since"], 10, 64)
 	var refs []string
 	for _, r := range s.final("transfers") {
-		if !slices.Contains(parents, r.str("parent_id")) {
+		if !slices.Contains(parents, r.str("parent_id")) || r.time("transferred_at").UnixMilli() < since {
 			continue
 		}
 		if _, ok := newest[r.str("ref")]; !ok {
