@@ -224,12 +224,15 @@ func (w *Writer) take() []*request {
 }
 
 // LandMax is the longest time after a charge in which its rows may land: an insert
-// is sent within sendMax of the charge, else not at all, and ends within insertMax.
-// What waits until nothing of an older projection can land relies on it.
+// is sent within sendMax of the charge, else not at all, and is given up after
+// insertMax; ClickHouse itself ends it endMax later, for clickhouse-go makes a
+// deadline its max_execution_time. What waits until nothing of an older projection
+// can land relies on it.
 const (
 	sendMax   = time.Minute
 	insertMax = 5 * time.Minute
-	LandMax   = sendMax + insertMax
+	endMax    = 5 * time.Second
+	LandMax   = sendMax + insertMax + endMax
 )
 
 func (w *Writer) flush(ctx context.Context, group []*request) {

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/internal/testengine"
 	"github.com/meterd/meterd/metering"
 )
 
@@ -232,4 +236,33 @@ func TestRowsKeepWhatTheySay(t *testing.T) {
 	require.Equal(t, []string{": 999999999999.999999 1 999999999999.999999 0 0.01 0 EUR"}, shorts(usage(t, l, UsageQuery{Parent: "acme"})))
 	put(t, l, noon, sent("m2", noon))
 	require.Equal(t, []string{": 1000000000000.999999 2 1000000000000.049999 0 0.02 0 EUR"}, shorts(usage(t, l, UsageQuery{Parent: "acme"})), "a sum may be larger than an amount")
+}
+
+// asking notes how long each insert of records may take in ClickHouse.
+type asking struct{ seconds chan string }
+
+// RoundTrip implements http.RoundTripper.
+func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
+	if q := req.URL.Query(); strings.Contains(q.Get("query"), ".records ") {
+		a.seconds <- q.Get("max_execution_time")
+	}
+	return http.DefaultTransport.RoundTrip(req) //nolint:wrapcheck // a transport's
+}
+
+// TestClickHouseEndsAnInsert that its sender has given up, or died over, before
+// LandMax: what waits for the rows of an older projection relies on it.
+func TestClickHouseEndsAnInsert(t *testing.T) {
+	t.Parallel()
+	e := testengine.StartClickHouse(t)
+	a := asking{make(chan string, 10)}
+	l, err := Open(Options{URL: e.ClickHouseAddress(), Password: e.ClickHousePassword, Database: e.Database, Transport: a})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	_, err = l.Migrate(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, running(t, l, WriterOptions{}).Write(t.Context(), &Batch{Rows: []Row{sent("m", noon)}}))
+	seconds, err := strconv.Atoi(<-a.seconds)
+	require.NoError(t, err)
+	require.Positive(t, seconds)
+	require.LessOrEqual(t, sendMax+time.Duration(seconds)*time.Second, LandMax)
 }
