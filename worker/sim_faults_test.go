@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -299,6 +300,16 @@ func (w *world) stepClock(procs []*process) {
 func sender(id string) string {
 	of, _, _ := strings.Cut(id, "~a")
 	return of
+}
+
+// dropRefunds removes automatic refunds that no worker has seen.
+func (w *world) dropRefunds() {
+	for _, id := range slices.Sorted(maps.Keys(w.queue)) {
+		if strings.HasPrefix(id, "auto-") && w.queue[id].tries == 0 {
+			w.note("%s is lost with the queue", id)
+			delete(w.queue, id)
+		}
+	}
 }
 
 // vanishTask removes a task that holds an answer.

@@ -211,12 +211,48 @@ func (g serverGate) Insert(ctx context.Context, table, columns string, data []an
 	if g.p.w.plan.without == withoutIntent && table == "closings" {
 		return nil
 	}
+	if g.p.w.plan.without == withoutMade && table == "refund_looks" {
+		forgetMade(data)
+	}
 	b, err := g.p.w.server.Block(table, columns, data)
+	if g.p.w.plan.without == withoutNoted && (table == "statuses" || table == "refund_looks" && !decided(data)) {
+		g.p.noted = append(g.p.noted, b)
+		return err
+	}
 	v := g.p.park(ctx, toInsert, table+" "+fmt.Sprint(first(data)), b)
+	noted := g.p.noted
+	if table == "records" {
+		g.p.noted = nil
+	}
 	if v != proceeds {
 		return fmt.Errorf("insert into %s: %w: %w", table, ledger.ErrAway, v.err())
 	}
+	if table == "records" {
+		for _, n := range noted {
+			n.Land(0)
+		}
+	}
 	return err
+}
+
+// decided tells what automatic refunds write of what they looked at from what is
+// written beside rows.
+func decided(data []any) bool {
+	_, ok := data[0].([]uint8)
+	return ok
+}
+
+// forgetMade has no refund that was handed over looked at again: a row that takes away
+// what isn't there changes nothing.
+func forgetMade(data []any) {
+	signs, _ := data[len(data)-1].([]int8)
+	if looks, ok := data[0].([]uint8); ok {
+		for i, l := range looks {
+			if ledger.Look(l) == ledger.LookMade {
+				signs[i] = -1
+			}
+		}
+	}
 }
 
 // Exec runs a statement that writes, when its rows land.

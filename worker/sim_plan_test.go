@@ -26,6 +26,7 @@ type plan struct {
 	loss              string // "", restarted, replaced, emptied, failover, failover with its queue
 	durable           bool
 	vanish            int
+	dropRefunds       bool // the queue loses the automatic refunds that are handed over first
 	window            bool // a day and more passes
 	cold, restamp     bool
 	poison, refunds   bool
@@ -54,6 +55,8 @@ const (
 	withoutOlder      = "older"            // older months are looked for once more when all has settled
 	withoutRollClock  = "roll clock"       // a month has begun when it has by Redis's clock too
 	withoutTurns      = "turns"            // of a parent a few hooks' tasks are in hand at a time
+	withoutNoted      = "noted"            // statuses, and reasons to look, are written before their rows
+	withoutMade       = "made"             // an automatic refund is handed over until it stands
 	withoutJudgeOf    = "judge of"         // each partition's duplicates have a judge task of their own
 )
 
@@ -119,6 +122,7 @@ func (p *plan) widen() {
 	if some(1, 8) && !p.straggle {
 		p.rerates, p.refunds = 2, p.refunds || some(1, 2)
 	}
+	p.dropRefunds = p.refunds && some(1, 4)
 }
 
 // focus makes likely what a missing rule needs to be noticed.
@@ -170,6 +174,10 @@ func (p *plan) focus() {
 		p.toEdge(edgeMonth)
 	case withoutTurns:
 		p.hooks, p.large, p.loss = true, true, ""
+	case withoutNoted:
+		p.refunds, p.loss, p.breaks, p.closing, p.window = true, "emptied", 3, false, false
+	case withoutMade:
+		p.refunds, p.dropRefunds = true, true
 	case withoutJudgeOf:
 		p.partitions, p.ids, p.lines, p.loss, p.other, p.refunds, p.window, p.closing = 2, 2, 4, "", true, false, false, false
 	case withoutJudgeEpoch:

@@ -145,6 +145,9 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		withoutTurns: 200,
 		// Of a month's edge.
 		withoutRollClock: 200,
+		// Of automatic refunds.
+		withoutNoted: 4000,
+		withoutMade:  4000,
 		// Of partitions.
 		withoutJudgeOf: 1000,
 		// Others.

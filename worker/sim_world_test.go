@@ -217,6 +217,7 @@ type process struct {
 	dead     bool
 	paused   bool
 	ready    bool
+	noted    []*ledgertest.Block // without the rule: what waits for its rows
 	chores   int
 	attempts int
 	skew     atomic.Int64 // of its clock, ns
