@@ -11,7 +11,7 @@ import (
 // versionLead is how long after it is applied a plan's new version may start
 // at the earliest: until then every worker knows it, and no record of its time,
 // which may be ahead of the clock, has been rated without it.
-const versionLead = metering.FutureMax + 2*time.Minute
+const versionLead = metering.FutureMax + time.Minute
 
 // planner compares a file with what has been applied.
 type planner struct {

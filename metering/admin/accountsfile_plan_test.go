@@ -235,7 +235,7 @@ func TestPlanRefusals(t *testing.T) {
 	for _, c := range []struct{ name, from, to string }{
 		{"in force", "price: 0.04", "price: 0.0400001"},
 		{"dropped", "      - effective_from: 2026-01-01T00:00:00Z\n        rules: [{channel: sms, unit: segment, price: 0.04}]\n", ""},
-		{"too early", "      - effective_from: 2027-01-01T00:00:00Z", "      - {effective_from: 2026-11-06T10:06:59Z, rules: [{unit: x, price: 1}]}\n      - effective_from: 2027-01-01T00:00:00Z"},
+		{"too early", "      - effective_from: 2027-01-01T00:00:00Z", "      - {effective_from: 2026-11-06T10:05:59Z, rules: [{unit: x, price: 1}]}\n      - effective_from: 2027-01-01T00:00:00Z"},
 		{"moved to the past", "2027-01-01", "2026-02-01"},
 		{"currency of a plan", "currency: USD", "currency: EUR"},
 		{"currency of a parent", "plan: usd", "plan: eur"},
