@@ -74,10 +74,13 @@ func TestAcknowledgedWritesSurviveKill(t *testing.T) {
 	acked, keys := uint64(0), 0
 	for range rounds {
 		conn, client := c.clickHouse(t), c.redis(t)
-		done := make(chan struct{})
+		done, busy := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(done)
-			for {
+			for n := 0; ; n++ {
+				if n == 10 {
+					close(busy)
+				}
 				if insertNumbers(ctx, conn, "r", acked*rows, (acked+1)*rows) != nil {
 					return
 				}
@@ -89,7 +92,11 @@ func TestAcknowledgedWritesSurviveKill(t *testing.T) {
 			}
 		}()
 		before := c.redisPID(t)
-		time.Sleep(400 * time.Millisecond)
+		select {
+		case <-busy:
+		case <-done:
+			t.Fatal("the engines refused an insert or a key before anything was killed")
+		}
 		c.kill(t)
 		<-done
 		_, err := embedded.ReadRunFile(dir)
