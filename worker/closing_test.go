@@ -308,10 +308,8 @@ func TestCloseDue(t *testing.T) {
 	back, old, last := h.monthsAgo("globex", 3), h.monthsAgo("globex", 2), h.monthsAgo("globex", 1)
 	a := *h.Snapshots.Current().Accounts["globex"]
 	a.CreatedAt = old.Start.Add(50 * time.Hour)
-	number, err := h.Ledger.CatalogNumber(t.Context())
-	require.NoError(t, err)
-	require.NoError(t, h.Ledger.SaveCatalog(t.Context(), number+1, []*metering.Account{&a}, nil, time.Now()))
-	_, err = h.Snapshots.Refresh(t.Context())
+	h.saveAccount(&a)
+	_, err := h.Snapshots.Refresh(t.Context())
 	require.NoError(t, err)
 	h.batch().task(messageAt(shop, "back", back.Start), messageAt(shop, "old", old.Start), messageAt(shop, "last", last.Start)).wait()
 

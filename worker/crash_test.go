@@ -176,9 +176,6 @@ func TestRaisedLimitOutlivesItsProcess(t *testing.T) {
 	a := *h.Snapshots.Current().Accounts["acme-shared"]
 	limit := metering.Micros(1_000_000)
 	a.MonthlyLimit = &limit
-	number, err := h.Ledger.CatalogNumber(t.Context())
-	require.NoError(t, err)
-	a.Catalog = number + 1
-	require.NoError(t, h.Ledger.SaveCatalog(t.Context(), number+1, []*metering.Account{&a}, nil, time.Now()))
+	h.saveAccount(&a)
 	h.eventually("the suspension is lifted", func() bool { return state() == 0 })
 }

@@ -163,6 +163,22 @@ func (h *harness) knowsAccounts() {
 	require.Eventually(h.tb, func() bool { return h.Snapshots.Current().Catalog > 0 }, 10*time.Second, 10*time.Millisecond)
 }
 
+// saveAccount stores an account behind the commands' backs. A worker may take the
+// catalog's next number for itself meanwhile.
+func (h *harness) saveAccount(a *metering.Account) {
+	h.tb.Helper()
+	require.Eventually(h.tb, func() bool {
+		number, err := h.Ledger.CatalogNumber(h.tb.Context())
+		require.NoError(h.tb, err)
+		a.Catalog = number + 1
+		err = h.Ledger.SaveCatalog(h.tb.Context(), number+1, []*metering.Account{a}, nil, time.Now())
+		if !errors.Is(err, ledger.ErrNumberTaken) {
+			require.NoError(h.tb, err)
+		}
+		return err == nil
+	}, 10*time.Second, 10*time.Millisecond)
+}
+
 // workWith runs a worker on connections that the caller made.
 func (h *harness) workWith(d Deps, o Options) (stop func()) {
 	h.tb.Helper()
