@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -90,23 +91,9 @@ func Unpacked(payload []byte) int {
 // Decode returns the payload's lines. They share memory with one another; empty
 // ones are left out.
 func (c *Codec) Decode(payload []byte) ([][]byte, error) {
-	text := payload
-	switch {
-	case bytes.HasPrefix(payload, zstdMagic):
-		var err error
-		if text, err = c.dec.DecodeAll(payload, nil); err != nil {
-			return nil, fmt.Errorf("%w: zstd: %w", ErrPayload, err)
-		}
-	case bytes.HasPrefix(payload, gzipMagic):
-		r, err := gzip.NewReader(bytes.NewReader(payload))
-		if err != nil {
-			return nil, fmt.Errorf("%w: gzip: %w", ErrPayload, err)
-		}
-		var b bytes.Buffer
-		if _, err := b.ReadFrom(&bounded{r, PayloadMax}); err != nil {
-			return nil, fmt.Errorf("%w: gzip: %w", ErrPayload, err)
-		}
-		text = b.Bytes()
+	text, err := c.text(payload)
+	if err != nil {
+		return nil, err
 	}
 	if bytes.Count(text, []byte{'\n'}) > LinesMax {
 		return nil, ErrLines
@@ -121,9 +108,46 @@ func (c *Codec) Decode(payload []byte) ([][]byte, error) {
 	return lines, nil
 }
 
+// wholeMax is how large a text may be that is unpacked before its lines are counted.
+const wholeMax = 4 << 20
+
+// text is the payload without its compression.
+func (c *Codec) text(payload []byte) ([]byte, error) {
+	switch {
+	case bytes.HasPrefix(payload, zstdMagic):
+		if Unpacked(payload) > wholeMax {
+			r, err := zstd.NewReader(bytes.NewReader(payload), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(PayloadMax))
+			if err != nil {
+				return nil, fmt.Errorf("%w: zstd: %w", ErrPayload, err)
+			}
+			defer r.Close()
+			if _, err := io.Copy(io.Discard, &bounded{r, PayloadMax, LinesMax}); err != nil {
+				return nil, fmt.Errorf("%w: zstd: %w", ErrPayload, err)
+			}
+		}
+		text, err := c.dec.DecodeAll(payload, nil)
+		if err != nil {
+			return nil, fmt.Errorf("%w: zstd: %w", ErrPayload, err)
+		}
+		return text, nil
+	case bytes.HasPrefix(payload, gzipMagic):
+		r, err := gzip.NewReader(bytes.NewReader(payload))
+		if err != nil {
+			return nil, fmt.Errorf("%w: gzip: %w", ErrPayload, err)
+		}
+		var b bytes.Buffer
+		if _, err := b.ReadFrom(&bounded{r, PayloadMax, LinesMax}); err != nil {
+			return nil, fmt.Errorf("%w: gzip: %w", ErrPayload, err)
+		}
+		return b.Bytes(), nil
+	}
+	return payload, nil
+}
+
+// bounded ends what holds more bytes or lines than a payload may.
 type bounded struct {
-	r    *gzip.Reader
-	left int
+	r           io.Reader
+	left, lines int
 }
 
 var errTooLarge = errors.New("payload too large when decompressed")
@@ -134,6 +158,9 @@ func (b *bounded) Read(p []byte) (int, error) {
 	}
 	n, err := b.r.Read(p[:min(len(p), b.left)])
 	b.left -= n
+	if b.lines -= bytes.Count(p[:n], []byte{'\n'}); b.lines < 0 {
+		return n, ErrLines
+	}
 	return n, err //nolint:wrapcheck // io.Reader
 }
 

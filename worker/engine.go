@@ -60,13 +60,23 @@ const recordsInHand = 256 << 10
 const asideMax = 128 << 10
 
 // unpackingMax bounds the bytes of payloads that are unpacked and wait until their
-// records may be in hand: the others wait in Redis's few bytes.
-const unpackingMax = jobs.PayloadMax + 64<<20
+// records may be in hand: the others wait in Redis's few bytes. Of each line there is
+// a slice beside its text.
+const (
+	unpackingMax = jobs.PayloadMax + 64<<20
+	sliceBytes   = 24
+)
+
+// unpackedMost is what a payload may take unpacked, as far as it tells.
+func unpackedMost(payload []byte) int64 {
+	text := min(jobs.Unpacked(payload), jobs.PayloadMax)
+	return int64(text + sliceBytes*min(text/2+1, jobs.LinesMax))
+}
 
 // unpack takes a payload apart, its head into head unless that is nil, and waits
 // until its records may be in hand. ErrPayload: it can't be taken apart.
 func (e *engine) unpack(ctx context.Context, payload []byte, head any) (lines [][]byte, release func(), err error) {
-	held := int64(min(jobs.Unpacked(payload), jobs.PayloadMax))
+	held := unpackedMost(payload)
 	if err := e.unpacking.Acquire(ctx, held); err != nil {
 		return nil, nil, fmt.Errorf("wait for other payloads to be unpacked: %w", err)
 	}
@@ -83,7 +93,7 @@ func (e *engine) unpack(ctx context.Context, payload []byte, head any) (lines []
 	for _, l := range lines {
 		size += len(l)
 	}
-	if less := held - int64(size); less > 0 { // its head didn't say
+	if less := held - int64(size+sliceBytes*len(lines)); less > 0 { // it didn't tell more
 		e.unpacking.Release(less)
 		held -= less
 	}

@@ -5,13 +5,40 @@ import (
 	"context"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering/ledger"
 )
+
+// TestPayloadsWaitBeforeTheyAreUnpacked: what is made of one is taken from
+// unpackingMax before it is, the slices of its lines too, which take a dozen times the
+// text where lines are short.
+func TestPayloadsWaitBeforeTheyAreUnpacked(t *testing.T) {
+	t.Parallel()
+	codec, err := jobs.NewCodec()
+	require.NoError(t, err)
+	for _, lines := range [][]byte{
+		bytes.Repeat([]byte("1\n"), jobs.LinesMax), bytes.Repeat([]byte("1\n"), 10), []byte("1"), nil,
+		bytes.Repeat(append(bytes.Repeat([]byte("x"), 300), '\n'), 500),
+	} {
+		for _, payload := range [][]byte{lines, codec.Compress(lines)} {
+			got, err := codec.Decode(payload)
+			require.NoError(t, err)
+			made := int64(cap(got)) * int64(unsafe.Sizeof([]byte{}))
+			for _, l := range got {
+				made += int64(len(l))
+			}
+			require.LessOrEqual(t, made, unpackedMost(payload))
+			require.LessOrEqual(t, unpackedMost(payload), int64(unpackingMax))
+		}
+	}
+	require.LessOrEqual(t, unpackedMost(codec.Compress(bytes.Repeat([]byte("1\n"), jobs.PayloadMax))), int64(unpackingMax), "it would wait for ever")
+}
 
 // TestRefusedLinesAreBoundedUntilTheyAreStored: a handler that has waited long
 // enough lets go of its room, but the lines that it refused stay in memory until

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -167,8 +169,15 @@ func waitFor(ctx context.Context, e *engines) error {
 	return err
 }
 
+// heapSoft is from where on a worker collects its garbage more often than costs least,
+// unless GOMEMLIMIT says another: all that it may have in hand takes less.
+const heapSoft = 1 << 30
+
 // serve runs a worker and its HTTP server until ctx ends.
 func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []string, alone bool, ready func(url string) error) error {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(heapSoft)
+	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var hooks []metering.Hook
