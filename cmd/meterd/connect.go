@@ -105,6 +105,9 @@ func (a *app) addresses() (embedded.RunInfo, error) {
 // commas, they are nodes of a cluster.
 func openRedis(address, password string, pool int) (redis.UniversalClient, error) {
 	const dial = 3 * time.Second
+	if strings.Contains(address, "@") && !strings.Contains(address, "://") {
+		return nil, wrongInput("--redis: an address with a user or a password is redis://user:password@host:port") // errors of the network would repeat it
+	}
 	before, nodes := clusterNodes(address)
 	if len(nodes) > 1 {
 		address = before + nodes[0]

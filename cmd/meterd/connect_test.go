@@ -41,7 +41,7 @@ func TestOpenRedis(t *testing.T) {
 	cluster("redis://a:7000,b:7001,c:7002", []string{"a:7000", "b:7001", "c:7002"}, "", "given", false)
 	cluster("rediss://me:s,e@a:7000,b:7001", []string{"a:7000", "b:7001"}, "me", "s,e", true)
 
-	for _, wrong := range []string{"a:7000,b", "a:7000,", "redis://a:7000,b:7001/1", "me:secret@a:7000,b:7001", "http://a:1", "http://a:1,b:1"} {
+	for _, wrong := range []string{"a:7000,b", "a:7000,", "redis://a:7000,b:7001/1", "me:secret@a:7000,b:7001", "http://a:1", "http://a:1,b:1", ":secret@a:1", "redis:secret@a", "secret@a:1", "a:1,:secret@b:2"} {
 		_, err := openRedis(wrong, "", 4)
 		var in *inputError
 		require.ErrorAs(t, err, &in, wrong)

@@ -75,7 +75,7 @@ type enqueued struct {
 	Seconds     *float64 `json:"seconds,omitempty"` //nolint:forbidigo // elapsed time
 	// Unknown counts the records that had a field which isn't defined, by its
 	// name: it is kept out.
-	Unknown map[string]int64 `json:"unknown_fields,omitempty"`
+	Unknown map[string]*int64 `json:"unknown_fields,omitempty"`
 }
 
 // Run implements the command.
@@ -163,7 +163,7 @@ type sending struct {
 	shift   time.Duration
 
 	record       metering.Record
-	unknown      map[string]int64
+	unknown      map[string]*int64
 	unknownLines int64
 }
 
@@ -310,18 +310,19 @@ func (s *sending) look(line []byte) {
 		return // a line that isn't a record is quarantined with its reason
 	}
 	if s.unknown == nil {
-		s.unknown = map[string]int64{}
+		s.unknown = map[string]*int64{}
 	}
 	s.unknownLines++
 	for _, name := range s.record.Unknown {
-		if _, known := s.unknown[name]; !known {
-			if len(s.unknown) >= unknownMax {
-				s.unknown[otherFields]++
-				continue
-			}
-			name = strings.Clone(name) // it shares memory with the line
+		n := s.unknown[name]
+		if n == nil && len(s.unknown) >= unknownMax {
+			name, n = otherFields, s.unknown[otherFields]
 		}
-		s.unknown[name]++
+		if n == nil {
+			n = new(int64)
+			s.unknown[strings.Clone(name)] = n // it shares memory with the line, and a map keeps the key that it was given last
+		}
+		*n++
 	}
 }
 
@@ -332,7 +333,7 @@ func (s *sending) tellUnknown() {
 	}
 	names := make([]string, 0, len(s.unknown))
 	for _, name := range slices.Sorted(maps.Keys(s.unknown)) {
-		names = append(names, fmt.Sprintf("%q in %d", name, s.unknown[name]))
+		names = append(names, fmt.Sprintf("%q in %d", name, *s.unknown[name]))
 	}
 	_, _ = fmt.Fprintf(s.app.err, "meterd: %d records have fields that aren't defined; these are kept out: %s\n", s.unknownLines, strings.Join(names, ", "))
 }

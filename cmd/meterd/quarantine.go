@@ -215,13 +215,37 @@ func (c *quarantineReplayCmd) Run(a *app) error {
 			return err
 		}
 	}
-	client, err := jobs.NewClient(e.redis, jobs.ClientOptions{Shards: a.Shards, Run: "replay-" + uuid.NewString()})
+	replayed, left := 0, 0
+	err = e.admin.DecideQuarantine(a.ctx, func(ctx context.Context) (err error) {
+		replayed, left, err = c.replay(ctx, a, e)
+		return err
+	})
 	if err != nil {
 		return err
 	}
+	if a.JSON {
+		if err := a.printJSON(map[string]int{"replayed": replayed, "left": left}); err != nil {
+			return err
+		}
+	} else {
+		_, _ = fmt.Fprintf(a.out, "%d entries replayed\n", replayed)
+	}
+	if left > 0 {
+		return fmt.Errorf("%d entries stay open: they hold no record that could be sent again. Corrections of a re-rating (kind adjustment): "+
+			"run `meterd rerate` under a new reference, which books what is missing. Payloads of whole tasks: unpack what `meterd quarantine show --json` "+
+			"has of them (base64) and enqueue its lines. Then `meterd quarantine discard` them", left)
+	}
+	return nil
+}
+
+// replay sends the entries, and tells how many, and how many can't be sent.
+func (c *quarantineReplayCmd) replay(ctx context.Context, a *app, e *engines) (replayed, left int, err error) {
+	client, err := jobs.NewClient(e.redis, jobs.ClientOptions{Shards: a.Shards, Run: "replay-" + uuid.NewString()})
+	if err != nil {
+		return 0, 0, err
+	}
 	var entries []ledger.Entry
-	left := 0
-	err = e.ledger.Quarantined(a.ctx, ledger.QuarantineFilter{State: ledger.QuarantineOpen, Reason: c.Reason, ID: c.ID}, func(en *ledger.Entry) error {
+	err = e.ledger.Quarantined(ctx, ledger.QuarantineFilter{State: ledger.QuarantineOpen, Reason: c.Reason, ID: c.ID}, func(en *ledger.Entry) error {
 		if replayable(en) {
 			entries = append(entries, *en)
 		} else {
@@ -230,29 +254,14 @@ func (c *quarantineReplayCmd) Run(a *app) error {
 		return nil
 	})
 	if err == nil {
-		err = resend(a.ctx, client, entries)
+		err = resend(ctx, client, entries)
 	}
-	if err := errors.Join(err, client.Close(a.ctx)); err != nil {
-		return err // they are open still
+	if err := errors.Join(err, client.Close(ctx)); err != nil {
+		return 0, 0, err // they are open still
 	}
 	// The next version after the one that was read: an entry that the worker
 	// refuses again meanwhile is newer, and stays open.
-	if err := e.ledger.CloseQuarantine(a.ctx, entries, ledger.QuarantineReplayed, "", time.UnixMicro(0)); err != nil {
-		return err
-	}
-	if a.JSON {
-		if err := a.printJSON(map[string]int{"replayed": len(entries), "left": left}); err != nil {
-			return err
-		}
-	} else {
-		_, _ = fmt.Fprintf(a.out, "%d entries replayed\n", len(entries))
-	}
-	if left > 0 {
-		return fmt.Errorf("%d entries stay open: they hold no record that could be sent again. Corrections of a re-rating (kind adjustment): "+
-			"run `meterd rerate` under a new reference, which books what is missing. Payloads of whole tasks: unpack what `meterd quarantine show --json` "+
-			"has of them (base64) and enqueue its lines. Then `meterd quarantine discard` them", left)
-	}
-	return nil
+	return len(entries), left, e.ledger.CloseQuarantine(ctx, entries, ledger.QuarantineReplayed, "", time.UnixMicro(0))
 }
 
 // replayable tells whether an entry holds records, which can be sent again. What
@@ -298,21 +307,23 @@ func (c *quarantineDiscardCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	en, err := e.find(a, metering.AudienceOperator, c.ID, nil)
-	if err != nil {
-		return err
-	}
-	if en.State == ledger.QuarantineDiscarded {
-		return a.showEntry(en)
-	}
-	if en.State != ledger.QuarantineOpen {
-		return fmt.Errorf("the entry is %s: only an open one can be discarded", en.State)
-	}
-	list := []ledger.Entry{*en}
-	if err := e.ledger.CloseQuarantine(a.ctx, list, ledger.QuarantineDiscarded, c.Reason, e.clock.Now()); err != nil {
-		return err
-	}
-	return a.showEntry(&list[0])
+	return e.admin.DecideQuarantine(a.ctx, func(ctx context.Context) error {
+		en, err := e.find(a, metering.AudienceOperator, c.ID, nil)
+		if err != nil {
+			return err
+		}
+		if en.State == ledger.QuarantineDiscarded {
+			return a.showEntry(en)
+		}
+		if en.State != ledger.QuarantineOpen {
+			return fmt.Errorf("the entry is %s: only an open one can be discarded", en.State)
+		}
+		list := []ledger.Entry{*en}
+		if err := e.ledger.CloseQuarantine(ctx, list, ledger.QuarantineDiscarded, c.Reason, e.clock.Now()); err != nil {
+			return err
+		}
+		return a.showEntry(&list[0])
+	})
 }
 
 func (a *app) showEntry(en *ledger.Entry) error {

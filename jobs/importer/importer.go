@@ -187,6 +187,10 @@ func (x *reading) take(get func(string) string, has func(string) bool, raw []byt
 	if err == nil && r.ID == "" {
 		err = unreadable("id")
 	}
+	refunded := false
+	if err == nil {
+		refunded, err = yes("refunded", m.get("refunded"))
+	}
 	if err == nil && x.options.Logged {
 		err = x.price(m, &r)
 	}
@@ -199,7 +203,7 @@ func (x *reading) take(get func(string) string, has func(string) bool, raw []byt
 	if err := x.write(&r); err != nil {
 		return err
 	}
-	if m.get("refunded") != "1" {
+	if !refunded {
 		return nil
 	}
 	return x.write(&Record{ID: "refund:" + r.ID, Kind: "refund", AccountID: r.AccountID, RefersTo: r.ID, OccurredAt: r.OccurredAt})

@@ -348,10 +348,25 @@ func TestNumbersThatASpreadsheetHasBeenAt(t *testing.T) {
 		"0320123456":      "0320123456",
 		"39320.0":         "39320",
 		"1E5CAFE":         "1E5CAFE",
+		"ACME":            "ACME",
+		"a12345678@b.com": "a12345678@b.com",
+		// What people, telephones and consoles write.
+		"39 320 1234567": "+393201234567", "39\u00a0320\u00a01234567": "+393201234567", "39-320-1234567": "+393201234567",
+		"39.320.1234567": "+393201234567", "0039 320 1234567": "+393201234567", "+00393201234567": "+393201234567",
+		"393,201,234,567": "+393201234567", `="393201234567"`: "+393201234567", "tel:+393201234567": "+393201234567",
+		"\u200e+393201234567": "+393201234567", "393201234567\u202c": "+393201234567", "+39 (320) 123-4567": "+393201234567",
+		"(0320) 123456": "0320123456",
 	} {
 		got, err := number("to", to)
 		require.NoError(t, err)
 		require.Equal(t, want, got, to)
+	}
+	for _, to := range []string{"+393201234567;ext=1", "393201234567.5", "393201234567,5", "+39320123456x", "39320123,4567"} {
+		_, err := number("to", to)
+		require.ErrorContains(t, err, "it isn't a phone number", to)
+		from, err := number("from", to)
+		require.NoError(t, err)
+		require.Equal(t, to, from, "a sender may be anything")
 	}
 	for name, c := range map[string]struct{ to, from, id, account, field string }{
 		"to":      {"3.9320E+11", "+15005550006", "SM1", "AC1", "to"},
@@ -369,6 +384,32 @@ func TestNumbersThatASpreadsheetHasBeenAt(t *testing.T) {
 		}, ",")+"\n", Options{From: TwilioCSV})
 		require.EqualValues(t, 1, stats.Unreadable, name)
 		require.Equal(t, c.field+": "+lost, faultOf(t, got).What, name)
+	}
+}
+
+// TestWhetherAMessageWasRefunded is read as platforms and spreadsheets write it, and
+// never guessed.
+func TestWhetherAMessageWasRefunded(t *testing.T) {
+	t.Parallel()
+	text := file(t, "kaleyra.csv")
+	header := strings.SplitN(text, "\n", 2)[0]
+	row := func(refunded string) string {
+		return "MT,K1,Italy,x,ACME,393201234567,x,Failed,x," + refunded + ",2026-11-02 10:00:00,10,1,x,x,0.04,EUR"
+	}
+	for refunded, want := range map[string]string{
+		"1": "refund", "1.0": "refund", `"1,0"`: "refund", "TRUE": "refund", "Yes": "refund", "y": "refund",
+		"": "none", "0": "none", "0.0": "none", "False": "none", "no": "none",
+		"2": "unreadable", "partly": "unreadable",
+	} {
+		got, stats := read(t, header+"\n"+row(refunded)+"\n", Options{From: KaleyraCSV, Account: "a"})
+		is := "none"
+		switch {
+		case stats.Unreadable > 0:
+			is = "unreadable"
+		case strings.Contains(got, `"kind":"refund"`):
+			is = "refund"
+		}
+		require.Equal(t, want, is, "%q: %s", refunded, got)
 	}
 }
 

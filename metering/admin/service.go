@@ -22,7 +22,7 @@ var (
 	// ErrWrongKind: the operation isn't for this kind of account.
 	ErrWrongKind = errors.New("not for this kind of account")
 	// ErrBusy: another change is being made.
-	ErrBusy = errors.New("another change of accounts is being made: try again")
+	ErrBusy = errors.New("another change is being made: try again")
 )
 
 // OperatorActor acts for the installation; any other actor is a parent's id.
@@ -58,15 +58,27 @@ func (s *Service) ensureAll(ctx context.Context) error {
 // lease for changes of the catalog: one at a time.
 const (
 	catalogLease     = "catalog"
+	quarantineLease  = "quarantine"
 	catalogLeaseTime = 30 * time.Second
 	catalogWait      = 20 * time.Second
 )
 
 // locked runs f while no other process changes the catalog.
 func (s *Service) locked(ctx context.Context, f func(ctx context.Context) error) error {
+	return s.alone(ctx, catalogLease, f)
+}
+
+// DecideQuarantine runs f, which reads open entries and decides what becomes of them,
+// while no other process does. ErrBusy.
+func (s *Service) DecideQuarantine(ctx context.Context, f func(ctx context.Context) error) error {
+	return s.alone(ctx, quarantineLease, f)
+}
+
+// alone runs f under a lease of the installation, for which it waits a while.
+func (s *Service) alone(ctx context.Context, lease string, f func(ctx context.Context) error) error {
 	token := uuid.NewString()
 	for waited := time.Duration(0); ; waited += 50 * time.Millisecond {
-		ok, err := s.store.Lease(ctx, 0, catalogLease, token, catalogLeaseTime)
+		ok, err := s.store.Lease(ctx, 0, lease, token, catalogLeaseTime)
 		if err != nil {
 			return err
 		}
@@ -82,7 +94,7 @@ func (s *Service) locked(ctx context.Context, f func(ctx context.Context) error)
 			return ctx.Err()
 		}
 	}
-	return s.store.WhileHeld(ctx, 0, catalogLease, token, catalogLeaseTime, f)
+	return s.store.WhileHeld(ctx, 0, lease, token, catalogLeaseTime, f)
 }
 
 // Apply makes accounts and plans as in the file. It is durable, and stands in

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -260,4 +261,36 @@ func TestTwoAppliesUnderOneNumber(t *testing.T) {
 		require.NotNil(t, snap.Accounts["acme"].CreditLimit)
 		require.NotNil(t, snap.Accounts["acme-own"].MonthlyLimit)
 	}
+}
+
+// TestOneProcessDecidesAboutQuarantine at a time: an entry that is discarded while it is
+// sent again would be charged all the same. Accounts change meanwhile.
+func TestOneProcessDecidesAboutQuarantine(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.apply("mode: prepaid", "")
+	replaying, done := make(chan struct{}), make(chan struct{})
+	var order []string
+	first := make(chan error, 1)
+	go func() {
+		first <- r.DecideQuarantine(t.Context(), func(context.Context) error {
+			close(replaying)
+			<-done
+			order = append(order, "replayed")
+			return nil
+		})
+	}()
+	<-replaying
+	second := make(chan error, 1)
+	go func() {
+		second <- r.DecideQuarantine(t.Context(), func(context.Context) error {
+			order = append(order, "discarded")
+			return nil
+		})
+	}()
+	r.apply("mode: prepaid", allocated)
+	close(done)
+	require.NoError(t, <-first)
+	require.NoError(t, <-second)
+	require.Equal(t, []string{"replayed", "discarded"}, order)
 }
