@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"context"
 	"fmt"
 	"log/slog"
 	"strings"
