@@ -151,6 +151,17 @@ func (e *engine) current(ctx context.Context, p int) error {
 	return err
 }
 
+// newestEpoch of the projections as they were last looked at.
+func (e *engine) newestEpoch() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := int64(0)
+	for _, m := range e.metas {
+		n = max(n, m.Epoch)
+	}
+	return n
+}
+
 // charged is a number that changes with every charge of any worker, as far as
 // the projections were last looked at.
 func (e *engine) charged() int64 {

@@ -85,7 +85,7 @@ func (w *Worker) sharedChores() []chore {
 			}
 			return e.store.SweepDedup(ctx, p, meta)
 		})},
-		{"reconcile", w.opts.ReconcileEvery, w.reconcile},
+		{"reconcile", min(w.opts.ReconcileEvery, time.Second), w.reconcileDue()},
 		{"breaker", 2 * time.Second, e.partitions(w.setBreaker)},
 		{"reports", time.Second, w.report.Due},
 		{"retention", time.Hour, func(ctx context.Context) error { return w.admin.Retain(ctx, w.opts.Retention, e.log) }},

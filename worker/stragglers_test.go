@@ -163,3 +163,19 @@ func TestAChangedClosedMonthIsToldOf(t *testing.T) {
 	assert.Empty(t, h.findings("closed_month_straggler"))
 	assert.EqualValues(t, 4, h.months("globex")[last.Name].Records, "nothing was moved")
 }
+
+// TestWhatLandsBehindARebuildIsSoonKnown, though reconciling is far between: a row of
+// the projection before, which the rebuild didn't read.
+func TestWhatLandsBehindARebuildIsSoonKnown(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{ReconcileEvery: time.Hour})
+	h.knowsAccounts()
+	require.EqualValues(t, 1, h.batch().task(message(shop, "before", time.Second)).wait().Stored)
+	used := h.used(shop)
+	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
+	require.Equal(t, used, h.used(shop))
+	h.lands("late", "before", 1)
+	h.eventually("it is known", func() bool { return h.used(shop) == 2*used })
+	assert.Zero(t, h.reconcile())
+}

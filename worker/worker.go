@@ -314,13 +314,44 @@ func ReportStates(s *balance.Store, c clock.Clock) func(ctx context.Context, id 
 	}
 }
 
+// landSoon is when most of what is on its way to the ledger has landed.
+const landSoon = 5 * time.Second
+
+// reconcileDue reconciles as often as is asked for, and soon after a projection was
+// made anew: what was charged by the one before may land after its sums were read, and
+// nobody charges that once more.
+func (w *Worker) reconcileDue() func(ctx context.Context) error {
+	var last time.Time
+	var epoch int64
+	var again []time.Time
+	return func(ctx context.Context) error {
+		now := clock.System().Now()
+		if newest := w.engine.newestEpoch(); newest > epoch {
+			if epoch > 0 {
+				again = []time.Time{now.Add(landSoon), now.Add(ledger.LandMax + landSoon)}
+			}
+			epoch = newest
+		}
+		sooner := len(again) > 0 && !now.Before(again[0])
+		if !sooner && now.Sub(last) < w.opts.ReconcileEvery {
+			return nil
+		}
+		last = now
+		err := w.reconcile(ctx)
+		switch {
+		case errors.Is(err, reconcile.ErrBusy): // open answers: a later round compares
+			return nil
+		case sooner && err == nil:
+			again = again[1:]
+		}
+		return err
+	}
+}
+
 // reconcile compares every parent's projection with the ledger.
 func (w *Worker) reconcile(ctx context.Context) error {
 	res, err := w.reconciler.Run(ctx, w.deps.Snapshots.Current())
 	w.engine.metrics.drift.Add(double(res.Drifted))
-	if errors.Is(err, reconcile.ErrBusy) {
-		return nil // open answers: the next round compares
-	}
 	if err != nil {
 		return err
 	}
