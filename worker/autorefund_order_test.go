@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -193,6 +194,35 @@ func TestNoRefundIsDecidedBehindABacklog(t *testing.T) {
 	require.False(t, busy())
 	require.NoError(t, h.Redis.ZAdd(t.Context(), prefix+"lease", redis.Z{Score: float64(time.Now().Unix() - 5), Member: "x"}).Err())
 	require.True(t, busy(), "its worker died")
+	require.NoError(t, h.Redis.Del(t.Context(), prefix+"lease").Err())
+
+	// Nor behind what has just come.
+	require.NoError(t, h.Redis.ZAdd(t.Context(), prefix+"retry", redis.Z{Score: 1e12, Member: "x"}).Err())
+	h.work(Options{Roles: []string{"ingest"}})
+	h.batch().task(line("zulu", "due", time.Hour, `,"status":"failed"`)).wait()
+	far := time.Now().AddDate(1, 0, 0)
+	list, err := h.Ledger.Undecided(t.Context(), &ledger.UndecidedQuery{At: far, Arrived: far, Now: far, Limit: 10})
+	require.NoError(t, err)
+	var arrived time.Time
+	for _, u := range list {
+		if u.ID == "due" {
+			arrived = u.Arrived
+		}
+	}
+	by := h.byHand()
+	now := clock.NewFake(arrived.Add(time.Minute))
+	by.engine.clock = now
+	look := func() bool {
+		t.Helper()
+		require.NoError(t, by.autoRefunds(t.Context()))
+		return h.undecided() == 0
+	}
+	require.False(t, look(), "one is to be tried again")
+	require.NoError(t, h.Redis.Del(t.Context(), prefix+"retry").Err())
+	now.Set(arrived.Add(arrivalSettle / 2))
+	require.False(t, look(), "it has just come")
+	now.Set(arrived.Add(time.Minute))
+	require.True(t, look())
 }
 
 // TestALateStatusThatSpeaksAgainstARefund is a finding: the refund stands.

@@ -84,12 +84,15 @@ func TestLateUsageOfAClosedAccount(t *testing.T) {
 	h.transfer("top", metering.TransferTopup, "mover", 1_000_000)
 	h.transfer("all", metering.TransferAllocate, "mover-sub", 500_000)
 	late := message("mover-sub", "late", time.Minute)
+	assert.EqualValues(t, 1, h.batch().task(message("mover-sub", "early", time.Minute)).wait().Stored)
 	_, err := h.admin.Close(t.Context(), "mover-sub")
 	require.NoError(t, err)
 	holds := func(wallet metering.Micros) {
 		assert.Equal(t, []metering.Micros{wallet, 0}, []metering.Micros{h.balanceOf("mover"), h.balanceOf("mover-sub")})
 		assert.Zero(t, h.reconcile())
 	}
+	holds(1_000_000 - price)
+	assert.EqualValues(t, 1, h.batch().task(line("mover-sub", "first", time.Minute, `,"kind":"refund","refers_to":"early"`)).wait().Stored)
 	holds(1_000_000)
 	assert.EqualValues(t, 1, h.batch().task(late).wait().Stored)
 	holds(1_000_000 - price)

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering/balance"
 )
 
 // onCommand is a hook that is told of each command before it is sent.
@@ -75,4 +76,20 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 	}
 	stop()
 	require.NoError(t, <-ended)
+}
+
+// TestWhatChargesLeaveIsAskedForSeldomWithoutAny: each look costs ClickHouse some 10 ms.
+func TestWhatChargesLeaveIsAskedForSeldomWithoutAny(t *testing.T) {
+	t.Parallel()
+	w, asked := &Worker{engine: &engine{metas: map[int]*balance.Meta{0: {}}}}, 0
+	ask := w.afterCharges(time.Hour, func(context.Context) error { asked++; return nil })
+	for range 3 {
+		require.NoError(t, ask(t.Context()))
+	}
+	require.Equal(t, 1, asked)
+	w.engine.metas[0].Seq++
+	for range 2 {
+		require.NoError(t, ask(t.Context()))
+	}
+	require.Equal(t, 3, asked, "while there are charges, each time")
 }

@@ -190,6 +190,9 @@ func TestTheProductOfAReportDecidesItsChannel(t *testing.T) {
 	}
 	got, _ = read(t, `{"product":"MESSAGES","records":[{"account_id":"a","message_id":"m","provider":"whatsapp","date_received":"2026-11-02T10:15:30+0000","status":"read"}]}`, Options{From: VonageReports})
 	require.Contains(t, got, `"channel":"whatsapp"`)
+	got, stats = read(t, `{"product":"VOICE-CALL","records":[{"account_id":"a","call_id":"c","date_start":"2026-11-02T10:15:30+0000","duration":"12","status":"answered"}]}`, Options{From: VonageReports})
+	require.Zero(t, stats.Unreadable)
+	require.Contains(t, got, `"channel":"voice"`)
 	got, stats = read(t, `[{"product":"VERIFY-V2","account_id":"a","id":"v","date":"2026-11-02T10:15:30+0000","status":"ok"}]`, Options{From: VonageReports})
 	require.EqualValues(t, 1, stats.Unreadable, got)
 }
@@ -415,7 +418,7 @@ func TestWhetherAMessageWasRefunded(t *testing.T) {
 
 func TestFilesWithAByteOrderMark(t *testing.T) {
 	t.Parallel()
-	const text = "Body,Status,SentDate,AccountSid,Sid,Direction\nçà €,delivered,2026-11-02T10:00:00Z,AC1,SM1,outbound-api\n"
+	const text = "Sid,Body,Status,SentDate,AccountSid,Direction\nSM1,çà €,delivered,2026-11-02T10:00:00Z,AC1,outbound-api\n"
 	want, _ := read(t, text, Options{From: TwilioCSV})
 	for name, e := range map[string]encoding.Encoding{
 		"UTF-8":    unicode.UTF8BOM,

@@ -293,3 +293,53 @@ func TestOneProcessDecidesAboutQuarantine(t *testing.T) {
 	require.NoError(t, <-second)
 	require.Equal(t, []string{"replayed", "discarded"}, order)
 }
+
+// beforeState runs something once, before a state's row is stored.
+type beforeState struct {
+	*ledgertest.Server
+
+	before func()
+}
+
+func (b *beforeState) Insert(ctx context.Context, table, columns string, data []any) error {
+	if f := b.before; table == "states" && f != nil {
+		b.before = nil
+		f()
+	}
+	return b.Server.Insert(ctx, table, columns, data)
+}
+
+// TestASuspensionThatARebuildDidNotSee: Redis is lost and made anew between the script and the row.
+func TestASuspensionThatARebuildDidNotSee(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.apply("mode: prepaid", "")
+	b := &beforeState{Server: r.server}
+	l := ledger.Over(b)
+	s := NewService(l, r.store, NewSnapshots(l, r.store, r.now), r.now, r.meta)
+	b.before = func() {
+		r.redis.Empty()
+		_, err := r.meta(t.Context(), 0)
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.Suspend(t.Context(), "acme-own", OperatorActor, "fraud"))
+	require.Nil(t, b.before)
+	st, err := r.store.State(t.Context(), "acme-own")
+	require.NoError(t, err)
+	assert.Equal(t, metering.FlagManualOperator, st.Own)
+}
+
+// TestABudgetIsSweptAgain: what comes back after a sweep is moved under a reference of its own.
+func TestABudgetIsSweptAgain(t *testing.T) {
+	t.Parallel()
+	r := newFundedRig(t)
+	r.apply("mode: prepaid", "")
+	r.holds(100_000_000, 0)
+	_, err := r.transfer(t.Context(), &metering.Transfer{
+		Ref: "back", Kind: metering.TransferAdjust, ParentID: "acme", AccountID: "acme-own", Amount: 10_000_000, Currency: "EUR", Reason: "x", Actor: OperatorActor,
+	})
+	require.NoError(t, err)
+	r.holds(100_000_000, 10_000_000)
+	require.NoError(t, r.SweepLeftBudgets(t.Context()))
+	r.holds(110_000_000, 0)
+}

@@ -146,3 +146,27 @@ func TestStatesEpochsAndFindings(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, map[string]*Base{"acme": {Balances: map[string]metering.Micros{}}}, bases)
 }
+
+// TestTransfersThroughBeyond64Bits: a closing begins with what came and went.
+func TestTransfersThroughBeyond64Bits(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	var list []TransferRow
+	var want metering.Sum
+	for i := range 10 {
+		list = append(list, TransferRow{
+			Transfer: metering.Transfer{Ref: string(rune('a' + i)), Kind: metering.TransferTopup, ParentID: "acme", AccountID: "acme", Amount: metering.MicrosMax, Currency: "EUR"},
+			Booked:   "2026-10", At: noon, Epoch: 1, Seq: int64(i + 1),
+		})
+		want = want.Plus(metering.MicrosMax.Sum())
+	}
+	require.NoError(t, l.InsertTransfers(t.Context(), list))
+	got, err := l.TransfersThrough(t.Context(), "acme", "", "2026-10")
+	require.NoError(t, err)
+	require.Equal(t, want, got["acme"])
+	const held = -2 * metering.MicrosMax
+	require.NoError(t, l.FinishClosing(t.Context(), &Closing{ParentID: "acme", Period: "2026-09", Balances: map[string]metering.Micros{"acme": held}}))
+	opening, err := l.OpeningBalances(t.Context(), "acme", "2026-11")
+	require.NoError(t, err)
+	require.EqualValues(t, 8*metering.MicrosMax, opening["acme"])
+}
