@@ -395,7 +395,7 @@ func TestNumbersThatASpreadsheetHasBeenAt(t *testing.T) {
 func TestWhetherAMessageWasRefunded(t *testing.T) {
 	t.Parallel()
 	text := file(t, "kaleyra.csv")
-	header := strings.SplitN(text, "\n", 2)[0]
+	header, _, _ := strings.Cut(text, "\n")
 	row := func(refunded string) string {
 		return "MT,K1,Italy,x,ACME,393201234567,x,Failed,x," + refunded + ",2026-11-02 10:00:00,10,1,x,x,0.04,EUR"
 	}
