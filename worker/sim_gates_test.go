@@ -215,22 +215,38 @@ func (g serverGate) Insert(ctx context.Context, table, columns string, data []an
 		forgetMade(data)
 	}
 	b, err := g.p.w.server.Block(table, columns, data)
-	if g.p.w.plan.without == withoutNoted && (table == "statuses" || table == "refund_looks" && !decided(data)) {
-		g.p.noted = append(g.p.noted, b)
-		return err
+	if g.p.w.plan.without == withoutNoted {
+		return g.insertNotedAfter(ctx, table, data, b, err)
 	}
 	v := g.p.park(ctx, toInsert, table+" "+fmt.Sprint(first(data)), b)
-	noted := g.p.noted
-	if table == "records" {
-		g.p.noted = nil
-	}
 	if v != proceeds {
 		return fmt.Errorf("insert into %s: %w: %w", table, ledger.ErrAway, v.err())
 	}
+	return err
+}
+
+// insertNotedAfter is Insert where statuses, and reasons to look, come after their
+// rows, and only if all went well.
+func (g serverGate) insertNotedAfter(ctx context.Context, table string, data []any, b *ledgertest.Block, err error) error {
+	w := g.p.w
+	if table == "statuses" || table == "refund_looks" && !decided(data) {
+		w.mu.Lock()
+		g.p.noted = append(g.p.noted, b)
+		w.mu.Unlock()
+		return err
+	}
+	v := g.p.park(ctx, toInsert, table+" "+fmt.Sprint(first(data)), b)
+	w.mu.Lock()
+	var noted []*ledgertest.Block
 	if table == "records" {
-		for _, n := range noted {
-			n.Land(0)
-		}
+		noted, g.p.noted = g.p.noted, nil
+	}
+	w.mu.Unlock()
+	if v != proceeds {
+		return fmt.Errorf("insert into %s: %w: %w", table, ledger.ErrAway, v.err())
+	}
+	for _, n := range noted {
+		n.Land(0)
 	}
 	return err
 }
