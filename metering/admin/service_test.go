@@ -223,15 +223,17 @@ func TestASuspensionOutlivesRedis(t *testing.T) {
 	assert.Equal(t, metering.FlagManualOperator, st.Own)
 }
 
-// meeting runs something once, between the choice of a catalog number and its use.
+// meeting runs something once, before the first row of a table: between the choice of a
+// catalog number and its use, say.
 type meeting struct {
 	*ledgertest.Server
 
+	table  string
 	before func()
 }
 
 func (m *meeting) Insert(ctx context.Context, table, columns string, data []any) error {
-	if f := m.before; table == "catalog" && f != nil {
+	if f := m.before; table == m.table && f != nil {
 		m.before = nil
 		f()
 	}
@@ -244,7 +246,7 @@ func TestTwoAppliesUnderOneNumber(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.apply("mode: postpaid", "")
-	m := &meeting{Server: r.server}
+	m := &meeting{Server: r.server, table: "catalog"}
 	l := ledger.Over(m)
 	other := NewService(l, r.store, NewSnapshots(l, r.store, r.now), r.now, r.meta)
 	m.before = func() {
@@ -294,36 +296,21 @@ func TestOneProcessDecidesAboutQuarantine(t *testing.T) {
 	require.Equal(t, []string{"replayed", "discarded"}, order)
 }
 
-// beforeState runs something once, before a state's row is stored.
-type beforeState struct {
-	*ledgertest.Server
-
-	before func()
-}
-
-func (b *beforeState) Insert(ctx context.Context, table, columns string, data []any) error {
-	if f := b.before; table == "states" && f != nil {
-		b.before = nil
-		f()
-	}
-	return b.Server.Insert(ctx, table, columns, data)
-}
-
 // TestASuspensionThatARebuildDidNotSee: Redis is lost and made anew between the script and the row.
 func TestASuspensionThatARebuildDidNotSee(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.apply("mode: prepaid", "")
-	b := &beforeState{Server: r.server}
-	l := ledger.Over(b)
+	m := &meeting{Server: r.server, table: "states"}
+	l := ledger.Over(m)
 	s := NewService(l, r.store, NewSnapshots(l, r.store, r.now), r.now, r.meta)
-	b.before = func() {
+	m.before = func() {
 		r.redis.Empty()
 		_, err := r.meta(t.Context(), 0)
 		require.NoError(t, err)
 	}
 	require.NoError(t, s.Suspend(t.Context(), "acme-own", OperatorActor, "fraud"))
-	require.Nil(t, b.before)
+	require.Nil(t, m.before)
 	st, err := r.store.State(t.Context(), "acme-own")
 	require.NoError(t, err)
 	assert.Equal(t, metering.FlagManualOperator, st.Own)
