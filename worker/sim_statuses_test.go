@@ -83,21 +83,22 @@ type arrival struct {
 }
 
 // arrivals are all statuses that ever stood in the ledger, by account and message, as
-// they came.
+// they came, a message's own first.
 func (w *world) arrivals() map[string][]arrival {
 	out := map[string][]arrival{}
-	add := func(r ledgertest.Row, message, id string) {
+	for _, r := range w.server.Rows("statuses") {
 		at, _ := r["occurred_at"].(time.Time)
 		stored, _ := r["stored_at"].(time.Time)
-		k := text(r, "account_id") + " " + message
-		out[k] = append(out[k], arrival{metering.MessageStatus{At: at, Status: text(r, "status"), ID: id}, stored})
-	}
-	for _, r := range w.server.Rows("statuses") {
-		add(r, text(r, "message_id"), text(r, "id"))
+		k := text(r, "account_id") + " " + text(r, "message_id")
+		out[k] = append(out[k], arrival{metering.MessageStatus{At: at, Status: text(r, "status"), ID: text(r, "id")}, stored})
 	}
 	for _, r := range w.server.Rows("records") {
 		if text(r, "kind") == string(metering.KindUsage) && text(r, "status") != "" {
-			add(r, text(r, "id"), "")
+			// No refund is decided before its message's row has come, whose time may be
+			// that of a second insert, by another clock.
+			k := text(r, "account_id") + " " + text(r, "id")
+			at, _ := r["occurred_at"].(time.Time)
+			out[k] = append(out[k], arrival{metering.MessageStatus{At: at, Status: text(r, "status")}, time.Time{}})
 		}
 	}
 	return out
