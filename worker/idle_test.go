@@ -42,15 +42,20 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 	h := newHarness(t)
 	rdb := redis.NewClient(&redis.Options{Addr: h.engines.RedisAddr, Password: h.engines.RedisPassword})
 	t.Cleanup(func() { _ = rdb.Close() })
+	waits, err := waitingClient(rdb)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = waits.Close() })
 	var asked, waited atomic.Int64 // for a task
-	rdb.AddHook(onCommand(func(cmd redis.Cmder) {
+	count := onCommand(func(cmd redis.Cmder) {
 		switch args := cmd.Args(); {
 		case cmd.Name() == "blmove":
 			waited.Add(1)
 		case cmd.Name() == "evalsha" && len(args) > 3 && strings.HasSuffix(fmt.Sprint(args[3]), ":pending"): // its first key
 			asked.Add(1)
 		}
-	}))
+	})
+	rdb.AddHook(count)
+	waits.AddHook(count)
 	queue := jobs.IngestQueue(0)
 	taken := make(chan string, 1)
 	mux := asynq.NewServeMux()
@@ -60,12 +65,12 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 		return nil
 	})
 	e := &engine{log: slog.New(slog.DiscardHandler)}
-	s := e.newServer(rdb, []string{queue}, 1, mux)
+	s := e.newServer(rdb, waits, []string{queue}, 1, mux)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(ctx) }()
 
-	const rounds = 2
+	const rounds = 1
 	require.Eventually(t, func() bool { return waited.Load() > rounds }, time.Minute, 10*time.Millisecond)
 	require.LessOrEqual(t, asked.Load(), waited.Load()+1, "each question that finds nothing is followed by a wait")
 	client := asynq.NewClientFromRedisClient(h.Redis)
@@ -74,8 +79,18 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, id, <-taken)
 	}
+
+	// A stop doesn't wait until an idle wait is over.
+	until := waited.Load()
+	require.Eventually(t, func() bool { return waited.Load() > until }, time.Minute, time.Millisecond)
 	stop()
-	require.NoError(t, <-ended)
+	require.NoError(t, waits.Close())
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(idleWait / 2):
+		t.Fatal("the stop waits for Redis")
+	}
 }
 
 // TestWhatChargesLeaveIsAskedForSeldomWithoutAny: each look costs ClickHouse some 10 ms.

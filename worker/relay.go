@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
@@ -27,7 +28,7 @@ const relayEvery = 25 * time.Millisecond
 // relay makes each fact of a partition's outbox a row in the ledger and a job,
 // then trims it. Two relays at once are harmless: rows and jobs have the
 // fact's own ids.
-func (e *engine) relay(ctx context.Context, p int, token string) error {
+func (e *engine) relay(ctx context.Context, waits redis.UniversalClient, p int, token string) error {
 	tick := time.NewTicker(relayEvery)
 	defer tick.Stop()
 	for {
@@ -49,7 +50,7 @@ func (e *engine) relay(ctx context.Context, p int, token string) error {
 			return nil
 		}
 		if n == 0 && err == nil {
-			_ = e.store.AwaitFact(ctx, p, idleWait) // the next round tells of an error
+			_ = balance.AwaitFact(ctx, waits, p, idleWait) // the next round tells of an error
 		}
 	}
 }

@@ -180,14 +180,17 @@ type server struct {
 	mux  *asynq.ServeMux
 }
 
+// severalCheck is how often several queues in turn are asked while they are empty.
+const severalCheck = time.Second
+
 // newServer serves queues: one is waited for in Redis, several are asked in turn.
-func (e *engine) newServer(rdb redis.UniversalClient, queues []string, concurrency int, mux *asynq.ServeMux) *server {
-	name, weights, check := strings.Join(queues, ", "), map[string]int{}, idleWait
+func (e *engine) newServer(rdb, waits redis.UniversalClient, queues []string, concurrency int, mux *asynq.ServeMux) *server {
+	name, weights, check := strings.Join(queues, ", "), map[string]int{}, severalCheck
 	for _, q := range queues {
 		weights[q] = 1
 	}
 	if len(queues) == 1 {
-		rdb, check = patient{rdb}, time.Millisecond // after patient has waited
+		rdb, check = patient{rdb, waits}, time.Millisecond // after patient has waited
 	}
 	return &server{name: name, mux: mux, srv: asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency:              concurrency,

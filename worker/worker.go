@@ -90,6 +90,7 @@ type Worker struct {
 	deps       Deps
 	opts       Options
 	redis      redis.UniversalClient
+	waits      redis.UniversalClient // see waitingClient
 	engine     *engine
 	hooks      *hooks
 	report     *Reports
@@ -171,6 +172,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.prepare(ctx); err != nil {
 		return err
 	}
+	var err error
+	if w.waits, err = waitingClient(w.deps.Redis); err != nil {
+		return err
+	}
 	// The writer outlives the servers: they finish what they have in hand.
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	var writer sync.WaitGroup
@@ -179,6 +184,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	})
 
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		<-ctx.Done()
+		_ = w.waits.Close() // nothing is under way there but waits
+		return nil
+	})
 	serve := func(s *server) {
 		g.Go(func() error { return w.parts.run("queue "+s.name, func() error { return s.run(ctx) }) })
 	}
@@ -199,7 +209,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.has("scheduler") {
 		token := uuid.NewString()
 		for p := range w.engine.store.Partitions() {
-			g.Go(func() error { return w.parts.run("relay", func() error { return w.engine.relay(ctx, p, token) }) })
+			g.Go(func() error {
+				return w.parts.run("relay", func() error { return w.engine.relay(ctx, w.waits, p, token) })
+			})
 		}
 	}
 	for _, c := range w.chores() {
@@ -282,12 +294,12 @@ func (w *Worker) servers() []*server {
 		mux.Handle(jobs.TypeResume, w.engine.guarded(w.hooks.stateTask))
 		mux.Handle(jobs.TypeAlert, w.engine.guarded(w.hooks.alertTask))
 		mux.Handle(jobs.TypeBreaker, w.engine.guarded(w.hooks.breakerTask))
-		out = append(out, w.engine.newServer(w.redis, []string{jobs.QueueSuspensions}, hooksInHand, mux))
+		out = append(out, w.engine.newServer(w.redis, w.waits, []string{jobs.QueueSuspensions}, hooksInHand, mux))
 	}
 	if w.has("reports") {
 		mux := asynq.NewServeMux()
 		mux.Handle(jobs.TypeReport, w.engine.guarded(w.report.Task))
-		out = append(out, w.engine.newServer(w.redis, []string{jobs.QueueReports}, reportsInHand, mux))
+		out = append(out, w.engine.newServer(w.redis, w.waits, []string{jobs.QueueReports}, reportsInHand, mux))
 	}
 	return out
 }
@@ -299,7 +311,7 @@ func (w *Worker) ingestServer(queues ...string) *server {
 	mux.Handle(jobs.TypeJudge, w.engine.guarded(w.engine.judgeTask))
 	mux.Handle(jobs.TypeRefund, w.engine.guarded(w.engine.refundTask))
 	mux.Handle(jobs.TypeCorrect, w.engine.guarded(w.engine.correctTask))
-	return w.engine.newServer(w.redis, queues, w.opts.Concurrency, mux)
+	return w.engine.newServer(w.redis, w.waits, queues, w.opts.Concurrency, mux)
 }
 
 // ReportStates reads the live states that reports of open months show.

@@ -32,9 +32,10 @@ func (s *Store) Facts(ctx context.Context, p, n int) ([]Fact, error) {
 	return out, nil
 }
 
-// AwaitFact returns once the outbox holds a fact, or after d.
-func (s *Store) AwaitFact(ctx context.Context, p int, d time.Duration) error {
-	err := s.rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{keyOutbox(p), "0"}, Count: 1, Block: d}).Err()
+// AwaitFact returns once the outbox of a partition holds a fact, after d, or once rdb
+// is closed.
+func AwaitFact(ctx context.Context, rdb redis.UniversalClient, p int, d time.Duration) error {
+	err := rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{keyOutbox(p), "0"}, Count: 1, Block: d}).Err()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("wait for the outbox: %w", err)
 	}
