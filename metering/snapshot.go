@@ -14,9 +14,10 @@ type Snapshot struct {
 	Plans    map[string]*Plan
 	Subs     map[string][]string // parent → sub-accounts, sorted
 	Parents  []string            // sorted
-	// RowsFrom: rows that occurred before are gone, so that nothing of that time
-	// can be told from a copy. Zero: all are there.
-	RowsFrom time.Time
+	// RowsFrom: rows that occurred before are gone, or about to go, so that nothing of
+	// that time can be told from a copy. Zero: all are there. RowsGone: those before it
+	// have gone.
+	RowsFrom, RowsGone time.Time
 
 	// Faults says which accounts have no Calendar: they are without a parent,
 	// or this machine doesn't know the parent's zone. Such a snapshot must not
@@ -82,6 +83,12 @@ func (s *Snapshot) price(accounts []Account) {
 			}
 		}
 	}
+}
+
+// Gone tells whether rows of a bill are gone: they go with the month of UTC of its name,
+// those of a bill that is kept stay, whenever they occurred.
+func (s *Snapshot) Gone(period string) bool {
+	return !s.RowsFrom.IsZero() && period < s.RowsFrom.UTC().Format("2006-01")
 }
 
 // TooOld refuses a record of a time whose rows are gone; nil: they are there.

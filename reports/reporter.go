@@ -202,7 +202,7 @@ func (r *Reporter) span(ctx context.Context, parent *metering.Account, name stri
 		return nil, err
 	}
 	s.asOf = r.deps.Clock.Now().UTC().Truncate(time.Millisecond)
-	if s.start.Before(r.deps.Snapshot().RowsFrom) {
+	if r.deps.Snapshot().Gone(parent.Calendar.Of(s.start).Name) {
 		return nil, fmt.Errorf("%w: %s", ErrGone, name)
 	}
 	if s.start.After(s.asOf) {

@@ -96,7 +96,7 @@ func Rerate(ctx context.Context, d RerateDeps, q RerateRequest) (*Rerated, error
 	if err != nil {
 		return nil, err
 	}
-	if month.Start.Before(d.Snapshot.RowsFrom) {
+	if d.Snapshot.Gone(month.Name) {
 		return nil, fmt.Errorf("%w: %s's rows are past their retention", admin.ErrRefused, month.Name)
 	}
 	plan := d.Snapshot.Plans[q.Plan]

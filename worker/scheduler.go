@@ -173,7 +173,11 @@ func (w *Worker) dueRefunds(ctx context.Context) error {
 			}
 		} else {
 			t := newTask("", [][]byte{wt.Raw}, true)
-			late = append(late, e.entry(t, 0, metering.ReasonUnknownMessage, "refers_to: no such message came in time; enqueue the message, then replay"))
+			detail := "refers_to: no such message came in time; enqueue the message, then replay"
+			if from := e.snapshots.Current().RowsFrom; !from.IsZero() {
+				detail = fmt.Sprintf("refers_to: no such message came in time; if it is of before %s its row is gone: discard this, and book a wallet adjustment if it is due; else enqueue the message, then replay", from.Format(time.RFC3339))
+			}
+			late = append(late, e.entry(t, 0, metering.ReasonUnknownMessage, detail))
 		}
 		// Newer than the row, though the clock of who wrote it may be ahead.
 		wt.Done, wt.Version = true, uint64(max(wt.Since.UnixMicro()+1000, now.UnixMicro()))

@@ -122,7 +122,7 @@ func TestKilledWhileRowsAndNumbersGo(t *testing.T) {
 	a.Keep = admin.Retention{Rows: time.Since(next.Start.Add(48 * time.Hour)), Numbers: 40 * 24 * time.Hour}
 	sent := r.send(r.lines(pick(200, 2000)), 20*time.Millisecond)
 	for _, d := range []death{
-		{"UPDATE recipient = ''", false}, {"UPDATE recipient = ''", true}, {"DROP PARTITION", false}, {"closed_lines DELETE", false},
+		{"UPDATE recipient = ''", false}, {"UPDATE recipient = ''", true}, {"DELETE IN PARTITION", false}, {"DELETE IN PARTITION", true}, {"statuses DELETE", false}, {"closed_lines DELETE", false},
 	} {
 		a.Death = &d
 		r.dies(a)

@@ -13,7 +13,7 @@ import (
 
 // Retention says how long rows and phone numbers are kept. Zero: for good.
 type Retention struct {
-	Rows    time.Duration // of records, whole calendar months of UTC
+	Rows    time.Duration // of records, whole months: of their bills, or of UTC if that is later
 	Numbers time.Duration // senders, receivers, and bytes of settled quarantine entries
 }
 
@@ -31,7 +31,7 @@ func (s *Service) Retain(ctx context.Context, r Retention, log *slog.Logger) err
 	if r.Rows <= 0 {
 		return nil
 	}
-	months, err := s.ledger.StoredMonths(ctx, now.Add(-r.Rows))
+	months, err := s.ledger.StoredMonths(ctx, s.snapshots.Current().RowsGone, now.Add(-r.Rows))
 	if err != nil || len(months) == 0 {
 		return err
 	}
@@ -77,11 +77,7 @@ func (s *Service) mayDrop(ctx context.Context, m *ledger.StoredMonth) (bool, err
 // charges that were made before are awaited; then the rows go.
 func (s *Service) drop(ctx context.Context, m *ledger.StoredMonth) error {
 	if s.snapshots.Current().RowsFrom.Before(m.End()) {
-		if err := s.locked(ctx, func(ctx context.Context) error {
-			return s.underNext(ctx, func(number int64) error {
-				return s.ledger.SaveRowsFrom(ctx, number, m.End(), s.clock.Now().UTC())
-			})
-		}); err != nil {
+		if err := s.saveRows(ctx, m.End(), s.snapshots.Current().RowsGone); err != nil {
 			return err
 		}
 	}
@@ -99,7 +95,7 @@ func (s *Service) drop(ctx context.Context, m *ledger.StoredMonth) error {
 		}
 	}
 	// A charge of before may have been booked in an open month meanwhile.
-	again, err := s.ledger.StoredMonths(ctx, m.End())
+	again, err := s.ledger.StoredMonths(ctx, s.snapshots.Current().RowsGone, m.End())
 	if err != nil {
 		return err
 	}
@@ -111,5 +107,17 @@ func (s *Service) drop(ctx context.Context, m *ledger.StoredMonth) error {
 			}
 		}
 	}
-	return s.ledger.DropMonth(ctx, m)
+	if err := s.ledger.DropMonth(ctx, m); err != nil {
+		return err
+	}
+	return s.saveRows(ctx, s.snapshots.Current().RowsFrom, m.End())
+}
+
+// saveRows tells every snapshot from when on rows are there.
+func (s *Service) saveRows(ctx context.Context, from, gone time.Time) error {
+	return s.locked(ctx, func(ctx context.Context) error {
+		return s.underNext(ctx, func(number int64) error {
+			return s.ledger.SaveRowsFrom(ctx, number, from, gone, s.clock.Now().UTC())
+		})
+	})
 }

@@ -71,7 +71,7 @@ func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
 		a.Opened = opened[a.ID]
 	}
 	snap := metering.NewSnapshot(newest, accounts, plans)
-	snap.RowsFrom = kept.RowsFrom
+	snap.RowsFrom, snap.RowsGone = kept.RowsFrom, kept.RowsGone
 	return snap, nil
 }
 

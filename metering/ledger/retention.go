@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/meterd/meterd/sql"
 )
 
 // retentionKind of the catalog's one document on rows that are gone.
@@ -15,34 +18,47 @@ const retentionKind = "retention"
 
 // retention is that document.
 type retention struct {
-	RowsFrom time.Time `json:"rows_from"` // rows that occurred before are gone
+	RowsFrom time.Time `json:"rows_from"` // rows that occurred before are gone, or about to go
+	RowsGone time.Time `json:"rows_gone"` // rows that occurred before are gone
 }
 
 // SaveRowsFrom stores, under the catalog's next number, that rows before an
-// instant are about to go: every charge from then on refuses what is older.
-func (l *Ledger) SaveRowsFrom(ctx context.Context, number int64, from, now time.Time) error {
-	doc, err := json.Marshal(retention{from})
+// instant are about to go: every charge from then on refuses what is older. gone: those
+// before this one have gone.
+func (l *Ledger) SaveRowsFrom(ctx context.Context, number int64, from, gone, now time.Time) error {
+	doc, err := json.Marshal(retention{from, gone})
 	if err != nil {
 		return fmt.Errorf("store the retention: %w", err)
 	}
 	return l.saveDocuments(ctx, number, []document{{kind: retentionKind, id: "rows", doc: string(doc)}}, now)
 }
 
-// StoredMonth is a calendar month of UTC that has rows.
+// StoredMonth is a month with which rows go: that of their bill, or of UTC if that is
+// later.
 type StoredMonth struct {
 	Month  int               // 202611
-	Booked map[string]string // parent → newest month that a row of it is booked in
+	Booked map[string]string // parent → newest month that a row that goes with it is booked in
 }
 
-// End is the instant after it.
+// End is the instant after it, in UTC.
 func (m *StoredMonth) End() time.Time {
 	return time.Date(m.Month/100, time.Month(m.Month%100)+1, 1, 0, 0, 0, 0, time.UTC)
 }
 
-// StoredMonths that ended by an instant, the oldest first.
-func (l *Ledger) StoredMonths(ctx context.Context, before time.Time) ([]StoredMonth, error) {
+// monthBefore is the number of the month of UTC that ended last by an instant; 0: none.
+func monthBefore(at time.Time) int {
+	if at.IsZero() {
+		return 0
+	}
+	last := time.Date(at.UTC().Year(), at.UTC().Month(), 1, 0, 0, 0, 0, time.UTC).AddDate(0, -1, 0)
+	return last.Year()*100 + int(last.Month())
+}
+
+// StoredMonths that ended by an instant and after another, the oldest first.
+func (l *Ledger) StoredMonths(ctx context.Context, after, before time.Time) ([]StoredMonth, error) {
 	var out []StoredMonth
-	err := l.each(ctx, "retention_months", map[string]string{"before": ms(before)}, func(r driver.Rows) error {
+	params := map[string]string{"after": strconv.Itoa(monthBefore(after)), "through": strconv.Itoa(monthBefore(before))}
+	err := l.each(ctx, "retention_months", params, func(r driver.Rows) error {
 		var month uint32
 		var parent, booked string
 		if err := r.Scan(&month, &parent, &booked); err != nil {
@@ -66,19 +82,36 @@ func (l *Ledger) DueHoursBefore(ctx context.Context, before time.Time) (int, err
 	return int(n), err
 }
 
-// DropMonth removes a month's rows for good, and what tells the lines of closed
-// months before it from others; again is harmless.
+// statusSkew is how far clocks of statuses may be behind those of their messages.
+const statusSkew = time.Hour
+
+// DropMonth removes for good the rows that go with a month or earlier ones, their
+// statuses, and what tells the lines of closed months before it from others; again is
+// harmless.
 func (l *Ledger) DropMonth(ctx context.Context, m *StoredMonth) error {
-	if err := l.conn.Exec(ctx, l.text(fmt.Sprintf("ALTER TABLE {db}.records DROP PARTITION %d", m.Month))); err != nil {
-		return fmt.Errorf("drop the rows of %d: %w", m.Month, away(err))
+	params := map[string]string{"through": strconv.Itoa(m.Month), "until": ms(m.End().Add(statusSkew))}
+	var partitions []uint32
+	err := l.each(ctx, "retention_partitions", params, func(r driver.Rows) error {
+		var p uint32
+		err := r.Scan(&p)
+		partitions = append(partitions, p)
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	for _, text := range []string{
-		fmt.Sprintf("ALTER TABLE {db}.closed_lines DELETE WHERE period < '%04d-%02d'", m.Month/100, m.Month%100),
-		fmt.Sprintf("ALTER TABLE {db}.statuses DELETE WHERE toYYYYMM(occurred_at) <= %d", m.Month),
-	} {
-		if err := l.conn.Exec(ctx, l.text(text)); err != nil {
-			return fmt.Errorf("drop the lines and statuses of before %d's end: %w", m.Month, away(err))
+	for _, p := range partitions {
+		text := strings.ReplaceAll(sql.Query("retention_rows"), "{partition}", strconv.Itoa(int(p)))
+		if err := l.server.Exec(ctx, "retention_rows", text, params); err != nil {
+			return err
 		}
+	}
+	if err := l.exec(ctx, "retention_statuses", params); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("ALTER TABLE {db}.closed_lines DELETE WHERE period < '%04d-%02d'", m.Month/100, m.Month%100)
+	if err := l.conn.Exec(ctx, l.text(text)); err != nil {
+		return fmt.Errorf("drop the lines of closed months before %d: %w", m.Month, away(err))
 	}
 	return nil
 }

@@ -74,8 +74,7 @@ func (r *Reconciler) closedMonths(ctx context.Context, snap *metering.Snapshot, 
 		c := &list[i]
 		m := ledger.ParentMonth{ParentID: c.ParentID, Period: c.Period}
 		n, a := rows[m], snap.Accounts[c.ParentID]
-		dropped := n < c.Lines && !snap.RowsFrom.IsZero() // rows past their retention are gone
-		if c.State != ledger.ClosingDone || a == nil || dropped || n == c.Lines {
+		if c.State != ledger.ClosingDone || a == nil || snap.Gone(c.Period) || n == c.Lines {
 			continue
 		}
 		if last := r.looked[m]; n == last.rows && r.clock.Now().Sub(last.at) < lookAgain {

@@ -278,7 +278,7 @@ func (x *Exporter) monthsOf(ctx context.Context, parent *metering.Account, q *Re
 		if p.Start.After(x.deps.Clock.Now()) {
 			return nil, fmt.Errorf("%w: %s", ErrFuture, name)
 		}
-		if p.Start.Before(x.deps.Snapshot.RowsFrom) {
+		if x.deps.Snapshot.Gone(name) {
 			return nil, fmt.Errorf("%w: %s", ErrGone, name)
 		}
 		m := &month{parent: parent, period: p, zone: parent.Calendar.Location(p.Start)}

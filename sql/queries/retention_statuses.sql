@@ -1,0 +1,8 @@
+-- retention_statuses: removes statuses of a month of UTC and earlier ones, once retention_rows has removed the rows:
+-- those of messages that stay, stay. Again is harmless.
+-- Params: through (YYYYMM), until (ms: a little after its end, for the clocks of statuses). Dedup: none needed.
+ALTER TABLE {db}.statuses DELETE WHERE
+    toYYYYMM(occurred_at) <= {through:UInt32}
+    AND (account_id, message_id) NOT IN (
+        SELECT account_id, id FROM {db}.records WHERE kind = 'usage' AND occurred_at < fromUnixTimestamp64Milli({until:Int64}))
+SETTINGS allow_nondeterministic_mutations = 1
