@@ -141,6 +141,18 @@ func TestRetentionByBill(t *testing.T) {
 				assert.Equal(t, hours, h.hours("mover"))
 			}
 			assert.Zero(t, h.reconcile())
+			for by, rows := range map[string]bool{"hour,channel": false, "status": true} {
+				d, err := ledger.ParseDimensions(by)
+				require.NoError(t, err)
+				asked := false
+				require.NoError(t, h.Ledger.Usage(t.Context(), ledger.UsageQuery{Accounts: []string{"mover"}, By: d, OnRows: func() { asked = true }}, func(*ledger.UsageLine) error { return nil }))
+				assert.Equal(t, rows, asked, "%s is known of what is gone only if rollups tell", by)
+			}
+			f, err := admin.ParseAccountsFile("a.yaml", []byte(strings.NewReplacer("Europe/Rome", zone, "module: enterprise", "module: reseller").Replace(movingAccounts)))
+			require.NoError(t, err)
+			impact, err := h.admin.Impact(t.Context(), f, 1000)
+			require.NoError(t, err)
+			assert.Equal(t, edge, impact.Since, "of what is there")
 			_, err = h.papers("mover", old.Name)
 			require.ErrorIs(t, err, reports.ErrGone)
 

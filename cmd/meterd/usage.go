@@ -63,6 +63,8 @@ func (c *usageCmd) Run(a *app) error {
 		t.AppendRow(append(row, values...))
 		return nil
 	}
+	rows := aud == metering.AudienceReseller
+	q.OnRows = func() { rows = true }
 	if aud == metering.AudienceReseller {
 		err = e.activity(a, q, func(r activityRow) error { return show(r.Keys, []any{r.Records}) })
 	} else {
@@ -71,7 +73,18 @@ func (c *usageCmd) Run(a *app) error {
 	if err == nil && !a.JSON {
 		a.render(t)
 	}
+	if from := e.snapshots.Current().RowsFrom; err == nil && rows && q.From.Before(from) {
+		_, _ = fmt.Fprintf(a.err, "meterd: warning: messages of before %s are past their retention and not counted here%s\n", from.Format(time.RFC3339), otherwise(aud))
+	}
 	return err
+}
+
+// otherwise says how they are counted, to who may group so.
+func otherwise(aud metering.Audience) string {
+	if aud == metering.AudienceReseller {
+		return ""
+	}
+	return "; they are by account, day, month, hour, channel, country, network, category or direction alone"
 }
 
 // activityRow is a line of usage for a reseller sub-account.

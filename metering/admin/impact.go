@@ -18,7 +18,7 @@ import (
 // message that a plan rated, rated anew by the plans and channels of the file as
 // if they had been in force.
 type Impact struct {
-	Since    time.Time
+	Since    time.Time       // the first of those days of which there are rows
 	Accounts []AccountImpact // with a message, by parent and id
 	Unpriced []Unpriced      // what would have no price, or no channel
 	Suspend  []WouldSuspend  // who would be suspended and isn't
@@ -58,6 +58,9 @@ func (s *Service) Impact(ctx context.Context, f *AccountsFile, days int) (*Impac
 	}
 	next := overlay(cur, changes)
 	out := &Impact{Since: now.AddDate(0, 0, -days)}
+	if cur.RowsFrom.After(out.Since) {
+		out.Since = cur.RowsFrom // what is older is past its retention
+	}
 	for _, parent := range touched(cur, next, changes) {
 		w := &impactOf{service: s, cur: cur, next: next, impact: out, now: now, month: map[string]metering.Sum{}}
 		if err := w.parent(ctx, parent); err != nil {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -31,7 +32,7 @@ func (s *Service) Retain(ctx context.Context, r Retention, log *slog.Logger) err
 	if r.Rows <= 0 {
 		return nil
 	}
-	months, err := s.ledger.StoredMonths(ctx, s.snapshots.Current().RowsGone, now.Add(-r.Rows))
+	months, err := s.goingMonths(ctx, now.Add(-r.Rows))
 	if err != nil || len(months) == 0 {
 		return err
 	}
@@ -53,6 +54,25 @@ func (s *Service) Retain(ctx context.Context, r Retention, log *slog.Logger) err
 		log.InfoContext(ctx, "rows past their retention are gone", slog.Int("month", m.Month))
 	}
 	return nil
+}
+
+// goingMonths are those whose rows are past their retention, the oldest first, and one
+// whose rows were going when whoever did it was cut off, though none may be left.
+func (s *Service) goingMonths(ctx context.Context, before time.Time) ([]ledger.StoredMonth, error) {
+	if _, err := s.snapshots.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	snap := s.snapshots.Current()
+	months, err := s.ledger.StoredMonths(ctx, snap.RowsGone, before)
+	if err != nil || !snap.RowsGone.Before(snap.RowsFrom) {
+		return months, err
+	}
+	going := ledger.StoredMonth{Month: ledger.MonthBefore(snap.RowsFrom)}
+	at, found := slices.BinarySearchFunc(months, going, func(a, b ledger.StoredMonth) int { return cmp.Compare(a.Month, b.Month) })
+	if !found {
+		months = slices.Insert(months, at, going)
+	}
+	return months, nil
 }
 
 // mayDrop tells whether nothing but closed bills needs a month's rows, and their

@@ -45,8 +45,8 @@ func (m *StoredMonth) End() time.Time {
 	return time.Date(m.Month/100, time.Month(m.Month%100)+1, 1, 0, 0, 0, 0, time.UTC)
 }
 
-// monthBefore is the number of the month of UTC that ended last by an instant; 0: none.
-func monthBefore(at time.Time) int {
+// MonthBefore is the number of the month of UTC that ended last by an instant; 0: none.
+func MonthBefore(at time.Time) int {
 	if at.IsZero() {
 		return 0
 	}
@@ -57,7 +57,7 @@ func monthBefore(at time.Time) int {
 // StoredMonths that ended by an instant and after another, the oldest first.
 func (l *Ledger) StoredMonths(ctx context.Context, after, before time.Time) ([]StoredMonth, error) {
 	var out []StoredMonth
-	params := map[string]string{"after": strconv.Itoa(monthBefore(after)), "through": strconv.Itoa(monthBefore(before))}
+	params := map[string]string{"after": strconv.Itoa(MonthBefore(after)), "through": strconv.Itoa(MonthBefore(before))}
 	err := l.each(ctx, "retention_months", params, func(r driver.Rows) error {
 		var month uint32
 		var parent, booked string
@@ -82,14 +82,11 @@ func (l *Ledger) DueHoursBefore(ctx context.Context, before time.Time) (int, err
 	return int(n), err
 }
 
-// statusSkew is how far clocks of statuses may be behind those of their messages.
-const statusSkew = time.Hour
-
 // DropMonth removes for good the rows that go with a month or earlier ones, their
 // statuses, and what tells the lines of closed months before it from others; again is
 // harmless.
 func (l *Ledger) DropMonth(ctx context.Context, m *StoredMonth) error {
-	params := map[string]string{"through": strconv.Itoa(m.Month), "until": ms(m.End().Add(statusSkew))}
+	params := map[string]string{"through": strconv.Itoa(m.Month), "until": ms(m.End().Add(statusSlack))}
 	var partitions []uint32
 	err := l.each(ctx, "retention_partitions", params, func(r driver.Rows) error {
 		var p uint32

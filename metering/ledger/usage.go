@@ -28,6 +28,9 @@ type UsageQuery struct {
 	By []Dimension
 	// Zone of months, days and hours. Nil: UTC.
 	Zone *time.Location
+	// OnRows, unless nil, is called where rows alone answer, rollups can't: rows that
+	// are past their retention count in rollups only.
+	OnRows func()
 }
 
 // UsageLine is one group.
@@ -72,6 +75,9 @@ func (l *Ledger) Usage(ctx context.Context, q UsageQuery, f func(*UsageLine) err
 	}
 	if done, err := l.usageOfRollups(ctx, &q, params, f); done || err != nil {
 		return err
+	}
+	if q.OnRows != nil {
+		q.OnRows()
 	}
 	return l.usageOfRows(ctx, &q, params, f)
 }
