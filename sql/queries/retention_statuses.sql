@@ -5,4 +5,4 @@ ALTER TABLE {db}.statuses DELETE WHERE
     toYYYYMM(occurred_at) <= {through:UInt32}
     AND (account_id, message_id) NOT IN (
         SELECT account_id, id FROM {db}.records WHERE kind = 'usage' AND occurred_at < fromUnixTimestamp64Milli({until:Int64}))
-SETTINGS allow_nondeterministic_mutations = 1
+SETTINGS mutations_sync = 2, allow_nondeterministic_mutations = 1
