@@ -30,7 +30,7 @@ func (h *harness) papers(parent, period string) (map[string]string, error) {
 	require.NoError(t, err)
 	out := map[string]string{}
 	read := func(name, path string) {
-		b, err := os.ReadFile(path) //nolint:gosec // what was just written
+		b, err := os.ReadFile(path)
 		require.NoError(t, err)
 		out[name] = string(b)
 	}
