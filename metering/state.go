@@ -30,6 +30,9 @@ const (
 	ReasonParentFunds = "parent_funds"
 )
 
+// Automatic are those that a limit or a balance sets, and lifts by itself.
+func (f Flags) Automatic() Flags { return f &^ (FlagManualOperator | FlagManualParent) }
+
 // Reasons in their fixed order.
 func (f Flags) Reasons() []string {
 	out := []string{}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,10 +28,68 @@ func (h *hooks) alertReaders(a *metering.Account, al *jobs.Alert) []string {
 // mailKey tells an address from other receivers.
 func mailKey(to string) string { return "mailto:" + to }
 
+// letters to all who may know of an alert, and whose turn it is. Others keep their
+// marks where it isn't known what the alert means for the account.
+func (h *hooks) letters(ctx context.Context, a *metering.Account, id string, al *jobs.Alert, before []string) ([]*notice, error) {
+	readers := h.alertReaders(a, al)
+	if len(readers) == 0 {
+		return nil, nil
+	}
+	now, err := h.consequence(ctx, al)
+	if err != nil {
+		return nil, err
+	}
+	var out []*notice
+	var errs []error
+	for _, to := range readers {
+		if err := h.inOrder(ctx, a, before, mailKey(to)); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out = append(out, h.letter(a, id, to, al, now))
+	}
+	return out, errors.Join(errs...)
+}
+
+// consequence of an alert, as the account is now.
+type consequence int
+
+const (
+	unchanged consequence = iota // the limit isn't reached, or no longer, or something else suspends
+	refused                      // it suspends the account
+	heldBack                     // it would: the parent only observes, or the breaker is open
+)
+
+// limitFlags are what a limit sets once it is reached.
+func limitFlags(limit string) metering.Flags {
+	return map[string]metering.Flags{
+		"wallet": metering.FlagWallet, "budget": metering.FlagBudget, "credit": metering.FlagCeiling, "monthly_limit": metering.FlagMonthly,
+	}[limit]
+}
+
+func (h *hooks) consequence(ctx context.Context, al *jobs.Alert) (consequence, error) {
+	flag := limitFlags(al.Limit)
+	if al.Share < 100 || flag == 0 {
+		return unchanged, nil
+	}
+	st, err := h.store.State(ctx, al.AccountID)
+	if err != nil {
+		return unchanged, err
+	}
+	now := h.clock.Now().UnixMilli()
+	own, inherited := st.Flags(now)
+	switch {
+	case own&flag != 0:
+		return refused, nil
+	case own|inherited == 0 && st.HeldBack(now)&flag != 0:
+		return heldBack, nil
+	}
+	return unchanged, nil
+}
+
 // letter to one address, once for its task's id. It names the share, no amount.
-func (h *hooks) letter(a *metering.Account, id, to string, al *jobs.Alert) *notice {
-	parent := h.snapshots.Current().Accounts[a.Parent()]
-	l := alertLetter(a, al, parent != nil && parent.Observe)
+func (h *hooks) letter(a *metering.Account, id, to string, al *jobs.Alert, now consequence) *notice {
+	l := alertLetter(a, al, now)
 	l.ID, l.To = messageID(id), []string{to}
 	return &notice{
 		account: a, key: id + ":" + mailKey(to), event: eventAlert, epoch: onceEpoch, server: "mail", host: "mail",
@@ -44,7 +103,7 @@ func (h *hooks) letter(a *metering.Account, id, to string, al *jobs.Alert) *noti
 }
 
 // alertLetter says what happened and what it means.
-func alertLetter(a *metering.Account, al *jobs.Alert, observed bool) *notify.Letter {
+func alertLetter(a *metering.Account, al *jobs.Alert, now consequence) *notify.Letter {
 	at := time.UnixMilli(al.At).UTC()
 	l := &notify.Letter{At: at}
 	when := at.Format("2006-01-02 15:04 MST")
@@ -58,8 +117,12 @@ func alertLetter(a *metering.Account, al *jobs.Alert, observed bool) *notify.Let
 	}[al.Limit]
 	l.Subject = fmt.Sprintf("%s: %d %% of %s used", a.Name, al.Share, what)
 	l.Text = fmt.Sprintf("%s (%s) has used %d %% of %s, as of %s (%s).\n", a.Name, a.ID, al.Share, what, when, al.Period)
-	if al.Share >= 100 && !observed {
+	switch now {
+	case refused:
 		l.Text += "Further messages are refused until that changes.\n"
+	case heldBack:
+		l.Text += "Messages aren't refused for that at present: suspensions are held back.\n"
+	case unchanged:
 	}
 	return l
 }

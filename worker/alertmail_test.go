@@ -67,6 +67,21 @@ func (p *postbox) of(to string) []string {
 	return append([]string{}, p.letters[to]...)
 }
 
+// newPostbox returns one that listens, and what mails to it.
+func newPostbox(t *testing.T) (*postbox, *notify.Mail) {
+	t.Helper()
+	box := &postbox{letters: map[string][]string{}}
+	srv := smtp.NewServer(box)
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
+	t.Cleanup(func() { _ = srv.Close(); <-done })
+	m, err := notify.NewMail(notify.MailOptions{Server: "smtp://" + l.Addr().String() + "?tls=none", From: "meterd@example.com"})
+	require.NoError(t, err)
+	return box, m
+}
+
 const mailAccounts = `
 plans:
   - {id: mail-plan, currency: EUR, versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.777"}]}]}
@@ -94,16 +109,8 @@ parents:
 // several, to those whom DOMAIN.md names; a server that refuses is tried again.
 func TestAlertMail(t *testing.T) {
 	t.Parallel()
-	box := &postbox{letters: map[string][]string{}, refuse: true}
-	srv := smtp.NewServer(box)
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	done := make(chan struct{})
-	go func() { defer close(done); _ = srv.Serve(l) }()
-	t.Cleanup(func() { _ = srv.Close(); <-done })
-	m, err := notify.NewMail(notify.MailOptions{Server: "smtp://" + l.Addr().String() + "?tls=none", From: "meterd@example.com"})
-	require.NoError(t, err)
-
+	box, m := newPostbox(t)
+	box.refuse = true
 	h := newHarness(t)
 	h.apply(mailAccounts)
 	h.work(Options{Mail: m})
@@ -148,4 +155,64 @@ func TestAlertMail(t *testing.T) {
 		assert.NotContains(t, letter, "0.777")
 		assert.NotContains(t, letter, "1.55")
 	}
+}
+
+// TestAlertMailSaysWhatIsRefused, and what isn't, because the breaker holds it back
+// or the parent only observes.
+func TestAlertMailSaysWhatIsRefused(t *testing.T) {
+	t.Parallel()
+	box, m := newPostbox(t)
+	h := newHarness(t)
+	var file strings.Builder
+	file.WriteString(`
+plans:
+  - {id: held-plan, currency: EUR, versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.01"}]}]}
+parents:
+`)
+	for _, enforcement := range []string{"enforce", "observe"} {
+		fmt.Fprintf(&file, `
+  - id: %[1]s
+    module: enterprise
+    timezone: UTC
+    plan: held-plan
+    enforcement: %[1]s
+    funding: {mode: postpaid}
+    alerts: [50, 100]
+    alert_mail: [boss@held.example]
+    sub_accounts:
+      - {id: %[1]s-0, channels: [sms], monthly_limit: "0.02"}
+      - {id: %[1]s-1, channels: [sms], monthly_limit: "0.02"}
+`, enforcement)
+	}
+	h.apply(file.String())
+	h.work(Options{Mail: m, BreakerAccounts: 1})
+	h.eventually("the bound is set", func() bool {
+		v, err := h.Redis.HGet(t.Context(), "{p00}:meta", "brkmax").Result()
+		return err == nil && v == "1"
+	})
+	accounts := []string{"enforce-0", "enforce-1", "observe-0", "observe-1"}
+	for i := range 2 {
+		var lines []string
+		for _, account := range accounts { // in one task: in one minute
+			lines = append(lines, message(account, fmt.Sprint(i), time.Second))
+		}
+		h.batch().task(lines...).wait()
+	}
+	h.eventually("all letters", func() bool { return len(box.of("boss@held.example")) == 2*len(accounts) })
+	box.mu.Lock()
+	defer box.mu.Unlock()
+	for _, account := range accounts {
+		effect, back := h.flags(account)
+		require.Equal(t, metering.FlagMonthly, effect|back, account)
+		for _, letter := range box.all {
+			if strings.Contains(letter, "("+account+")") {
+				full := strings.Contains(letter, " 100 ")
+				assert.Equal(t, full && effect != 0, strings.Contains(letter, "Further messages are refused"), letter)
+				assert.Equal(t, full && back != 0, strings.Contains(letter, "suspensions are held back"), letter)
+			}
+		}
+	}
+	_, back := h.flags("enforce-0")
+	_, other := h.flags("enforce-1")
+	assert.NotEqual(t, back, other, "one is suspended, one held back")
 }

@@ -33,7 +33,7 @@ func (w *Worker) setBreaker(ctx context.Context, p int) error {
 	}
 	at, err := e.store.Broken(ctx, p)
 	if err != nil {
-		return err
+		return e.stale(p, err)
 	}
 	open := 0
 	if !at.IsZero() {

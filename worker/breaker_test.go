@@ -115,6 +115,54 @@ func TestBreaker(t *testing.T) {
 	assert.Zero(t, h.reconcile())
 }
 
+// TestBreakerCountsAnAccountOnce, however often its limit is reached and lifted within a
+// minute. One that was suspended when the breaker opened, and lifted since, is so
+// again at its limit, also in a projection that was made anew meanwhile.
+func TestBreakerCountsAnAccountOnce(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	const n, most = 4, 2
+	h.apply(crowd(n, "enforce"))
+	h.work(Options{BreakerAccounts: most})
+	h.eventually("the bound is set", func() bool {
+		v, err := h.Redis.HGet(t.Context(), "{p00}:meta", "brkmax").Result()
+		return err == nil && v == fmt.Sprint(most)
+	})
+	is := func(account string, effect, back metering.Flags) {
+		t.Helper()
+		e, b := h.flags(account)
+		require.Equal(t, []metering.Flags{effect, back}, []metering.Flags{e, b}, account)
+	}
+	for i := range 2 * most { // all in one minute, unless it ends meanwhile
+		id := fmt.Sprint("m", i)
+		h.batch().task(message("crowd-0", id, 0)).wait()
+		is("crowd-0", metering.FlagMonthly, 0)
+		h.batch().task(refundLine("crowd-0", id)).wait()
+		is("crowd-0", 0, 0)
+	}
+	h.batch().task(message("crowd-0", "m", 0)).wait()
+	h.batch().task(oneEach(1, n, "a")...).wait()
+	b, err := h.admin.Breaker(t.Context())
+	require.NoError(t, err)
+	require.True(t, b.Open)
+	is("crowd-0", metering.FlagMonthly, 0)
+	h.batch().task(refundLine("crowd-0", "m")).wait()
+	is("crowd-0", 0, 0)
+	h.eventually("facts are relayed", func() bool {
+		facts, err := h.Store.Facts(t.Context(), 0, 1)
+		require.NoError(t, err)
+		return len(facts) == 0
+	})
+	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
+	is("crowd-0", 0, 0)
+	h.batch().task(message("crowd-0", "again", 0)).wait()
+	is("crowd-0", metering.FlagMonthly, 0)
+	suspended, held := h.crowdFlags(n)
+	assert.NotZero(t, held)
+	assert.Equal(t, n, suspended+held)
+	assert.Zero(t, h.reconcile())
+}
+
 // TestObserve: everything is computed and shown, nobody is suspended; once the
 // parent enforces, what holds takes effect at once.
 func TestObserve(t *testing.T) {

@@ -321,12 +321,7 @@ func (h *hooks) alertTask(ctx context.Context, id string, payload []byte) error 
 		}
 		notices = append(notices, h.once(a, &hook, id, eventAlert, int64(al.Share), m))
 	}
-	for _, to := range h.alertReaders(a, &al) {
-		if err := h.inOrder(ctx, a, before, mailKey(to)); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		notices = append(notices, h.letter(a, id, to, &al))
-	}
-	return errors.Join(append(errs, h.bringAll(ctx, notices))...) // the others keep their marks
+	letters, err := h.letters(ctx, a, id, &al, before)
+	errs = append(errs, err, h.bringAll(ctx, append(notices, letters...))) // the others keep their marks
+	return errors.Join(errs...)
 }

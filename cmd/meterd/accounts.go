@@ -312,8 +312,11 @@ func (e *engines) states(a *app, parent string, ids []string) (map[string]*balan
 		return nil, err
 	}
 	for _, id := range ids {
-		if proj.States[id] == nil {
+		switch st := proj.States[id]; {
+		case st == nil:
 			proj.States[id] = &balance.State{ID: id, Used: map[string]metering.Micros{}}
+		case !st.Judged:
+			return nil, balance.ErrAnew
 		}
 	}
 	return proj.States, nil

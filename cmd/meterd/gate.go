@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/meterd/meterd/metering"
@@ -22,6 +23,9 @@ type gateAnswer struct {
 	Code    string `json:"code"`
 	Epoch   *int64 `json:"epoch,omitempty"`
 }
+
+// errNoAnswer: a rule for what isn't known is a channel service's, not an operator's.
+var errNoAnswer = errors.New("redis doesn't answer in time, or its projection is being made anew: try again in a moment")
 
 // Run implements the command.
 func (c *gateCmd) Run(a *app) error {
@@ -56,6 +60,9 @@ func (c *gateCmd) Run(a *app) error {
 	}
 	// No message waits for this answer: a busy machine's is better late than "unknown".
 	got := gate.New(store, gate.Options{RefuseUnpriced: c.Priced, Timeout: pingMax}).Check(a.ctx, c.ID, c.Channel)
+	if got.Stale {
+		return errNoAnswer
+	}
 	out := gateAnswer{Allowed: got.Allowed, Code: string(got.Code), Epoch: &got.Epoch}
 	if hide {
 		out.Epoch = nil

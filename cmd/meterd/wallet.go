@@ -153,7 +153,11 @@ func (e *engines) purse(ctx context.Context, as, id string) (*metering.Account, 
 		return nil, metering.ErrNotVisible
 	case aud == metering.AudienceEnterprise && a.Source != metering.SourceAllocated:
 		return nil, metering.ErrNotVisible
-	case a.Mode == metering.Postpaid && !e.left(ctx, a):
+	case a.Mode == metering.Postpaid:
+		left, err := e.left(ctx, a)
+		if left || err != nil {
+			return a, err
+		}
 		return nil, fmt.Errorf("%w: a postpaid account has no wallet, its limit is in `accounts show`", admin.ErrWrongKind)
 	case !a.IsParent() && a.Source != metering.SourceAllocated:
 		return nil, fmt.Errorf("%w: the sub-account draws on its parent's wallet", admin.ErrWrongKind)
@@ -163,12 +167,15 @@ func (e *engines) purse(ctx context.Context, as, id string) (*metering.Account, 
 
 // left tells whether a parent that has become postpaid has anything left in the
 // wallet that it had.
-func (e *engines) left(ctx context.Context, a *metering.Account) bool {
+func (e *engines) left(ctx context.Context, a *metering.Account) (bool, error) {
 	if !a.IsParent() {
-		return false
+		return false, nil
 	}
 	st, err := e.store.State(ctx, a.ID)
-	return err == nil && st.Balance != 0
+	if err != nil {
+		return false, err
+	}
+	return st.Balance != 0, nil
 }
 
 // Run implements the command.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
@@ -38,7 +39,14 @@ func (s *Service) Breaker(ctx context.Context) (*BreakerState, error) {
 			return nil, err
 		}
 		for _, id := range ids {
-			if st := proj.States[id]; st != nil && st.HeldBack(now) != 0 {
+			st := proj.States[id]
+			if st == nil {
+				continue
+			}
+			if !st.Judged {
+				return nil, balance.ErrAnew
+			}
+			if st.HeldBack(now) != 0 {
 				b.Held = append(b.Held, id)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -153,6 +154,7 @@ type State struct {
 	Balance               metering.Micros
 	Used                  map[string]metering.Micros // by booked period
 	Quiet                 bool                       // suspended from birth, never told
+	Judged                bool                       // false: flags don't say yet what holds, the projection has just been made
 	ClosedThrough         string                     // parent: newest closed period
 
 	counters counters // where State has read it
@@ -185,7 +187,8 @@ func (st *State) hold(own, parent metering.Flags, now int64) (metering.Flags, me
 // epochSpan separates projection epochs within an account's epoch.
 const epochSpan = 1_000_000_000
 
-// State reads one account. Held is false if the partition doesn't know it.
+// State reads one account. Held is false if no partition knows it: only where all
+// have a projection. ErrEmpty, ErrAnew: there is none, or it isn't whole yet.
 func (s *Store) State(ctx context.Context, id string) (*State, error) {
 	// Which partition holds it isn't known without its parent: each is asked once,
 	// later the one that held it.
@@ -195,15 +198,23 @@ func (s *Store) State(ctx context.Context, id string) (*State, error) {
 			return st, err
 		}
 	}
+	var lacking error // a partition that might hold it
 	for p := range s.partitions {
 		st, err := s.stateIn(ctx, id, home{partition: p})
+		if errors.Is(err, ErrEmpty) || errors.Is(err, ErrAnew) {
+			lacking = err
+			continue
+		}
 		if err != nil {
-			return st, err
+			return nil, err
 		}
 		if st.Held && s.PartitionOf(cmp.Or(st.ParentID, id)) == p { // else what was left there by another number of partitions
 			s.homes.Store(id, home{p, st.ParentID})
 			return st, nil
 		}
+	}
+	if lacking != nil {
+		return nil, lacking
 	}
 	return &State{ID: id}, nil
 }
@@ -214,49 +225,65 @@ type home struct {
 	parent    string // "" where that isn't known, or it is one itself
 }
 
-// stateIn asks once where the parent is known, else twice.
+// stateIn asks once where the parent is known, else twice. What it reads is of one
+// projection: accounts leave only after its meta, and the next has a higher epoch.
 func (s *Store) stateIn(ctx context.Context, id string, h home) (*State, error) {
 	ofParent := func(c redis.Cmdable, parent string) *redis.SliceCmd {
-		return c.HMGet(ctx, keyAccount(h.partition, parent), "f", "n", "fe", "h", "at")
+		return c.HMGet(ctx, keyAccount(h.partition, parent), "f", "n", "fe", "h", "at", "fp")
 	}
+	ofMeta := func(c redis.Cmdable) *redis.SliceCmd { return c.HMGet(ctx, keyMeta(h.partition), "epoch", "parts") }
 	pipe := s.rdb.Pipeline()
-	own := pipe.HGetAll(ctx, keyAccount(h.partition, id))
-	meta := pipe.HMGet(ctx, keyMeta(h.partition), "epoch", "parts")
-	parent := ofParent(pipe, h.parent)
-	if _, err := pipe.Exec(ctx); err != nil && own.Err() != nil {
+	before, own, parent, after := ofMeta(pipe), pipe.HGetAll(ctx, keyAccount(h.partition, id)), ofParent(pipe, h.parent), ofMeta(pipe)
+	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("read the account's state: %w", err)
 	}
-	mv := meta.Val()
-	if len(mv) == 2 {
-		if err := s.fits(int(num(mv[1]))); err != nil {
-			return nil, err
-		}
+	epoch, err := s.epochOf(before.Val(), after.Val())
+	if err != nil {
+		return nil, err
 	}
 	v := own.Val()
 	if _, ok := v["par"]; !ok {
 		return &State{ID: id}, nil
 	}
-	if len(mv) < 2 || str(mv[0]) == "" {
-		return nil, ErrEmpty
-	}
-	epoch := num(mv[0])
 	st := stateOf(id, v)
 	st.counters = counters{projection: epoch, own: st.Epoch}
 	if st.ParentID != "" {
 		if st.ParentID != h.parent {
-			parent = ofParent(s.rdb, st.ParentID)
+			pipe := s.rdb.Pipeline()
+			parent, after = ofParent(pipe, st.ParentID), ofMeta(pipe)
+			if _, err := pipe.Exec(ctx); err != nil {
+				return nil, fmt.Errorf("read the parent's state: %w", err)
+			}
+			if _, err := s.epochOf(before.Val(), after.Val()); err != nil {
+				return nil, err
+			}
 		}
-		pv, err := parent.Result()
-		if err != nil {
-			return nil, fmt.Errorf("read the parent's state: %w", err)
-		}
+		pv := parent.Val()
+		st.Judged = st.Judged && str(pv[5]) != ""
 		st.Parent = metering.Flags(num(pv[0]))
 		st.counters.parent = num(pv[1])
 		st.ParentUntil, st.ParentBack = num(pv[2]), metering.Flags(num(pv[3]))
 		st.At = max(st.At, num(pv[4]))
 	}
 	st.Epoch = st.counters.epoch()
+	if !st.Judged {
+		return nil, ErrAnew
+	}
 	return st, nil
+}
+
+// epochOf the projection that stood throughout, by what two looks at its meta found.
+func (s *Store) epochOf(before, after []any) (int64, error) {
+	if err := s.fits(int(num(before[1]))); err != nil {
+		return 0, err
+	}
+	switch {
+	case str(after[0]) == "":
+		return 0, ErrEmpty
+	case str(after[0]) != str(before[0]):
+		return 0, ErrAnew
+	}
+	return num(after[0]), nil
 }
 
 func stateOf(id string, v map[string]string) *State {
@@ -264,7 +291,7 @@ func stateOf(id string, v map[string]string) *State {
 	st := &State{
 		ID: id, ParentID: v["par"], Held: true, Own: metering.Flags(n("f")), OwnBack: metering.Flags(n("h")),
 		Source: metering.Source(v["src"]), Closed: v["closed"] == "1", Channels: v["ch"], Priced: v["pr"], Epoch: n("n"), At: n("at"),
-		OwnUntil: n("fe"), Balance: metering.Micros(n("bal")), Quiet: v["quiet"] == "1", ClosedThrough: v["thr"],
+		OwnUntil: n("fe"), Balance: metering.Micros(n("bal")), Quiet: v["quiet"] == "1", Judged: v["fp"] != "", ClosedThrough: v["thr"],
 		Used: map[string]metering.Micros{},
 	}
 	for f, x := range v {

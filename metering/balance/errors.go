@@ -13,6 +13,8 @@ import (
 var (
 	// ErrEmpty: the partition has no projection; a rebuild makes one.
 	ErrEmpty = errors.New("redis holds no projection: it is made by `meterd up`, `meterd worker` or `meterd rebuild`")
+	// ErrAnew: the projection is being made, and doesn't say yet how accounts are.
+	ErrAnew = errors.New("the projection is being made anew: try again in a moment")
 	// ErrReplid: Redis restarted, or isn't the one that answered before.
 	ErrReplid = errors.New("redis restarted or failed over since the projection was made")
 	// ErrEpoch: the caller's projection epoch is over.

@@ -22,7 +22,7 @@ func TestStateIsReadWhereItsParentLives(t *testing.T) {
 		for p, flags := range []metering.Flags{metering.FlagMonthly, 0} { // of three partitions, and of two
 			require.NoError(t, b.rdb.HSet(t.Context(), keyMeta(p), "epoch", "1").Err())
 			for id, of := range map[string]string{parent: "", "sub": parent} {
-				require.NoError(t, b.rdb.HSet(t.Context(), keyAccount(p, id), "par", of, "f", strconv.Itoa(int(flags)), "n", "7").Err())
+				require.NoError(t, b.rdb.HSet(t.Context(), keyAccount(p, id), "par", of, "f", strconv.Itoa(int(flags)), "n", "7", "fp", "2026-11").Err())
 			}
 		}
 		for n, want := range map[int]metering.Flags{3: metering.FlagMonthly, 2: 0} {

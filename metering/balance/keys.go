@@ -30,6 +30,7 @@ func keyAccount(p int, id string) string { return tag(p) + ":a:" + id }
 func keyRef(p int, ref string) string    { return tag(p) + ":r:" + ref }
 func keyRun(p int, run string) string    { return tag(p) + ":run:" + run }
 func keyOpen(p int) string               { return tag(p) + ":open" }
+func keyLifted(p int) string             { return tag(p) + ":lifted" }
 func keyOutbox(p int) string             { return tag(p) + ":outbox" }
 func keyLease(p int, name string) string { return tag(p) + ":lease:" + name }
 func keyHook(p int, id string) string    { return tag(p) + ":hook:" + id }

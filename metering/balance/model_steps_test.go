@@ -281,6 +281,37 @@ func (m *model) roll(r *rapid.T) {
 	}
 }
 
+// breaker opens, or a hand releases what it holds back. That it opens by itself
+// depends on the minute, see TestTheBreakerCountsAccounts.
+func (m *model) breaker(r *rapid.T) {
+	ctx := m.t.Context()
+	if !m.broken {
+		require.NoError(r, m.rdb.HSet(ctx, keyMeta(0), "brk", "1").Err())
+		m.broken = true
+		return
+	}
+	m.release = true
+	for _, parent := range []string{"pre", "post"} {
+		var ids []string
+		for _, id := range m.order {
+			if m.parentOf(m.account[id]).id == parent {
+				ids = append(ids, id)
+			}
+		}
+		require.NoError(r, m.ReleaseHeld(ctx, 0, m.meta, m.months(m.month), ids))
+		for _, id := range ids {
+			if a := m.account[id]; a.held != 0 {
+				m.evaluate(a, false, nil)
+			}
+		}
+	}
+	require.NoError(r, m.CloseBreaker(ctx, 0, m.meta))
+	m.release, m.broken = false, false
+	for _, a := range m.account {
+		a.lifted = false
+	}
+}
+
 // closeMonth ends the month before: what is late counts in the present one.
 func (m *model) closeMonth(r *rapid.T) {
 	parent := rapid.SampledFrom([]string{"pre", "post"}).Draw(r, "parent")

@@ -30,6 +30,8 @@ type modelAccount struct {
 	balance       int64
 	used          map[string]int64
 	flags         metering.Flags
+	held          metering.Flags // without effect
+	lifted        bool           // suspended when the breaker opened, and lifted since
 	changes       int64
 	quiet         bool
 	judged        string // month of the last judgement
@@ -73,6 +75,8 @@ type model struct {
 	refs    map[string]modelRef
 	facts   []modelFact
 	counts  Counts // of the run
+	broken  bool   // the breaker is open
+	release bool   // what is held back takes effect
 }
 
 type modelRef struct {
@@ -143,14 +147,24 @@ func (m *model) evaluate(a *modelAccount, born bool, manual *metering.Flags) {
 	if a.parent != "" && a.limit != nil && used >= int64(*a.limit) {
 		f |= metering.FlagMonthly
 	}
-	a.flags, a.judged = f, m.now()
-	if born && f&^(metering.FlagBudget|metering.FlagWallet) == 0 && (was == 0 || f == was) {
+	silent := born && f&^(metering.FlagBudget|metering.FlagWallet) == 0
+	held := metering.Flags(0)
+	if m.broken && was.Automatic() == 0 && !born && !m.release && !a.lifted {
+		held = f.Automatic()
+		f &^= held
+	}
+	if m.broken && held == 0 && !a.quiet && was.Automatic() != 0 && f.Automatic() == 0 {
+		a.lifted = true
+	}
+	back := held != a.held
+	a.flags, a.held, a.judged = f, held, m.now()
+	if silent && (was == 0 || f == was) {
 		a.quiet = f != 0
 		return
 	}
 	spoke := a.quiet
 	a.quiet = false
-	if f != was || spoke && f != 0 {
+	if f != was || back || spoke && f != 0 {
 		a.changes++
 		m.facts = append(m.facts, modelFact{"state", a.id, f, a.changes})
 	}
@@ -212,6 +226,7 @@ func (m *model) agree(r tb) {
 		maps.DeleteFunc(want, func(_ string, v int64) bool { return v == 0 })
 		require.Equal(r, want, used, "use of %s", id)
 		require.Equal(r, a.flags, st.Own, "flags of %s", id)
+		require.Equal(r, a.held, st.OwnBack, "flags of %s that are held back", id)
 		require.Equal(r, a.quiet, st.Quiet, "quiet of %s", id)
 		epoch := AccountEpoch(1, a.changes, 0)
 		if a.parent != "" {
@@ -323,7 +338,7 @@ func checkModel(t *testing.T, rdb *redis.Client, look func(r tb)) {
 			"charge": op(m.charge), "charge more": op(m.charge), "force": op(m.force), "again": op(m.again),
 			"settle": op(m.settle), "finish": op(m.finish), "give up": op(m.giveUp), "transfer": op(m.transfer),
 			"limits": op(m.limits), "by hand": op(m.byHand), "heal": op(m.heal), "roll": op(m.roll),
-			"close": op(m.closeMonth), "stranger": op(m.stranger),
+			"close": op(m.closeMonth), "breaker": op(m.breaker), "stranger": op(m.stranger),
 		})
 	})
 }

@@ -65,7 +65,7 @@ func (r *Rebuilding) Clear(ctx context.Context) (settled bool, err error) {
 				return fmt.Errorf("remove %s: %w", kind, err)
 			}
 		}
-		return r.step(ctx, "clear", []string{keyOpen(r.p), keyOutbox(r.p)})
+		return r.step(ctx, "clear", []string{keyOpen(r.p), keyOutbox(r.p), keyLifted(r.p)})
 	})
 	if err != nil {
 		return false, fmt.Errorf("end the projection: %w", err)
@@ -138,6 +138,12 @@ func (r *Rebuilding) Load(ctx context.Context, l *Loaded) error {
 		args = append(args, "u:"+period, int64(used))
 	}
 	return r.load(ctx, keyAccount(r.p, v.ID), 0, args)
+}
+
+// LoadLifted notes that a limit had suspended the account when the breaker opened,
+// which is still open, and that it was lifted since.
+func (r *Rebuilding) LoadLifted(ctx context.Context, account string) error {
+	return r.load(ctx, keyLifted(r.p), 0, []any{account, "1"})
 }
 
 // LoadRef writes a used reference, as Load does an account, for as long as RefKept.

@@ -32,13 +32,14 @@ type Answer struct {
 	Allowed bool
 	Code    Code
 	Epoch   int64 // of the account's state
-	// Stale: Redis didn't answer, and the answer is by the configured rule.
+	// Stale: Redis didn't answer, or holds no whole projection, and the answer is by the
+	// configured rule.
 	Stale bool
 }
 
 // Options of a gate. Zero values take the defaults.
 type Options struct {
-	// FailOpen allows sending while Redis is away, unless what is known last of the
+	// FailOpen allows sending while Redis is away, or its projection isn't whole, unless what is known last of the
 	// account refuses it; else it is refused once what is known is older than
 	// MaxAge. Default false.
 	FailOpen bool

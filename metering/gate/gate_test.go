@@ -222,6 +222,74 @@ func TestWithoutRedis(t *testing.T) {
 	require.True(t, a.Allowed && a.Stale && a.Code == gate.OK, "fail open")
 }
 
+// TestWithoutAProjection: while Redis holds none, or one that isn't whole, the gate
+// knows as little as without Redis: it neither says that there is no such account nor
+// that it may send.
+func TestWithoutAProjection(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	rdb := r.e.Redis(t)
+	now := clock.NewFake(time.Now())
+	gates := map[bool]*gate.Gate{}
+	r.manual("acme-a", true)
+	for _, open := range []bool{true, false} {
+		g := gate.New(balance.New(rdb, 1), gate.Options{Clock: now, FailOpen: open, Timeout: patient})
+		gates[open] = g
+		require.Equal(t, gate.OK, g.Check(t.Context(), "acme", "sms").Code)
+		require.Equal(t, gate.Suspended, g.Check(t.Context(), "acme-a", "sms").Code)
+		require.Equal(t, gate.Answer{Code: gate.Unknown}, g.Check(t.Context(), "nobody", "sms"), "known not to be")
+	}
+	byRule := func(what string) {
+		t.Helper()
+		now.Advance(time.Hour)
+		for open, g := range gates {
+			for id, code := range map[string]gate.Code{"acme": gate.OK, "acme-b": gate.OK, "nobody": gate.OK, "acme-a": gate.Suspended} {
+				if code == gate.OK && !open {
+					code = gate.Unknown
+				}
+				got := g.Check(t.Context(), id, "sms")
+				got.Epoch = 0
+				require.Equal(t, gate.Answer{Allowed: code == gate.OK, Code: code, Stale: true}, got, "%s: %s, fail open: %v", what, id, open)
+			}
+		}
+	}
+	calendar, err := metering.NewCalendar([]metering.ZoneFrom{{Zone: "UTC"}})
+	require.NoError(t, err)
+	ctx := t.Context()
+	rebuild := r.store.Rebuilding(0, "token")
+	_, err = rebuild.Clear(ctx)
+	require.NoError(t, err)
+	byRule("a rebuild has begun")
+	require.NoError(t, rebuild.Load(ctx, &balance.Loaded{Account: &metering.Account{
+		ID: "acme", Mode: metering.Postpaid, Source: metering.SourceCredit, Calendar: calendar, Catalog: 1,
+	}}))
+	require.NoError(t, rebuild.Flush(ctx))
+	byRule("some accounts are loaded")
+	for _, id := range []string{"acme-a", "acme-b"} {
+		require.NoError(t, rebuild.Load(ctx, &balance.Loaded{Account: &metering.Account{
+			ID: id, ParentID: "acme", Mode: metering.Postpaid, Source: metering.SourceCredit, Calendar: calendar, Catalog: 1,
+		}}))
+	}
+	require.NoError(t, rebuild.Flush(ctx))
+	require.NoError(t, rebuild.Install(ctx, balance.NewProjection{
+		Epoch: 2, Catalog: 1, Window: 24 * time.Hour, Buckets: 4, Key: hex.EncodeToString(make([]byte, 16)),
+	}))
+	for open, g := range gates { // that there is no such account is known again before states are judged
+		got := g.Check(ctx, "acme", "sms")
+		require.True(t, got.Stale && got.Allowed == open, got)
+		require.Equal(t, gate.Answer{Code: gate.Unknown}, g.Check(ctx, "nobody", "sms"))
+	}
+	r.meta, err = r.store.Meta(ctx, 0)
+	require.NoError(t, err)
+	r.push(calendar, nil, 2)
+	for _, g := range gates {
+		require.Equal(t, gate.Answer{Allowed: true, Code: gate.OK, Epoch: 2_000_000_000}, g.Check(ctx, "acme", "sms"))
+	}
+	require.NoError(t, rdb.FlushAll(ctx).Err())
+	now.Advance(time.Hour)
+	require.Equal(t, gate.Answer{Allowed: true, Code: gate.OK, Stale: true}, gates[true].Check(ctx, "nobody", "sms"), "Redis was emptied")
+}
+
 // TestAnAnswerIsntWaitedForLonger: Redis takes the connection and says nothing,
 // and its client would wait for a minute.
 func TestAnAnswerIsntWaitedForLonger(t *testing.T) {

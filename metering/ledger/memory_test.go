@@ -157,7 +157,7 @@ func (p *pair) rerates() {
 
 func (p *pair) states() {
 	n, epoch := p.pick(2), p.pick(5)
-	row := StateRow{AccountID: p.account(n), ParentID: p.parentOf(n), Epoch: int64(epoch), Flags: metering.Flags(epoch * 3), At: noon}
+	row := StateRow{AccountID: p.account(n), ParentID: p.parentOf(n), Epoch: int64(epoch), Flags: []metering.Flags{0, 3, 16, 9, 48}[epoch], At: noon.Add(time.Duration(epoch-2) * time.Millisecond)}
 	p.each(func(l *Ledger) error { return l.InsertStates(p.t.Context(), []StateRow{row}) })
 }
 
@@ -201,6 +201,9 @@ func (p *pair) agree() {
 	same(p, "seq", func(l *Ledger) (int64, error) { return l.MaxSeq(ctx, epoch) })
 	same(p, "epoch", func(l *Ledger) (int64, error) { return l.MaxEpoch(ctx) })
 	same(p, "flags", func(l *Ledger) (map[string]StateRow, error) { return l.LatestFlags(ctx, p.parents()) })
+	same(p, "suspended since", func(l *Ledger) (map[string]bool, error) {
+		return l.SuspendedSince(ctx, p.parents(), noon.Add(time.Duration(p.serial%4-1)*time.Millisecond))
+	})
 	same(p, "refs", func(l *Ledger) (map[string]Ref, error) {
 		out := map[string]Ref{}
 		return out, l.Refs(ctx, p.parents(), noon.AddDate(0, 0, p.serial%2), func(x *Ref) error { out[x.Ref] = *x; return nil })

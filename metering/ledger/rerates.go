@@ -56,7 +56,7 @@ func (l *Ledger) InsertRerateRun(ctx context.Context, x *RerateRun) error {
 // Rerating tells which parents have a re-rating that hasn't ended, as far as is known:
 // of one whose command was cut off nobody knows, so it counts for a month.
 func (l *Ledger) Rerating(ctx context.Context, parents []string) (map[string]bool, error) {
-	return l.idsOf(ctx, "rerates_open", parents)
+	return l.idsOf(ctx, "rerates_open", map[string]string{"parents": array(parents)})
 }
 
 // RatedMessage is a stored message as a re-rating needs it.

@@ -87,13 +87,19 @@ func (l *Ledger) InsertDelivery(ctx context.Context, d *Delivery) error {
 // ToldSuspended are those of parents' accounts of which a receiver was last told
 // that they are suspended.
 func (l *Ledger) ToldSuspended(ctx context.Context, parents []string) (map[string]bool, error) {
-	return l.idsOf(ctx, "told_suspended", parents)
+	return l.idsOf(ctx, "told_suspended", map[string]string{"parents": array(parents)})
 }
 
-// idsOf are the account ids that a query about parents answers with.
-func (l *Ledger) idsOf(ctx context.Context, query string, parents []string) (map[string]bool, error) {
+// SuspendedSince are those of parents' accounts that a limit had suspended at an
+// instant, or has since.
+func (l *Ledger) SuspendedSince(ctx context.Context, parents []string, at time.Time) (map[string]bool, error) {
+	return l.idsOf(ctx, "suspended_since", map[string]string{"parents": array(parents), "at": ms(at)})
+}
+
+// idsOf are the account ids that a query answers with.
+func (l *Ledger) idsOf(ctx context.Context, query string, params map[string]string) (map[string]bool, error) {
 	out := map[string]bool{}
-	err := l.each(ctx, query, map[string]string{"parents": array(parents)}, func(r driver.Rows) error {
+	err := l.each(ctx, query, params, func(r driver.Rows) error {
 		var id string
 		err := r.Scan(&id)
 		out[id] = true

@@ -275,7 +275,7 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 	done := 0
 	for _, parents := range batches(r.store, snap)[p] {
 		r.Progress.tell(done, len(snap.Parents))
-		if err := r.load(ctx, to, snap, parents, epoch, breaker.Open); err != nil {
+		if err := r.load(ctx, to, snap, parents, epoch, breaker); err != nil {
 			return fmt.Errorf("rebuild %s to %s: %w", parents[0], parents[len(parents)-1], err)
 		}
 		done += len(parents)
@@ -341,9 +341,9 @@ func (r *Projector) pushLeft(ctx context.Context, p int, meta *balance.Meta) {
 	}
 }
 
-// load writes what the ledger holds of some parents' accounts. broken: the
-// breaker is open, so only who was suspended before stays so.
-func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *metering.Snapshot, parents []string, epoch int64, broken bool) error {
+// load writes what the ledger holds of some parents' accounts. While the breaker is
+// open only who was suspended before stays so.
+func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *metering.Snapshot, parents []string, epoch int64, breaker *ledger.Breaker) error {
 	bases, err := r.ledger.Bases(ctx, parents)
 	if err != nil {
 		return err
@@ -368,6 +368,11 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 	if err != nil {
 		return err
 	}
+	if breaker.Open {
+		if err := r.lifted(ctx, to, parents, flags, breaker.At); err != nil {
+			return err
+		}
+	}
 	for _, parent := range parents {
 		sums := all[parent]
 		for _, id := range snap.Family(parent) {
@@ -375,7 +380,7 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 				Account: snap.Accounts[id], Balance: sums.Balance[id], Used: sums.Used[id],
 				Flags: flags[id].Flags,
 			}
-			if !broken {
+			if !breaker.Open {
 				l.Flags &= metering.FlagManualOperator | metering.FlagManualParent
 			}
 			_, moved := sums.Balance[id]
@@ -398,6 +403,24 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 			"epoch": strconv.FormatInt(x.Epoch, 10), "base": strconv.FormatInt(int64(x.Base), 10),
 		})
 	})
+}
+
+// lifted notes whom a limit had suspended when the breaker opened, and whom none
+// suspends now: their limits go on to bite.
+func (r *Projector) lifted(ctx context.Context, to *balance.Rebuilding, parents []string, flags map[string]ledger.StateRow, opened time.Time) error {
+	suspended, err := r.ledger.SuspendedSince(ctx, parents, opened)
+	if err != nil {
+		return err
+	}
+	for id := range suspended {
+		if flags[id].Flags.Automatic() != 0 {
+			continue
+		}
+		if err := to.LoadLifted(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // alerted sets how far an account's alerts have come, so that none comes again.

@@ -244,6 +244,7 @@ func (c *call) evaluate(a *account, period, finish string, w why) int64 {
 	silent := w.born && f&^(flagBudget|flagWallet) == 0
 	f, held := c.effect(a, p, f, was, w)
 	silent = silent && (was == 0 || f == was)
+	c.lifted(a, was, f, held)
 	changed := f != was
 	back := held != a.number("h")
 	if back {
@@ -282,19 +283,27 @@ func (c *call) evaluate(a *account, period, finish string, w why) int64 {
 	return f
 }
 
-// breaks counts an account that is about to be suspended, and tells whether the
-// breaker holds that back.
+// suspendedKey holds the accounts that were suspended in the present minute.
+func (c *call) suspendedKey() string { return c.tag + ":brk:" + str(c.now/60_000) }
+
+// liftedKey holds those that a limit had suspended as the breaker opened and that
+// were lifted since.
+func (c *call) liftedKey() string { return c.tag + ":lifted" }
+
+// breaks counts an account that is about to be suspended, once a minute, and tells
+// whether the breaker holds that back.
 func (c *call) breaks(a *account) bool {
 	most := integer(c.meta["brkmax"])
 	if most <= 0 {
 		return false
 	}
-	n, minute := int64(1), str(c.now/60_000)
-	if c.meta["brkmin"] == minute {
-		n += integer(c.meta["brkn"])
+	key := c.suspendedKey()
+	if c.has(key, a.id) {
+		return false
 	}
-	c.meta["brkmin"], c.meta["brkn"] = minute, str(n)
-	if n <= most {
+	if int64(len(read[members](c.r, key))) < most {
+		made[members](c.r, key)[a.id] = struct{}{}
+		c.r.expires[key] = c.r.now().Add(2 * time.Minute)
 		return false
 	}
 	c.meta["brk"] = str(c.now)
@@ -307,12 +316,23 @@ func (c *call) effect(a, p *account, f, was int64, w why) (effect, held int64) {
 	auto := f & automatic
 	back := p.hash["obs"] == "1"
 	if !back && auto != 0 && was&automatic == 0 && !w.born && w.cause != "released" {
-		back = c.meta["brk"] != "" || a.hash["quiet"] != "2" && a.hash["quiet"] != "3" && c.breaks(a)
+		if c.meta["brk"] != "" {
+			back = read[hash](c.r, c.liftedKey())[a.id] == ""
+		} else {
+			back = a.hash["quiet"] != "2" && a.hash["quiet"] != "3" && c.breaks(a)
+		}
 	}
 	if back {
 		return f & flagManual, auto
 	}
 	return f, 0
+}
+
+// lifted notes whom a limit had suspended when the breaker opened, for effect.
+func (c *call) lifted(a *account, was, f, held int64) {
+	if c.meta["brk"] != "" && held == 0 && a.hash["quiet"] != "1" && was&automatic != 0 && f&automatic == 0 {
+		made[hash](c.r, c.liftedKey())[a.id] = "1"
+	}
 }
 
 // current is the month out of the nine arguments from i that holds now.

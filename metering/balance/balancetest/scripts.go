@@ -210,7 +210,9 @@ func release(c *call) ([]any, error) {
 		return refusal, nil
 	}
 	if c.arg(2) == "1" {
-		c.meta["brk"], c.meta["brkn"] = "", "0"
+		c.meta["brk"] = ""
+		c.r.del(c.suspendedKey())
+		c.r.del(c.liftedKey())
 		return []any{"ok"}, nil
 	}
 	month, end := c.current(3)

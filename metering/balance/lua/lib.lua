@@ -47,7 +47,7 @@ local function finished(task, how)
   redis.call('EXPIREAT', key, (today + 2) * DAY)
 end
 
-local META = {'epoch', 'seq', 'catalog', 'floor', 'replid', 'gen', 'genseq', 'forced', 'window', 'openn', 'corr', 'brk', 'brkmax', 'brkmin', 'brkn'}
+local META = {'epoch', 'seq', 'catalog', 'floor', 'replid', 'gen', 'genseq', 'forced', 'window', 'openn', 'corr', 'brk', 'brkmax'}
 local M -- the partition's meta, once guard has read it
 
 -- guard: the partition's meta, or nil and the refusal that the script returns.
@@ -212,16 +212,24 @@ local function alert(a, p, used, period)
   end
 end
 
--- breaks counts an account that is about to be suspended, and tells whether the
--- breaker holds that back: more than brkmax of a partition within a minute.
+-- The accounts that were suspended in the present minute, and those that a limit
+-- had suspended as the breaker opened and that were lifted since.
+local function suspendedKey() return TAG .. ':brk:' .. int(math.floor(NOW / 60000)) end
+local LIFTED = TAG .. ':lifted'
+
+-- breaks counts an account that is about to be suspended, once a minute however
+-- often it is, and tells whether the breaker holds that back: more than brkmax
+-- accounts of a partition within a minute. So none but brkmax are kept.
 local function breaks(a)
   local most = tonumber(M.brkmax or '0')
   if most <= 0 then return false end
-  local minute = int(math.floor(NOW / 60000))
-  local n = (M.brkmin == minute and tonumber(M.brkn) or 0) + 1
-  M.brkmin, M.brkn = minute, n
-  redis.call('HSET', KEYS[1], 'brkmin', minute, 'brkn', n)
-  if n <= most then return false end
+  local key = suspendedKey()
+  if redis.call('SISMEMBER', key, a.id) == 1 then return false end
+  if redis.call('SCARD', key) < most then
+    redis.call('SADD', key, a.id)
+    redis.call('EXPIRE', key, 120)
+    return false
+  end
   M.brk = int(NOW)
   redis.call('HSET', KEYS[1], 'brk', M.brk)
   fact('breaker', a, 'most', int(most))
@@ -229,17 +237,29 @@ local function breaks(a)
 end
 
 -- effect: which of the flags that hold take effect, and which are held back: all
--- automatic ones where the parent only observes, and those of accounts that
--- weren't suspended yet while the breaker is open.
+-- automatic ones where the parent only observes, and while the breaker is open
+-- those of accounts that no limit had suspended when it opened.
 -- f: flags that hold; was: flags in effect.
 local function effect(a, p, f, was, cause, born)
   local auto = bit.band(f, AUTOMATIC)
   local held = p.obs == '1'
   if not held and auto ~= 0 and bit.band(was, AUTOMATIC) == 0 and not born and cause ~= 'released' then
-    held = (M.brk or '') ~= '' or (a.quiet ~= '2' and a.quiet ~= '3' and breaks(a)) -- known before a rebuild
+    if (M.brk or '') ~= '' then
+      held = redis.call('HEXISTS', LIFTED, a.id) == 0
+    else
+      held = a.quiet ~= '2' and a.quiet ~= '3' and breaks(a) -- known before a rebuild
+    end
   end
   if held then return bit.band(f, MANUAL), auto end
   return f, 0
+end
+
+-- lifted notes whom a limit had suspended when the breaker opened, for effect: its
+-- limits go on to bite. Not one that was suspended from birth, untold: a new account
+-- is one of those that the breaker is for.
+local function lifted(a, was, f, held)
+  if (M.brk or '') == '' or held ~= 0 or a.quiet == '1' then return end
+  if bit.band(was, AUTOMATIC) ~= 0 and bit.band(f, AUTOMATIC) == 0 then redis.call('HSET', LIFTED, a.id, '1') end
 end
 
 -- calm: how far an active account is from whatever may happen to it next, a
@@ -314,6 +334,7 @@ local function evaluate(a, period, finish, cause, born, actor, note)
   local held
   f, held = effect(a, p, f, was, cause, born)
   silent = silent and (was == 0 or f == was) -- a state that was seen before changes aloud
+  lifted(a, was, f, held)
   local changed = f ~= was
   local back = int(held) ~= a.h
   if back then set(a, 'h', int(held)) end

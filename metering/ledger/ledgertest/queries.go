@@ -23,7 +23,7 @@ func queries() map[string]query {
 		"closed_lines": closedLines, "closing_bases": closingBases, "closing_transfers": closingTransfers, "closings": closings, "epoch_older": epochOlder, "epoch_max": epochMax,
 		"booked_twice": bookedTwice, "failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
 		"quarantine_open": quarantineOpen, "quarantine_page": quarantinePage, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
-		"report_rejected": rejectedAt, "report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "sums_transfers": sumsTransfers, "rerates": rerates, "rerates_open": reratesOpen, "rerate_rows": rerateRows, "told_suspended": toldSuspended,
+		"report_rejected": rejectedAt, "report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "suspended_since": suspendedSince, "sums_transfers": sumsTransfers, "rerates": rerates, "rerates_open": reratesOpen, "rerate_rows": rerateRows, "told_suspended": toldSuspended,
 		"transfer_by_ref": transferByRef, "transfer_refs": transferRefs, "waiting_due": waitingDue,
 	}
 }
@@ -330,6 +330,31 @@ func statesLatest(s *Server, params map[string]string) [][]any {
 	var out [][]any
 	for _, r := range newest {
 		out = append(out, r.pick("account_id", "flags", "epoch"))
+	}
+	return out
+}
+
+func suspendedSince(s *Server, params map[string]string) [][]any {
+	parents, at := array(params["parents"]), time.UnixMilli(int64(integer(params, "at")))
+	before, found := map[string]Row{}, map[string]bool{}
+	for _, r := range s.tables["states"] {
+		id := r.str("account_id")
+		switch {
+		case !slices.Contains(parents, r.str("parent_id")):
+		case !r.time("occurred_at").Before(at):
+			found[id] = found[id] || r.num("flags")&15 != 0
+		case before[id] == nil || r.num("epoch") >= before[id].num("epoch"):
+			before[id] = r
+		}
+	}
+	for id, r := range before {
+		found[id] = found[id] || r.num("flags")&15 != 0
+	}
+	var out [][]any
+	for id, is := range found {
+		if is {
+			out = append(out, []any{id})
+		}
 	}
 	return out
 }
