@@ -36,7 +36,7 @@ type serveFlags struct {
 	MailFrom         string        `help:"Sender of mail." env:"METERD_MAIL_FROM"`
 	MailAttachMax    int           `help:"Megabytes of attachments that one mail may have, at most 1000; larger files are named with where they lie. More: more servers refuse it." default:"10" env:"METERD_MAIL_ATTACH_MAX"`
 	DeliverTimeout   time.Duration `help:"How long one delivery of a report may take, from 1s to 20m. Longer: larger files and slower links get through, a server that hangs is noticed later." default:"1m" env:"METERD_DELIVER_TIMEOUT"`
-	RetainRows       int           `help:"Days that rows of records are kept, in whole months whose bills are closed; what comes for a time without rows is quarantined as too_old. At least 62; 0: for good." default:"0" env:"METERD_RETAIN_ROWS"`
+	RetainRows       int           `help:"Days that rows of records are kept, in whole months of closed bills; what comes for a time without rows is quarantined as too_old. At least 62; 0: for good." default:"0" env:"METERD_RETAIN_ROWS"`
 	RetainNumbers    int           `help:"Days that senders and receivers are kept. 0: for good." default:"0" env:"METERD_RETAIN_NUMBERS"`
 	ReconcileEvery   time.Duration `help:"Time between two comparisons of projection and ledger." default:"5m" env:"METERD_RECONCILE_EVERY"`
 }
