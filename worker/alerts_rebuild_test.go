@@ -84,7 +84,6 @@ func TestARebuildKeepsAlerts(t *testing.T) {
 
 	h.transfer("1", metering.TransferTopup, "pre", 10*price)
 	h.transfer("2", metering.TransferAllocate, "pre-sub", 10*price)
-	raised("pre wallet 50", "pre wallet 80", "pre wallet 100")
 	h.transfer("3", metering.TransferTopup, "pre", 10*price)
 	send(5, "pre-shared", "pre-sub", "post")
 	raised(each(50)...)
@@ -99,5 +98,86 @@ func TestARebuildKeepsAlerts(t *testing.T) {
 	rebuild()
 	send(4, "pre")
 	raised("pre wallet 80")
+	require.Zero(t, h.reconcile())
+}
+
+// purses is what the projection keeps for the alerts of purses.
+func (h *harness) purses(accounts ...string) map[string]any {
+	h.tb.Helper()
+	out := map[string]any{}
+	for _, id := range accounts {
+		v, err := h.Redis.HMGet(h.tb.Context(), "{p00}:a:"+id, "base", "tn", "as").Result()
+		require.NoError(h.tb, err)
+		for i, field := range v { // what was never written is as good as empty
+			if field == nil {
+				v[i] = ""
+			}
+		}
+		out[id] = v
+	}
+	return out
+}
+
+// TestMovedMoneyIsntUsed: what is allocated, reclaimed or adjusted tells of no share;
+// shares are of what was used of what is there. A projection that is made anew
+// begins with the same.
+func TestMovedMoneyIsntUsed(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.apply(alertAccounts)
+	h.work(Options{})
+	var want []string
+	sent := 0
+	// step moves or sends, and tells which alerts that raises, and none else; the
+	// projection is made anew after it.
+	step := func(do func(), more ...string) {
+		t.Helper()
+		do()
+		h.eventually("facts are relayed", func() bool {
+			facts, err := h.Store.Facts(t.Context(), 0, 1)
+			require.NoError(t, err)
+			return len(facts) == 0
+		})
+		want = append(want, more...)
+		require.ElementsMatch(t, want, h.raised())
+		before := h.purses("pre", "pre-sub")
+		require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
+		require.Equal(t, before, h.purses("pre", "pre-sub"))
+	}
+	move := func(kind metering.TransferKind, account string, amount metering.Micros) func() {
+		return func() {
+			t.Helper()
+			sent++
+			_, err := h.admin.Transfer(t.Context(), metering.Transfer{
+				Ref: fmt.Sprint(sent), Kind: kind, AccountID: account, Amount: amount, Actor: "operator", Reason: "test",
+			})
+			require.NoError(t, err)
+		}
+	}
+	send := func(n int, account string) func() {
+		return func() {
+			t.Helper()
+			var lines []string
+			for range n {
+				sent++
+				lines = append(lines, message(account, fmt.Sprint(sent), time.Second))
+			}
+			require.EqualValues(t, n, h.batch().task(lines...).wait().Stored)
+		}
+	}
+	step(move(metering.TransferTopup, "pre", 100*price))
+	step(move(metering.TransferAllocate, "pre-sub", 90*price))
+	step(move(metering.TransferReclaim, "pre-sub", 90*price))
+	step(send(49, "pre"))
+	step(send(1, "pre"), "pre wallet 50")
+	step(move(metering.TransferAllocate, "pre-sub", 30*price)) // 50 of 70
+	step(move(metering.TransferAdjust, "pre", -5*price))       // 50 of 65
+	step(move(metering.TransferAdjust, "pre", 5*price))
+	step(send(6, "pre"), "pre wallet 80")          // 56 of 70
+	step(send(15, "pre-sub"), "pre-sub budget 50") // 15 of 30
+	step(move(metering.TransferReclaim, "pre-sub", 13*price), "pre-sub budget 80")
+	step(move(metering.TransferAdjust, "pre-sub", -2*price), "pre-sub budget 100")
+	step(move(metering.TransferAllocate, "pre-sub", 10*price)) // a new mark
+	step(send(5, "pre-sub"), "pre-sub budget 50")
 	require.Zero(t, h.reconcile())
 }

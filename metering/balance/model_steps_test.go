@@ -165,12 +165,16 @@ func (m *model) transfer(r *rapid.T) {
 		return
 	}
 	far := 0.0
-	if from != nil {
-		far = math.Abs(float64(from.balance) - float64(amount))
+	reaches := func(a *modelAccount, by float64, moved bool) {
+		if a != nil {
+			far = max(far, math.Abs(float64(a.balance)+by))
+		}
+		if a != nil && moved && a.base != nil {
+			far = max(far, math.Abs(float64(*a.base)+by))
+		}
 	}
-	if to != nil {
-		far = max(far, math.Abs(float64(to.balance)+float64(amount)))
-	}
+	reaches(from, -float64(amount), true)
+	reaches(to, float64(amount), !mv.Fresh)
 	if far > rangeMax {
 		require.ErrorIs(r, err, ErrRange)
 		return
@@ -178,11 +182,19 @@ func (m *model) transfer(r *rapid.T) {
 	require.NoError(r, err)
 	m.seq++
 	m.refs[mv.Ref] = modelRef{mv.Hash, metering.Micros(amount), m.seq}
-	if from != nil {
-		from.balance -= amount
+	moves := func(a *modelAccount, by int64, moved bool) {
+		if a != nil {
+			a.balance += by
+		}
+		if a != nil && moved && a.base != nil {
+			*a.base += by
+		}
 	}
-	if to != nil {
-		to.balance += amount
+	moves(from, -amount, true)
+	moves(to, amount, !mv.Fresh)
+	if mv.Fresh {
+		base := to.balance
+		to.base = &base
 	}
 	if from != nil {
 		m.evaluate(from, false, nil)

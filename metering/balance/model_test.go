@@ -28,6 +28,7 @@ type modelAccount struct {
 	source        metering.Source
 	limit, credit *metering.Micros
 	balance       int64
+	base          *int64 // of alerts about a purse: balance right after the last top-up or allocation, and what moved since
 	used          map[string]int64
 	flags         metering.Flags
 	held          metering.Flags // without effect
@@ -228,6 +229,11 @@ func (m *model) agree(r tb) {
 		require.Equal(r, a.flags, st.Own, "flags of %s", id)
 		require.Equal(r, a.held, st.OwnBack, "flags of %s that are held back", id)
 		require.Equal(r, a.quiet, st.Quiet, "quiet of %s", id)
+		base, err := m.rdb.HMGet(ctx, keyAccount(0, id), "base").Result()
+		require.NoError(r, err)
+		if a.base != nil {
+			require.Equal(r, *a.base, num(base[0]), "base of %s", id)
+		}
 		epoch := AccountEpoch(1, a.changes, 0)
 		if a.parent != "" {
 			epoch = AccountEpoch(1, a.changes, m.account[a.parent].changes)

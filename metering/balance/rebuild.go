@@ -107,7 +107,7 @@ type Loaded struct {
 	Behind        bool            // somebody may believe it suspended: told once more, also if it is active
 	ClosedThrough string          // parent: newest closed period
 	Topups        string          // how many top-ups or allocations it had; "": none
-	Base          metering.Micros // what it held right after the newest
+	Base          metering.Micros // what it held right after the newest, and what other transfers have moved since
 	Alerted       Alerted
 }
 

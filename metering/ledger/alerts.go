@@ -60,7 +60,7 @@ type AlertMark struct {
 }
 
 // Limits of marks. Of a purse, a wallet or budget, Base is what it held right
-// after its newest top-up or allocation.
+// after its newest top-up or allocation, and what other transfers have moved since.
 const (
 	MarkPurse   = "purse"
 	MarkCredit  = "credit"

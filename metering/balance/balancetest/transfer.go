@@ -35,7 +35,8 @@ func transfer(c *call) ([]any, error) {
 	if c.arg(7) == "1" && from.number("bal") < integer(sum) {
 		return []any{"short", from.balance()}, nil
 	}
-	if !from.takes(neg(sum)) || !to.takes(sum) {
+	fresh := c.arg(9) == "1"
+	if !from.takes(neg(sum), true) || !to.takes(sum, !fresh) {
 		return []any{"overflow"}, nil
 	}
 	return c.move(from, to, sum, month, end)
@@ -48,9 +49,27 @@ func (a *account) balance() string {
 	return orZero(a.hash["bal"])
 }
 
-// takes tells whether a change leaves the balance in the range.
-func (a *account) takes(by string) bool {
-	return a == nil || !beyond(new(big.Int).Add(amount(a.balance()), amount(by)))
+// takes tells whether a change leaves the balance, and the base of alerts if it moves
+// along, in the range.
+func (a *account) takes(by string, moved bool) bool {
+	if a == nil {
+		return true
+	}
+	within := func(held string) bool { return !beyond(new(big.Int).Add(amount(held), amount(by))) }
+	return within(a.balance()) && (!moved || a.hash["base"] == "" || within(a.hash["base"]))
+}
+
+// shift moves the balance, and the base of alerts along.
+func (c *call) shift(a *account, by string, moved bool) error {
+	if _, err := c.incr(a.id, "bal", by); err != nil {
+		return err
+	}
+	if moved && a.hash["base"] != "" {
+		if _, err := c.incr(a.id, "base", by); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *call) move(from, to *account, amount, month, end string) ([]any, error) {
@@ -63,15 +82,16 @@ func (c *call) move(from, to *account, amount, month, end string) ([]any, error)
 	c.r.keys[c.keys[1]] = ref
 	base := ""
 	if from != nil {
-		if _, err := c.incr(from.id, "bal", neg(amount)); err != nil {
+		if err := c.shift(from, neg(amount), true); err != nil {
 			return nil, err
 		}
 	}
 	if to != nil {
-		if _, err := c.incr(to.id, "bal", amount); err != nil {
+		fresh := c.arg(9) == "1"
+		if err := c.shift(to, amount, !fresh); err != nil {
 			return nil, err
 		}
-		if c.arg(9) == "1" {
+		if fresh {
 			base = to.balance()
 			ref["base"] = base
 			to.hash["base"], to.hash["tn"] = base, str(to.number("tn")+1)

@@ -29,16 +29,26 @@ local amount = ARGV[4]
 if ARGV[8] == '1' then amount = from.bal end
 if ARGV[7] == '1' and not ge(from.bal, amount) then return {'short', from.bal} end
 local far = tonumber(amount)
-if from and math.abs(tonumber(from.bal) - far) > RANGE or to and math.abs(tonumber(to.bal) + far) > RANGE then return {'overflow'} end
+local fresh = ARGV[9] == '1'
+local function beyond(a, n, moved)
+  return a and (math.abs(tonumber(a.bal) + n) > RANGE or moved and a.base ~= '' and math.abs(tonumber(a.base) + n) > RANGE)
+end
+if beyond(from, -far, true) or beyond(to, far, not fresh) then return {'overflow'} end
 local task = 'transfer:' .. ARGV[2]
 local seq = take(m, task)
 redis.call('HSET', TAG .. ':t:' .. task, 'k', 'o', 's', seq, 'c', 0, 'at', int(NOW))
 redis.call('HSET', KEYS[2], 'hash', ARGV[3], 'seq', seq, 'booked', period, 'at', int(NOW), 'amount', amount, 'epoch', m.epoch)
+-- What moves isn't used: the base of alerts goes along, so that base less balance
+-- stays what was charged since it began.
+local function move(a, by, moved)
+  book(a, 'bal', by)
+  if moved and a.base ~= '' then a.base = incr(a.key, 'base', by) end
+end
 local base = ''
-if from then book(from, 'bal', neg(amount)) end
+if from then move(from, neg(amount), true) end
 if to then
-  book(to, 'bal', amount)
-  if ARGV[9] == '1' then
+  move(to, amount, not fresh)
+  if fresh then
     base = to.bal
     redis.call('HSET', KEYS[2], 'base', base)
     set(to, 'base', base)

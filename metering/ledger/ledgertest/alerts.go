@@ -30,7 +30,14 @@ func alertMarks(s *Server, params map[string]string) [][]any {
 				share = max(share, a.num("share"))
 			}
 		}
-		out = append(out, []any{id, "purse", strconv.Itoa(topups[id]), share, t.dec("base")})
+		base := t.dec("base")
+		for _, r := range s.final("transfers") {
+			later := r.num("epoch") > t.num("epoch") || r.num("epoch") == t.num("epoch") && r.num("seq") > t.num("seq")
+			if later && r.str("account_id") == id && slices.Contains(parents, r.str("parent_id")) {
+				base = base.Add(r.dec("amount"))
+			}
+		}
+		out = append(out, []any{id, "purse", strconv.Itoa(topups[id]), share, base})
 	}
 	last := map[[2]string]Row{}
 	for _, a := range s.tables["alerts"] {
