@@ -186,10 +186,7 @@ parents:
 	}
 	h.apply(file.String())
 	h.work(Options{Mail: m, BreakerAccounts: 1})
-	h.eventually("the bound is set", func() bool {
-		v, err := h.Redis.HGet(t.Context(), "{p00}:meta", "brkmax").Result()
-		return err == nil && v == "1"
-	})
+	h.breakerAt(1)
 	accounts := []string{"enforce-0", "enforce-1", "observe-0", "observe-1"}
 	for i := range 2 {
 		var lines []string

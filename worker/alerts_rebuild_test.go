@@ -45,6 +45,19 @@ func (h *harness) raised() []string {
 	return out
 }
 
+// spend sends so many messages of each account, numbered on from sent.
+func (h *harness) spend(sent *int, n int, accounts ...string) {
+	h.tb.Helper()
+	var lines []string
+	for range n {
+		for _, account := range accounts {
+			*sent++
+			lines = append(lines, message(account, fmt.Sprint(*sent), time.Second))
+		}
+	}
+	require.EqualValues(h.tb, len(lines), h.batch().task(lines...).wait().Stored)
+}
+
 // TestARebuildKeepsAlerts: each comes once for its month or top-up, whether Redis
 // was lost meanwhile or not, and those that are still to come do.
 func TestARebuildKeepsAlerts(t *testing.T) {
@@ -68,14 +81,7 @@ func TestARebuildKeepsAlerts(t *testing.T) {
 	sent := 0
 	send := func(n int, accounts ...string) {
 		t.Helper()
-		var lines []string
-		for range n {
-			for _, account := range accounts {
-				sent++
-				lines = append(lines, message(account, fmt.Sprint(sent), time.Second))
-			}
-		}
-		require.EqualValues(t, len(lines), h.batch().task(lines...).wait().Stored)
+		h.spend(&sent, n, accounts...)
 	}
 	rebuild := func() {
 		t.Helper()
@@ -133,11 +139,7 @@ func TestMovedMoneyIsntUsed(t *testing.T) {
 	step := func(do func(), more ...string) {
 		t.Helper()
 		do()
-		h.eventually("facts are relayed", func() bool {
-			facts, err := h.Store.Facts(t.Context(), 0, 1)
-			require.NoError(t, err)
-			return len(facts) == 0
-		})
+		h.relayed()
 		want = append(want, more...)
 		require.ElementsMatch(t, want, h.raised())
 		before := h.purses("pre", "pre-sub")
@@ -157,12 +159,7 @@ func TestMovedMoneyIsntUsed(t *testing.T) {
 	send := func(n int, account string) func() {
 		return func() {
 			t.Helper()
-			var lines []string
-			for range n {
-				sent++
-				lines = append(lines, message(account, fmt.Sprint(sent), time.Second))
-			}
-			require.EqualValues(t, n, h.batch().task(lines...).wait().Stored)
+			h.spend(&sent, n, account)
 		}
 	}
 	step(move(metering.TransferTopup, "pre", 100*price))

@@ -33,6 +33,25 @@ parents:
 	return b.String()
 }
 
+// breakerAt waits until the breaker opens beyond so many accounts.
+func (h *harness) breakerAt(most int) {
+	h.tb.Helper()
+	h.eventually("the bound is set", func() bool {
+		v, err := h.Redis.HGet(h.tb.Context(), "{p00}:meta", "brkmax").Result()
+		return err == nil && v == fmt.Sprint(most)
+	})
+}
+
+// relayed waits until no fact is left that has yet to be told.
+func (h *harness) relayed() {
+	h.tb.Helper()
+	h.eventually("facts are relayed", func() bool {
+		facts, err := h.Store.Facts(h.tb.Context(), 0, 1)
+		require.NoError(h.tb, err)
+		return len(facts) == 0
+	})
+}
+
 // flags in effect, and those without effect, of one of the crowd.
 func (h *harness) flags(id string) (effect, back metering.Flags) {
 	h.tb.Helper()
@@ -73,10 +92,7 @@ func TestBreaker(t *testing.T) {
 	const n, most = 12, 5
 	h.apply(crowd(n, "enforce"))
 	h.work(Options{BreakerAccounts: most})
-	h.eventually("the bound is set", func() bool {
-		v, err := h.Redis.HGet(t.Context(), "{p00}:meta", "brkmax").Result()
-		return err == nil && v == fmt.Sprint(most)
-	})
+	h.breakerAt(most)
 	h.batch().task(oneEach(0, 10, "a")...).wait()
 	suspended, held := h.crowdFlags(n)
 	// A minute may have ended between two of them: then up to so many again.
@@ -93,11 +109,7 @@ func TestBreaker(t *testing.T) {
 		return b.Open
 	})
 
-	h.eventually("facts are relayed", func() bool {
-		facts, err := h.Store.Facts(t.Context(), 0, 1)
-		require.NoError(t, err)
-		return len(facts) == 0
-	})
+	h.relayed()
 	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
 	again, back := h.crowdFlags(n)
 	assert.Equal(t, []int{suspended, held}, []int{again, back}, "a rebuild neither lifts nor imposes")
@@ -124,10 +136,7 @@ func TestBreakerCountsAnAccountOnce(t *testing.T) {
 	const n, most = 4, 2
 	h.apply(crowd(n, "enforce"))
 	h.work(Options{BreakerAccounts: most})
-	h.eventually("the bound is set", func() bool {
-		v, err := h.Redis.HGet(t.Context(), "{p00}:meta", "brkmax").Result()
-		return err == nil && v == fmt.Sprint(most)
-	})
+	h.breakerAt(most)
 	is := func(account string, effect, back metering.Flags) {
 		t.Helper()
 		e, b := h.flags(account)
@@ -148,11 +157,7 @@ func TestBreakerCountsAnAccountOnce(t *testing.T) {
 	is("crowd-0", metering.FlagMonthly, 0)
 	h.batch().task(refundLine("crowd-0", "m")).wait()
 	is("crowd-0", 0, 0)
-	h.eventually("facts are relayed", func() bool {
-		facts, err := h.Store.Facts(t.Context(), 0, 1)
-		require.NoError(t, err)
-		return len(facts) == 0
-	})
+	h.relayed()
 	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
 	is("crowd-0", 0, 0)
 	h.batch().task(message("crowd-0", "again", 0)).wait()

@@ -83,10 +83,7 @@ func TestBreakerTellsTheOperator(t *testing.T) {
 	h := newHarness(t)
 	h.apply(crowd(4, "enforce"))
 	h.work(Options{Hooks: []metering.Hook{in.hook}, BreakerShare: 1})
-	h.eventually("the bound is set", func() bool {
-		v, err := h.Redis.HGet(t.Context(), "{p00}:meta", "brkmax").Result()
-		return err == nil && v == "1"
-	})
+	h.breakerAt(1)
 	h.batch().task(oneEach(0, 4, "a")...).wait()
 	h.eventually("the operator is told", func() bool { return len(in.of("operator.breaker")) > 0 })
 	assert.Equal(t, "crowd", in.of("operator.breaker")[0]["parent_id"])

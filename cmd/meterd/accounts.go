@@ -312,11 +312,12 @@ func (e *engines) states(a *app, parent string, ids []string) (map[string]*balan
 		return nil, err
 	}
 	for _, id := range ids {
-		switch st := proj.States[id]; {
-		case st == nil:
+		st, err := proj.State(id)
+		if err != nil {
+			return nil, err
+		}
+		if st == nil {
 			proj.States[id] = &balance.State{ID: id, Used: map[string]metering.Micros{}}
-		case !st.Judged:
-			return nil, balance.ErrAnew
 		}
 	}
 	return proj.States, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
@@ -39,14 +38,11 @@ func (s *Service) Breaker(ctx context.Context) (*BreakerState, error) {
 			return nil, err
 		}
 		for _, id := range ids {
-			st := proj.States[id]
-			if st == nil {
-				continue
+			st, err := proj.State(id)
+			if err != nil {
+				return nil, err
 			}
-			if !st.Judged {
-				return nil, balance.ErrAnew
-			}
-			if st.HeldBack(now) != 0 {
+			if st != nil && st.HeldBack(now) != 0 {
 				b.Held = append(b.Held, id)
 			}
 		}

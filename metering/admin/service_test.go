@@ -240,6 +240,12 @@ func (m *meeting) Insert(ctx context.Context, table, columns string, data []any)
 	return m.Server.Insert(ctx, table, columns, data)
 }
 
+// over is another process's service, whose ledger is reached through a server.
+func (r *rig) over(server ledger.Server) *Service {
+	l := ledger.Over(server)
+	return NewService(l, r.store, NewSnapshots(l, r.store, r.now), r.now, r.meta)
+}
+
 // TestTwoAppliesUnderOneNumber: a Redis that has lost the lease lets a second apply
 // in. Both stand, for who has read the number already as well.
 func TestTwoAppliesUnderOneNumber(t *testing.T) {
@@ -247,8 +253,7 @@ func TestTwoAppliesUnderOneNumber(t *testing.T) {
 	r := newRig(t)
 	r.apply("mode: postpaid", "")
 	m := &meeting{Server: r.server, table: "catalog"}
-	l := ledger.Over(m)
-	other := NewService(l, r.store, NewSnapshots(l, r.store, r.now), r.now, r.meta)
+	other := r.over(m)
 	m.before = func() {
 		require.NoError(t, r.redis.Client().Del(t.Context(), "{p00}:lease:"+catalogLease).Err())
 		r.applyBy(r.Service, "mode: postpaid", `, funding: {monthly_limit: "5"}`)
@@ -302,8 +307,7 @@ func TestASuspensionThatARebuildDidNotSee(t *testing.T) {
 	r := newRig(t)
 	r.apply("mode: prepaid", "")
 	m := &meeting{Server: r.server, table: "states"}
-	l := ledger.Over(m)
-	s := NewService(l, r.store, NewSnapshots(l, r.store, r.now), r.now, r.meta)
+	s := r.over(m)
 	m.before = func() {
 		r.redis.Empty()
 		_, err := r.meta(t.Context(), 0)

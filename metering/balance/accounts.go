@@ -317,6 +317,16 @@ type Projection struct {
 	States           map[string]*State // only those held
 }
 
+// State of an account; nil: the partition doesn't hold it. ErrAnew: its flags don't say
+// yet what holds.
+func (pr *Projection) State(id string) (*State, error) {
+	st := pr.States[id]
+	if st != nil && !st.Judged {
+		return nil, ErrAnew
+	}
+	return st, nil
+}
+
 // complete adds what a sub-account has of its parent, where both were read.
 func (pr *Projection) complete() {
 	own := make(map[string]int64, len(pr.States))

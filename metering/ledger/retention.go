@@ -45,6 +45,11 @@ func (m *StoredMonth) End() time.Time {
 	return time.Date(m.Month/100, time.Month(m.Month%100)+1, 1, 0, 0, 0, 0, time.UTC)
 }
 
+// goes is the month (YYYYMM) with which a row of records goes: that of its bill, or of UTC
+// if that is later. Rows of a month's last hours go with the next one: somewhere it has
+// begun, and the rows of an hour, which is rolled up by all of them, stay or go together.
+const goes = "greatest(toYYYYMM(addHours(occurred_at, 15)), toUInt32OrZero(replaceOne(booked, '-', '')))"
+
 // MonthBefore is the number of the month of UTC that ended last by an instant; 0: none.
 func MonthBefore(at time.Time) int {
 	if at.IsZero() {
@@ -86,7 +91,9 @@ func (l *Ledger) DueHoursBefore(ctx context.Context, before time.Time) (int, err
 // statuses, and what tells the lines of closed months before it from others; again is
 // harmless.
 func (l *Ledger) DropMonth(ctx context.Context, m *StoredMonth) error {
-	params := map[string]string{"through": strconv.Itoa(m.Month), "until": ms(m.End().Add(statusSlack))}
+	params := map[string]string{
+		"through": strconv.Itoa(m.Month), "until": ms(m.End().Add(statusSlack)), "period": fmt.Sprintf("%04d-%02d", m.Month/100, m.Month%100),
+	}
 	var partitions []uint32
 	err := l.each(ctx, "retention_partitions", params, func(r driver.Rows) error {
 		var p uint32
@@ -106,11 +113,7 @@ func (l *Ledger) DropMonth(ctx context.Context, m *StoredMonth) error {
 	if err := l.exec(ctx, "retention_statuses", params); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("ALTER TABLE {db}.closed_lines DELETE WHERE period < '%04d-%02d'", m.Month/100, m.Month%100)
-	if err := l.conn.Exec(ctx, l.text(text)); err != nil {
-		return fmt.Errorf("drop the lines of closed months before %d: %w", m.Month, away(err))
-	}
-	return nil
+	return l.exec(ctx, "retention_lines", params)
 }
 
 // ForgetNumbers blanks senders and receivers of rows that occurred before an

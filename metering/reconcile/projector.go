@@ -381,7 +381,7 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 				Flags: flags[id].Flags,
 			}
 			if !breaker.Open {
-				l.Flags &= metering.FlagManualOperator | metering.FlagManualParent
+				l.Flags &^= l.Flags.Automatic()
 			}
 			_, moved := sums.Balance[id]
 			// Its resumption may have been lost with Redis, or the job that tells of it.
