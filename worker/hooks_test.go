@@ -400,3 +400,19 @@ func TestAResumptionLostWithRedisIsTold(t *testing.T) {
 		assert.Equal(t, 1, hook.times(what), what)
 	}
 }
+
+// TestASuspensionLostWithRedisIsTold to the sub-accounts too that it reaches: of a
+// projection that begins with it nobody knows who has heard of it.
+func TestASuspensionLostWithRedisIsTold(t *testing.T) {
+	t.Parallel()
+	hook := newReceiver(t)
+	newInbox(t)
+	h := newHarness(t)
+	h.apply(parentsText(parentText("good", hookText(hook.srv.URL, ""), 2)))
+	require.NoError(t, h.admin.Suspend(t.Context(), "good", "operator", "x"))
+	require.NoError(t, h.Redis.FlushAll(t.Context()).Err(), "before anybody was told")
+	h.work(Options{})
+	h.eventually("all are told", func() bool {
+		return hook.times("good suspend") == 1 && hook.times("good-0 suspend") == 1 && hook.times("good-1 suspend") == 1
+	})
+}

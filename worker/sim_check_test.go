@@ -166,6 +166,12 @@ func (w *world) finale() {
 		w.alone("relay")
 		w.calm()
 	}
+	if w.plan.breaker {
+		w.checkBreaker()
+		w.alone("release")
+		w.alone("relay")
+		w.calm()
+	}
 	w.checkProjection() // nothing is left after one
 	w.checkLines()
 	w.checkRefunds()

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger/ledgertest"
 )
 
 // The queue of suspensions. A parent's server stops to answer while many of its
@@ -26,6 +29,9 @@ const simSilent = "acme"
 // parent may take.
 const simPlaces = tenantMax + 8
 
+// simBreaker is how many accounts of a partition may be suspended within a minute.
+const simBreaker = 1
+
 // simHang is how long a server is waited for.
 const simHang = 15 * time.Second
 
@@ -38,6 +44,8 @@ type simHooks struct {
 	hung   int // tasks of simSilent in hand
 	epochs map[string]int64
 	states map[string]string
+
+	released bool // the breaker was closed, and counts from nothing
 }
 
 func newSimHooks() *simHooks {
@@ -157,8 +165,11 @@ func (w *world) tellHook(p *process, t *simTask) {
 	w.steps++
 	w.note("%s takes %s", p.name, t.id)
 	p.run(w.attempt(t.id), func(ctx context.Context) error {
-		if t.typ == jobs.TypeAlert {
+		switch t.typ {
+		case jobs.TypeAlert:
 			return p.hooks.alertTask(ctx, t.id, t.payload)
+		case jobs.TypeBreaker:
+			return p.hooks.breakerTask(ctx, t.id, t.payload)
 		}
 		return p.hooks.stateTask(ctx, t.id, t.payload)
 	}, func(err error) {
@@ -228,6 +239,34 @@ func (w *world) checkHooks() {
 		}
 		if have != want {
 			w.bad("%s is %s, and its hook was told %s", id, want, have)
+		}
+	}
+}
+
+// checkBreaker: within a minute of Redis's a limit suspended so many accounts of a
+// partition for the first time, no more: whom one had suspended before the breaker
+// opened it suspends again. So does a rebuild, and who closes the breaker has it count
+// from nothing: after one of them it isn't asked.
+func (w *world) checkBreaker() {
+	if w.lost || w.hooks.released {
+		return
+	}
+	rows := w.server.Rows("states")
+	whole := func(r ledgertest.Row, column string) uint64 { n, _ := r[column].(uint64); return n }
+	slices.SortFunc(rows, func(a, b ledgertest.Row) int { return cmp.Compare(whole(a, "epoch"), whole(b, "epoch")) })
+	before, within := map[string]bool{}, map[string]int{}
+	for _, r := range rows {
+		id := text(r, "account_id")
+		if metering.Flags(whole(r, "flags")).Automatic() == 0 || before[id] {
+			continue
+		}
+		before[id] = true
+		parent, _, _ := strings.Cut(id, "-")
+		at, _ := r["occurred_at"].(time.Time)
+		minute := fmt.Sprint(balance.PartitionOf(parent, w.partitions), " ", at.Truncate(time.Minute))
+		within[minute]++
+		if n := within[minute]; n > simBreaker {
+			w.bad("%d accounts of a partition were suspended within a minute, %s", n, minute)
 		}
 	}
 }

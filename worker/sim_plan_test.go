@@ -37,6 +37,7 @@ type plan struct {
 	rerates           int  // re-ratings, which overlap
 	hooks             bool // are told, and one parent's hang
 	large             bool // messages reach limits
+	breaker           bool // one account of a partition may be suspended within a minute
 	edge              edge // that the clocks pass, each at its time
 	crossings         int
 	older             bool // identities of the month before the one that closes, too
@@ -123,6 +124,7 @@ func (p *plan) widen() {
 		p.rerates, p.refunds = 2, p.refunds || some(1, 2)
 	}
 	p.dropRefunds = p.refunds && some(1, 4)
+	p.breaker = p.large && some(2, 3)
 }
 
 // focus makes likely what a missing rule needs to be noticed.
@@ -174,6 +176,8 @@ func (p *plan) focus() {
 		p.toEdge(edgeMonth)
 	case withoutTurns:
 		p.hooks, p.large, p.loss = true, true, ""
+	case string(balancetest.RuleBreaker):
+		p.hooks, p.large, p.breaker, p.loss, p.vanish, p.closing = true, true, true, "", 0, false
 	case withoutNoted:
 		p.refunds, p.loss, p.breaks, p.closing, p.window = true, "emptied", 3, false, false
 	case withoutMade:

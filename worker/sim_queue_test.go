@@ -37,7 +37,7 @@ func (w *world) enqueue(id, typ string, payload []byte, delay time.Duration) boo
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch typ {
-	case jobs.TypeSuspend, jobs.TypeResume, jobs.TypeAlert:
+	case jobs.TypeSuspend, jobs.TypeResume, jobs.TypeAlert, jobs.TypeBreaker:
 		return w.hooks.enqueue(w, id, typ, payload)
 	}
 	if w.queue[id] != nil {

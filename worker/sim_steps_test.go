@@ -287,6 +287,9 @@ func (w *world) chore() bool {
 	if w.plan.bias == withoutFactEpoch {
 		names = []string{"relay", "ensure"}
 	}
+	if w.plan.breaker {
+		names = append(names, "breaker", "release")
+	}
 	if w.plan.edge == edgeMonth && w.rng.IntN(2) == 0 {
 		names = []string{"months"}
 	}
@@ -304,6 +307,9 @@ func (w *world) runChore(p *process, name string) {
 	if name == "close" {
 		over = w.closeChore(p)
 	}
+	if name == "release" {
+		w.hooks.released = true
+	}
 	e := p.engine
 	f := map[string]func(context.Context) error{
 		"ensure": func(ctx context.Context) error {
@@ -318,7 +324,11 @@ func (w *world) runChore(p *process, name string) {
 		"months":            func(ctx context.Context) error { return w.rollMonths(ctx, p) },
 		"close":             func(ctx context.Context) error { return p.closer.CloseDue(ctx, w.plan.edge.grace()) },
 		"close older":       func(ctx context.Context) error { return w.closeOlder(ctx, p) },
-		"snapshot":          func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err },
+		"breaker": func(ctx context.Context) error {
+			return w.eachPartition(func(n int) error { return p.worker.setBreaker(ctx, n) })
+		},
+		"release":  func(ctx context.Context) error { return p.service.ReleaseBreaker(ctx, "operator", "") },
+		"snapshot": func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err },
 		"reconcile": func(ctx context.Context) error {
 			res, err := reconcile.NewReconciler(e.store, e.ledger, e.clock, e.log).Run(ctx, e.snapshots.Current())
 			w.mu.Lock()

@@ -142,7 +142,8 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		string(balancetest.RuleChanged): 1000,
 		overtaking:                      1000,
 		// Of hooks.
-		withoutTurns: 200,
+		withoutTurns:                    200,
+		string(balancetest.RuleBreaker): 1000,
 		// Of a month's edge.
 		withoutRollClock: 200,
 		// Of automatic refunds.

@@ -157,6 +157,8 @@ func learn(ctx context.Context, s *balance.Store, m *balance.Meta, months balanc
 	_ = s.Heal(ctx, 0, other.Epoch, 0, months, nil)
 	_, _ = s.Roll(ctx, 0, &other, months, []string{"acme"})
 	_, _ = s.Close(ctx, 0, &other, "acme", "2026-10")
+	_ = s.SetBreaker(ctx, 0, &other, 1)
+	_ = s.ReleaseHeld(ctx, 0, &other, months, []string{"acme"})
 	_ = s.Adopt(ctx, 0, &other, "x")
 	_, _ = s.Read(ctx, 0, nil)
 }
@@ -271,7 +273,7 @@ func (w *world) begin(name string) *process {
 	}
 	p.worker = &Worker{
 		deps: Deps{Redis: p.client, Store: s, Ledger: l, Snapshots: snapshots, Projector: projector, Clock: c, Log: log},
-		opts: Options{WaitMax: 24 * time.Hour, StatusWaitMax: 24 * time.Hour}, redis: p.client, engine: p.engine, months: map[string]string{},
+		opts: Options{WaitMax: 24 * time.Hour, StatusWaitMax: 24 * time.Hour, BreakerAccounts: simBreaker}, redis: p.client, engine: p.engine, months: map[string]string{},
 	}
 	p.service = admin.NewService(l, s, snapshots, c, projector.Ensure)
 	p.worker.admin, p.closer = p.service, admin.NewCloser(l, s, snapshots, c, log, projector.Ensure)
@@ -284,8 +286,10 @@ func (w *world) begin(name string) *process {
 				return err
 			}
 		}
-		_, err := snapshots.Refresh(ctx)
-		return err
+		if _, err := snapshots.Refresh(ctx); err != nil || !w.plan.breaker {
+			return err
+		}
+		return w.eachPartition(func(n int) error { return p.worker.setBreaker(ctx, n) })
 	}, func(err error) {
 		p.ready = err == nil
 		if err != nil && !p.dead {

@@ -263,10 +263,11 @@ func (c *call) evaluate(a *account, period, finish string, w why) int64 {
 	}
 	behind := a.hash["quiet"] == "3"
 	spoke := a.hash["quiet"] == "1" || a.hash["quiet"] == "2" || behind
+	unheard := spoke && f != 0 || behind
 	if spoke {
 		a.hash["quiet"] = "0"
 	}
-	if changed || back || spoke && f != 0 || behind {
+	if changed || back || unheard {
 		a.hash["n"] = str(a.number("n") + 1)
 		a.hash["at"] = str(c.now)
 		pn := "0"
@@ -274,8 +275,11 @@ func (c *call) evaluate(a *account, period, finish string, w why) int64 {
 			pn = orZero(p.hash["n"])
 		}
 		only := ""
-		if back && !changed {
+		if back && !changed && !unheard {
 			only = "held"
+		}
+		if spoke && f != 0 {
+			was = 0 // who has heard of it isn't known
 		}
 		c.fact("state", a, "f", str(f), "h", str(held), "was", str(was), "only", only, "n", a.hash["n"], "pn", pn, "per", period,
 			"cause", w.cause, "actor", w.actor, "note", w.note)
@@ -301,7 +305,7 @@ func (c *call) breaks(a *account) bool {
 	if c.has(key, a.id) {
 		return false
 	}
-	if int64(len(read[members](c.r, key))) < most {
+	if int64(len(read[members](c.r, key))) < most || c.r.Without == RuleBreaker {
 		made[members](c.r, key)[a.id] = struct{}{}
 		c.r.expires[key] = c.r.now().Add(2 * time.Minute)
 		return false

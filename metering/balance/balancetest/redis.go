@@ -52,6 +52,8 @@ const (
 
 	RuleChanged Rule = "changed" // a message that another has changed since is read anew
 
+	RuleBreaker Rule = "breaker" // so many accounts are suspended within a minute, no more
+
 	RuleCounts     Rule = "counts"     // duplicates are counted by the task or by its judge task
 	RuleGeneration Rule = "generation" // a forced charge may be the first of a dedup generation
 )

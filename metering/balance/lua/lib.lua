@@ -348,13 +348,16 @@ local function evaluate(a, period, finish, cause, born, actor, note)
     return f
   end
   -- 1: silent so far. After a rebuild, told once more: 2: if it isn't active, 3: whatever it is.
-  local spoke, behind = a.quiet == '1' or a.quiet == '2' or a.quiet == '3', a.quiet == '3'
+  local spoke = a.quiet == '1' or a.quiet == '2' or a.quiet == '3'
+  local unheard = spoke and f ~= 0 or a.quiet == '3'
   if spoke then set(a, 'quiet', '0') end
-  if changed or back or (spoke and f ~= 0) or behind then
+  if changed or back or unheard then
     a.n = incr(a.key, 'n', 1)
     redis.call('HSET', a.key, 'at', int(NOW))
+    -- Whether sub-accounts have heard of what a new projection began with isn't known.
+    if spoke and f ~= 0 then was = 0 end
     local pn = a.par == '' and '0' or p.n
-    fact('state', a, 'f', f, 'h', held, 'was', was, 'only', (back and not changed) and 'held' or '', 'n', a.n, 'pn', pn, 'per', period,
+    fact('state', a, 'f', f, 'h', held, 'was', was, 'only', (back and not changed and not unheard) and 'held' or '', 'n', a.n, 'pn', pn, 'per', period,
       'cause', cause, 'actor', actor or '', 'note', note or '')
     -- published.go reads it
     redis.call('SPUBLISH', TAG .. ':state', a.id .. '\n' .. table.concat({M.epoch, a.n, pn, int(f), int(held), a.fe ~= '' and a.fe or '0'}, ' '))
