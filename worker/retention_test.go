@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/balance"
@@ -66,9 +67,13 @@ func TestRetentionOfRows(t *testing.T) {
 	assert.EqualValues(t, 20, h.rows("mover").Usage, "rollups aren't up to date: nothing goes")
 	h.rollUp()
 	amounts := h.amounts("mover")
+	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
+	require.ErrorContains(t, h.admin.Retain(t.Context(), keep, h.Log), "rows of the one before may still be on their way")
+	assert.EqualValues(t, 20, h.rows("mover").Usage, "what the projection before has charged may land: nothing goes")
 
+	later := admin.NewService(h.Ledger, h.Store, h.Snapshots, clock.NewFake(time.Now().Add(2*ledger.LandMax)), h.Projector.Ensure)
 	for range 2 { // again is harmless
-		require.NoError(t, h.admin.Retain(t.Context(), keep, h.Log))
+		require.NoError(t, later.Retain(t.Context(), keep, h.Log))
 		assert.EqualValues(t, 10, h.rows("mover").Usage)
 	}
 	assert.Equal(t, metering.Micros(800_000), h.balanceOf("mover"))
@@ -90,6 +95,15 @@ func TestRetentionOfRows(t *testing.T) {
 	snap := h.Snapshots.Current()
 	assert.False(t, snap.RowsFrom.IsZero())
 	assert.Zero(t, h.reconcile())
+
+	// Whoever refunds what is gone isn't sent to look for it.
+	assert.Equal(t, balance.Counts{Waiting: 1}, h.batch().task(refundLine("mover", "never")).wait())
+	hasty := h.byHand()
+	hasty.opts.WaitMax = 0
+	require.NoError(t, hasty.dueRefunds(t.Context()))
+	var detail string
+	require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(), "SELECT detail FROM quarantine FINAL WHERE record_id = 'never'").Scan(&detail))
+	assert.Contains(t, detail, fmt.Sprintf("if it is of before %s its row is gone: discard this", snap.RowsFrom.Format(time.RFC3339)))
 }
 
 // TestRetentionKeepsOpenBills: a late record of an old month is in an open bill,

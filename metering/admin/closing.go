@@ -274,7 +274,7 @@ func (c *Closer) fix(ctx context.Context, p int, a *metering.Account, month mete
 		}
 		return fmt.Errorf("the projection lacked the parent: %w", balance.ErrEpoch)
 	}
-	if err := c.settled(meta); err != nil {
+	if err := landed(meta, c.clock.Now()); err != nil {
 		return err
 	}
 	// What the month's rows may be: S is read after the mark and the wait. Of a
@@ -340,9 +340,9 @@ func (c *Closer) closeOlder(ctx context.Context, p int, a *metering.Account, mon
 // settleMax is how long a closing waits for open answers at once.
 const settleMax = 30 * time.Second
 
-// settled makes sure that nothing of an older epoch can land any more.
-func (c *Closer) settled(meta *balance.Meta) error {
-	if until := meta.Landing.Add(landedAfter); !meta.Landing.IsZero() && c.clock.Now().Before(until) {
+// landed makes sure that nothing of an older epoch can land any more.
+func landed(meta *balance.Meta, now time.Time) error {
+	if until := meta.Landing.Add(landedAfter); !meta.Landing.IsZero() && now.Before(until) {
 		return &youngError{until}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
@@ -102,16 +103,8 @@ func (s *Service) drop(ctx context.Context, m *ledger.StoredMonth) error {
 		}
 	}
 	for p := range s.store.Partitions() {
-		meta, err := s.meta(ctx, p)
-		if err != nil {
+		if err := s.settle(ctx, p); err != nil {
 			return err
-		}
-		ok, err := s.store.WaitSettled(ctx, p, meta.Seq, settleMax)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return fmt.Errorf("%w: charges are still on their way to the ledger", ErrBusy)
 		}
 	}
 	// A charge of before may have been booked in an open month meanwhile.
@@ -131,6 +124,30 @@ func (s *Service) drop(ctx context.Context, m *ledger.StoredMonth) error {
 		return err
 	}
 	return s.saveRows(ctx, s.snapshots.Current().RowsFrom, m.End())
+}
+
+// settle waits until no charge of before is on its way to the ledger; ErrEpoch if the
+// projection was made anew meanwhile, whose open answers say nothing of those.
+func (s *Service) settle(ctx context.Context, p int) error {
+	meta, err := s.meta(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := landed(meta, s.clock.Now()); err != nil {
+		return err
+	}
+	ok, err := s.store.WaitSettled(ctx, p, meta.Seq, settleMax)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("%w: charges are still on their way to the ledger", ErrBusy)
+	}
+	now, err := s.meta(ctx, p)
+	if err == nil && now.Epoch != meta.Epoch {
+		err = fmt.Errorf("wait for charges on their way: %w", balance.ErrEpoch)
+	}
+	return err
 }
 
 // saveRows tells every snapshot from when on rows are there.
