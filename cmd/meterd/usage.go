@@ -37,6 +37,11 @@ func (c *usageCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	return e.tellUsage(a, q, aud)
+}
+
+// tellUsage prints what q asks for, as an audience may see it.
+func (e *engines) tellUsage(a *app, q *ledger.UsageQuery, aud metering.Audience) error {
 	names := figures
 	if aud == metering.AudienceReseller {
 		names = figures[:1]
@@ -63,6 +68,7 @@ func (c *usageCmd) Run(a *app) error {
 		t.AppendRow(append(row, values...))
 		return nil
 	}
+	var err error
 	rows := aud == metering.AudienceReseller
 	q.OnRows = func() { rows = true }
 	if aud == metering.AudienceReseller {
