@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -176,5 +177,18 @@ func TestMovedMoneyIsntUsed(t *testing.T) {
 	step(move(metering.TransferAdjust, "pre-sub", -2*price), "pre-sub budget 100")
 	step(move(metering.TransferAllocate, "pre-sub", 10*price)) // a new mark
 	step(send(5, "pre-sub"), "pre-sub budget 50")
+	// A budget that is swept is over.
+	step(func() {
+		shared := strings.Replace(alertAccounts, "source: allocated", "source: shared", 1)
+		require.NotEqual(t, alertAccounts, shared)
+		h.apply(shared)
+	})
+	step(func() { h.apply(alertAccounts) })
+	step(move(metering.TransferAllocate, "pre-sub", 10*price))
+	step(send(5, "pre-sub"), "pre-sub budget 50")
+	step(func() {
+		_, err := h.admin.Close(t.Context(), "pre-sub")
+		require.NoError(t, err)
+	})
 	require.Zero(t, h.reconcile())
 }

@@ -9,14 +9,18 @@ import (
 
 	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering/balance"
 )
 
 // eventBreaker is told to the operator's hooks.
 const eventBreaker = "breaker"
 
-// setBreaker keeps a partition's bound, which follows the number of accounts.
-func (w *Worker) setBreaker(ctx context.Context, p int) error {
-	e := w.engine
+// brakes are how many accounts of a partition may be suspended within a minute: so
+// many, and so many percent of them. 0: any number.
+type brakes struct{ accounts, share int }
+
+// setBound sets a partition's bound, which follows the number of accounts.
+func (e *engine) setBound(ctx context.Context, p int, meta *balance.Meta) error {
 	accounts := 0
 	snap := e.snapshots.Current()
 	for _, parent := range snap.Parents {
@@ -24,11 +28,17 @@ func (w *Worker) setBreaker(ctx context.Context, p int) error {
 			accounts += 1 + len(snap.Subs[parent])
 		}
 	}
+	return e.store.SetBreaker(ctx, p, meta, e.brakes.most(accounts))
+}
+
+// setBreaker keeps a partition's bound, and tells whether its breaker is open.
+func (w *Worker) setBreaker(ctx context.Context, p int) error {
+	e := w.engine
 	meta, err := e.meta(ctx, p)
 	if err != nil {
 		return err
 	}
-	if err := e.store.SetBreaker(ctx, p, meta, breakerMost(w.opts.BreakerAccounts, w.opts.BreakerShare, accounts)); err != nil {
+	if err := e.setBound(ctx, p, meta); err != nil {
 		return e.stale(p, err)
 	}
 	at, err := e.store.Broken(ctx, p)
@@ -43,19 +53,19 @@ func (w *Worker) setBreaker(ctx context.Context, p int) error {
 	return nil
 }
 
-// breakerMost is the lower of both bounds; 0: none.
-func breakerMost(number, percent, accounts int) int {
+// most of so many accounts is the lower of both bounds; 0: none.
+func (b brakes) most(accounts int) int {
 	share := 0
-	if percent > 0 {
-		share = max(accounts*percent/100, 1)
+	if b.share > 0 {
+		share = max(accounts*b.share/100, 1)
 	}
 	switch {
-	case number == 0:
+	case b.accounts == 0:
 		return share
 	case share == 0:
-		return number
+		return b.accounts
 	}
-	return min(number, share)
+	return min(b.accounts, share)
 }
 
 // breakerData is the data of the operator's hook.

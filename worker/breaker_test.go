@@ -168,6 +168,68 @@ func TestBreakerCountsAnAccountOnce(t *testing.T) {
 	assert.Zero(t, h.reconcile())
 }
 
+// TestBreakerOfANewProjection: whoever charges first in it keeps to the bound, though
+// no scheduler has looked at it yet.
+func TestBreakerOfANewProjection(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	const n, most = 12, 5
+	h.apply(crowd(n, "enforce"))
+	d, _ := connect(t, h.address())
+	w, err := New(d, Options{BreakerAccounts: most})
+	require.NoError(t, err)
+	require.NoError(t, w.prepare(t.Context()))
+	runWriter(t, w.engine)
+	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
+	var lines [][]byte
+	for _, text := range oneEach(0, 10, "a") {
+		lines = append(lines, []byte(text))
+	}
+	require.NoError(t, w.engine.process(t.Context(), newTask("t", lines, false)))
+	suspended, held := h.crowdFlags(n)
+	assert.Equal(t, []int{most, 10 - most}, []int{suspended, held})
+}
+
+// TestBreakerUnderAnotherNumberOfPartitions: what is held back stays so until somebody
+// releases it, and what was released stays so when the old number comes back.
+func TestBreakerUnderAnotherNumberOfPartitions(t *testing.T) {
+	t.Parallel()
+	h := newHarnessOf(t, 3)
+	const n, most = 12, 5
+	h.apply(crowd(n, "enforce"))
+	of := func(partitions int) (stop func()) {
+		h.partitions = partitions
+		h.Deps, h.admin = connect(t, h.address())
+		return h.work(Options{BreakerAccounts: most, Alone: true})
+	}
+	stop := of(3)
+	h.batch().task(oneEach(0, 10, "a")...).wait()
+	suspended, held := h.crowdFlags(n)
+	require.Equal(t, 10, suspended+held)
+	require.NotZero(t, held)
+	h.eventually("it is in the ledger", func() bool {
+		open, err := h.Ledger.OpenBreakers(t.Context())
+		require.NoError(t, err)
+		return len(open) == 1
+	})
+	stop()
+	stop = of(2)
+	again, back := h.crowdFlags(n)
+	assert.Equal(t, []int{suspended, held}, []int{again, back}, "another number neither lifts nor imposes")
+	require.NoError(t, h.admin.ReleaseBreaker(t.Context(), "operator", "checked"))
+	suspended, held = h.crowdFlags(n)
+	assert.Equal(t, []int{10, 0}, []int{suspended, held})
+	stop()
+	of(3)
+	b, err := h.admin.Breaker(t.Context())
+	require.NoError(t, err)
+	assert.False(t, b.Open)
+	assert.Empty(t, b.Held)
+	open, err := h.Ledger.OpenBreakers(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, open)
+}
+
 // TestObserve: everything is computed and shown, nobody is suspended; once the
 // parent enforces, what holds takes effect at once.
 func TestObserve(t *testing.T) {
@@ -205,6 +267,6 @@ func TestObserve(t *testing.T) {
 func TestBreakerBound(t *testing.T) {
 	t.Parallel()
 	for _, c := range [][4]int{{0, 0, 50, 0}, {7, 0, 50, 7}, {0, 10, 50, 5}, {7, 10, 50, 5}, {3, 10, 50, 3}, {0, 1, 5, 1}} {
-		assert.Equal(t, c[3], breakerMost(c[0], c[1], c[2]), c)
+		assert.Equal(t, c[3], brakes{c[0], c[1]}.most(c[2]), c)
 	}
 }

@@ -35,6 +35,7 @@ type engine struct {
 	log       *slog.Logger
 	metrics   *metrics
 	shards    int
+	brakes    brakes
 	beyond    beyond
 	room      *semaphore.Weighted // recordsInHand
 	unpacking *semaphore.Weighted // unpackingMax
@@ -126,11 +127,17 @@ func (e *engine) meta(ctx context.Context, p int) (*balance.Meta, error) {
 	return e.renew(ctx, p)
 }
 
-// renew makes sure that the partition has a projection and reads its meta.
+// renew makes sure that the partition has a projection and reads its meta. Nobody
+// charges in a new one before its breaker has a bound.
 func (e *engine) renew(ctx context.Context, p int) (*balance.Meta, error) {
 	m, err := e.projector.Ensure(ctx, p)
 	if err != nil {
 		return nil, err
+	}
+	if !m.Bounded && e.snapshots.Current().Catalog > 0 { // else it charges nobody yet
+		if err := e.setBound(ctx, p, m); err != nil {
+			return nil, err
+		}
 	}
 	e.mu.Lock()
 	e.metas[p] = m

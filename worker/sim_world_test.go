@@ -266,6 +266,9 @@ func (w *world) begin(name string) *process {
 		queue: simQueue{p}, codec: w.codec, clock: c, log: log, metrics: w.metrics, shards: 1, room: semaphore.NewWeighted(recordsInHand), unpacking: semaphore.NewWeighted(unpackingMax), aside: semaphore.NewWeighted(asideMax),
 		metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
 	}
+	if w.plan.breaker {
+		p.engine.brakes.accounts = simBreaker
+	}
 	p.telling = map[string]int{}
 	p.hooks = &hooks{
 		engine: p.engine, sender: simSender{w}, inserts: make(chan struct{}, insertsAtOnce),
@@ -273,7 +276,7 @@ func (w *world) begin(name string) *process {
 	}
 	p.worker = &Worker{
 		deps: Deps{Redis: p.client, Store: s, Ledger: l, Snapshots: snapshots, Projector: projector, Clock: c, Log: log},
-		opts: Options{WaitMax: 24 * time.Hour, StatusWaitMax: 24 * time.Hour, BreakerAccounts: simBreaker}, redis: p.client, engine: p.engine, months: map[string]string{},
+		opts: Options{WaitMax: 24 * time.Hour, StatusWaitMax: 24 * time.Hour}, redis: p.client, engine: p.engine, months: map[string]string{},
 	}
 	p.service = admin.NewService(l, s, snapshots, c, projector.Ensure)
 	p.worker.admin, p.closer = p.service, admin.NewCloser(l, s, snapshots, c, log, projector.Ensure)
@@ -286,7 +289,7 @@ func (w *world) begin(name string) *process {
 				return err
 			}
 		}
-		if _, err := snapshots.Refresh(ctx); err != nil || !w.plan.breaker {
+		if _, err := snapshots.Refresh(ctx); err != nil {
 			return err
 		}
 		return w.eachPartition(func(n int) error { return p.worker.setBreaker(ctx, n) })

@@ -136,7 +136,7 @@ func New(d Deps, o Options) (*Worker, error) {
 	e := &engine{
 		store: d.Store, ledger: d.Ledger, writer: ledger.NewWriter(d.Ledger, o.Writer), snapshots: d.Snapshots, projector: d.Projector,
 		queue: queue, codec: codec, clock: d.Clock, log: d.Log, metrics: newMetrics(d.Metrics),
-		shards: o.Shards, room: semaphore.NewWeighted(recordsInHand), unpacking: semaphore.NewWeighted(unpackingMax), aside: semaphore.NewWeighted(asideMax), crash: o.Crash, metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
+		shards: o.Shards, brakes: brakes{o.BreakerAccounts, o.BreakerShare}, room: semaphore.NewWeighted(recordsInHand), unpacking: semaphore.NewWeighted(unpackingMax), aside: semaphore.NewWeighted(asideMax), crash: o.Crash, metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
 	}
 	reporter := reports.NewReporter(reports.Deps{
 		Ledger: d.Ledger, Snapshot: d.Snapshots.Current, States: ReportStates(d.Store, d.Clock), Clock: d.Clock,
@@ -244,6 +244,11 @@ func (w *Worker) prepare(ctx context.Context) error {
 	}
 	if _, err := e.snapshots.Refresh(ctx); err != nil {
 		return err
+	}
+	for p := range e.store.Partitions() {
+		if err := w.setBreaker(ctx, p); err != nil {
+			return fmt.Errorf("set the breaker's bound: %w", err)
+		}
 	}
 	if _, err := e.lookBeyond(ctx, w.redis); err != nil {
 		return err

@@ -28,7 +28,7 @@ type serveFlags struct {
 	WaitMax          time.Duration `help:"How long a refund waits for its message." default:"24h" env:"METERD_WAIT_MAX"`
 	StatusWaitMax    time.Duration `help:"How long a failing status waits for its message, from its arrival, to have it refunded; a message that comes later, and more than an hour after it occurred, is looked at all the same. At least 2h." default:"24h" env:"METERD_STATUS_WAIT_MAX"`
 	CloseGrace       time.Duration `help:"How long after its end a month takes late records, before it is closed for ever. Not less than the dedup window." default:"72h" env:"METERD_CLOSE_GRACE"`
-	BreakerAccounts  int           `help:"Hold suspensions back once more accounts than this would be suspended within a minute, until meterd breaker release. 0: never." default:"0" env:"METERD_BREAKER_ACCOUNTS"`
+	BreakerAccounts  int           `help:"Hold suspensions back once more accounts of a partition than this would be suspended within a minute of the clock, until meterd breaker release. 0: never." default:"0" env:"METERD_BREAKER_ACCOUNTS"`
 	BreakerShare     int           `help:"The same as a share of a partition's accounts, in percent, at most 100. 0: never." default:"0" env:"METERD_BREAKER_SHARE"`
 	SMTP             string        `name:"smtp" help:"Mail server for alerts and reports: smtp://user@host:587 (STARTTLS), smtps://user@host:465 or smtp://host:25?tls=none." env:"METERD_SMTP"`
 	SMTPPasswordEnv  string        `name:"smtp-password-env" help:"Environment variable that holds the mail server's password." default:"METERD_SMTP_PASSWORD" env:"METERD_SMTP_PASSWORD_ENV"`

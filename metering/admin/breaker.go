@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/meterd/meterd/metering/ledger"
@@ -56,6 +57,10 @@ func (s *Service) ReleaseBreaker(ctx context.Context, actor, note string) error 
 	if err := s.ensureAll(ctx); err != nil {
 		return err
 	}
+	open, err := s.ledger.OpenBreakers(ctx)
+	if err != nil {
+		return err
+	}
 	for p := range s.store.Partitions() {
 		at, err := s.store.Broken(ctx, p)
 		if err != nil {
@@ -64,11 +69,19 @@ func (s *Service) ReleaseBreaker(ctx context.Context, actor, note string) error 
 		if at.IsZero() {
 			continue
 		}
+		open = slices.DeleteFunc(open, func(b ledger.Breaker) bool { return b.Partition == p })
 		// First the ledger: a rebuild on the way holds nothing back any more.
 		if err := s.ledger.InsertBreaker(ctx, &ledger.Breaker{Partition: p, Actor: actor, Note: note, At: s.clock.Now().UTC()}); err != nil {
 			return err
 		}
 		if err := s.releasePartition(ctx, p); err != nil {
+			return err
+		}
+	}
+	// What another number of partitions has left open would open these when that comes back.
+	for _, b := range open {
+		left := &ledger.Breaker{Partition: b.Partition, Actor: actor, Note: note, At: b.At.Add(time.Millisecond)} // older than any that opens meanwhile
+		if err := s.ledger.InsertBreaker(ctx, left); err != nil {
 			return err
 		}
 	}

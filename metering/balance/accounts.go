@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/meterd/meterd/metering"
 )
 
@@ -225,65 +223,35 @@ type home struct {
 	parent    string // "" where that isn't known, or it is one itself
 }
 
-// stateIn asks once where the parent is known, else twice. What it reads is of one
-// projection: accounts leave only after its meta, and the next has a higher epoch.
+// stateIn asks once where the parent is known, else twice; each answer is of one
+// projection, and of a Redis that hasn't been restarted or failed over since it was made
+// or adopted: what another one has may be of before a suspension, and nothing is charged
+// in it (ErrAnew).
 func (s *Store) stateIn(ctx context.Context, id string, h home) (*State, error) {
-	ofParent := func(c redis.Cmdable, parent string) *redis.SliceCmd {
-		return c.HMGet(ctx, keyAccount(h.partition, parent), "f", "n", "fe", "h", "at", "fp")
-	}
-	ofMeta := func(c redis.Cmdable) *redis.SliceCmd { return c.HMGet(ctx, keyMeta(h.partition), "epoch", "parts") }
-	pipe := s.rdb.Pipeline()
-	before, own, parent, after := ofMeta(pipe), pipe.HGetAll(ctx, keyAccount(h.partition, id)), ofParent(pipe, h.parent), ofMeta(pipe)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("read the account's state: %w", err)
-	}
-	epoch, err := s.epochOf(before.Val(), after.Val())
-	if err != nil {
-		return nil, err
-	}
-	v := own.Val()
-	if _, ok := v["par"]; !ok {
-		return &State{ID: id}, nil
-	}
-	st := stateOf(id, v)
-	st.counters = counters{projection: epoch, own: st.Epoch}
-	if st.ParentID != "" {
-		if st.ParentID != h.parent {
-			pipe := s.rdb.Pipeline()
-			parent, after = ofParent(pipe, st.ParentID), ofMeta(pipe)
-			if _, err := pipe.Exec(ctx); err != nil {
-				return nil, fmt.Errorf("read the parent's state: %w", err)
-			}
-			if _, err := s.epochOf(before.Val(), after.Val()); err != nil {
-				return nil, err
-			}
+	for parent, asked := h.parent, false; ; asked = true {
+		ids := []string{id}
+		if parent != "" {
+			ids = append(ids, parent)
 		}
-		pv := parent.Val()
-		st.Judged = st.Judged && str(pv[5]) != ""
-		st.Parent = metering.Flags(num(pv[0]))
-		st.counters.parent = num(pv[1])
-		st.ParentUntil, st.ParentBack = num(pv[2]), metering.Flags(num(pv[3]))
-		st.At = max(st.At, num(pv[4]))
+		pr, err := s.Read(ctx, h.partition, ids)
+		if errors.Is(err, ErrReplid) {
+			return nil, ErrAnew
+		}
+		if err != nil {
+			return nil, err
+		}
+		st := pr.States[id]
+		switch {
+		case st == nil:
+			return &State{ID: id}, nil
+		case st.ParentID != parent && !asked:
+			parent = st.ParentID
+			continue
+		case !st.Judged || st.ParentID != "" && (pr.States[st.ParentID] == nil || !pr.States[st.ParentID].Judged):
+			return nil, ErrAnew
+		}
+		return st, nil
 	}
-	st.Epoch = st.counters.epoch()
-	if !st.Judged {
-		return nil, ErrAnew
-	}
-	return st, nil
-}
-
-// epochOf the projection that stood throughout, by what two looks at its meta found.
-func (s *Store) epochOf(before, after []any) (int64, error) {
-	if err := s.fits(int(num(before[1]))); err != nil {
-		return 0, err
-	}
-	switch {
-	case str(after[0]) == "":
-		return 0, ErrEmpty
-	case str(after[0]) != str(before[0]):
-		return 0, ErrAnew
-	}
-	return num(after[0]), nil
 }
 
 func stateOf(id string, v map[string]string) *State {
@@ -334,7 +302,8 @@ func (pr *Projection) complete() {
 		own[id] = st.Epoch
 	}
 	for id, st := range pr.States {
-		st.Epoch = AccountEpoch(pr.Epoch, own[id], own[st.ParentID])
+		st.counters = counters{projection: pr.Epoch, own: own[id], parent: own[st.ParentID]}
+		st.Epoch = st.counters.epoch()
 		if p := pr.States[st.ParentID]; p != nil {
 			st.Parent, st.ParentUntil, st.ParentBack = p.Own, p.OwnUntil, p.OwnBack
 			st.At = max(st.At, p.At)

@@ -20,7 +20,9 @@ func TestStateIsReadWhereItsParentLives(t *testing.T) {
 			parent = "parent-" + strconv.Itoa(i)
 		}
 		for p, flags := range []metering.Flags{metering.FlagMonthly, 0} { // of three partitions, and of two
-			require.NoError(t, b.rdb.HSet(t.Context(), keyMeta(p), "epoch", "1").Err())
+			replid, err := New(b.rdb, 3).Replid(t.Context(), p)
+			require.NoError(t, err)
+			require.NoError(t, b.rdb.HSet(t.Context(), keyMeta(p), "epoch", "1", "replid", replid).Err())
 			for id, of := range map[string]string{parent: "", "sub": parent} {
 				require.NoError(t, b.rdb.HSet(t.Context(), keyAccount(p, id), "par", of, "f", strconv.Itoa(int(flags)), "n", "7", "fp", "2026-11").Err())
 			}

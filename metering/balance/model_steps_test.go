@@ -173,7 +173,7 @@ func (m *model) transfer(r *rapid.T) {
 			far = max(far, math.Abs(float64(*a.base)+by))
 		}
 	}
-	reaches(from, -float64(amount), true)
+	reaches(from, -float64(amount), !mv.All)
 	reaches(to, float64(amount), !mv.Fresh)
 	if far > rangeMax {
 		require.ErrorIs(r, err, ErrRange)
@@ -190,7 +190,10 @@ func (m *model) transfer(r *rapid.T) {
 			*a.base += by
 		}
 	}
-	moves(from, -amount, true)
+	moves(from, -amount, !mv.All)
+	if mv.All && from.base != nil {
+		from.base = new(int64) // swept
+	}
 	moves(to, amount, !mv.Fresh)
 	if mv.Fresh {
 		base := to.balance

@@ -72,6 +72,7 @@ type Meta struct {
 	Born    time.Time // when the epoch began, by Redis's clock
 	Pushed  bool      // all accounts' states have been judged in it: see Store.Pushed
 	Landing time.Time // until then rows of an older epoch may land, by Redis's clock; zero: they can't
+	Bounded bool      // how many accounts the breaker lets be suspended within a minute is set
 	Parts   int       // partitions that there were when it was made, 0: it doesn't say
 	Ledger  string    // that it was made from, "": it doesn't say
 	key0    uint64
@@ -95,6 +96,7 @@ func (s *Store) Meta(ctx context.Context, p int) (*Meta, error) {
 		Born: time.UnixMilli(n("born")).UTC(), Parts: int(n("parts")), Ledger: v["ledger"],
 	}
 	m.Pushed = n("pushed") == m.Epoch
+	m.Bounded = v["brkmax"] != ""
 	if until := n("landing"); until != 0 {
 		m.Landing = time.UnixMilli(until).UTC()
 	}

@@ -256,6 +256,11 @@ func TestWithoutAProjection(t *testing.T) {
 	calendar, err := metering.NewCalendar([]metering.ZoneFrom{{Zone: "UTC"}})
 	require.NoError(t, err)
 	ctx := t.Context()
+	// A replica that lagged has taken over, or Redis lost its last second: it knows of
+	// no suspension, and nothing is charged until it is adopted or made anew.
+	require.NoError(t, rdb.HSet(ctx, "{p00}:a:acme-a", "f", 0).Err())
+	require.NoError(t, rdb.HSet(ctx, "{p00}:meta", "replid", "another").Err())
+	byRule("another Redis")
 	rebuild := r.store.Rebuilding(0, "token")
 	_, err = rebuild.Clear(ctx)
 	require.NoError(t, err)

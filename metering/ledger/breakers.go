@@ -26,6 +26,20 @@ func (l *Ledger) Breaker(ctx context.Context, partition int) (*Breaker, error) {
 	return b, err
 }
 
+// OpenBreakers are those of all partitions, of whatever number, the oldest first.
+func (l *Ledger) OpenBreakers(ctx context.Context) ([]Breaker, error) {
+	var out []Breaker
+	err := l.each(ctx, "breakers_open", nil, func(r driver.Rows) error {
+		var p uint16
+		b := Breaker{Open: true}
+		err := r.Scan(&p, &b.AccountID, &b.At)
+		b.Partition = int(p)
+		out = append(out, b)
+		return err
+	})
+	return out, err
+}
+
 // InsertBreaker stores a change.
 func (l *Ledger) InsertBreaker(ctx context.Context, b *Breaker) error {
 	return l.insertColumns(ctx, "breakers", "partition, open, account_id, actor, note, changed_at",

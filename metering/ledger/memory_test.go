@@ -141,7 +141,7 @@ func (p *pair) waiting() {
 func (p *pair) transfers() {
 	n, epoch := p.pick(3), p.pick(3)+1
 	row := TransferRow{Booked: "2026-11", At: noon, Epoch: int64(epoch), Seq: int64(10*n + epoch), Base: metering.Micros(10*n + epoch), Transfer: metering.Transfer{
-		Ref: fmt.Sprintf("ref%d-%s", n, p.salt), Kind: []metering.TransferKind{metering.TransferAllocate, metering.TransferReclaim}[n%2], ParentID: p.parentOf(n), AccountID: p.account(n % 2),
+		Ref: fmt.Sprintf("ref%d-%s", n, p.salt), Kind: []metering.TransferKind{metering.TransferAllocate, metering.TransferReclaim, metering.TransferSweep}[n%3], ParentID: p.parentOf(n), AccountID: p.account(n % 2),
 		Amount: metering.Micros(100 * (n + 1)), Currency: "EUR", Actor: "operator",
 	}}
 	p.each(func(l *Ledger) error { return l.InsertTransfers(p.t.Context(), []TransferRow{row}) })
@@ -173,6 +173,9 @@ func (p *pair) alerts() {
 func (p *pair) epochs() {
 	n := p.pick(9)
 	p.each(func(l *Ledger) error { return l.InsertEpoch(p.t.Context(), n%3, 2+n%2, int64(n), "test", noon) })
+	p.serial++
+	b := Breaker{Partition: p.pick(4), Open: p.pick(2) == 0, AccountID: p.account(0), At: noon.Add(time.Duration(p.serial) * time.Millisecond)} // no two at once
+	p.each(func(l *Ledger) error { return l.InsertBreaker(p.t.Context(), &b) })
 }
 
 func (p *pair) merge() {
@@ -357,7 +360,12 @@ func (p *pair) close() {
 		return l.TransfersThrough(ctx, m.ParentID, "2026-10", "2026-11")
 	})
 	partition := p.pick(4)
-	same(p, "older epoch", func(l *Ledger) (int64, error) { return l.OlderEpoch(ctx, partition, 2+p.serial%2) })
+	same(p, "older epoch", func(l *Ledger) (string, error) {
+		epoch, renumbered, err := l.OlderEpoch(ctx, partition, 2+p.serial%2)
+		return fmt.Sprint(epoch, renumbered), err
+	})
+	same(p, "breaker", func(l *Ledger) (*Breaker, error) { return l.Breaker(ctx, partition) })
+	same(p, "open breakers", func(l *Ledger) ([]Breaker, error) { return l.OpenBreakers(ctx) })
 	at := noon.Add(time.Duration(p.serial-5) * time.Second)
 	ids := []string{p.account(0), p.account(1)}
 	same(p, "quarantined", func(l *Ledger) (map[string]map[metering.Reason]uint64, error) { return l.QuarantinedAt(ctx, ids, at) })

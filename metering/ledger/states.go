@@ -116,12 +116,12 @@ func (l *Ledger) MaxEpoch(ctx context.Context) (int64, error) {
 }
 
 // OlderEpoch is the newest one that may have charged a parent of a partition of so
-// many, 0 before the first.
-func (l *Ledger) OlderEpoch(ctx context.Context, partition, partitions int) (int64, error) {
+// many, 0 before the first; renumbered: there was another number of them then.
+func (l *Ledger) OlderEpoch(ctx context.Context, partition, partitions int) (epoch int64, renumbered bool, err error) {
 	var n uint32
 	params := map[string]string{"partition": strconv.Itoa(partition), "partitions": strconv.Itoa(partitions)}
-	err := l.each(ctx, "epoch_older", params, func(r driver.Rows) error { return r.Scan(&n) })
-	return int64(n), err
+	err = l.each(ctx, "epoch_older", params, func(r driver.Rows) error { return r.Scan(&n, &renumbered) })
+	return int64(n), n > 0 && renumbered, err
 }
 
 // InsertEpoch notes that the projection epoch of a partition of so many begins.

@@ -256,7 +256,7 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 	if err != nil {
 		return err
 	}
-	older, err := r.ledger.OlderEpoch(ctx, p, r.store.Partitions())
+	older, renumbered, err := r.ledger.OlderEpoch(ctx, p, r.store.Partitions())
 	if err != nil {
 		return err
 	}
@@ -268,7 +268,7 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 	if err != nil {
 		return err
 	}
-	breaker, err := r.ledger.Breaker(ctx, p)
+	breaker, err := r.breaker(ctx, p, renumbered)
 	if err != nil {
 		return err
 	}
@@ -339,6 +339,21 @@ func (r *Projector) pushLeft(ctx context.Context, p int, meta *balance.Meta) {
 	if err != nil && ctx.Err() == nil {
 		r.log.WarnContext(ctx, "the states in a new projection aren't all judged yet, it is tried again", slog.Int("partition", p), slog.Any("error", err))
 	}
+}
+
+// breaker is how a partition's begins. Where there was another number of partitions it
+// is open if any was: whose suspensions that one held back isn't known.
+func (r *Projector) breaker(ctx context.Context, p int, renumbered bool) (*ledger.Breaker, error) {
+	b, err := r.ledger.Breaker(ctx, p)
+	if err != nil || b.Open || !renumbered {
+		return b, err
+	}
+	open, err := r.ledger.OpenBreakers(ctx)
+	if err != nil || len(open) == 0 {
+		return b, err
+	}
+	b = &ledger.Breaker{Partition: p, Open: true, AccountID: open[0].AccountID, At: open[0].At}
+	return b, r.ledger.InsertBreaker(ctx, b)
 }
 
 // load writes what the ledger holds of some parents' accounts. While the breaker is

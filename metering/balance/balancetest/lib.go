@@ -323,7 +323,8 @@ func (c *call) effect(a, p *account, f, was int64, w why) (effect, held int64) {
 		if c.meta["brk"] != "" {
 			back = read[hash](c.r, c.liftedKey())[a.id] == ""
 		} else {
-			back = a.hash["quiet"] != "2" && a.hash["quiet"] != "3" && c.breaks(a)
+			before := a.hash["quiet"] == "3" || a.hash["quiet"] == "2" && w.cause != "usage"
+			back = !before && c.breaks(a)
 		}
 	}
 	if back {

@@ -36,7 +36,7 @@ func transfer(c *call) ([]any, error) {
 		return []any{"short", from.balance()}, nil
 	}
 	fresh := c.arg(9) == "1"
-	if !from.takes(neg(sum), true) || !to.takes(sum, !fresh) {
+	if !from.takes(neg(sum), c.arg(8) != "1") || !to.takes(sum, !fresh) {
 		return []any{"overflow"}, nil
 	}
 	return c.move(from, to, sum, month, end)
@@ -82,8 +82,12 @@ func (c *call) move(from, to *account, amount, month, end string) ([]any, error)
 	c.r.keys[c.keys[1]] = ref
 	base := ""
 	if from != nil {
-		if err := c.shift(from, neg(amount), true); err != nil {
+		whole := c.arg(8) == "1"
+		if err := c.shift(from, neg(amount), !whole); err != nil {
 			return nil, err
+		}
+		if whole && from.hash["base"] != "" {
+			from.hash["base"] = "0"
 		}
 	}
 	if to != nil {

@@ -247,7 +247,10 @@ local function effect(a, p, f, was, cause, born)
     if (M.brk or '') ~= '' then
       held = redis.call('HEXISTS', LIFTED, a.id) == 0
     else
-      held = a.quiet ~= '2' and a.quiet ~= '3' and breaks(a) -- known before a rebuild
+      -- Who was suspended before a rebuild is so after it: by the ledger's states, or
+      -- by its sums, as long as no charge has added to them.
+      local before = a.quiet == '3' or a.quiet == '2' and cause ~= 'usage'
+      held = not before and breaks(a)
     end
   end
   if held then return bit.band(f, MANUAL), auto end

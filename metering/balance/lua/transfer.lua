@@ -3,7 +3,7 @@
 -- ARGV 1 epoch  2 reference  3 content hash  4 amount, micro-units, > 0
 --      5 from account ("": outside)  6 to account ("": outside)
 --      7 "1": refuse where from would fall below zero
---      8 "1": the whole of from's balance, either sign, instead of 4
+--      8 "1": the whole of from's balance, either sign, instead of 4; its alerts begin from nothing
 --      9 "1": to starts anew for its alerts (a top-up, an allocation)
 --      10 the row, for the outbox  11.. the parent's three months (name, start, end)
 -- RETURN {"ok"|"again", seq, booked, at, amount, from's balance, to's balance, epoch,
@@ -26,14 +26,15 @@ end
 local period, finish = current(11)
 if not period then return {'clock'} end
 local amount = ARGV[4]
-if ARGV[8] == '1' then amount = from.bal end
+local whole = ARGV[8] == '1'
+if whole then amount = from.bal end
 if ARGV[7] == '1' and not ge(from.bal, amount) then return {'short', from.bal} end
 local far = tonumber(amount)
 local fresh = ARGV[9] == '1'
 local function beyond(a, n, moved)
   return a and (math.abs(tonumber(a.bal) + n) > RANGE or moved and a.base ~= '' and math.abs(tonumber(a.base) + n) > RANGE)
 end
-if beyond(from, -far, true) or beyond(to, far, not fresh) then return {'overflow'} end
+if beyond(from, -far, not whole) or beyond(to, far, not fresh) then return {'overflow'} end
 local task = 'transfer:' .. ARGV[2]
 local seq = take(m, task)
 redis.call('HSET', TAG .. ':t:' .. task, 'k', 'o', 's', seq, 'c', 0, 'at', int(NOW))
@@ -45,7 +46,11 @@ local function move(a, by, moved)
   if moved and a.base ~= '' then a.base = incr(a.key, 'base', by) end
 end
 local base = ''
-if from then move(from, neg(amount), true) end
+if from then
+  move(from, neg(amount), not whole)
+  -- A budget that is swept is over: nothing is a share of it until the next allocation.
+  if whole and from.base ~= '' then set(from, 'base', '0') end
+end
 if to then
   move(to, amount, not fresh)
   if fresh then

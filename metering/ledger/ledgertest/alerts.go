@@ -10,6 +10,12 @@ import (
 func alertMarks(s *Server, params map[string]string) [][]any {
 	parents := array(params["parents"])
 	var out [][]any
+	of := func(r Row, id string) bool {
+		return r.str("account_id") == id && slices.Contains(parents, r.str("parent_id"))
+	}
+	later := func(r, t Row) bool {
+		return r.num("epoch") > t.num("epoch") || r.num("epoch") == t.num("epoch") && r.num("seq") > t.num("seq")
+	}
 	topups, newest := map[string]int{}, map[string]Row{}
 	for _, r := range s.final("transfers") {
 		id, kind := r.str("account_id"), r.str("kind")
@@ -18,7 +24,7 @@ func alertMarks(s *Server, params map[string]string) [][]any {
 		}
 		topups[id]++
 		old, ok := newest[id]
-		if !ok || r.num("epoch") > old.num("epoch") || r.num("epoch") == old.num("epoch") && r.num("seq") > old.num("seq") {
+		if !ok || later(r, old) {
 			newest[id] = r
 		}
 	}
@@ -30,10 +36,14 @@ func alertMarks(s *Server, params map[string]string) [][]any {
 				share = max(share, a.num("share"))
 			}
 		}
-		base := t.dec("base")
+		base, since := t.dec("base"), t
+		for _, r := range s.final("transfers") { // the newest time that it was swept since
+			if sweep := r.str("kind") == "sweep" || r.str("kind") == "close"; sweep && r.num("line") == 0 && of(r, id) && later(r, since) {
+				base, since = decimal.Decimal{}, r
+			}
+		}
 		for _, r := range s.final("transfers") {
-			later := r.num("epoch") > t.num("epoch") || r.num("epoch") == t.num("epoch") && r.num("seq") > t.num("seq")
-			if later && r.str("account_id") == id && slices.Contains(parents, r.str("parent_id")) {
+			if of(r, id) && later(r, since) {
 				base = base.Add(r.dec("amount"))
 			}
 		}

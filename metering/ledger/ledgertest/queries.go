@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sort"
@@ -19,7 +20,7 @@ type query func(s *Server, params map[string]string) [][]any
 func queries() map[string]query {
 	return map[string]query{
 		"alert_marks": alertMarks,
-		"bill_lines":  billLines, "breaker": breaker, "catalog": catalog, "catalog_number": catalogNumber, "catalog_under": catalogUnder, "closed_counts": closedCounts, "entries_known": entriesKnown,
+		"bill_lines":  billLines, "breaker": breaker, "breakers_open": breakersOpen, "catalog": catalog, "catalog_number": catalogNumber, "catalog_under": catalogUnder, "closed_counts": closedCounts, "entries_known": entriesKnown,
 		"closed_lines": closedLines, "closing_bases": closingBases, "closing_transfers": closingTransfers, "closings": closings, "epoch_older": epochOlder, "epoch_max": epochMax,
 		"booked_twice": bookedTwice, "failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
 		"quarantine_open": quarantineOpen, "quarantine_page": quarantinePage, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
@@ -235,7 +236,11 @@ func epochOlder(s *Server, params map[string]string) [][]any {
 	may := func(r Row) bool {
 		return r.num("partition") == integer(params, "partition") || r.num("partitions") != integer(params, "partitions")
 	}
-	return [][]any{{maxOf(s.tables["epochs"], "epoch", may)}}
+	newest := maxOf(s.tables["epochs"], "epoch", may)
+	other := slices.ContainsFunc(s.tables["epochs"], func(r Row) bool {
+		return r.num("epoch") == newest && may(r) && r.num("partitions") != integer(params, "partitions")
+	})
+	return [][]any{{newest, other}}
 }
 
 func catalogNumber(s *Server, _ map[string]string) [][]any {
@@ -313,6 +318,29 @@ func breaker(s *Server, params map[string]string) [][]any {
 		return nil
 	}
 	return [][]any{last.pick("open", "account_id", "actor", "note", "changed_at")}
+}
+
+func breakersOpen(s *Server, _ map[string]string) [][]any {
+	newest := map[uint64]Row{}
+	for _, r := range s.tables["breakers"] {
+		if last, ok := newest[r.num("partition")]; !ok || r.time("changed_at").After(last.time("changed_at")) {
+			newest[r.num("partition")] = r
+		}
+	}
+	var rows []Row
+	for _, r := range newest {
+		if open, _ := r["open"].(bool); open {
+			rows = append(rows, r)
+		}
+	}
+	slices.SortFunc(rows, func(a, b Row) int {
+		return cmp.Or(a.time("changed_at").Compare(b.time("changed_at")), cmp.Compare(a.num("partition"), b.num("partition")))
+	})
+	var out [][]any
+	for _, r := range rows {
+		out = append(out, r.pick("partition", "account_id", "changed_at"))
+	}
+	return out
 }
 
 func now(*Server, map[string]string) [][]any {
