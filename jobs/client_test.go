@@ -197,8 +197,9 @@ func TestManyGoroutinesShareAClient(t *testing.T) {
 type replicas struct {
 	instead
 
-	has   []int // how many of them have it
-	asked []any // the last WAIT
+	has   []int  // how many of them have it
+	asked []any  // the last WAIT
+	fails func() // over, before the first is answered
 }
 
 func (r *replicas) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
@@ -210,6 +211,10 @@ func (r *replicas) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 			return next(ctx, cmds)
 		}
 		r.asked = wait.Args()
+		if r.fails != nil {
+			r.fails()
+			r.fails = nil
+		}
 		wait.SetVal(int64(r.has[0]))
 		r.has = r.has[1:]
 		return next(ctx, cmds[:len(cmds)-1]) // the write that goes before it
@@ -229,6 +234,28 @@ func TestReplicasHaveWhatWasSent(t *testing.T) {
 	require.Empty(t, r.has, "it was asked until enough had it")
 	require.Equal(t, []any{"WAIT", 2, 2000}, r.asked)
 	require.Equal(t, map[string]bool{"{}": true}, queued(t, rdb, 1))
+	require.NoError(t, c.Close(t.Context()))
+}
+
+// TestAFailoverWhileReplicasAreWaitedFor: the one that has taken over lacks the task,
+// and all its replicas have what it has.
+func TestAFailoverWhileReplicasAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	e := testengine.StartRedis(t)
+	rdb, other := e.Redis(t), e.Redis(t)
+	r := &replicas{has: []int{1, 1}, fails: func() {
+		tasks, err := other.Keys(t.Context(), "asynq:{*}:t:*").Result()
+		require.NoError(t, err)
+		require.Len(t, tasks, 1)
+		require.NoError(t, other.Del(t.Context(), tasks[0], PendingKey(IngestQueue(0))).Err())
+		require.NoError(t, other.ReplicaOf(t.Context(), "127.0.0.1", "1").Err())
+		require.NoError(t, other.ReplicaOf(t.Context(), "NO", "ONE").Err())
+	}}
+	rdb.AddHook(r)
+	c, err := NewClient(rdb, ClientOptions{Shards: 1, Replicas: 1})
+	require.NoError(t, err)
+	require.NoError(t, c.SendLine(t.Context(), []byte("{}")))
+	require.Equal(t, map[string]bool{"{}": true}, queued(t, other, 1))
 	require.NoError(t, c.Close(t.Context()))
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -164,14 +165,18 @@ func (c *Client) try(ctx context.Context, shard int, id string, task *asynq.Task
 	} else if asked.Wait(); full != nil {
 		return full
 	}
-	_, err := c.queue.EnqueueContext(ctx, task, Options(id, queue)...)
+	primary, err := c.primary(ctx, queue)
+	if err != nil {
+		return err
+	}
+	_, err = c.queue.EnqueueContext(ctx, task, Options(id, queue)...)
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		err = nil // an earlier try of ours got through
 	}
 	if err != nil {
 		return fmt.Errorf("enqueue: %w", err)
 	}
-	return c.fence(ctx, queue)
+	return c.fence(ctx, queue, primary)
 }
 
 // room asks how long a queue is: ErrQueueFull if it may take no more.
@@ -198,24 +203,62 @@ func (c *Client) roomy(shard int) bool {
 	return l.tasks < c.opts.QueueMax/2 && time.Since(l.asked) < time.Second //nolint:forbidigo // as above
 }
 
+// primary is the replication id of the queue's Redis, which another has that takes its
+// place; "" where no replica is waited for.
+func (c *Client) primary(ctx context.Context, queue string) (string, error) {
+	if c.opts.Replicas == 0 {
+		return "", nil
+	}
+	node, err := c.node(ctx, queue)
+	if err != nil {
+		return "", err
+	}
+	info, err := node.Info(ctx, "replication").Result()
+	if err != nil {
+		return "", fmt.Errorf("ask for the replication id: %w", err)
+	}
+	return replid(info), nil
+}
+
+func replid(info string) string {
+	_, rest, _ := strings.Cut(info, "master_replid:")
+	id, _, _ := strings.Cut(rest, "\r\n")
+	return id
+}
+
+// node is the queue's: a cluster's client would send WAIT, and INFO, to any.
+func (c *Client) node(ctx context.Context, queue string) (redis.UniversalClient, error) {
+	cluster, ok := c.rdb.(*redis.ClusterClient)
+	if !ok {
+		return c.rdb, nil
+	}
+	node, err := cluster.MasterForKey(ctx, PendingKey(queue))
+	if err != nil {
+		return nil, fmt.Errorf("find the queue's node: %w", err)
+	}
+	return node, nil
+}
+
 // fence waits for replicas: WAIT covers the writes of its own connection only,
-// so a write to the queue's node goes with it.
-func (c *Client) fence(ctx context.Context, queue string) error {
+// so a write to the queue's node goes with it. primary is who took the task: another
+// may have neither it nor replicas that wait for it.
+func (c *Client) fence(ctx context.Context, queue, primary string) error {
 	if c.opts.Replicas == 0 {
 		return nil
 	}
-	node := c.rdb
-	if cluster, ok := c.rdb.(*redis.ClusterClient); ok { // which would send WAIT to any node
-		var err error
-		if node, err = cluster.MasterForKey(ctx, PendingKey(queue)); err != nil {
-			return fmt.Errorf("find the queue's node: %w", err)
-		}
+	node, err := c.node(ctx, queue)
+	if err != nil {
+		return err
 	}
 	pipe := node.Pipeline()
 	pipe.Set(ctx, "asynq:{"+queue+"}:meterd:fence", 1, 0)
+	info := pipe.Info(ctx, "replication")
 	wait := pipe.Do(ctx, "WAIT", c.opts.Replicas, 2000)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("wait for replicas: %w", err)
+	}
+	if replid(info.Val()) != primary {
+		return errors.New("redis failed over while replicas were waited for")
 	}
 	if n, err := wait.Int(); err != nil || n < c.opts.Replicas {
 		return fmt.Errorf("only %d of %d replicas have the records", n, c.opts.Replicas)

@@ -66,14 +66,14 @@ func (s *Service) ReleaseBreaker(ctx context.Context, actor, note string) error 
 		if err != nil {
 			return err
 		}
-		if at.IsZero() {
-			continue
+		if !at.IsZero() {
+			open = slices.DeleteFunc(open, func(b ledger.Breaker) bool { return b.Partition == p })
+			// First the ledger: a rebuild on the way holds nothing back any more.
+			if err := s.ledger.InsertBreaker(ctx, &ledger.Breaker{Partition: p, Actor: actor, Note: note, At: s.clock.Now().UTC()}); err != nil {
+				return err
+			}
 		}
-		open = slices.DeleteFunc(open, func(b ledger.Breaker) bool { return b.Partition == p })
-		// First the ledger: a rebuild on the way holds nothing back any more.
-		if err := s.ledger.InsertBreaker(ctx, &ledger.Breaker{Partition: p, Actor: actor, Note: note, At: s.clock.Now().UTC()}); err != nil {
-			return err
-		}
+		// Also where it is closed: whoever closed it may have been cut off.
 		if err := s.releasePartition(ctx, p); err != nil {
 			return err
 		}
