@@ -34,22 +34,24 @@ gotest := $(gotestsum) --format pkgname --
 # The race detector needs a C compiler, the product does not. What runs side by
 # side in one process goes under it; commands, whole systems and what has one
 # goroutine at work at a time (one) are tried as they are shipped, which takes half
-# the time or less. `make race` has everything under it. Whole systems have the
-# machine to themselves; tests of workers wait more than they compute, so four run
-# at once. Go keeps results by what a test imports and opens, and knows nothing of a
+# the time or less. `make race` has everything under it. Figures have the machine to
+# themselves; of whole systems two run at a time, the longest first; tests of workers
+# wait more than they compute, so four run at once. Go keeps results by what a test imports and opens, and knows nothing of a
 # command that it builds or a script that it runs: so those always run (-count 1). A
 # test that hangs is ended by testengine.Bound after two minutes; -timeout is for what
 # starts no engine.
 one := TestMemoryAgreesWith|TestPublishedAndReadAgree|TestSimulationFindsWhatIsMissing
 plain := ./cmd/... ./reports/... ./jobs/importer ./internal/phone ./examples/... ./deploy
 raced := ./worker $$(go list ./... | grep -v -E '/(worker|cmd|reports|importer|phone|examples|deploy|bench)(/|$$)')
+systems := ./bench/faults $$(go list ./bench/... | grep -v -E '/bench/(faults|figures)$$')
 
 test: $(gotestsum) ## Set up what is missing and run every test against the real engines
 	@deploy/setup.sh --tests
 	CGO_ENABLED=1 $(gotest) -race -p 2 -parallel 4 -timeout 10m -skip '$(one)' $(raced)
 	CGO_ENABLED=0 $(gotest) -trimpath -p 2 -count 1 -timeout 10m $(plain)
 	CGO_ENABLED=0 $(gotest) -trimpath -p 2 -timeout 10m -run 'TestSimulation$$|$(one)' ./worker ./metering/...
-	CGO_ENABLED=0 $(gotest) -trimpath -p 1 -count 1 -timeout 10m ./bench/...
+	CGO_ENABLED=0 $(gotest) -trimpath -count 1 -timeout 10m ./bench/figures
+	CGO_ENABLED=0 $(gotest) -trimpath -p 2 -count 1 -timeout 10m $(systems)
 
 race: $(gotestsum) ## Run every test under the race detector
 	@deploy/setup.sh --tests
