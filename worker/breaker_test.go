@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/balance"
 )
 
 // crowd are sub-accounts of one parent, each with a limit of one message.
@@ -198,15 +199,19 @@ func TestBreakerOfANewProjection(t *testing.T) {
 // releases it, and what was released stays so when the old number comes back.
 func TestBreakerUnderAnotherNumberOfPartitions(t *testing.T) {
 	t.Parallel()
-	h := newHarnessOf(t, 3)
-	const n, most = 12, 5
+	const n, most, next = 12, 5, 1
+	made := 2
+	for balance.PartitionOf("crowd", made) == 0 { // one that there isn't next
+		made++
+	}
+	h := newHarnessOf(t, made)
 	h.apply(crowd(n, "enforce"))
 	of := func(partitions int) (stop func()) {
 		h.partitions = partitions
 		h.Deps, h.admin = connect(t, h.address())
 		return h.work(Options{BreakerAccounts: most, Alone: true})
 	}
-	stop := of(3)
+	stop := of(made)
 	h.batch().task(oneEach(0, 10, "a")...).wait()
 	suspended, held := h.crowdFlags(n)
 	require.Equal(t, 10, suspended+held)
@@ -217,14 +222,14 @@ func TestBreakerUnderAnotherNumberOfPartitions(t *testing.T) {
 		return len(open) == 1
 	})
 	stop()
-	stop = of(2)
+	stop = of(next)
 	again, back := h.crowdFlags(n)
 	assert.Equal(t, []int{suspended, held}, []int{again, back}, "another number neither lifts nor imposes")
 	require.NoError(t, h.admin.ReleaseBreaker(t.Context(), "operator", "checked"))
 	suspended, held = h.crowdFlags(n)
 	assert.Equal(t, []int{10, 0}, []int{suspended, held})
 	stop()
-	of(3)
+	of(made)
 	b, err := h.admin.Breaker(t.Context())
 	require.NoError(t, err)
 	assert.False(t, b.Open)
