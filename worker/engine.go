@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -43,6 +44,7 @@ type engine struct {
 	noPrice   unpriced
 	outage    outage
 	promoted  recently
+	taken     atomic.Int64       // tasks of records that ended, well or not
 	crash     func(point string) // nil but in crash tests
 
 	mu         sync.Mutex
@@ -169,16 +171,21 @@ func (e *engine) newestEpoch() int64 {
 	return n
 }
 
-// charged is a number that changes with every charge of any worker, as far as
-// the projections were last looked at.
-func (e *engine) charged() int64 {
+// work is what has been done so far: two that differ tell that something was done
+// between them.
+type work struct {
+	charged int64 // by any worker, as far as the projections were last looked at
+	taken   int64 // tasks of records of this worker: a status charges nothing
+}
+
+func (e *engine) done() work {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	n := int64(0)
+	w := work{taken: e.taken.Load()}
 	for _, m := range e.metas {
-		n += m.Seq
+		w.charged += m.Seq
 	}
-	return n
+	return w
 }
 
 // at is a named point at which crash tests end the process.

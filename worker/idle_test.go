@@ -93,15 +93,28 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 	}
 }
 
-// TestWhatChargesLeaveIsAskedForSeldomWithoutAny: each look costs ClickHouse some 10 ms.
-func TestWhatChargesLeaveIsAskedForSeldomWithoutAny(t *testing.T) {
+// TestWhatWorkLeavesIsAskedForSeldomWithoutAny: each look costs ClickHouse 10 to 30 ms.
+func TestWhatWorkLeavesIsAskedForSeldomWithoutAny(t *testing.T) {
 	t.Parallel()
 	w, asked := &Worker{engine: &engine{metas: map[int]*balance.Meta{0: {}}}}, 0
-	ask := w.afterCharges(time.Hour, func(context.Context) error { asked++; return nil })
+	ask := w.afterWork(time.Hour, func(context.Context) error { asked++; return nil })
 	for range 3 {
 		require.NoError(t, ask(t.Context()))
 	}
 	require.Equal(t, 1, asked)
+	w.engine.taken.Add(1)
+	for range 2 {
+		require.NoError(t, ask(t.Context()))
+	}
+	require.Equal(t, 3, asked, "a task that charged nothing may have brought a status")
+}
+
+// Charges of other workers count too.
+func TestWhatChargesLeaveIsAskedFor(t *testing.T) {
+	t.Parallel()
+	w, asked := &Worker{engine: &engine{metas: map[int]*balance.Meta{0: {}}}}, 0
+	ask := w.afterWork(time.Hour, func(context.Context) error { asked++; return nil })
+	require.NoError(t, ask(t.Context()))
 	w.engine.metas[0].Seq++
 	for range 2 {
 		require.NoError(t, ask(t.Context()))

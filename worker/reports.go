@@ -32,7 +32,7 @@ const (
 	enqueueMax = 16
 	// sweepEvery is how often runs without a task are looked for, and sweepAfter
 	// how long after its round should have begun one counts as such.
-	sweepEvery = 15 * time.Second
+	sweepEvery = 30 * time.Second
 	sweepAfter = 15 * time.Second
 	// sweepMax bounds one look.
 	sweepMax = 2000

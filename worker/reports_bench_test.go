@@ -13,7 +13,7 @@ import (
 )
 
 // What a look costs while 1,000 runs wait: one when nothing is due, which comes
-// each second, and one that looks for runs without a task, each 15 s.
+// each second, and one that looks for runs without a task, each 30 s.
 func BenchmarkDueWithRunsPending(b *testing.B) {
 	s := newScheduled(b, metering.Schedule{Name: "x", Cron: "0 0 1 1 *", Period: reports.PeriodLastMonth, Formats: []string{"csv"}})
 	now := s.clock.Now()

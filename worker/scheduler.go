@@ -23,11 +23,11 @@ type chore struct {
 }
 
 // idleEvery is how often an idle system asks what time alone makes due: each
-// question costs ClickHouse some 10 ms. What may wait longer than that, for
+// question costs ClickHouse 10 to 30 ms. What may wait longer than that, for
 // nobody sees it wait, is asked every restEvery.
 const (
-	idleEvery = 10 * time.Second
-	restEvery = 30 * time.Second
+	idleEvery = 30 * time.Second
+	restEvery = time.Minute
 )
 
 // closeEvery is how often months are looked for whose grace is over.
@@ -69,13 +69,13 @@ func (w *Worker) ownChores() []chore {
 func (w *Worker) sharedChores() []chore {
 	e := w.engine
 	return []chore{
-		{"rollups", idleEvery, w.afterCharges(restEvery, newRollup(e.ledger, e.log).pass)},
+		{"rollups", 10 * time.Second, w.afterWork(restEvery, newRollup(e.ledger, e.log).pass)},
 		{"bounds of months", time.Second, w.admin.OpenMonths},
 		{"months", time.Second, w.rollMonths},
-		{"waiting refunds", 2 * time.Second, w.afterCharges(restEvery, w.dueRefunds)},
-		{"automatic refunds", 2 * time.Second, w.afterCharges(idleEvery, w.autoRefunds)},
+		{"waiting refunds", 2 * time.Second, w.afterWork(restEvery, w.dueRefunds)},
+		{"automatic refunds", 2 * time.Second, w.afterWork(idleEvery, w.autoRefunds)},
 		{"late statuses", 5 * time.Minute, w.lateStatuses},
-		{"resolved quarantine", idleEvery, w.afterCharges(restEvery, w.resolveQuarantine())},
+		{"resolved quarantine", 10 * time.Second, w.afterWork(restEvery, w.resolveQuarantine())},
 		{"dead workers", 5 * time.Second, func(ctx context.Context) error { return e.requeue(ctx, w.redis, e.allQueues(), false) }},
 		{"open answers", time.Minute, func(ctx context.Context) error { return e.giveUpAll(ctx, w.redis) }},
 		{"old dedup sets", 10 * time.Minute, e.partitions(func(ctx context.Context, p int) error {
@@ -109,15 +109,15 @@ func (w *Worker) runChore(ctx context.Context, c chore) {
 	}
 }
 
-// afterCharges asks f for what charges, of any worker, leave behind: while there
-// are none, every idle only.
-func (w *Worker) afterCharges(idle time.Duration, f func(ctx context.Context) error) func(ctx context.Context) error {
-	var seen int64
+// afterWork asks f for what charges, of any worker, and this one's tasks leave
+// behind: while there are none, every idle only.
+func (w *Worker) afterWork(idle time.Duration, f func(ctx context.Context) error) func(ctx context.Context) error {
+	seen := work{}
 	var moved, asked time.Time
 	return func(ctx context.Context) error {
 		now := clock.System().Now() // not the worker's: this is about work, not about what is due
-		if charged := w.engine.charged(); charged != seen {
-			seen, moved = charged, now
+		if done := w.engine.done(); done != seen {
+			seen, moved = done, now
 		}
 		if now.Sub(moved) > idle && now.Sub(asked) < idle {
 			return nil

@@ -156,6 +156,7 @@ const restoreMax = 5 * time.Second
 
 // ingestTask is the handler of usage:ingest.
 func (e *engine) ingestTask(ctx context.Context, id string, payload []byte) error {
+	defer e.taken.Add(1)
 	lines, release, err := e.unpack(ctx, payload, nil)
 	if errors.Is(err, jobs.ErrPayload) {
 		return e.unreadable(ctx, id, jobs.TypeIngest, payload, err)

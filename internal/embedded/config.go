@@ -23,11 +23,13 @@ type engineConfig struct {
 		VerticalRows int `xml:"vertical_merge_algorithm_min_rows_to_activate"`
 	} `xml:"merge_tree"`
 
-	// Idle cost: the engine samples metrics every second and its own memory
-	// twenty times a second unless told not to, and keeps up to 10,000 idle
-	// threads.
+	// Idle cost: the engine samples metrics every second, its own memory twenty
+	// times a second and each table, whether there is something to merge, up to ten
+	// times a second unless told not to (an insert or a merge asks by itself), and
+	// keeps up to 10,000 idle threads.
 	MetricsPeriodSeconds int `xml:"asynchronous_metrics_update_period_s"`
 	MemoryPeriodMillis   int `xml:"memory_worker_period_ms"`
+	MergeLookSeconds     int `xml:"background_processing_pool_thread_sleep_seconds_if_nothing_to_do"`
 	IdleThreadsMax       int `xml:"max_thread_pool_free_size"`
 
 	// Merges and mutations at a time; two keep up with 5 inserts a second.
@@ -49,6 +51,7 @@ func engineArgs(dir string, opts Options) ([]string, error) {
 	config := engineConfig{
 		MetricsPeriodSeconds:   60,
 		MemoryPeriodMillis:     500,
+		MergeLookSeconds:       2,
 		IdleThreadsMax:         8,
 		MergeThreads:           2,
 		MemoryBytesMax:         2 * opts.MaxMemoryBytes,
