@@ -45,6 +45,7 @@ var errUnstored = fmt.Errorf("rows aren't stored after %s", storePatience)
 type outage struct {
 	suspected atomic.Bool // a task failed by it since it was last asked
 	away      atomic.Bool
+	back      bool         // it answers again, but its tasks aren't all back; the watch's alone
 	stuck     atomic.Int64 // when the last write failed or took long, ms; 0: it went well
 
 	mu     sync.Mutex
@@ -138,7 +139,7 @@ func (e *engine) watch(ctx context.Context, rdb redis.UniversalClient) error {
 }
 
 func (e *engine) look(ctx context.Context, rdb redis.UniversalClient) error {
-	if !e.outage.away.Load() && !e.outage.suspected.Swap(false) {
+	if !e.outage.away.Load() && !e.outage.back && !e.outage.suspected.Swap(false) {
 		return nil
 	}
 	ask, cancel := context.WithTimeout(ctx, watchAnswer)
@@ -147,14 +148,19 @@ func (e *engine) look(ctx context.Context, rdb redis.UniversalClient) error {
 		e.outage.left()
 		return nil // that is the answer
 	}
-	if !e.outage.away.Load() {
+	if e.outage.away.Load() {
+		// Before they come back: they would fail at once, and wait again.
+		e.outage.back = true
+		e.outage.stuck.Store(0)
+		e.outage.away.Store(false)
+	}
+	if !e.outage.back {
 		return nil
 	}
 	if err := e.recall(ctx, rdb); err != nil {
 		return err
 	}
-	e.outage.away.Store(false)
-	e.outage.stuck.Store(0)
+	e.outage.back = false
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -70,7 +71,22 @@ func TestTasksComeBackWithTheLedger(t *testing.T) {
 	e.outage.failed(errUnstored)
 	require.NoError(t, e.look(gone, w.redis))
 	require.True(t, e.outage.away.Load())
-	require.NoError(t, e.look(ctx, w.redis))
+	stop, recalled := true, false
+	rdb := redis.NewClient(&redis.Options{Addr: h.engines.RedisAddr, Password: h.engines.RedisPassword})
+	t.Cleanup(func() { _ = rdb.Close() })
+	looking, cancel := context.WithCancel(ctx)
+	rdb.AddHook(onCommand(func(cmd redis.Cmder) {
+		recalled = recalled || cmd.Name() == "evalsha"
+		require.False(t, e.outage.away.Load(), "who comes back would fail at once, and back off again")
+		if stop {
+			cancel()
+		}
+	}))
+	require.Error(t, e.look(looking, rdb))
+	require.EqualValues(t, tasks, h.waiting(name))
+	stop = false
+	require.NoError(t, e.look(ctx, rdb), "what was cut off is done again")
+	require.True(t, recalled)
 	require.Zero(t, h.waiting(name))
 	first, err := h.Redis.LIndex(ctx, prefix+"pending", -1).Result()
 	require.NoError(t, err)

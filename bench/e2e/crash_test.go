@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -68,11 +70,14 @@ func TestCrashSafe(t *testing.T) {
 	}
 	assert.Less(t, slowest, 20*time.Second, "the slowest restart") // a second or two where the machine isn't busy
 	restarted := time.Now()
+	defer func() { t.Logf("all metered %s after the last restart", time.Since(restarted)) }()
 	for next < len(parts) {
 		next += s.cli().send(t.Context(), t, parts[next:])
 	}
 	if got := s.settle(t, want); got != want {
-		t.Errorf("metered %+v, want %+v", got, want)
+		t.Errorf("metered %+v, want %+v; refunds that wait for their message: %s, of which it has come: %s; tasks: %s",
+			got, want, s.query(t, "SELECT count() FROM meterd.refund_waits FINAL WHERE sign = 1"),
+			s.query(t, "SELECT count() FROM meterd.refund_waits FINAL WHERE sign = 1 AND (account_id, refers_to) IN (SELECT account_id, id FROM meterd.records WHERE kind = 'usage')"), s.tasks(t))
 	}
 	// asynq's own recovery takes 80 s and more: on a machine where a restart takes one,
 	// all is metered after 13 s, with what was yet to send.
@@ -121,6 +126,27 @@ func (c cli) send(ctx context.Context, tb testing.TB, parts [][]string) int {
 		}
 	}
 	return len(parts)
+}
+
+// tasks tells what is left in the queues, and why.
+func (s *system) tasks(tb testing.TB) string {
+	tb.Helper()
+	info := s.info(tb)
+	asked := asynq.NewInspector(asynq.RedisClientOpt{Addr: info.Redis, Password: info.RedisPassword})
+	defer func() { _ = asked.Close() }()
+	queues, err := asked.Queues()
+	require.NoError(tb, err)
+	var out []string
+	for _, q := range queues {
+		for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){asked.ListPendingTasks, asked.ListActiveTasks, asked.ListScheduledTasks, asked.ListRetryTasks} {
+			tasks, err := list(q, asynq.PageSize(3))
+			require.NoError(tb, err)
+			for _, i := range tasks {
+				out = append(out, fmt.Sprintf("%s %s %s %s, %d tries, next in %s, last error %q", q, i.State, i.Type, i.ID, i.Retried, time.Until(i.NextProcessAt), i.LastErr))
+			}
+		}
+	}
+	return strings.Join(out, "\n")
 }
 
 // totals tell cheaply whether all is metered.
