@@ -45,7 +45,6 @@ var errUnstored = fmt.Errorf("rows aren't stored after %s", storePatience)
 type outage struct {
 	suspected atomic.Bool // a task failed by it since it was last asked
 	away      atomic.Bool
-	back      bool         // it answers again, but its tasks aren't all back; the watch's alone
 	stuck     atomic.Int64 // when the last write failed or took long, ms; 0: it went well
 
 	mu     sync.Mutex
@@ -139,7 +138,7 @@ func (e *engine) watch(ctx context.Context, rdb redis.UniversalClient) error {
 }
 
 func (e *engine) look(ctx context.Context, rdb redis.UniversalClient) error {
-	if !e.outage.away.Load() && !e.outage.back && !e.outage.suspected.Swap(false) {
+	if !e.outage.away.Load() && !e.outage.suspected.Swap(false) {
 		return nil
 	}
 	ask, cancel := context.WithTimeout(ctx, watchAnswer)
@@ -148,19 +147,16 @@ func (e *engine) look(ctx context.Context, rdb redis.UniversalClient) error {
 		e.outage.left()
 		return nil // that is the answer
 	}
-	if e.outage.away.Load() {
-		// Before they come back: they would fail at once, and wait again.
-		e.outage.back = true
-		e.outage.stuck.Store(0)
-		e.outage.away.Store(false)
-	}
-	if !e.outage.back {
+	if !e.outage.away.Load() {
 		return nil
 	}
+	// Before its tasks come back: they would fail at once, and wait again.
+	e.outage.stuck.Store(0)
+	e.outage.away.Store(false)
 	if err := e.recall(ctx, rdb); err != nil {
+		e.outage.away.Store(true) // the next look brings back who is left
 		return err
 	}
-	e.outage.back = false
 	return nil
 }
 

@@ -72,8 +72,7 @@ func TestTasksComeBackWithTheLedger(t *testing.T) {
 	require.NoError(t, e.look(gone, w.redis))
 	require.True(t, e.outage.away.Load())
 	stop, recalled := true, false
-	rdb := redis.NewClient(&redis.Options{Addr: h.engines.RedisAddr, Password: h.engines.RedisPassword})
-	t.Cleanup(func() { _ = rdb.Close() })
+	rdb := h.engines.Redis(t)
 	looking, cancel := context.WithCancel(ctx)
 	rdb.AddHook(onCommand(func(cmd redis.Cmder) {
 		recalled = recalled || cmd.Name() == "evalsha"

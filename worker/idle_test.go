@@ -40,8 +40,7 @@ func (f onCommand) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 func TestAnIdleServerWaitsInRedis(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	rdb := redis.NewClient(&redis.Options{Addr: h.engines.RedisAddr, Password: h.engines.RedisPassword})
-	t.Cleanup(func() { _ = rdb.Close() })
+	rdb := h.engines.Redis(t)
 	waits, err := waitingClient(rdb)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = waits.Close() })
@@ -96,28 +95,23 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 // TestWhatWorkLeavesIsAskedForSeldomWithoutAny: each look costs ClickHouse 10 to 30 ms.
 func TestWhatWorkLeavesIsAskedForSeldomWithoutAny(t *testing.T) {
 	t.Parallel()
-	w, asked := &Worker{engine: &engine{metas: map[int]*balance.Meta{0: {}}}}, 0
-	ask := w.afterWork(time.Hour, func(context.Context) error { asked++; return nil })
-	for range 3 {
-		require.NoError(t, ask(t.Context()))
+	for name, work := range map[string]func(e *engine){
+		"a charge of any worker":        func(e *engine) { e.metas[0].Seq++ },
+		"a task, which charged nothing": func(e *engine) { e.taken.Add(1) }, // it may have brought a status
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, asked := &Worker{engine: &engine{metas: map[int]*balance.Meta{0: {}}}}, 0
+			ask := w.afterWork(time.Hour, func(context.Context) error { asked++; return nil })
+			for range 3 {
+				require.NoError(t, ask(t.Context()))
+			}
+			require.Equal(t, 1, asked)
+			work(w.engine)
+			for range 2 {
+				require.NoError(t, ask(t.Context()))
+			}
+			require.Equal(t, 3, asked, "after work each time")
+		})
 	}
-	require.Equal(t, 1, asked)
-	w.engine.taken.Add(1)
-	for range 2 {
-		require.NoError(t, ask(t.Context()))
-	}
-	require.Equal(t, 3, asked, "a task that charged nothing may have brought a status")
-}
-
-// Charges of other workers count too.
-func TestWhatChargesLeaveIsAskedFor(t *testing.T) {
-	t.Parallel()
-	w, asked := &Worker{engine: &engine{metas: map[int]*balance.Meta{0: {}}}}, 0
-	ask := w.afterWork(time.Hour, func(context.Context) error { asked++; return nil })
-	require.NoError(t, ask(t.Context()))
-	w.engine.metas[0].Seq++
-	for range 2 {
-		require.NoError(t, ask(t.Context()))
-	}
-	require.Equal(t, 3, asked, "while there are charges, each time")
 }

@@ -112,7 +112,7 @@ func (w *Worker) runChore(ctx context.Context, c chore) {
 // afterWork asks f for what charges, of any worker, and this one's tasks leave
 // behind: while there are none, every idle only.
 func (w *Worker) afterWork(idle time.Duration, f func(ctx context.Context) error) func(ctx context.Context) error {
-	seen := work{}
+	var seen work
 	var moved, asked time.Time
 	return func(ctx context.Context) error {
 		now := clock.System().Now() // not the worker's: this is about work, not about what is due

@@ -78,9 +78,8 @@ func TestCrashSafe(t *testing.T) {
 		next += s.cli().send(t.Context(), t, parts[next:])
 	}
 	if got := s.settle(t, want); got != want {
-		t.Errorf("metered %+v, want %+v; refunds that wait for their message: %s, of which it has come: %s; tasks: %s",
-			got, want, s.query(t, "SELECT count() FROM meterd.refund_waits FINAL WHERE sign = 1"),
-			s.query(t, "SELECT count() FROM meterd.refund_waits FINAL WHERE sign = 1 AND (account_id, refers_to) IN (SELECT account_id, id FROM meterd.records WHERE kind = 'usage')"), s.tasks(t))
+		waits := s.query(t, "SELECT count(), countIf((account_id, refers_to) IN (SELECT account_id, id FROM meterd.records WHERE kind = 'usage')) FROM meterd.refund_waits FINAL WHERE sign = 1")
+		t.Errorf("metered %+v, want %+v; refunds that wait for their message, and whose has come: %s; tasks: %s", got, want, waits, s.tasks(t))
 	}
 	compareUsage(t, s.cli(), o)
 	compareAccounts(t, s.cli(), o)
@@ -127,14 +126,20 @@ func (c cli) send(ctx context.Context, tb testing.TB, parts [][]string) int {
 	return len(parts)
 }
 
+// redis is the system's; the caller closes it.
+func (s *system) redis(tb testing.TB) *redis.Client {
+	tb.Helper()
+	info := s.info(tb)
+	return redis.NewClient(&redis.Options{Addr: info.Redis, Password: info.RedisPassword})
+}
+
 // lease is how long asynq leaves a task to a worker that says nothing.
 const lease = 30 * time.Second
 
 // lost is how many tasks are still a worker's that was dead at a time.
 func (s *system) lost(tb testing.TB, killed time.Time) int {
 	tb.Helper()
-	info := s.info(tb)
-	rdb := redis.NewClient(&redis.Options{Addr: info.Redis, Password: info.RedisPassword})
+	rdb := s.redis(tb)
 	defer func() { _ = rdb.Close() }()
 	queues, err := rdb.SMembers(tb.Context(), "asynq:queues").Result()
 	require.NoError(tb, err)
@@ -151,9 +156,9 @@ func (s *system) lost(tb testing.TB, killed time.Time) int {
 // tasks tells what is left in the queues, and why.
 func (s *system) tasks(tb testing.TB) string {
 	tb.Helper()
-	info := s.info(tb)
-	asked := asynq.NewInspector(asynq.RedisClientOpt{Addr: info.Redis, Password: info.RedisPassword})
-	defer func() { _ = asked.Close() }()
+	rdb := s.redis(tb)
+	defer func() { _ = rdb.Close() }()
+	asked := asynq.NewInspectorFromRedisClient(rdb)
 	queues, err := asked.Queues()
 	require.NoError(tb, err)
 	var out []string
