@@ -199,7 +199,7 @@ func (e *engine) handMoved(ctx context.Context, t *task, s *slice, before []int,
 	moved := slices.DeleteFunc(before, func(line int) bool {
 		return outcome[line] != balance.OutcomeNone || slices.Contains(s.aside, line)
 	})
-	if len(moved) == 0 || !t.separable() {
+	if len(moved) == 0 || t.corrections != nil { // their accounts have messages
 		return nil
 	}
 	refused, _, err := e.store.Peek(ctx, 0, t.id)
@@ -221,5 +221,5 @@ func (s *slice) lines() []int {
 	for _, r := range s.refused {
 		out = append(out, r.line)
 	}
-	return out
+	return append(out, s.waiting...)
 }

@@ -156,7 +156,7 @@ func (e *engine) conclude(ctx context.Context, t *task, snap *metering.Snapshot,
 		return nil
 	case balance.Held:
 		before := s.lines()
-		if err := s.recall(t, snap, reply.Rated); err != nil {
+		if err := s.recall(t, snap, reply); err != nil {
 			return fmt.Errorf("task %s: %w", t.id, err)
 		}
 		if err := e.handMoved(ctx, t, s, before, reply.Outcome); err != nil {

@@ -1,12 +1,15 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 )
@@ -56,5 +59,32 @@ func TestARefundIsItsMessagesAndItsAmount(t *testing.T) {
 	assert.Empty(t, h.reasons("zulu", "auto"))
 	assert.Empty(t, h.reasons("zulu", "sent"))
 	assert.EqualValues(t, 5*12_000-4*10_000-3_000, h.used("zulu"))
+	assert.Zero(t, h.reconcile())
+}
+
+// TestARefundThatWaitedWhenOthersWereCharged: a worker dies between the charge of a task's refunds
+// and its end, and meanwhile the message comes that another of them lacked: that one isn't lost.
+func TestARefundThatWaitedWhenOthersWereCharged(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.work(Options{})
+	h.batch().task(message(shop, "before", time.Hour)).wait()
+	w := h.byHand()
+	runWriter(t, w.engine)
+	payload, err := w.engine.codec.EncodeHead(jobs.Refund{}, [][]byte{[]byte(refundLine(shop, "before")), []byte(refundLine(shop, "after"))})
+	require.NoError(t, err)
+	died := errors.New("it died")
+	w.engine.crash = func(point string) {
+		if point == "charged" {
+			panic(died)
+		}
+	}
+	require.PanicsWithValue(t, died, func() { _ = w.engine.refundTask(t.Context(), "t~r", payload) })
+	h.batch().task(message(shop, "after", time.Hour)).wait()
+
+	w.engine.crash = nil
+	require.NoError(t, w.engine.refundTask(t.Context(), "t~r", payload))
+	h.eventually("both are refunded", func() bool { return h.rows(shop).Refunds == 2 })
+	assert.Zero(t, h.used(shop))
 	assert.Zero(t, h.reconcile())
 }

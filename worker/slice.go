@@ -264,9 +264,10 @@ func localHour(c *metering.Calendar, t time.Time) time.Time {
 }
 
 // recall puts the decisions that an answer was saved with in the place of this
-// attempt's: a retry never decides again.
-func (s *slice) recall(t *task, snap *metering.Snapshot, kept []byte) error {
-	r, err := decodeRated(kept)
+// attempt's: a retry never decides again. A refund that waited then waits, though its
+// message has come: the answer has no charge for it.
+func (s *slice) recall(t *task, snap *metering.Snapshot, reply *balance.Reply) error {
+	r, err := decodeRated(reply.Rated)
 	if err != nil {
 		return err
 	}
@@ -277,7 +278,12 @@ func (s *slice) recall(t *task, snap *metering.Snapshot, kept []byte) error {
 	for i := range s.copies { // charged if its first copy was refused
 		mine[s.copies[i].line] = &s.copies[i].candidate
 	}
-	s.refused, s.aside = r.refused, r.aside
+	s.refused, s.aside, s.waiting = r.refused, r.aside, nil
+	for line, outcome := range []byte(reply.Outcome) {
+		if outcome == balance.OutcomeWaiting {
+			s.waiting = append(s.waiting, line)
+		}
+	}
 	s.charged = make([]candidate, 0, len(r.decisions))
 	for _, d := range r.decisions {
 		if d.line >= len(t.lines) || t.bad[d.line] != nil {
