@@ -86,7 +86,7 @@ func (w *world) line() string {
 		return fmt.Sprintf(`{"id":"%s%d","account_id":%q,"channel":"sms","occurred_at":%q%s}`, poisoned, n, account, at, more)
 	case w.plan.poison && w.plan.other:
 		return fmt.Sprintf(`{"id":"%s%d","account_id":%q,"channel":"sms","occurred_at":%q%s}`, fickle, n, account, at, more)
-	case k < 8 && w.plan.refunds:
+	case k < 8 && w.plan.refunds, w.plan.refunding && len(w.sent)%2 == 0:
 		return fmt.Sprintf(`{"id":"r%d-%d","account_id":%q,"kind":"refund","refers_to":"m%d","occurred_at":%q}`, n, k%2, account, n, at)
 	case k < 11 && w.plan.refunds:
 		status := []string{"failed", "delivered"}[w.rng.IntN(2)]

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/ledger/ledgertest"
 )
@@ -177,7 +178,11 @@ func (g redisGate) run(ctx context.Context, cmd redis.Cmder, next redis.ProcessH
 	}
 	c, ok := cmd.(*redis.IntCmd)
 	if !ok || !strings.HasPrefix(key, "asynq:") {
-		return next(ctx, cmd)
+		err := next(ctx, cmd)
+		if g.p.w.plan.without == withoutWaits {
+			forgetWaits(cmd)
+		}
+		return err
 	}
 	switch cmd.Name() {
 	case "llen":
@@ -186,6 +191,20 @@ func (g redisGate) run(ctx context.Context, cmd redis.Cmder, next redis.ProcessH
 		c.SetVal(g.p.w.exists(key))
 	}
 	return nil
+}
+
+// forgetWaits has an answer that is held say of refunds that waited that nothing is to be done.
+func forgetWaits(cmd redis.Cmder) {
+	c, ok := cmd.(*redis.Cmd)
+	if !ok {
+		return
+	}
+	v, _ := c.Val().([]any)
+	if len(v) != 5 || v[0] != "open" && v[0] != "o" {
+		return
+	}
+	outcome, _ := v[2].(string)
+	v[2] = strings.ReplaceAll(outcome, string(balance.OutcomeWaiting), string(balance.OutcomeSame))
 }
 
 // serverGate stands before the ClickHouse of memory.

@@ -26,6 +26,7 @@ type plan struct {
 	loss              string // "", restarted, replaced, emptied, failover, failover with its queue
 	durable           bool
 	vanish            int
+	refunding         bool // tasks are of several refunds, some of which wait
 	dropRefunds       bool // the queue loses the automatic refunds that are handed over first
 	window            bool // a day and more passes
 	cold, restamp     bool
@@ -59,6 +60,7 @@ const (
 	withoutNoted      = "noted"            // statuses, and reasons to look, are written before their rows
 	withoutMade       = "made"             // an automatic refund is handed over until it stands
 	withoutJudgeOf    = "judge of"         // each partition's duplicates have a judge task of their own
+	withoutWaits      = "waits"            // a refund that waited when its answer was made waits
 )
 
 func drawPlan(seed uint64, without string) plan {
@@ -125,6 +127,15 @@ func (p *plan) widen() {
 	}
 	p.dropRefunds = p.refunds && some(1, 4)
 	p.breaker = p.large && some(2, 3)
+	if p.refunds && some(1, 3) {
+		p.refund()
+	}
+}
+
+// refund makes the plan one of tasks with refunds of which some wait.
+func (p *plan) refund() {
+	p.refunds, p.refunding, p.poison = true, true, false
+	p.tasks, p.ids, p.lines = max(p.tasks, 4), 3, 3
 }
 
 // focus makes likely what a missing rule needs to be noticed.
@@ -182,6 +193,9 @@ func (p *plan) focus() {
 		p.refunds, p.loss, p.breaks, p.closing, p.window = true, "emptied", 3, false, false
 	case withoutMade:
 		p.refunds, p.dropRefunds = true, true
+	case withoutWaits:
+		p.refund()
+		p.loss, p.vanish, p.window, p.closing, p.breaks, p.steps = "", 0, false, false, 3, 190
 	case withoutJudgeOf:
 		p.partitions, p.ids, p.lines, p.loss, p.other, p.refunds, p.window, p.closing = 2, 2, 4, "", true, false, false, false
 	case withoutJudgeEpoch:

@@ -149,6 +149,8 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		// Of automatic refunds.
 		withoutNoted: 4000,
 		withoutMade:  4000,
+		// Of refunds that were sent.
+		withoutWaits: 4000,
 		// Of partitions.
 		withoutJudgeOf: 1000,
 		// Others.
