@@ -89,7 +89,7 @@ func (e *engine) classifyRefunds(ctx context.Context, t *task, snap *metering.Sn
 	if err := e.refundsLanding(ctx, t, messages); err != nil {
 		return err
 	}
-	if missing(messages, keys) {
+	if e.lacks(t, snap, messages, keys) {
 		busy, err := e.queued(ctx, t)
 		if err != nil {
 			return err
@@ -121,13 +121,13 @@ func (e *engine) classifyRefunds(ctx context.Context, t *task, snap *metering.Sn
 	return nil
 }
 
-func missing(messages map[ledger.MessageKey]ledger.Message, keys []ledger.MessageKey) bool {
-	for _, k := range keys {
-		if _, ok := messages[k]; !ok {
-			return true
-		}
-	}
-	return false
+// lacks tells whether refunds lack a message: those of whom nothing is decided yet. Where
+// an answer is held its task must end, for messages in the queue may wait for that.
+func (e *engine) lacks(t *task, snap *metering.Snapshot, messages map[ledger.MessageKey]ledger.Message, keys []ledger.MessageKey) bool {
+	return slices.ContainsFunc(keys, func(k ledger.MessageKey) bool {
+		_, ok := messages[k]
+		return !ok && !t.stood[e.store.PartitionOf(snap.Accounts[k.AccountID].Parent())].held
+	})
 }
 
 // refundsLanding puts a task back while one of its messages may lack a correction
@@ -182,7 +182,7 @@ func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, 
 			t.stood = map[int]stand{}
 		}
 		if reply != nil { // an earlier attempt waited, and this epoch has its answer
-			t.stood[p] = stand{epoch: meta.Epoch}
+			t.stood[p] = stand{epoch: meta.Epoch, held: true}
 			continue
 		}
 		ok, err := e.waitSettled(ctx, p, meta.Seq, settlePatience)
@@ -196,7 +196,7 @@ func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, 
 		if err != nil {
 			return err
 		}
-		t.stood[p] = stand{meta.Epoch, meta.Seq, now, landing}
+		t.stood[p] = stand{epoch: meta.Epoch, seq: meta.Seq, asked: now, landing: landing}
 	}
 	return nil
 }

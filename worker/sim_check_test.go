@@ -51,6 +51,9 @@ func (w *world) sendTask() {
 
 func (w *world) line() string {
 	n := w.rng.IntN(w.plan.ids)
+	if w.plan.refunding {
+		n = len(w.lines) % w.plan.ids // so that a message comes behind a refund that waits for it
+	}
 	if w.plan.bias == withoutJudgeEpoch {
 		return w.outdatedLine()
 	}

@@ -193,6 +193,33 @@ func (w *world) overtakingLine() string {
 	return fmt.Sprintf(`{"id":"m0","account_id":"acme-own","channel":"sms","occurred_at":%q}`, at)
 }
 
+// cutRefunds ends a worker between the charge of a task's refunds and the insert of those that
+// wait, and has messages sent.
+func (w *world) cutRefunds() bool {
+	if w.plan.crashes == 0 || !slices.ContainsFunc(w.tasks(), func(t *simTask) bool { return t.typ == jobs.TypeRefund && t.state == active }) {
+		return false
+	}
+	inserts := map[*process][]string{}
+	for _, s := range w.open() {
+		inserts[s.proc] = append(inserts[s.proc], s.key)
+		if keys := strings.Join(inserts[s.proc], " "); strings.Contains(keys, "/writer refund_waits") && strings.Contains(keys, "/writer dirty_hours") {
+			w.plan.crashes--
+			w.kill(s.proc)
+			for ; w.plan.tasks > 0; w.plan.tasks-- {
+				w.sendTask()
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// overtaken: refunds that were tried before come again behind messages, unless these wait for them.
+func (w *world) overtaken(t *simTask) bool {
+	return w.plan.refunding && t.typ == jobs.TypeRefund && t.tries > 0 && !t.promoted &&
+		slices.ContainsFunc(w.tasks(), func(t *simTask) bool { return t.typ == jobs.TypeIngest })
+}
+
 // lose is what happens to Redis.
 func (w *world) lose() bool {
 	if w.plan.tasks > 0 || w.plan.loss == "" {

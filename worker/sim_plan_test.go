@@ -135,7 +135,7 @@ func (p *plan) widen() {
 // refund makes the plan one of tasks with refunds of which some wait.
 func (p *plan) refund() {
 	p.refunds, p.refunding, p.poison = true, true, false
-	p.tasks, p.ids, p.lines = max(p.tasks, 4), 3, 3
+	p.tasks, p.ids, p.lines, p.crashes = max(p.tasks, 4), 3, 3, max(p.crashes, 1)
 }
 
 // focus makes likely what a missing rule needs to be noticed.

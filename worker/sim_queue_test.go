@@ -27,6 +27,8 @@ type simTask struct {
 	tries   int
 	holders map[*process]bool // whose attempt may still ack it
 	order   int
+
+	promoted bool // to the head of its queue
 }
 
 // refunds tells whether it is of the queue of refunds.
@@ -93,7 +95,7 @@ func (w *world) promote(id, key string) int64 {
 	if t.state == active {
 		return 0
 	}
-	t.after = w.now()
+	t.after, t.promoted = w.now(), true
 	return 1
 }
 

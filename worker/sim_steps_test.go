@@ -162,7 +162,7 @@ func (w *world) take() bool {
 	var due []*simTask
 	for _, t := range w.tasks() {
 		early := t.typ == jobs.TypeJudge && (w.forgets() && w.plan.window || w.plan.bias == withoutJudgeEpoch && (!w.judging || slices.ContainsFunc(procs, func(p *process) bool { return p.chores > 0 })))
-		if t.state == pending && !t.after.After(w.now()) && !early {
+		if t.state == pending && !t.after.After(w.now()) && !early && !w.overtaken(t) {
 			due = append(due, t)
 		}
 	}
@@ -198,6 +198,9 @@ func (w *world) step(faults bool) bool {
 	if w.plan.bias == overtaking && faults && w.overtakeCorrection() {
 		return true
 	}
+	if w.plan.refunding && faults && w.cutRefunds() {
+		return true
+	}
 	if w.plan.bias == string(balancetest.RuleChanged) && w.plan.rerates > 0 && len(w.acked) > 0 && w.submit() {
 		return true
 	}
@@ -227,7 +230,8 @@ func (w *world) submit() bool {
 	if w.plan.bias == withoutJudgeEpoch && w.plan.loss != "" && w.plan.tasks <= 5 {
 		return false // they come in the next epoch
 	}
-	held := w.plan.bias == overtaking && w.plan.loss != "" && w.plan.tasks == 1 // the refund comes in the next epoch
+	held := w.plan.bias == overtaking && w.plan.loss != "" && w.plan.tasks == 1 || // the refund comes in the next epoch
+		w.plan.refunding && w.plan.crashes > 0 && (len(w.sent) == 1 && len(w.acked) == 0 || len(w.sent) == 2) // see cutRefunds
 	if w.plan.tasks > 0 && !held {
 		w.plan.tasks--
 		w.sendTask()
@@ -356,7 +360,7 @@ func (w *world) eachPartition(f func(n int) error) error {
 // calm lets everything come to its end, without new faults.
 func (w *world) calm() {
 	w.judging = true
-	w.plan.chores, w.plan.acksLost, w.plan.window, w.plan.loss = 0, 0, false, ""
+	w.plan.chores, w.plan.acksLost, w.plan.crashes, w.plan.window, w.plan.loss = 0, 0, 0, false, ""
 	for _, p := range w.procs {
 		p.paused = false
 	}

@@ -34,6 +34,7 @@ type stand struct {
 	epoch, seq int64
 	asked      int64 // Redis's time before it, ms
 	landing    bool  // rows of an older epoch might still land when the ledger was asked
+	held       bool  // an earlier attempt's answer decides, and not what is read
 }
 
 func newTask(id string, lines [][]byte, inline bool) *task {
