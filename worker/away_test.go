@@ -178,14 +178,7 @@ func TestTheFirstStandsWhereALookupFails(t *testing.T) {
 func TestWhatIsSetAsideStaysSo(t *testing.T) {
 	t.Parallel()
 	h := newHarnessOf(t, 4)
-	parent := func(first bool) string {
-		for i := 0; ; i++ {
-			if id := fmt.Sprint("parent", i); h.Store.PartitionOf(id) == 0 == first {
-				return id
-			}
-		}
-	}
-	a, b := parent(true), parent(false)
+	a, b := h.parentIn(true), h.parentIn(false)
 	accounts := func(subs int) { h.apply(parentsText(parentText(a, "", 1), parentText(b, "", subs))) }
 	accounts(1)
 	d, w := h.byHandBehindDoor()
@@ -201,6 +194,42 @@ func TestWhatIsSetAsideStaysSo(t *testing.T) {
 	assert.EqualValues(t, price, h.used(a+"-0"))
 	assert.Zero(t, h.used(b+"-1"))
 	assert.Equal(t, lines[1:], h.aside(w))
+}
+
+// TestARefundOfAnAccountThatCameLater: the first partition, which refuses what is of no account
+// that is known, hasn't, and another one was charged: it leaves as a task of its own too.
+func TestARefundOfAnAccountThatCameLater(t *testing.T) {
+	t.Parallel()
+	h := newHarnessOf(t, 4)
+	parent := h.parentIn(false)
+	accounts := func(subs int) { h.apply(parentsText(parentText(parent, "", subs))) }
+	accounts(1)
+	stop := h.work(Options{})
+	h.batch().task(message(parent+"-0", "m", 0)).wait()
+	stop()
+	_, w := h.byHandBehindDoor()
+	e := w.engine
+	lines := [][]byte{[]byte(refundLine(parent+"-0", "m")), []byte(refundLine(parent+"-1", "n"))}
+	charged := newTask("run-x.1~r", lines, true)
+	parts, _, err := e.classify(t.Context(), charged, e.snapshots.Current())
+	require.NoError(t, err)
+	e.chargeAll(t.Context(), charged, parts, []int{h.Store.PartitionOf(parent)})
+	require.Zero(t, h.used(parent+"-0"), "it is given back")
+
+	accounts(2)
+	_, err = e.snapshots.Refresh(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, e.process(t.Context(), newTask("run-x.1~r", lines, true)))
+	assert.Equal(t, lines[1:], h.aside(w))
+}
+
+// parentIn is the id of a parent that is in the first partition, or isn't.
+func (h *harness) parentIn(first bool) string {
+	for i := 0; ; i++ {
+		if id := fmt.Sprint("parent", i); h.Store.PartitionOf(id) == 0 == first {
+			return id
+		}
+	}
 }
 
 // TestWhatOverflowsWhileTheLedgerIsAway is refused once it is back, and nothing else is.
