@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -278,4 +279,29 @@ func TestBreakerBound(t *testing.T) {
 	for _, c := range [][4]int{{0, 0, 50, 0}, {7, 0, 50, 7}, {0, 10, 50, 5}, {7, 10, 50, 5}, {3, 10, 50, 3}, {0, 1, 5, 1}} {
 		assert.Equal(t, c[3], brakes{c[0], c[1]}.most(c[2]), c)
 	}
+}
+
+// TestSuspendedAccountsAreCounted: those that inherit it too.
+func TestSuspendedAccountsAreCounted(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	deps, _ := connect(t, h.address())
+	registry := prometheus.NewRegistry()
+	deps.Metrics = registry
+	h.work(Options{})() // all accounts are in the projection
+	w := h.byHandWith(deps)
+	count := func() (n float64) {
+		require.NoError(t, w.countSuspended(t.Context()))
+		all, err := registry.Gather()
+		require.NoError(t, err)
+		for _, f := range all {
+			if f.GetName() == "meterd_suspended_accounts" {
+				n = f.GetMetric()[0].GetGauge().GetValue()
+			}
+		}
+		return n
+	}
+	before := count() // acme's, which have nothing
+	require.NoError(t, h.admin.Suspend(t.Context(), "globex", "operator", "by hand"))
+	assert.InDelta(t, before+2, count(), 0, "globex and globex-shop")
 }

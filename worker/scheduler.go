@@ -90,7 +90,8 @@ func (w *Worker) sharedChores() []chore {
 		{"reports", time.Second, w.report.Due},
 		{"retention", time.Hour, func(ctx context.Context) error { return w.admin.Retain(ctx, w.opts.Retention, e.log) }},
 		{"closing", closeEvery, func(ctx context.Context) error { return w.closer.CloseDue(ctx, w.opts.CloseGrace) }},
-		{"gauges", 10 * time.Second, w.gauges},
+		{"waiting tasks", 10 * time.Second, w.countTasks},
+		{"suspended accounts", restEvery, w.countSuspended}, // it reads the state of every account
 	}
 }
 
@@ -224,8 +225,8 @@ func (w *Worker) countSuspended(ctx context.Context) error {
 	return nil
 }
 
-// gauges measures what no event tells.
-func (w *Worker) gauges(ctx context.Context) error {
+// countTasks sets the gauge of tasks that wait in ingest queues.
+func (w *Worker) countTasks(ctx context.Context) error {
 	e := w.engine
 	var tasks int64
 	for _, q := range e.ingestQueues() {
@@ -236,5 +237,5 @@ func (w *Worker) gauges(ctx context.Context) error {
 		tasks += n
 	}
 	e.metrics.queueLag.Set(double(tasks))
-	return w.countSuspended(ctx)
+	return nil
 }

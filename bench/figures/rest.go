@@ -72,7 +72,8 @@ func startAndIdle(ctx context.Context, b *bench, s *system) (map[string]float64,
 	if err := s.start(ctx); err != nil {
 		return nil, err
 	}
-	if err := pause(ctx, time.Duration(b.n(15, 2))*time.Second); err != nil { // merges of what has come
+	// Merges of what has come, and of 40 s in which it is still looked for every 2 s.
+	if err := pause(ctx, time.Duration(b.n(90, 2))*time.Second); err != nil {
 		return nil, err
 	}
 	before, _, err := s.use(ctx)
