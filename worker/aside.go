@@ -199,7 +199,7 @@ func (e *engine) handMoved(ctx context.Context, t *task, s *slice, before []int,
 	moved := slices.DeleteFunc(before, func(line int) bool {
 		return outcome[line] != balance.OutcomeNone || slices.Contains(s.aside, line)
 	})
-	if len(moved) == 0 || t.corrections != nil { // their accounts have messages
+	if len(moved) == 0 || t.corrections != nil { // an account with messages to correct was known
 		return nil
 	}
 	refused, _, err := e.store.Peek(ctx, 0, t.id)

@@ -207,8 +207,9 @@ func TestARefundOfAnAccountThatCameLater(t *testing.T) {
 	stop := h.work(Options{})
 	h.batch().task(message(parent+"-0", "m", 0)).wait()
 	stop()
-	_, w := h.byHandBehindDoor()
+	w := h.byHand()
 	e := w.engine
+	runWriter(t, e)
 	lines := [][]byte{[]byte(refundLine(parent+"-0", "m")), []byte(refundLine(parent+"-1", "n"))}
 	charged := newTask("run-x.1~r", lines, true)
 	parts, _, err := e.classify(t.Context(), charged, e.snapshots.Current())

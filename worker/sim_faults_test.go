@@ -214,6 +214,15 @@ func (w *world) cutRefunds() bool {
 	return false
 }
 
+// awaitsCut: messages are stored before refunds are sent, and those that a refund lacks are
+// sent behind cutRefunds.
+func (w *world) awaitsCut() bool {
+	if !w.plan.refunding || w.plan.crashes == 0 {
+		return false
+	}
+	return len(w.sent) == 1 && len(w.acked) == 0 || len(w.sent) == 2
+}
+
 // overtaken: refunds that were tried before come again behind messages, unless these wait for them.
 func (w *world) overtaken(t *simTask) bool {
 	return w.plan.refunding && t.typ == jobs.TypeRefund && t.tries > 0 && !t.promoted &&

@@ -128,12 +128,12 @@ func (p *plan) widen() {
 	p.dropRefunds = p.refunds && some(1, 4)
 	p.breaker = p.large && some(2, 3)
 	if p.refunds && some(1, 3) {
-		p.refund()
+		p.toRefunds()
 	}
 }
 
-// refund makes the plan one of tasks with refunds of which some wait.
-func (p *plan) refund() {
+// toRefunds makes the plan one of tasks with refunds of which some wait.
+func (p *plan) toRefunds() {
 	p.refunds, p.refunding, p.poison = true, true, false
 	p.tasks, p.ids, p.lines, p.crashes = max(p.tasks, 4), 3, 3, max(p.crashes, 1)
 }
@@ -194,7 +194,7 @@ func (p *plan) focus() {
 	case withoutMade:
 		p.refunds, p.dropRefunds = true, true
 	case withoutWaits:
-		p.refund()
+		p.toRefunds()
 		p.loss, p.vanish, p.window, p.closing, p.breaks, p.steps = "", 0, false, false, 3, 190
 	case withoutJudgeOf:
 		p.partitions, p.ids, p.lines, p.loss, p.other, p.refunds, p.window, p.closing = 2, 2, 4, "", true, false, false, false

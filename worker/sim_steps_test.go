@@ -230,9 +230,8 @@ func (w *world) submit() bool {
 	if w.plan.bias == withoutJudgeEpoch && w.plan.loss != "" && w.plan.tasks <= 5 {
 		return false // they come in the next epoch
 	}
-	held := w.plan.bias == overtaking && w.plan.loss != "" && w.plan.tasks == 1 || // the refund comes in the next epoch
-		w.plan.refunding && w.plan.crashes > 0 && (len(w.sent) == 1 && len(w.acked) == 0 || len(w.sent) == 2) // see cutRefunds
-	if w.plan.tasks > 0 && !held {
+	held := w.plan.bias == overtaking && w.plan.loss != "" && w.plan.tasks == 1 // the refund comes in the next epoch
+	if w.plan.tasks > 0 && !held && !w.awaitsCut() {
 		w.plan.tasks--
 		w.sendTask()
 		return true

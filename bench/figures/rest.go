@@ -72,7 +72,7 @@ func startAndIdle(ctx context.Context, b *bench, s *system) (map[string]float64,
 	if err := s.start(ctx); err != nil {
 		return nil, err
 	}
-	// Merges of what has come, and of 40 s in which it is still looked for every 2 s.
+	// What has come is merged, and for a minute after work it is asked every 2 s what that left.
 	if err := pause(ctx, time.Duration(b.n(90, 2))*time.Second); err != nil {
 		return nil, err
 	}
