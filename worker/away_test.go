@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -29,7 +30,21 @@ type door struct {
 	url     string
 	shut    atomic.Bool
 	lookups atomic.Int64                  // that are cut off all the same
-	stands  atomic.Pointer[chan struct{}] // who comes waits until it is closed
+	stands  atomic.Pointer[stop] // who comes waits
+}
+
+// stop of who asks the ledger what contains asks, until it is released.
+type stop struct {
+	asks     string
+	arrived  atomic.Bool // one of them waits
+	released chan struct{}
+}
+
+// stop who comes to the door from now on, if they ask that.
+func (d *door) stop(asks string) *stop {
+	s := &stop{asks: asks, released: make(chan struct{})}
+	d.stands.Store(s)
+	return s
 }
 
 // lets tells whether a request may pass.
@@ -37,18 +52,19 @@ func (d *door) lets(r *http.Request) bool {
 	if d.shut.Load() {
 		return false
 	}
-	if stands := d.stands.Load(); stands != nil {
-		select {
-		case <-*stands:
-		case <-r.Context().Done():
-			return false
-		}
-	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return false
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	if s := d.stands.Load(); s != nil && bytes.Contains(body, []byte(s.asks)) {
+		s.arrived.Store(true)
+		select {
+		case <-s.released:
+		case <-r.Context().Done():
+			return false
+		}
+	}
 	return !bytes.Contains(body, []byte("argMax(content_hash")) || d.lookups.Add(-1) < 0
 }
 
@@ -140,8 +156,7 @@ func TestLimitsHoldWhileTheLedgerHangs(t *testing.T) {
 	h.workWith(deps, Options{})
 	h.batch().task(message("globex-shop", "before", 0), message("acme-own", "before", 0)).wait()
 
-	released := make(chan struct{})
-	d.stands.Store(&released)
+	everybody := d.stop("")
 	const old = 40 * time.Hour
 	b := h.batch()
 	for i := range 20 { // more than are worked on at a time
@@ -151,7 +166,7 @@ func TestLimitsHoldWhileTheLedgerHangs(t *testing.T) {
 	for _, id := range []string{"globex-shop", "acme-own"} {
 		h.eventually("it is charged", func() bool { return h.used(id) >= 2*price })
 	}
-	close(released)
+	close(everybody.released)
 	require.Equal(t, balance.Counts{Stored: 23, Quarantined: 21}, b.wait())
 	require.Zero(t, h.reconcile())
 }
@@ -170,6 +185,39 @@ func TestTheFirstStandsWhereALookupFails(t *testing.T) {
 	assert.Equal(t, metering.Micros(price), h.used("globex-shop"))
 
 	assert.Equal(t, lines[1:], h.aside(w), "in their order")
+}
+
+// TestNothingIsRefusedForAnotherOnesSnapshot: the snapshot that another has read, while
+// this task couldn't ask for one, is newer than its own but not the newest.
+func TestNothingIsRefusedForAnotherOnesSnapshot(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	d, w := h.byHandBehindDoor()
+	h.apply(testAccounts + "      - {id: globex-other, channels: [sms]}\n")
+	catalog := d.stop("argMax(doc, number)")
+	var others sync.WaitGroup
+	others.Go(func() { _, _ = w.engine.snapshots.Refresh(t.Context()) })
+	h.eventually("another reads a snapshot", catalog.arrived.Load)
+
+	lines := [][]byte{[]byte(message("globex-shop", "m", 0)), []byte(message("globex-new", "n", 0))}
+	failed := make(chan error, 1)
+	go func() { failed <- w.engine.process(t.Context(), newTask("run-x.1", lines, false)) }()
+	h.eventually("the task waits for its own", func() bool { return w.engine.outage.asked() == 1 })
+	d.shut.Store(true) // who stands at it has passed
+	close(catalog.released)
+	others.Wait()
+	require.ErrorIs(t, <-failed, ledger.ErrAway)
+	h.apply(withNewAccount)
+	d.shut.Store(false)
+	require.NoError(t, w.engine.process(t.Context(), newTask("run-x.1", lines, false)))
+	assert.Equal(t, lines[1:], h.aside(w))
+}
+
+// asked is how many wait for the ledger.
+func (o *outage) asked() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.asking)
 }
 
 // TestWhatIsSetAsideStaysSo: a newer snapshot brings a line into another partition's

@@ -26,15 +26,17 @@ func (e *engine) process(ctx context.Context, t *task) error {
 			return err
 		}
 		if !refreshed && outdated(parts) {
-			// Before a record is refused for what a newer snapshot may know.
-			refreshed = true
-			if err := e.refresh(ctx); err != nil {
+			// Before a record is refused for what a newer snapshot may know. One that
+			// another has read, while this couldn't ask, may not be the newest.
+			err := e.refresh(ctx)
+			refreshed = err == nil
+			if e.snapshots.Current().Catalog > snap.Catalog {
+				continue
+			}
+			if err != nil {
 				if err := e.setDoubtfulAside(ctx, t, parts, err); err != nil {
 					return err
 				}
-			}
-			if e.snapshots.Current().Catalog > snap.Catalog {
-				continue
 			}
 		}
 		if err := e.detach(ctx, t, refunds); err != nil {
