@@ -29,7 +29,7 @@ import (
 type door struct {
 	url     string
 	shut    atomic.Bool
-	lookups atomic.Int64                  // that are cut off all the same
+	lookups atomic.Int64         // that are cut off all the same
 	stands  atomic.Pointer[stop] // who comes waits
 }
 

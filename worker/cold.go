@@ -16,21 +16,21 @@ const settlePatience = time.Second
 // lookedMax is how long charge.lua believes what was looked up.
 const lookedMax = time.Minute
 
-// lookUp asks the ledger for items of a call, when no older charge is open: the cold
-// ones, and those that turn cold while the answer is believed, or the edge, which
-// moves with time, could pass another one at each call.
+// lookUp asks the ledger for items of a call: the cold ones, and those that turn cold
+// while the answer is believed, or the edge, which moves with time, could pass another
+// one at each call.
+//
+// What was charged since this generation of the sets began needs no answer: it stands
+// in them, the charge asks them first, and they keep it for a generation more. What was
+// charged before has settled by then (settled is the last such seq), so that its row
+// is there.
 //
 // What was found before stands beside it, so that each call asks for less. It
 // holds as well as it did: whoever has charged an identity since it was asked for
-// has put it into the sets, which the charge asks first and which keep it for an
-// hour at least, wherever the edge is. So all is as old as the oldest answer, and
-// another projection, which has other sets, begins anew.
-func (e *engine) lookUp(ctx context.Context, s *slice, call *balance.Call, ask []int) error {
-	now, err := e.store.Meta(ctx, s.p)
-	if err != nil {
-		return e.stale(s.p, err)
-	}
-	ok, err := e.waitSettled(ctx, s.p, now.Seq, settlePatience)
+// has put it into the sets, wherever the edge is. So all is as old as the oldest
+// answer, and another projection, which has other sets, begins anew.
+func (e *engine) lookUp(ctx context.Context, s *slice, call *balance.Call, ask []int, settled int64) error {
+	ok, err := e.waitSettled(ctx, s.p, settled, settlePatience)
 	if err != nil {
 		return err
 	}

@@ -315,7 +315,7 @@ func (e *engine) remedy(ctx context.Context, t *task, s *slice, meta *balance.Me
 	case errors.As(err, &cold):
 		ask := s.toLookUp(call, meta, cold)
 		others := t.separable() && len(ask) < len(s.charged)
-		if err := e.ask(ctx, others, func(ctx context.Context) error { return e.lookUp(ctx, s, call, ask) }); err != nil {
+		if err := e.ask(ctx, others, func(ctx context.Context) error { return e.lookUp(ctx, s, call, ask, cold.Settled) }); err != nil {
 			return e.setColdAside(t, s, call, ask, err)
 		}
 		return nil

@@ -159,6 +159,9 @@ func (p *plan) focus() {
 		p.tasks, p.transfers, p.chores, p.pauses, p.loss, p.vanish = 1, 2, 12, 0, "replaced", 0
 	case string(balancetest.RuleCounts):
 		p.ids, p.lines, p.loss, p.vanish, p.window, p.crashes, p.breaks = 1, 1, "", 0, false, 2, 3
+	case string(balancetest.RuleSettled):
+		p.tasks, p.ids, p.lines, p.vanish, p.window, p.loss, p.crashes, p.steps = 4, 1, 1, 0, true, "", 2, 190
+		p.closing, p.straggle, p.poison, p.refunds = false, false, false, false
 	case string(balancetest.RuleGeneration):
 		p.ids, p.lines, p.vanish, p.window, p.loss, p.cold, p.restamp = 1, 1, 0, true, "", false, false
 		p.poison, p.other = true, false

@@ -177,9 +177,9 @@ func (w *world) take() bool {
 	return true
 }
 
-// forgets: judge tasks are to run when what they judge was forgotten.
+// forgets: tasks are to run when what they judge was forgotten.
 func (w *world) forgets() bool {
-	return w.plan.bias == string(balancetest.RuleInSet) || w.plan.bias == string(balancetest.RuleJudged)
+	return slices.Contains([]string{string(balancetest.RuleInSet), string(balancetest.RuleJudged), string(balancetest.RuleSettled)}, w.plan.bias)
 }
 
 // step does one thing.

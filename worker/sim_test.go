@@ -123,6 +123,7 @@ func TestSimulationFindsWhatIsMissing(t *testing.T) {
 		string(balancetest.RuleReverse): 50,
 		string(balancetest.RuleForced):  4000,
 		string(balancetest.RuleFloor):   4000,
+		string(balancetest.RuleSettled): 4000,
 		string(balancetest.RuleReplid):  4000,
 		string(balancetest.RuleCorr):    4000,
 		withoutQuarantine:               200,

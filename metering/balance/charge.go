@@ -187,9 +187,9 @@ func (s *Store) Charge(ctx context.Context, p int, catalog int64, c *Call) (*Rep
 		return &Reply{State: Charged, Seq: num(v[1]), Outcome: str(v[2]), Booked: strings.Split(str(v[3]), ",")}, nil
 	case kind == "open" && len(v) == 5:
 		return &Reply{State: Held, Seq: num(v[1]), Outcome: str(v[2]), Booked: strings.Split(str(v[3]), ","), Rated: []byte(str(v[4]))}, nil
-	case kind == "cold" && len(v) > 2:
-		e := &ColdError{Now: num(v[1])}
-		for _, i := range v[2:] {
+	case kind == "cold" && len(v) > 3:
+		e := &ColdError{Now: num(v[1]), Settled: num(v[2])}
+		for _, i := range v[3:] {
 			e.Items = append(e.Items, int(num(i))-1)
 		}
 		return nil, e

@@ -96,8 +96,9 @@ func (e *AgainError) Error() string { return "identities without a row must be j
 
 // ColdError lists items whose identity must be looked up in the ledger.
 type ColdError struct {
-	Now   int64 // Redis's time, ms, to be handed back with the lookups
-	Items []int // indexes into Call.Items, ascending
+	Now     int64 // Redis's time, ms, to be handed back with the lookups
+	Settled int64 // seq up to which all must have settled before the lookups
+	Items   []int // indexes into Call.Items, ascending
 }
 
 // Error implements error.

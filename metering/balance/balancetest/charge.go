@@ -214,7 +214,14 @@ func (s *slice) cold() []any {
 	if s.r.Without != RuleFloor {
 		edge = max(edge, integer(s.meta["floor"]))
 	}
-	ask := []any{"cold", str(s.now)}
+	upTo := s.meta["seq"]
+	if str(s.gen) == s.meta["gen"] {
+		upTo = str(integer(s.meta["genseq"]) - 1)
+	}
+	if s.r.Without == RuleSettled {
+		upTo = "0"
+	}
+	ask := []any{"cold", str(s.now), upTo}
 	for i := range s.items {
 		it := &s.items[i]
 		old := it.occurred < edge
@@ -235,7 +242,7 @@ func (s *slice) cold() []any {
 			it.dup = true
 		}
 	}
-	if len(ask) > 2 {
+	if len(ask) > 3 {
 		return ask
 	}
 	return nil
@@ -314,7 +321,7 @@ func (s *slice) change() ([]any, error) {
 	edge := s.now - integer(s.meta["window"])
 	for _, r := range s.runs {
 		for _, it := range r.items {
-			if force || s.r.Without == RuleColdSet && it.occurred < max(edge, integer(s.meta["floor"])) {
+			if s.r.Without == RuleColdSet && it.occurred < max(edge, integer(s.meta["floor"])) {
 				continue
 			}
 			made[members](s.r, r.key)[it.member] = struct{}{}

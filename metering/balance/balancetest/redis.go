@@ -46,6 +46,7 @@ const (
 	RuleReplid  Rule = "replid"   // so is one who found another Redis
 	RuleCorr    Rule = "corr"     // heal is refused after another correction
 	RuleFloor   Rule = "floor"    // what is older than a rebuild is cold
+	RuleSettled Rule = "settled"  // what was charged before this generation settles before it is looked up
 	RuleLanding Rule = "landing"  // refunds and corrections wait for rows of before it
 	RuleClosed  Rule = "closed"   // a closed month takes no more records
 	RuleReverse Rule = "reversal" // a record that was refused for good is taken back

@@ -26,7 +26,7 @@
 --          "n" new, "d" duplicate, else as in 18; booked per group, ","-joined
 --        {"open", seq, outcome, booked, rated}     the answer that it holds
 --        {"mark", seq, outcome}  settled before    {"done"}  finished before
---        {"cold", now, record, …}                  to look up; nothing changed
+--        {"cold", now, seq, record, …}             to look up once all up to seq have settled; nothing changed
 --        {"accounts", id, …}                       to push; nothing changed
 --        {"catalog", number} {"overflow", group, …} {"clock"} {"stale"} {"full"}
 --        {"again!", seq}  a forced charge must judge by this seq, at which all were in their sets
@@ -102,8 +102,9 @@ for _, g in ipairs(grp) do
   if g.period ~= p.now then others = true end
 end
 
--- dedup: by arrival generation, this one and the one before. genseq is the
--- first seq of a generation: who judged before it can't know what has left
+-- dedup: by arrival generation, this one and the one before. Each charge puts its
+-- identities into this one's. genseq is the first seq of a generation: who judged
+-- before it can't know what has left
 local gen = math.max(math.floor(NOW / 1000 / tonumber(ARGV[17])), tonumber(m.gen))
 local runs, dup, ndup, total = at, {}, 0, 0
 local now, before = TAG .. ':d:' .. int(gen) .. ':', TAG .. ':d:' .. int(gen - 1) .. ':'
@@ -128,7 +129,9 @@ if mode == 'force' then
 else
   local edge = math.max(NOW - tonumber(m.window), tonumber(m.floor))
   if tonumber(ARGV[16]) < edge then
-    local cold = {'cold', int(NOW)}
+    -- what was charged in this generation is in its set, which is asked again in the next
+    local upTo = gen == tonumber(m.gen) and int(tonumber(m.genseq) - 1) or m.seq
+    local cold = {'cold', int(NOW), upTo}
     for i = 1, total do
       if not dup[i] and struct.unpack('<d', ARGV[12], (i - 1) * 24 + 17) < edge then
         local c = mode == 'found' and string.sub(ARGV[14], i, i) or '-'
@@ -136,7 +139,7 @@ else
         elseif c == '1' then dup[i], found = true, found + 1 end
       end
     end
-    if #cold > 2 then return cold end
+    if #cold > 3 then return cold end
   end
   ndup = ndup + found
 end
@@ -239,7 +242,7 @@ if #over > 1 then return over end
 
 -- all checks passed: change everything
 if gen ~= tonumber(m.gen) then redis.call('HSET', KEYS[1], 'gen', int(gen), 'genseq', int(tonumber(m.seq) + 1)) end
-if mode ~= 'force' and held < total then
+if mode == 'force' or held < total then
   at = runs
   for _ = 1, nrun do
     local n = tonumber(ARGV[at + 2])
