@@ -95,26 +95,13 @@ func (l *Ledger) Traces(ctx context.Context, keys []MessageKey) (map[MessageKey]
 	defer release()
 	out := make(map[MessageKey]*Traces, len(keys))
 	for len(keys) > 0 {
-		n := pageOfMessages(keys)
-		accounts, ids := make([]string, n), make([]string, n)
-		for i, k := range keys[:n] {
-			accounts[i], ids[i] = k.AccountID, k.ID
-		}
+		params, n := messageParams(keys)
 		keys = keys[n:]
-		params := map[string]string{"accounts": array(accounts), "ids": array(ids)}
 		if err := l.each(ctx, "message_statuses", params, func(r driver.Rows) error { return scanTrace(r, out) }); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
-}
-
-func pageOfMessages(keys []MessageKey) int {
-	ids := make([]metering.Identity, len(keys))
-	for i, k := range keys {
-		ids[i] = metering.Identity{AccountID: k.AccountID, ID: k.ID}
-	}
-	return pageOf(ids)
 }
 
 func scanTrace(r driver.Rows, out map[MessageKey]*Traces) error {

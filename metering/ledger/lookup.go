@@ -110,25 +110,51 @@ func (l *Ledger) answer(ctx context.Context) {
 
 // pageOf is how many of the identities one request can carry.
 func pageOf(ids []metering.Identity) int {
-	bytes := 0
-	for n := range ids {
-		// Each byte may be escaped; so are quotes and comma.
-		bytes += 3*len(ids[n].ID) + 9 + 3*len(ids[n].AccountID) + 9
-		if n > 0 && (n >= lookupMax || bytes > lookupBytesMax) {
+	bytes, accounts := 0, map[string]bool{}
+	for n, id := range ids {
+		bytes += hashBytes
+		if !accounts[id.AccountID] {
+			accounts[id.AccountID] = true
+			bytes += escaped(id.AccountID)
+		}
+		if n > 0 && bytes > lookupBytesMax {
 			return n
 		}
 	}
 	return len(ids)
 }
 
+// hashBytes is what one takes in a parameter.
+const hashBytes = 20 + 3
+
+// escaped is what a string may take in a parameter: each byte may be escaped; so are
+// quotes and comma.
+func escaped(s string) int { return 3*len(s) + 9 }
+
+// messageParams are those of a query for the first of keys, as many as one request can
+// carry, and how many.
+func messageParams(keys []MessageKey) (map[string]string, int) {
+	var accounts, ids []string
+	var hashes []uint64
+	bytes := 0
+	for n, k := range keys {
+		bytes += hashBytes + escaped(k.AccountID) + escaped(k.ID)
+		if n > 0 && (n >= lookupMax || bytes > lookupBytesMax) {
+			break
+		}
+		accounts, ids, hashes = append(accounts, k.AccountID), append(ids, k.ID), append(hashes, metering.IDHash(k.AccountID, k.ID))
+	}
+	return map[string]string{"accounts": array(accounts), "ids": array(ids), "hashes": integers(hashes)}, len(ids)
+}
+
 func (l *Ledger) lookUpPage(ctx context.Context, ids []metering.Identity, found map[metering.Identity]Stored) error {
 	wanted := make(map[string]bool)
-	keys := make([]string, len(ids))
+	hashes := make([]uint64, len(ids))
 	for i, id := range ids {
 		wanted[id.AccountID] = true
-		keys[i] = id.ID
+		hashes[i] = metering.IDHash(id.AccountID, id.ID)
 	}
-	params := map[string]string{"accounts": array(slices.Sorted(maps.Keys(wanted))), "ids": array(keys)}
+	params := map[string]string{"accounts": array(slices.Sorted(maps.Keys(wanted))), "hashes": integers(hashes)}
 	return l.each(ctx, "lookup", params, func(r driver.Rows) error {
 		var id metering.Identity
 		var kind string
@@ -168,13 +194,9 @@ func (l *Ledger) Messages(ctx context.Context, keys []MessageKey) (map[MessageKe
 	}
 	defer release()
 	found := make(map[MessageKey]Message, len(keys))
-	for start := 0; start < len(keys); start += lookupMax {
-		page := keys[start:min(start+lookupMax, len(keys))]
-		accounts, ids := make([]string, len(page)), make([]string, len(page))
-		for i, k := range page {
-			accounts[i], ids[i] = k.AccountID, k.ID
-		}
-		params := map[string]string{"accounts": array(accounts), "ids": array(ids)}
+	for len(keys) > 0 {
+		params, n := messageParams(keys)
+		keys = keys[n:]
 		if err := l.each(ctx, "messages", params, func(r driver.Rows) error {
 			var k MessageKey
 			var m Message

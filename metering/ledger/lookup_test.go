@@ -62,7 +62,7 @@ func TestLookupOfThousands(t *testing.T) {
 	l := open(t)
 	var rows []Row
 	var ids []metering.Identity
-	for i := range 2*lookupMax + 1 {
+	for i := range 2 * lookupBytesMax / hashBytes {
 		r := sent(fmt.Sprintf("%s-%d", strings.Repeat("x'", 60), i), noon)
 		rows = append(rows, r)
 		ids = append(ids, r.Record.Identity())
@@ -71,6 +71,13 @@ func TestLookupOfThousands(t *testing.T) {
 	found, err := l.Lookup(t.Context(), ids)
 	require.NoError(t, err)
 	require.Len(t, found, len(ids))
+	keys := make([]MessageKey, lookupMax+1)
+	for i := range keys {
+		keys[i] = MessageKey{ids[i].AccountID, ids[i].ID}
+	}
+	messages, err := l.Messages(t.Context(), keys)
+	require.NoError(t, err)
+	require.Len(t, messages, len(keys))
 	none, err := l.Lookup(t.Context(), nil)
 	require.NoError(t, err)
 	require.Empty(t, none)

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"maps"
+	"strconv"
 	"strings"
 )
 
@@ -19,6 +20,18 @@ func escapeStrings(text string, params map[string]string) map[string]string {
 
 var stringEscapes = strings.NewReplacer( //nolint:gochecknoglobals // a constant table
 	"\\", `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\x00", `\0`)
+
+// integers writes a server-side Array(UInt64) parameter.
+func integers(list []uint64) string {
+	b := []byte{'['}
+	for i, n := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendUint(b, n, 10)
+	}
+	return string(append(b, ']'))
+}
 
 // array writes a server-side Array(String) parameter.
 func array(s []string) string {

@@ -1,5 +1,5 @@
 -- message_statuses: what decides whether messages are refunded: what of them is stored, and their statuses.
--- Params: accounts, ids (parallel arrays). Result: one row for each message, refund of one and status:
+-- Params: accounts, ids (parallel arrays), hashes (of those, metering.IDHash). Result: one row for each message, refund of one and status:
 -- account_id, message_id, what (usage, refund, status), id (of a status), status, at, stored_at,
 -- and of a message its plan and version. Dedup: newest epoch.
 WITH keys AS (SELECT tupleElement(t, 1), tupleElement(t, 2)
@@ -8,7 +8,7 @@ SELECT account_id, message_id, what, '' AS status_id, argMax(st, epoch) AS statu
     argMax(rated, epoch) AS plan, argMax(version, epoch) AS plan_version
 FROM (SELECT account_id, id AS message_id, toString(kind) AS what, status AS st, occurred_at AS occurred, stored_at AS stored,
         plan AS rated, plan_version AS version, epoch
-    FROM {db}.records WHERE kind IN ('usage', 'refund') AND (account_id, id) IN keys)
+    FROM {db}.records PREWHERE id_hash IN {hashes:Array(UInt64)} WHERE kind IN ('usage', 'refund') AND (account_id, id) IN keys)
 GROUP BY account_id, message_id, what
 UNION ALL
 SELECT account_id, message_id, 'status' AS what, id, argMax(st, epoch), argMax(occurred, epoch), max(stored), '', toUInt32(0)

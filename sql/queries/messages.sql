@@ -1,4 +1,5 @@
--- messages: what refunds and corrections need of their messages. Params: accounts, ids (parallel arrays).
+-- messages: what refunds and corrections need of their messages. Params: accounts, ids (parallel arrays),
+-- hashes (of those, metering.IDHash).
 -- Result: one row a message, its charge and fee with what re-ratings added, the epoch that charged it, its content_hash,
 -- what its refund gave back, and whether that was all that it came to by the corrections of before. Dedup: newest epoch.
 SELECT m.account_id, m.id, m.charged + c.amount_sum, m.charged_fee + c.fee_sum, charged_purse, charged_currency, sent_channel,
@@ -15,6 +16,7 @@ FROM (SELECT account_id, id,
     argMaxIf(content_hash, epoch, kind = 'usage') AS content,
     countIf(kind = 'refund') > 0 AS is_refunded, argMaxIf(amount, epoch, kind = 'refund') AS given, maxIf((epoch, seq), kind = 'refund') AS place
 FROM {db}.records
+PREWHERE id_hash IN {hashes:Array(UInt64)}
 WHERE kind IN ('usage', 'refund') AND (account_id, id) IN (
     SELECT tupleElement(t, 1), tupleElement(t, 2)
     FROM (SELECT arrayJoin(arrayZip({accounts:Array(String)}, {ids:Array(String)})) AS t)

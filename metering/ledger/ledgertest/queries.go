@@ -11,6 +11,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/metering"
 )
 
 // query answers one of sql/queries.
@@ -98,10 +99,11 @@ func (s *Server) newest(key func(Row) string) []Row {
 }
 
 func lookup(s *Server, params map[string]string) [][]any {
-	accounts, ids := array(params["accounts"]), array(params["ids"])
+	accounts, hashes := array(params["accounts"]), strings.Split(strings.Trim(params["hashes"], "[]"), ",")
 	var out [][]any
 	for _, r := range s.newest(func(r Row) string {
-		if slices.Contains(accounts, r.str("account_id")) && slices.Contains(ids, r.str("id")) {
+		hash := strconv.FormatUint(metering.IDHash(r.str("account_id"), r.str("id")), 10)
+		if slices.Contains(accounts, r.str("account_id")) && slices.Contains(hashes, hash) {
 			return r.str("account_id") + "\x00" + r.str("kind") + "\x00" + r.str("id")
 		}
 		return ""
