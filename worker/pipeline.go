@@ -382,7 +382,7 @@ func (s *slice) overflow(groups []int) {
 // storeSlice puts the new rows, and with them what was refused, on disk.
 // Records that ClickHouse refuses for good are quarantined, to be reversed.
 func (e *engine) storeSlice(ctx context.Context, t *task, snap *metering.Snapshot, s *slice, reply *balance.Reply, meta *balance.Meta) ([]balance.Reversal, error) {
-	b := &ledger.Batch{Rows: s.rows(reply, meta), Quarantine: e.entries(t, s.refused), Waiting: e.waiters(t, s.waiting), Charged: s.asked}
+	b := &ledger.Batch{Rows: s.rows(snap, reply, meta), Quarantine: e.entries(t, s.refused), Waiting: e.waiters(t, s.waiting), Charged: s.asked}
 	b, err := e.write(ctx, key(t, s.p, fmt.Sprintf("rows:%d:%d", meta.Epoch, reply.Seq), nil), b)
 	if err != nil {
 		return nil, err

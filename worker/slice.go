@@ -232,7 +232,7 @@ func (e *engine) call(t *task, s *slice, meta *balance.Meta) *balance.Call {
 }
 
 // rows that the answer calls new.
-func (s *slice) rows(reply *balance.Reply, meta *balance.Meta) []ledger.Row {
+func (s *slice) rows(snap *metering.Snapshot, reply *balance.Reply, meta *balance.Meta) []ledger.Row {
 	rows := make([]ledger.Row, 0, len(s.charged))
 	for i := range s.charged {
 		c := &s.charged[i]
@@ -246,10 +246,20 @@ func (s *slice) rows(reply *balance.Reply, meta *balance.Meta) []ledger.Row {
 		rows = append(rows, ledger.Row{
 			Record: c.row, ParentID: c.account.Parent(), Charge: c.charge, Purse: c.purse, Currency: c.account.Currency,
 			Hash: c.rec.ContentHash(), Period: c.period, Booked: booked, Epoch: meta.Epoch, Seq: reply.Seq,
-			Hour: localHour(c.account.Calendar, c.rec.OccurredAt),
+			Hour: localHour(c.account.Calendar, c.rec.OccurredAt), Refunded: refunded(snap, &c.charge),
 		})
 	}
 	return rows
+}
+
+// refunded tells whether what rated a message may refund it automatically. A newer
+// snapshot than this may have.
+func refunded(snap *metering.Snapshot, c *metering.Charge) bool {
+	if c.Plan == "" {
+		return false // it came rated
+	}
+	p := snap.Plans[c.Plan]
+	return p == nil || c.Version > len(p.Versions) || len(p.Versions[c.Version-1].RefundOn) > 0
 }
 
 // localHour is the start of the local hour of t.

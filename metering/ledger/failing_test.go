@@ -24,7 +24,9 @@ func TestUndecidedComesInPages(t *testing.T) {
 		r.Record = &failed
 		rows = append(rows, r)
 	}
-	put(t, l, noon, rows...)
+	never := sent("of a plan that refunds nothing", noon)
+	never.Record.Status, never.Refunded = "failed", false
+	put(t, l, noon, append(rows, never)...)
 	q := UndecidedQuery{At: noon, Arrived: noon.Add(time.Hour), Now: noon, Limit: 4}
 	seen := map[string]int{}
 	for n := q.Limit; n == q.Limit; {

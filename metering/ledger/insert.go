@@ -120,6 +120,9 @@ func (l *Ledger) noteStatuses(ctx context.Context, rows []*Row, now time.Time) e
 		case metering.KindRefund, metering.KindAdjustment:
 			continue
 		case metering.KindUsage:
+			if !r.Refunded {
+				continue // whatever becomes of it
+			}
 		}
 		if late || !slices.Contains(fine, rec.Status) {
 			looks.parent.add(r.ParentID)
