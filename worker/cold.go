@@ -52,6 +52,18 @@ func (e *engine) lookUp(ctx context.Context, s *slice, call *balance.Call, ask [
 	return nil
 }
 
+// lookAhead tells what of a call may be cold before it is charged in vain, which costs as
+// much as a charge: once, of a call with records that are that old by this clock.
+func (e *engine) lookAhead(ctx context.Context, s *slice, call *balance.Call, meta *balance.Meta) error {
+	edge := e.clock.Now().Add(lookedMax - meta.Window).UnixMilli()
+	old := func(it balance.Item) bool { return it.OccurredAt < edge }
+	if s.ahead || !slices.ContainsFunc(call.Items, old) {
+		return nil
+	}
+	s.ahead = true
+	return e.store.Edge(ctx, s.p, call)
+}
+
 // toLookUp are the cold items of a call, and those that turn cold while the answer
 // is believed and aren't known yet. It forgets what was found for another projection.
 func (s *slice) toLookUp(call *balance.Call, meta *balance.Meta, cold *balance.ColdError) []int {

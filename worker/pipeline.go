@@ -273,7 +273,10 @@ func (e *engine) charge(ctx context.Context, t *task, s *slice) (*balance.Reply,
 		}
 		call := e.call(t, s, meta)
 		s.asked = e.clock.Now()
-		reply, err := e.store.Charge(ctx, s.p, s.catalog, call)
+		var reply *balance.Reply
+		if err = e.lookAhead(ctx, s, call, meta); err == nil {
+			reply, err = e.store.Charge(ctx, s.p, s.catalog, call)
+		}
 		if err == nil {
 			e.metrics.chargeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
 			return reply, meta, nil

@@ -25,6 +25,7 @@ type slice struct {
 	found  map[int]bool              // per line: a cold identity was looked up, and has a row
 	looked int64                     // Redis's time before the lookups, ms
 	epoch  int64                     // of the lookups
+	ahead  bool                      // it was asked what may be cold
 
 	asked time.Time // before the call that gave the answer: its rows are sent soon after, or not at all
 }

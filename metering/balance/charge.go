@@ -198,6 +198,26 @@ func (s *Store) Charge(ctx context.Context, p int, catalog int64, c *Call) (*Rep
 	}
 }
 
+// Edge tells which items of a call may be cold, before it is charged: those that
+// occurred before the window, whether the sets know them or not. None, if the task has
+// an answer. Besides the guard's errors: *ColdError.
+func (s *Store) Edge(ctx context.Context, p int, c *Call) error {
+	v, err := s.run(ctx, "edge", []string{keyMeta(p), keyTask(p, c.Task)}, c.meta.Epoch, c.Task, c.meta.generation())
+	if err != nil || str(v[0]) != "edge" {
+		return err
+	}
+	e := &ColdError{Now: num(v[1]), Settled: num(v[2])}
+	for i := range c.Items {
+		if c.Items[i].OccurredAt < num(v[3]) {
+			e.Items = append(e.Items, i)
+		}
+	}
+	if len(e.Items) == 0 {
+		return nil
+	}
+	return e
+}
+
 // Peek returns the answer that a task holds; if it holds none, nil and Redis's
 // time, ms.
 func (s *Store) Peek(ctx context.Context, p int, task string) (*Reply, int64, error) {

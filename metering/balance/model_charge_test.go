@@ -78,6 +78,7 @@ func (m *model) charge(r *rapid.T) {
 		require.ErrorIs(r, err, ErrCatalog)
 		return
 	}
+	ahead := m.edge(r, call)
 	reply, err := m.Charge(m.t.Context(), 0, m.catalog, call)
 	var cold *ColdError
 	if asked := m.cold(items); len(asked) > 0 {
@@ -94,12 +95,38 @@ func (m *model) charge(r *rapid.T) {
 		}
 		slices.Sort(lines)
 		require.Equal(r, asked, lines, "cold records")
+		require.Equal(r, ahead, cold.Settled)
 		call.LookedAt = cold.Now
 		reply, err = m.Charge(m.t.Context(), 0, m.catalog, call)
 	}
 	m.apply(r, task, call, func(it *Item) bool {
 		return m.seen[it.Identity] || it.OccurredAt < m.start.Add(-m.meta.Window).UnixMilli() && m.rows[it.Identity]
 	}, reply, err)
+}
+
+// edge asks what may be cold before the charge, and returns what has to have settled
+// before it is looked up.
+func (m *model) edge(r *rapid.T, call *Call) int64 {
+	settled := m.genseq - 1 // what came after stands in the sets
+	if m.genseq < 0 {
+		settled = m.seq
+	}
+	want := []int{}
+	for i := range call.Items {
+		if call.Items[i].OccurredAt < m.start.Add(-m.meta.Window).UnixMilli() {
+			want = append(want, i)
+		}
+	}
+	err := m.Edge(m.t.Context(), 0, call)
+	if len(want) == 0 {
+		require.NoError(r, err)
+		return settled
+	}
+	var cold *ColdError
+	require.ErrorAs(r, err, &cold)
+	require.Equal(r, want, cold.Items)
+	require.Equal(r, settled, cold.Settled)
+	return settled
 }
 
 // cold records that the sets don't know, by line.
@@ -146,6 +173,7 @@ func (m *model) apply(r *rapid.T, task string, call *Call, known func(*Item) boo
 		return false
 	}
 	require.NoError(r, err)
+	require.NoError(r, m.Edge(m.t.Context(), 0, call), "it has its answer")
 	m.seq++
 	if m.genseq < 0 {
 		m.genseq = m.seq // the first of its generation

@@ -37,7 +37,7 @@ func New(rdb redis.UniversalClient, n int) *Store {
 var scripts = sync.OnceValue(func() map[string]*redis.Script { //nolint:gochecknoglobals // never written after
 	out, lib := map[string]*redis.Script{}, source("lib")
 	for _, name := range []string{
-		"adopt", "breaker", "charge", "clear", "close", "confirm", "finish", "giveup", "heal", "install", "lease", "load", "manual", "peek", "push", "read", "release", "roll", "settle", "told", "transfer",
+		"adopt", "breaker", "charge", "clear", "close", "confirm", "edge", "finish", "giveup", "heal", "install", "lease", "load", "manual", "peek", "push", "read", "release", "roll", "settle", "told", "transfer",
 	} {
 		out[name] = redis.NewScript(lib + source(name))
 	}

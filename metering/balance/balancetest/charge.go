@@ -18,6 +18,8 @@ type slice struct {
 	items    []item
 	at       int // ARGV read so far
 	gen      int64
+	edge     int64  // what occurred before it is cold
+	upTo     string // see horizon
 	fresh    int
 	changes  []string // hashes of messages that new records change
 }
@@ -153,9 +155,39 @@ func amountOf(b []byte) string {
 	return str(int64(math.Float64frombits(binary.LittleEndian.Uint64(b))))
 }
 
+// horizon of dedup: the generation, since when records are cold, and the seq after
+// which all charges stand in the sets.
+func (c *call) horizon(seconds int64) (gen, edge int64, upTo string) {
+	gen = max(c.now/1000/seconds, integer(c.meta["gen"]))
+	edge = c.now - integer(c.meta["window"])
+	if c.r.Without != RuleFloor {
+		edge = max(edge, integer(c.meta["floor"]))
+	}
+	switch {
+	case c.r.Without == RuleSettled:
+		upTo = "0"
+	case str(gen) == c.meta["gen"]:
+		upTo = str(integer(c.meta["genseq"]) - 1)
+	default:
+		upTo = c.meta["seq"]
+	}
+	return gen, edge, upTo
+}
+
+func edge(c *call) ([]any, error) {
+	if refusal := c.guard(c.arg(1)); refusal != nil {
+		return refusal, nil
+	}
+	if read[hash](c.r, c.keys[1])["k"] != "" || c.done(c.arg(2)) != "" {
+		return []any{"held"}, nil
+	}
+	_, edge, upTo := c.horizon(integer(c.arg(3)))
+	return []any{"edge", str(c.now), upTo, str(edge)}, nil
+}
+
 // dedup tells new from known.
 func (s *slice) dedup() []any {
-	s.gen = max(s.now/1000/integer(s.arg(17)), integer(s.meta["gen"]))
+	s.gen, s.edge, s.upTo = s.horizon(integer(s.arg(17)))
 	packed := s.arg(12)
 	for range s.num(10) {
 		r := run{
@@ -210,21 +242,10 @@ func (s *slice) forced() []any {
 
 // cold identities are asked for, or known by now.
 func (s *slice) cold() []any {
-	edge := s.now - integer(s.meta["window"])
-	if s.r.Without != RuleFloor {
-		edge = max(edge, integer(s.meta["floor"]))
-	}
-	upTo := s.meta["seq"]
-	if str(s.gen) == s.meta["gen"] {
-		upTo = str(integer(s.meta["genseq"]) - 1)
-	}
-	if s.r.Without == RuleSettled {
-		upTo = "0"
-	}
-	ask := []any{"cold", str(s.now), upTo}
+	ask := []any{"cold", str(s.now), s.upTo}
 	for i := range s.items {
 		it := &s.items[i]
-		old := it.occurred < edge
+		old := it.occurred < s.edge
 		if old && s.r.Without == RuleColdSet {
 			it.dup = false
 		}
@@ -318,10 +339,9 @@ func (s *slice) change() ([]any, error) {
 	if str(s.gen) != s.meta["gen"] {
 		s.meta["gen"], s.meta["genseq"] = str(s.gen), str(integer(s.meta["seq"])+1)
 	}
-	edge := s.now - integer(s.meta["window"])
 	for _, r := range s.runs {
 		for _, it := range r.items {
-			if s.r.Without == RuleColdSet && it.occurred < max(edge, integer(s.meta["floor"])) {
+			if s.r.Without == RuleColdSet && it.occurred < s.edge {
 				continue
 			}
 			made[members](s.r, r.key)[it.member] = struct{}{}

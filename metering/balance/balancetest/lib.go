@@ -67,7 +67,7 @@ func (r *Redis) eval(name string, args []string) (any, error) {
 func scripts() map[string]script {
 	return map[string]script{
 		"adopt": adopt, "breaker": breaker, "charge": charge, "clear": clearKeys, "close": closeMonth, "confirm": confirm, "finish": finish, "giveup": giveUp,
-		"heal": heal, "install": install, "lease": lease, "load": load, "manual": manual, "peek": peek, "push": push, "read": readAll, "release": release, "roll": roll, "settle": settle,
+		"edge": edge, "heal": heal, "install": install, "lease": lease, "load": load, "manual": manual, "peek": peek, "push": push, "read": readAll, "release": release, "roll": roll, "settle": settle,
 		"told": told, "transfer": transfer,
 	}
 }

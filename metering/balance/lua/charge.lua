@@ -105,7 +105,7 @@ end
 -- dedup: by arrival generation, this one and the one before. Each charge puts its
 -- identities into this one's. genseq is the first seq of a generation: who judged
 -- before it can't know what has left
-local gen = math.max(math.floor(NOW / 1000 / tonumber(ARGV[17])), tonumber(m.gen))
+local gen, edge, upTo = horizon(m, ARGV[17])
 local runs, dup, ndup, total = at, {}, 0, 0
 local now, before = TAG .. ':d:' .. int(gen) .. ':', TAG .. ':d:' .. int(gen - 1) .. ':'
 for _ = 1, nrun do
@@ -127,10 +127,7 @@ if mode == 'force' then
   if tonumber(m.forced) > S or tonumber(m.genseq) > S then return {'again!', m.seq} end
   dup, ndup = {}, 0
 else
-  local edge = math.max(NOW - tonumber(m.window), tonumber(m.floor))
   if tonumber(ARGV[16]) < edge then
-    -- what was charged in this generation is in its set, which is asked again in the next
-    local upTo = gen == tonumber(m.gen) and int(tonumber(m.genseq) - 1) or m.seq
     local cold = {'cold', int(NOW), upTo}
     for i = 1, total do
       if not dup[i] and struct.unpack('<d', ARGV[12], (i - 1) * 24 + 17) < edge then

@@ -64,6 +64,15 @@ local function guard(epoch)
   return m
 end
 
+-- horizon of dedup: the generation by now; what occurred before edge, ms, may have left the
+-- sets; what was charged after seq upTo stands in them, and in the generation after this
+-- one too.
+local function horizon(m, seconds)
+  local gen = math.max(math.floor(NOW / 1000 / tonumber(seconds)), tonumber(m.gen))
+  local edge = math.max(NOW - tonumber(m.window), tonumber(m.floor))
+  return gen, edge, gen == tonumber(m.gen) and int(tonumber(m.genseq) - 1) or m.seq
+end
+
 -- ge: a >= b, both integers as strings.
 local function ge(a, b)
   local na, nb = string.sub(a, 1, 1) == '-', string.sub(b, 1, 1) == '-'
