@@ -202,6 +202,7 @@ func (h *harness) forget() {
 	require.NoError(h.tb, err)
 	require.NotEmpty(h.tb, keys)
 	require.NoError(h.tb, h.Redis.Del(h.tb.Context(), keys...).Err())
+	require.NoError(h.tb, h.Redis.HSet(h.tb.Context(), "{p00}:meta", "gen", 0).Err())
 }
 
 // TestMissingRow: an identity that stands in its set but has no row is charged

@@ -58,6 +58,11 @@ func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Met
 			return nil, err
 		}
 		if f.HandedOver = len(left) > 0; f.HandedOver {
+			// Else the next attempt finds its own rows too, and counts none of them
+			// where the judge task has counted these.
+			if err := e.still(ctx, s.p, meta.Epoch); err != nil {
+				return nil, err
+			}
 			payload, err := e.codec.EncodeHead(jobs.Judge{Epoch: meta.Epoch, Seq: seq, Corrections: t.corrections != nil}, pick(t.lines, open))
 			if err != nil {
 				return nil, fmt.Errorf("hand over %d duplicates: %w", len(open), err)
