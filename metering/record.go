@@ -1,10 +1,6 @@
 package metering
 
-import (
-	"time"
-
-	"github.com/dchest/siphash"
-)
+import "time"
 
 // Kind of a usage record.
 type Kind string
@@ -67,15 +63,6 @@ type Identity struct {
 	AccountID string
 	Kind      Kind
 	ID        string
-}
-
-// IDHash is what ClickHouse keeps of an account's id to look it up by: SipHash-2-4
-// without a key of both, with a zero byte between (sql/migrations/0019_id_hash). Ids
-// of one hash are told apart by themselves.
-func IDHash(accountID, id string) uint64 {
-	var space [128]byte
-	b := append(append(append(space[:0], accountID...), 0), id...)
-	return siphash.Hash(0, 0, b)
 }
 
 // FarEnd is the number that price rules select on: to, or from when inbound.

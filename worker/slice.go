@@ -247,15 +247,15 @@ func (s *slice) rows(snap *metering.Snapshot, reply *balance.Reply, meta *balanc
 		rows = append(rows, ledger.Row{
 			Record: c.row, ParentID: c.account.Parent(), Charge: c.charge, Purse: c.purse, Currency: c.account.Currency,
 			Hash: c.rec.ContentHash(), Period: c.period, Booked: booked, Epoch: meta.Epoch, Seq: reply.Seq,
-			Hour: localHour(c.account.Calendar, c.rec.OccurredAt), Refunded: refunded(snap, &c.charge),
+			Hour: localHour(c.account.Calendar, c.rec.OccurredAt), Refundable: refundable(snap, &c.charge),
 		})
 	}
 	return rows
 }
 
-// refunded tells whether what rated a message may refund it automatically. A newer
+// refundable tells whether what rated a message may refund it automatically. A newer
 // snapshot than this may have.
-func refunded(snap *metering.Snapshot, c *metering.Charge) bool {
+func refundable(snap *metering.Snapshot, c *metering.Charge) bool {
 	if c.Plan == "" {
 		return false // it came rated
 	}

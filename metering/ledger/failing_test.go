@@ -25,7 +25,7 @@ func TestUndecidedComesInPages(t *testing.T) {
 		rows = append(rows, r)
 	}
 	never := sent("of a plan that refunds nothing", noon)
-	never.Record.Status, never.Refunded = "failed", false
+	never.Record.Status, never.Refundable = "failed", false
 	put(t, l, noon, append(rows, never)...)
 	q := UndecidedQuery{At: noon, Arrived: noon.Add(time.Hour), Now: noon, Limit: 4}
 	seen := map[string]int{}

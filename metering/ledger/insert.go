@@ -120,7 +120,7 @@ func (l *Ledger) noteStatuses(ctx context.Context, rows []*Row, now time.Time) e
 		case metering.KindRefund, metering.KindAdjustment:
 			continue
 		case metering.KindUsage:
-			if !r.Refunded {
+			if !r.Refundable {
 				continue // whatever becomes of it
 			}
 		}

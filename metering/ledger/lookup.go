@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/dchest/siphash"
 	"github.com/shopspring/decimal"
 
 	"github.com/meterd/meterd/metering"
@@ -124,6 +125,15 @@ func pageOf(ids []metering.Identity) int {
 	return len(ids)
 }
 
+// idHash is what ClickHouse keeps of an account's id to look it up by: SipHash-2-4
+// without a key of both, with a zero byte between (sql/migrations/0019_id_hash). Ids
+// of one hash are told apart by themselves.
+func idHash(accountID, id string) uint64 {
+	var space [256]byte
+	b := append(append(append(space[:0], accountID...), 0), id...)
+	return siphash.Hash(0, 0, b)
+}
+
 // hashBytes is what one takes in a parameter.
 const hashBytes = 20 + 3
 
@@ -142,7 +152,7 @@ func messageParams(keys []MessageKey) (map[string]string, int) {
 		if n > 0 && (n >= lookupMax || bytes > lookupBytesMax) {
 			break
 		}
-		accounts, ids, hashes = append(accounts, k.AccountID), append(ids, k.ID), append(hashes, metering.IDHash(k.AccountID, k.ID))
+		accounts, ids, hashes = append(accounts, k.AccountID), append(ids, k.ID), append(hashes, idHash(k.AccountID, k.ID))
 	}
 	return map[string]string{"accounts": array(accounts), "ids": array(ids), "hashes": integers(hashes)}, len(ids)
 }
@@ -152,7 +162,7 @@ func (l *Ledger) lookUpPage(ctx context.Context, ids []metering.Identity, found 
 	hashes := make([]uint64, len(ids))
 	for i, id := range ids {
 		wanted[id.AccountID] = true
-		hashes[i] = metering.IDHash(id.AccountID, id.ID)
+		hashes[i] = idHash(id.AccountID, id.ID)
 	}
 	params := map[string]string{"accounts": array(slices.Sorted(maps.Keys(wanted))), "hashes": integers(hashes)}
 	return l.each(ctx, "lookup", params, func(r driver.Rows) error {

@@ -85,7 +85,7 @@ func sent(id string, at time.Time) Row {
 			Plan: "standard-eur", Version: 1, Rule: 1,
 		},
 		Purse: metering.PurseBudget, Currency: "EUR", Hash: 7, Period: at.Format("2006-01"), Booked: at.Format("2006-01"),
-		Epoch: 1, Seq: 1, Hour: at.Truncate(time.Hour), Refunded: true,
+		Epoch: 1, Seq: 1, Hour: at.Truncate(time.Hour), Refundable: true,
 	}
 }
 

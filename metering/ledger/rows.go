@@ -12,18 +12,18 @@ import (
 
 // Row is one line of the ledger: a record with what was decided about it.
 type Row struct {
-	Record   *metering.Record
-	ParentID string
-	Charge   metering.Charge
-	Purse    metering.Purse
-	Currency string
-	Hash     uint64 // of the content
-	Period   string // of occurred_at
-	Booked   string // the period whose bill it is in
-	Epoch    int64
-	Seq      int64
-	Hour     time.Time // start of the local hour of occurred_at
-	Refunded bool      // its plan may refund it automatically: it is looked at (DOMAIN.md, Usage records)
+	Record     *metering.Record
+	ParentID   string
+	Charge     metering.Charge
+	Purse      metering.Purse
+	Currency   string
+	Hash       uint64 // of the content
+	Period     string // of occurred_at
+	Booked     string // the period whose bill it is in
+	Epoch      int64
+	Seq        int64
+	Hour       time.Time // start of the local hour of occurred_at
+	Refundable bool      // its plan may refund it automatically: it is looked at (DOMAIN.md, Usage records)
 }
 
 // block holds rows by column, as ClickHouse takes them.

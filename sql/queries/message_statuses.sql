@@ -1,6 +1,6 @@
 -- message_statuses: what decides whether messages are refunded: what of them is stored, and their statuses.
--- Params: accounts, ids (parallel arrays), hashes (of those, metering.IDHash). Result: one row for each message, refund of one and status:
--- account_id, message_id, what (usage, refund, status), id (of a status), status, at, stored_at,
+-- Params: accounts, ids (parallel arrays), hashes (of those, as id_hash). Result: one row for each
+-- message, refund of one and status: account_id, message_id, what (usage, refund, status), id (of a status), status, at, stored_at,
 -- and of a message its plan and version. Dedup: newest epoch.
 WITH keys AS (SELECT tupleElement(t, 1), tupleElement(t, 2)
     FROM (SELECT arrayJoin(arrayZip({accounts:Array(String)}, {ids:Array(String)})) AS t))

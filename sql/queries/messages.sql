@@ -1,5 +1,5 @@
 -- messages: what refunds and corrections need of their messages. Params: accounts, ids (parallel arrays),
--- hashes (of those, metering.IDHash).
+-- hashes (of those, as id_hash).
 -- Result: one row a message, its charge and fee with what re-ratings added, the epoch that charged it, its content_hash,
 -- what its refund gave back, and whether that was all that it came to by the corrections of before. Dedup: newest epoch.
 SELECT m.account_id, m.id, m.charged + c.amount_sum, m.charged_fee + c.fee_sum, charged_purse, charged_currency, sent_channel,

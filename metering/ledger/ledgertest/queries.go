@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dchest/siphash"
 	"github.com/shopspring/decimal"
 
 	"github.com/meterd/meterd/internal/clock"
-	"github.com/meterd/meterd/metering"
 )
 
 // query answers one of sql/queries.
@@ -102,7 +102,8 @@ func lookup(s *Server, params map[string]string) [][]any {
 	accounts, hashes := array(params["accounts"]), strings.Split(strings.Trim(params["hashes"], "[]"), ",")
 	var out [][]any
 	for _, r := range s.newest(func(r Row) string {
-		hash := strconv.FormatUint(metering.IDHash(r.str("account_id"), r.str("id")), 10)
+		// As the column id_hash is made.
+		hash := strconv.FormatUint(siphash.Hash(0, 0, []byte(r.str("account_id")+"\x00"+r.str("id"))), 10)
 		if slices.Contains(accounts, r.str("account_id")) && slices.Contains(hashes, hash) {
 			return r.str("account_id") + "\x00" + r.str("kind") + "\x00" + r.str("id")
 		}
