@@ -22,6 +22,14 @@ type PlanVersion struct {
 	Rules         []Rule        `json:"rules"`
 }
 
+// Version of a number, from 1; nil if this plan has none, or p is nil.
+func (p *Plan) Version(n int) *PlanVersion {
+	if p == nil || n < 1 || n > len(p.Versions) {
+		return nil
+	}
+	return &p.Versions[n-1]
+}
+
 // Rule prices the records that it selects. Empty selectors match everything.
 type Rule struct {
 	Channel   string `json:"channel,omitempty"`

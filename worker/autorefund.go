@@ -229,7 +229,8 @@ func (w *Worker) refundDue(snap *metering.Snapshot, k ledger.MessageKey, t *ledg
 	if t != nil && (t.Refunded || t.Stored && t.PlanVersion < 1) {
 		return time.Time{}, refundNone
 	}
-	if t == nil || !t.Stored || !rates(snap, k, t) {
+	v := ratedBy(snap, k, t)
+	if v == nil {
 		// A message that comes later still is a reason by itself: it is late.
 		waited := now.Sub(arrived)
 		if waited > w.opts.StatusWaitMax {
@@ -237,8 +238,7 @@ func (w *Worker) refundDue(snap *metering.Snapshot, k ledger.MessageKey, t *ledg
 		}
 		return now.Add(min(max(awaitedLeast, waited/2), w.opts.StatusWaitMax-waited+time.Millisecond)), refundOpen
 	}
-	p := snap.Plans[t.Plan]
-	at, due, later := p.Versions[t.PlanVersion-1].RefundDue(t.Statuses, now)
+	at, due, later := v.RefundDue(t.Statuses, now)
 	switch {
 	case later:
 		return at, refundOpen
@@ -250,11 +250,13 @@ func (w *Worker) refundDue(snap *metering.Snapshot, k ledger.MessageKey, t *ledg
 	return time.Time{}, refundNone
 }
 
-// rates tells whether a snapshot has what rated a stored message. A worker with a newer
-// one may have rated it.
-func rates(snap *metering.Snapshot, k ledger.MessageKey, t *ledger.Traces) bool {
-	p := snap.Plans[t.Plan]
-	return snap.Accounts[k.AccountID] != nil && p != nil && t.PlanVersion <= len(p.Versions)
+// ratedBy is what rated a message; nil if it isn't stored, or this snapshot hasn't it: a
+// worker with a newer one may have rated it.
+func ratedBy(snap *metering.Snapshot, k ledger.MessageKey, t *ledger.Traces) *metering.PlanVersion {
+	if t == nil || !t.Stored || snap.Accounts[k.AccountID] == nil {
+		return nil
+	}
+	return snap.Plans[t.Plan].Version(t.PlanVersion)
 }
 
 // refundsSince is how far back refunds are compared with the statuses that came

@@ -259,8 +259,8 @@ func refundable(snap *metering.Snapshot, c *metering.Charge) bool {
 	if c.Plan == "" {
 		return false // it came rated
 	}
-	p := snap.Plans[c.Plan]
-	return p == nil || c.Version > len(p.Versions) || len(p.Versions[c.Version-1].RefundOn) > 0
+	v := snap.Plans[c.Plan].Version(c.Version)
+	return v == nil || len(v.RefundOn) > 0
 }
 
 // localHour is the start of the local hour of t.

@@ -94,8 +94,8 @@ func (l *Ledger) answer(ctx context.Context) {
 	found := make(map[metering.Identity]Stored)
 	var err error
 	for len(ids) > 0 && err == nil {
-		n := pageOf(ids)
-		err = l.lookUpPage(ctx, ids[:n], found)
+		params, n := lookupParams(ids)
+		err = l.lookUpPage(ctx, params, found)
 		ids = ids[n:]
 	}
 	for _, q := range asked {
@@ -109,20 +109,24 @@ func (l *Ledger) answer(ctx context.Context) {
 	}
 }
 
-// pageOf is how many of the identities one request can carry.
-func pageOf(ids []metering.Identity) int {
-	bytes, accounts := 0, map[string]bool{}
+// lookupParams are those of a query for the first of ids, as many as one request can
+// carry, and how many.
+func lookupParams(ids []metering.Identity) (map[string]string, int) {
+	accounts := map[string]bool{}
+	var hashes []uint64
+	bytes := 0
 	for n, id := range ids {
 		bytes += hashBytes
 		if !accounts[id.AccountID] {
-			accounts[id.AccountID] = true
 			bytes += escaped(id.AccountID)
 		}
 		if n > 0 && bytes > lookupBytesMax {
-			return n
+			break
 		}
+		accounts[id.AccountID] = true
+		hashes = append(hashes, idHash(id.AccountID, id.ID))
 	}
-	return len(ids)
+	return map[string]string{"accounts": array(slices.Sorted(maps.Keys(accounts))), "hashes": integers(hashes)}, len(hashes)
 }
 
 // idHash is what ClickHouse keeps of an account's id to look it up by: SipHash-2-4
@@ -157,14 +161,7 @@ func messageParams(keys []MessageKey) (map[string]string, int) {
 	return map[string]string{"accounts": array(accounts), "ids": array(ids), "hashes": integers(hashes)}, len(ids)
 }
 
-func (l *Ledger) lookUpPage(ctx context.Context, ids []metering.Identity, found map[metering.Identity]Stored) error {
-	wanted := make(map[string]bool)
-	hashes := make([]uint64, len(ids))
-	for i, id := range ids {
-		wanted[id.AccountID] = true
-		hashes[i] = idHash(id.AccountID, id.ID)
-	}
-	params := map[string]string{"accounts": array(slices.Sorted(maps.Keys(wanted))), "hashes": integers(hashes)}
+func (l *Ledger) lookUpPage(ctx context.Context, params map[string]string, found map[metering.Identity]Stored) error {
 	return l.each(ctx, "lookup", params, func(r driver.Rows) error {
 		var id metering.Identity
 		var kind string
