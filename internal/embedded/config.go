@@ -24,13 +24,19 @@ type engineConfig struct {
 	} `xml:"merge_tree"`
 
 	// Idle cost: the engine samples metrics every second, its own memory twenty
-	// times a second and each table, whether there is something to merge, up to ten
-	// times a second unless told not to (an insert or a merge asks by itself), and
-	// keeps up to 10,000 idle threads.
+	// times a second, and keeps up to 10,000 idle threads unless told not to.
 	MetricsPeriodSeconds int `xml:"asynchronous_metrics_update_period_s"`
 	MemoryPeriodMillis   int `xml:"memory_worker_period_ms"`
-	MergeLookSeconds     int `xml:"background_processing_pool_thread_sleep_seconds_if_nothing_to_do"`
 	IdleThreadsMax       int `xml:"max_thread_pool_free_size"`
+
+	// A table that had nothing to merge or to mutate, or found no thread free for it,
+	// is looked at again after a tenth of a second, then after this much longer each
+	// time. Soon at first: a mutation takes as many parts at a time as there are
+	// threads, and finds none free between. Rarely in the end: an idle system has a
+	// dozen tables (an insert or a merge asks by itself).
+	LookFactor string `xml:"background_processing_pool_task_sleep_seconds_when_no_work_multiplier"`
+	LookRandom string `xml:"background_processing_pool_task_sleep_seconds_when_no_work_random_part"` // seconds more
+	LookMax    string `xml:"background_processing_pool_task_sleep_seconds_when_no_work_max"`
 
 	// Merges and mutations at a time; two keep up with 5 inserts a second.
 	MergeThreads int `xml:"background_pool_size"`
@@ -51,7 +57,9 @@ func engineArgs(dir string, opts Options) ([]string, error) {
 	config := engineConfig{
 		MetricsPeriodSeconds:   60,
 		MemoryPeriodMillis:     500,
-		MergeLookSeconds:       2,
+		LookFactor:             "1.5",
+		LookRandom:             "0.1",
+		LookMax:                "60",
 		IdleThreadsMax:         8,
 		MergeThreads:           2,
 		MemoryBytesMax:         2 * opts.MaxMemoryBytes,
