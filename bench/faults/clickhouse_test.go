@@ -78,7 +78,7 @@ func TestClickHouseCutAfterCommit(t *testing.T) {
 	r.eventually("rows that were committed are sent again", time.Minute, func() (bool, string) {
 		var copies int64
 		err := r.ch.QueryRow(t.Context(), "SELECT count() - uniqExact(account_id, kind, id) FROM records").Scan(&copies)
-		return err == nil && copies > 0, fmt.Sprint(err)
+		return err == nil && copies > 0, fmt.Sprint(copies, " copies ", err)
 	})
 	r.settle()
 }

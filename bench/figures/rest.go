@@ -182,9 +182,12 @@ func statement(ctx context.Context, b *bench) (_ map[string]float64, err error) 
 	period := month.Format("2006-01")
 	first := time.Date(month.Year(), month.Month(), 2, 0, 0, 0, 0, time.UTC)
 	const hours = 24 * 26
-	for _, q := range []string{rowsOfAMonth, hoursOfAMonth} {
-		q = strings.NewReplacer("{db}", s.info.Database, "{first}", first.Format("2006-01-02 15:04:05"), "{hours}", fmt.Sprint(hours),
-			"{accounts}", fmt.Sprint(accounts), "{period}", period, "{rows}", fmt.Sprint(rows)).Replace(q)
+	start := first.Format("2006-01-02 15:04:05")
+	at := fmt.Sprintf("toDateTime64('%s', 3, 'UTC') + toIntervalSecond(intDiv(number, %d) * 3600 * %d / (%d / %[2]d))", start, accounts, hours, rows)
+	for _, q := range []string{
+		rowsInPlace(s.info.Database, rows, "0", accounts, at),
+		strings.NewReplacer("{db}", s.info.Database, "{first}", start, "{hours}", fmt.Sprint(hours), "{accounts}", fmt.Sprint(accounts)).Replace(hoursOfAMonth),
+	} {
 		if err := conn.Exec(ctx, q); err != nil {
 			return nil, fmt.Errorf("fill a month: %w", err)
 		}
@@ -203,14 +206,6 @@ func statement(ctx context.Context, b *bench) (_ map[string]float64, err error) 
 	}
 	return map[string]float64{"statement": time.Since(began).Seconds()}, nil
 }
-
-const rowsOfAMonth = `INSERT INTO {db}.records (account_id, kind, id, occurred_at, parent_id, channel, direction, status,
- country, units, unit, billed_units, amount, currency, plan, plan_version, rule, purse, content_hash, period, booked, epoch, seq, stored_at)
-SELECT 'parent-00000-sub-' || leftPad(toString(number % {accounts}), 4, '0'), 'usage', 'm-' || toString(number),
- toDateTime64('{first}', 3, 'UTC') + toIntervalSecond(intDiv(number, {accounts}) * 3600 * {hours} / ({rows} / {accounts})),
- 'parent-00000', 'sms', 'outbound', 'delivered', ['IT', 'DE', 'FR'][1 + number % 3], 1, 'segment', 1, 0.0412, 'EUR', 'standard', 1, 2, 'credit',
- number, '{period}', '{period}', 1, 1, now64(3)
-FROM numbers({rows}) SETTINGS max_insert_block_size = 1000000, max_partitions_per_insert_block = 0`
 
 const hoursOfAMonth = `INSERT INTO {db}.dirty_hours (account_id, hour, marked_at)
 SELECT 'parent-00000-sub-' || leftPad(toString(number % {accounts}), 4, '0'), toDateTime('{first}', 'UTC') + intDiv(number, {accounts}) * 3600, now64(3)
