@@ -37,7 +37,7 @@ const closeEvery = 10 * time.Second
 // who has the role.
 func (w *Worker) chores() []chore {
 	own := w.ownChores()
-	if !w.has("scheduler") {
+	if !w.has(RoleScheduler) {
 		return own
 	}
 	return append(own, w.sharedChores()...)
@@ -63,6 +63,7 @@ func (w *Worker) ownChores() []chore {
 		// The projection tells of a newer one sooner, unless who applied it died.
 		{"snapshot", idleEvery, func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err }},
 		{"projection", time.Second, e.partitions(e.current)},
+		{"beat", beatEvery, w.beat},
 	}
 }
 

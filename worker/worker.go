@@ -105,6 +105,8 @@ type Worker struct {
 	once         sync.Once
 	parts        parts
 	stopMax      time.Duration // stopMax; shorter in tests
+	name         string        // of its beats
+	lacking      lacking
 }
 
 // New returns a worker; Run starts it.
@@ -147,7 +149,7 @@ func New(d Deps, o Options) (*Worker, error) {
 			Deliverer: deliver.New(deliver.Options{Mail: o.Mail, Timeout: o.Reports.DeliverTimeout}),
 			Outcome:   func(state string) { e.metrics.reports.WithLabelValues(state).Inc() },
 		}, o.Reports),
-		deps: d, opts: o, redis: wholeQueues(d.Redis), engine: e, months: map[string]string{}, ready: make(chan struct{}), stopMax: stopMax,
+		deps: d, opts: o, redis: wholeQueues(d.Redis), engine: e, months: map[string]string{}, ready: make(chan struct{}), stopMax: stopMax, name: uuid.NewString(),
 		admin:      admin.NewService(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Projector.Ensure),
 		closer:     admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
 		reconciler: reconcile.NewReconciler(d.Store, d.Ledger, d.Clock, d.Log),
@@ -201,12 +203,12 @@ func (w *Worker) Run(ctx context.Context) error {
 			return nil
 		})
 	})
-	if w.has("ingest") {
+	if w.has(RoleIngest) {
 		g.Go(func() error {
 			return w.parts.run("watch of the ledger", func() error { return w.engine.watch(ctx, w.redis) })
 		})
 	}
-	if w.has("scheduler") {
+	if w.has(RoleScheduler) {
 		token := uuid.NewString()
 		for p := range w.engine.store.Partitions() {
 			g.Go(func() error {
@@ -224,6 +226,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		stopWriting()
 		writer.Wait()
 		w.engine.background.Wait()
+		w.leave(ctx)
 		ended <- err
 	}()
 	return w.parts.wait(ctx, ended, w.stopMax)
@@ -253,7 +256,10 @@ func (w *Worker) prepare(ctx context.Context) error {
 	if _, err := e.lookBeyond(ctx, w.redis); err != nil {
 		return err
 	}
-	return e.requeue(ctx, w.redis, e.allQueues(), w.opts.Alone)
+	if err := e.requeue(ctx, w.redis, e.allQueues(), w.opts.Alone); err != nil {
+		return err
+	}
+	return w.beat(ctx)
 }
 
 // project makes every partition's projection ready. Whoever is alone may change
@@ -285,7 +291,7 @@ const reportsInHand = 32
 // other queue, so that a flood of usage never delays a suspension.
 func (w *Worker) servers() []*server {
 	var out []*server
-	if w.has("ingest") {
+	if w.has(RoleIngest) {
 		for _, q := range append(jobs.IngestQueues(w.engine.shards), jobs.QueueRefunds) {
 			out = append(out, w.ingestServer(q))
 		}
@@ -293,7 +299,7 @@ func (w *Worker) servers() []*server {
 			out = append(out, w.ingestServer(beyond...))
 		}
 	}
-	if w.has("suspensions") {
+	if w.has(RoleSuspensions) {
 		mux := asynq.NewServeMux()
 		mux.Handle(jobs.TypeSuspend, w.engine.guarded(w.hooks.stateTask))
 		mux.Handle(jobs.TypeResume, w.engine.guarded(w.hooks.stateTask))
@@ -301,7 +307,7 @@ func (w *Worker) servers() []*server {
 		mux.Handle(jobs.TypeBreaker, w.engine.guarded(w.hooks.breakerTask))
 		out = append(out, w.engine.newServer(w.redis, w.waits, []string{jobs.QueueSuspensions}, hooksInHand, mux))
 	}
-	if w.has("reports") {
+	if w.has(RoleReports) {
 		mux := asynq.NewServeMux()
 		mux.Handle(jobs.TypeReport, w.engine.guarded(w.report.Task))
 		out = append(out, w.engine.newServer(w.redis, w.waits, []string{jobs.QueueReports}, reportsInHand, mux))

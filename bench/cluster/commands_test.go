@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,9 +86,21 @@ func TestCommandsOverACluster(t *testing.T) {
 
 	// Fewer partitions: a rebuild takes them up, and leaves nothing of the others.
 	env = append(env, "METERD_PARTITIONS=3")
-	run(3, "doctor")
+	failed := func() []string {
+		t.Helper()
+		var names []string
+		checks, _ := run(3, "doctor")["checks"].([]any)
+		for _, c := range checks {
+			if check, _ := c.(map[string]any); check["ok"] == false {
+				names = append(names, fmt.Sprint(check["name"]))
+			}
+		}
+		return names
+	}
+	nobody := []string{"role ingest", "role suspensions", "role reports", "role scheduler"}
+	require.Equal(t, append([]string{"projection 0", "projection 1", "projection 2"}, nobody...), failed())
 	run(0, "rebuild")
-	run(0, "doctor")
+	require.Equal(t, nobody, failed())
 	res = run(0, "reconcile")
 	assert.Equal(t, []any{float64(3*partitions + 1), 0.0}, []any{res["checked"], res["drifted"]})
 	assert.Equal(t, "ok", run(0, "gate", b.busy[2], "--channel", "sms")["code"])
@@ -98,6 +111,6 @@ func TestCommandsOverACluster(t *testing.T) {
 	require.NoError(t, c.all[2].ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
 	found := run(3, "doctor")
 	assert.Contains(t, found["checks"], map[string]any{
-		"name": "redis policy", "ok": false, "detail": hosts[2] + ": maxmemory-policy is allkeys-lru: set noeviction, or Redis drops money",
+		"name": "redis settings", "ok": false, "detail": hosts[2] + ": maxmemory-policy is allkeys-lru: set noeviction, or Redis drops money",
 	})
 }

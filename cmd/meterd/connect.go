@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/meterd/meterd/doctor"
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/embedded"
 	"github.com/meterd/meterd/metering"
@@ -54,14 +55,14 @@ func (e *awayError) Error() string {
 	if e.refused() {
 		todo = "give both in " + e.flag + ", as scheme://user:password@host:port"
 	}
-	return fmt.Sprintf("%s at %s can't be used: %v: %s", e.engine, e.address, reasonAway(e.err), todo)
+	return fmt.Sprintf("%s at %s can't be used: %v: %s", e.engine, e.address, doctor.Reason(e.err), todo)
 }
 
 // Unwrap gives the cause.
 func (e *awayError) Unwrap() error { return e.err }
 
 // refused tells whether waiting doesn't help.
-func (e *awayError) refused() bool { return errors.Is(reasonAway(e.err), errPassword) }
+func (e *awayError) refused() bool { return errors.Is(doctor.Reason(e.err), doctor.ErrPassword) }
 
 // logger writes structured lines to the error stream.
 func (a *app) logger(w io.Writer, fallback slog.Level) *slog.Logger {

@@ -1,32 +1,22 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
-
-	"github.com/meterd/meterd/jobs"
-	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/doctor"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
 // doctorCmd checks every part.
 type doctorCmd struct {
 	Wait time.Duration `help:"Ask again until everything is ready, at most so long."`
-}
-
-// check is one part.
-type check struct {
-	Name   string `json:"name"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
 }
 
 // Run implements the command.
@@ -54,7 +44,7 @@ func expired(ctx context.Context, t *time.Timer) bool {
 	}
 }
 
-func (a *app) showChecks(checks []check, ok bool) error {
+func (a *app) showChecks(checks []doctor.Check, ok bool) error {
 	if a.JSON {
 		if err := a.printJSON(map[string]any{"checks": checks}); err != nil {
 			return err
@@ -76,104 +66,39 @@ func (a *app) showChecks(checks []check, ok bool) error {
 	return nil
 }
 
-// errBroken: the breaker holds suspensions back.
-var errBroken = errors.New("open, new suspensions are held back: see `meterd breaker show`")
+// doctorMax bounds one look.
+const doctorMax = 15 * time.Second
 
 // diagnose asks each part once.
-func diagnose(a *app) ([]check, bool) {
-	ctx, cancel := context.WithTimeout(a.ctx, 4*time.Second)
+func diagnose(a *app) ([]doctor.Check, bool) {
+	ctx, cancel := context.WithTimeout(a.ctx, doctorMax)
 	defer cancel()
-	var list []check
-	all := true
-	add := func(name string, err error, detail string) bool {
-		c := check{Name: name, OK: err == nil, Detail: detail}
-		if err != nil {
-			c.Detail, all = reasonAway(err).Error(), false
-		}
-		list = append(list, c)
-		return err == nil
-	}
-	e, done, err := a.open(a.logger(a.err, 8), a.Redis == "")
-	if !add("addresses", err, "found") {
-		return list, false
+	e, done, err := a.open(a.logger(a.err, slog.LevelError), a.Redis == "")
+	if err != nil {
+		return []doctor.Check{{Name: "addresses", Detail: doctor.Reason(err).Error()}}, false
 	}
 	defer done()
-	redisOK := add("redis", e.redis.Ping(ctx).Err(), hideSecret(e.info.Redis))
-	if redisOK {
-		add("redis policy", checkPolicy(ctx, e.redis), "noeviction")
-	}
-	if add("clickhouse", e.ledger.Ping(ctx), hideSecret(e.info.ClickHouse)) {
-		n, err := e.ledger.CatalogNumber(ctx)
-		if add("schema", err, fmt.Sprintf("database %s, %d applies", e.ledger.Database(), n)) {
-			if id, err := e.ledger.Identity(ctx); err == nil { // or its schema is older
-				e.store.OfLedger(id)
-			}
-			detail, err := checkSecrets(a, e)
-			add("webhook secrets", err, detail)
-		}
-	}
-	if redisOK {
-		for p := range e.store.Partitions() {
-			m, err := e.store.Meta(ctx, p)
-			detail := ""
-			if err == nil {
-				var replid string
-				if replid, err = e.store.Replid(ctx, p); err == nil && replid != m.Replid {
-					err = balance.ErrReplid
-				}
-				detail = fmt.Sprintf("epoch %d", m.Epoch)
-			}
-			add(fmt.Sprintf("projection %d", p), err, detail)
-			if at, err := e.store.Broken(ctx, p); err == nil && !at.IsZero() {
-				add(fmt.Sprintf("breaker %d", p), errBroken, "")
-			}
-		}
-		detail, err := checkQueues(ctx, e.redis)
-		add("queues", err, detail)
-	}
+	list := append([]doctor.Check{{Name: "addresses", OK: true, Detail: "found"}}, a.system(e).All(ctx)...)
 	if e.info.HTTP != "" {
-		add("worker", readyz(ctx, e.info.HTTP), e.info.HTTP)
+		c := doctor.Check{Name: "worker", OK: true, Detail: e.info.HTTP}
+		if err := readyz(ctx, e.info.HTTP); err != nil {
+			c.OK, c.Detail = false, doctor.Reason(err).Error()
+		}
+		list = append(list, c)
 	}
-	return list, all
+	return list, !slices.ContainsFunc(list, func(c doctor.Check) bool { return !c.OK })
 }
 
-// checkPolicy makes sure that no node of Redis drops what it holds.
-func checkPolicy(ctx context.Context, rdb redis.UniversalClient) error {
-	if cluster, ok := rdb.(*redis.ClusterClient); ok {
-		return cluster.ForEachShard(ctx, func(ctx context.Context, node *redis.Client) error {
-			if err := checkPolicy(ctx, node); err != nil {
-				return fmt.Errorf("%s: %w", node.Options().Addr, err)
-			}
-			return nil
-		})
+// system is what doctor looks at.
+func (a *app) system(e *engines) *doctor.System {
+	s := &doctor.System{
+		Redis: e.redis, Store: e.store, Ledger: e.ledger,
+		RedisName: hideSecret(e.info.Redis), LedgerName: hideSecret(e.info.ClickHouse),
 	}
-	policy, err := rdb.ConfigGet(ctx, "maxmemory-policy").Result()
-	if err == nil && policy["maxmemory-policy"] != "noeviction" {
-		err = fmt.Errorf("maxmemory-policy is %s: set noeviction, or Redis drops money", policy["maxmemory-policy"])
+	if a.Redis == "" && a.ClickHouse == "" {
+		s.Folder = a.Data
 	}
-	return err
-}
-
-// checkQueues makes sure that a worker serves each ingest queue in which tasks lie.
-func checkQueues(ctx context.Context, rdb redis.UniversalClient) (string, error) {
-	held, err := jobs.Holding(ctx, rdb, 0)
-	if err != nil {
-		return "", err
-	}
-	if len(held) == 0 {
-		return "empty", nil
-	}
-	servers, err := asynq.NewInspectorFromRedisClient(rdb).Servers()
-	if err != nil {
-		return "", fmt.Errorf("ask which queues are served: %w", err)
-	}
-	unserved := slices.DeleteFunc(slices.Clone(held), func(q string) bool {
-		return slices.ContainsFunc(servers, func(s *asynq.ServerInfo) bool { return s.Queues[q] > 0 })
-	})
-	if len(unserved) > 0 {
-		return "", fmt.Errorf("tasks lie in %s, which no worker serves: start a worker of the role ingest; one that runs finds them within seconds", strings.Join(unserved, ", "))
-	}
-	return "served: " + strings.Join(held, ", "), nil
+	return s
 }
 
 func readyz(ctx context.Context, url string) error {
@@ -187,7 +112,8 @@ func readyz(ctx context.Context, url string) error {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return errors.New("not ready")
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+		return fmt.Errorf("not ready: %s", bytes.TrimSpace(text))
 	}
 	return nil
 }

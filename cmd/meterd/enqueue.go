@@ -17,14 +17,17 @@ import (
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/redis/go-redis/v9"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/time/rate"
 
+	"github.com/meterd/meterd/doctor"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/jobs/importer"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/worker"
 )
 
 // enqueueCmd sends files of JSON lines.
@@ -127,7 +130,7 @@ func (s *sending) run(files []string) (*enqueued, error) {
 		return nil, fmt.Errorf("%w (%d lines read, %d of them are safe in the queue)", err, s.read, s.client.Sent())
 	}
 	if s.options.Wait {
-		counts, err := s.wait(store, run)
+		counts, err := s.wait(rdb, store, run)
 		if err != nil {
 			return nil, err
 		}
@@ -427,7 +430,7 @@ func (s *sending) add(line []byte) error {
 }
 
 // wait asks for the run's counters until every line has its outcome.
-func (s *sending) wait(store *balance.Store, run string) (balance.Counts, error) {
+func (s *sending) wait(rdb redis.UniversalClient, store *balance.Store, run string) (balance.Counts, error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	progress, end := s.app.progress("metered")
@@ -446,13 +449,23 @@ func (s *sending) wait(store *balance.Store, run string) (balance.Counts, error)
 		if silent++; c.Sum() != last {
 			last, silent = c.Sum(), 0
 		}
+		if silent == 300 {
+			s.tellIfUnserved(rdb)
+		}
 		if silent == 3000 {
-			_, _ = fmt.Fprintln(s.app.err, "meterd: nothing has come back for 30 s: is a worker running (`meterd doctor`)? still waiting")
+			_, _ = fmt.Fprintln(s.app.err, "meterd: nothing has come back for 30 s: `meterd doctor` tells what is broken; still waiting")
 		}
 		select {
 		case <-tick.C:
 		case <-s.app.ctx.Done():
 			return c, fmt.Errorf("stopped while waiting: %d of %d lines have their outcome; all are safe in the queue", c.Sum(), s.read)
 		}
+	}
+}
+
+// tellIfUnserved says that nobody is there who would take what was sent.
+func (s *sending) tellIfUnserved(rdb redis.UniversalClient) {
+	if err := doctor.Serving(s.app.ctx, rdb, worker.RoleIngest); err != nil {
+		_, _ = fmt.Fprintf(s.app.err, "meterd: role %s: %v; what was sent is safe in the queue; still waiting\n", worker.RoleIngest, err)
 	}
 }

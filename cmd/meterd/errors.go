@@ -1,12 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"strings"
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
@@ -78,33 +74,3 @@ func explain(err error) string {
 		return err.Error()
 	}
 }
-
-// reasonAway is why an engine can't be used, in the words of whoever must
-// mend it: without queries and without addresses that hold a password.
-func reasonAway(err error) error {
-	text := err.Error()
-	for _, s := range []string{"WRONGPASS", "NOAUTH", "AUTHENTICATION_FAILED", "REQUIRED_PASSWORD"} {
-		if strings.Contains(text, s) {
-			return errPassword
-		}
-	}
-	var op *net.OpError
-	var dns *net.DNSError
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return errSilent
-	case errors.As(err, &dns):
-		return fmt.Errorf("no such host: %s", dns.Name)
-	case errors.As(err, &op):
-		return op
-	}
-	if i := strings.Index(text, "dial tcp"); i >= 0 { // the text is all that some layers keep
-		return errors.New(text[i:])
-	}
-	return err
-}
-
-var (
-	errPassword = errors.New("it refuses the user or the password")
-	errSilent   = errors.New("no answer in time")
-)

@@ -181,8 +181,8 @@ func redisConfig(dir string, port int, opts RedisOptions) string {
 		"appendfsync always",
 		"no-appendfsync-on-rewrite no",
 		"aof-use-rdb-preamble yes",
-		"aof-load-truncated yes",
-		"rdbcompression no", // random hashes, which the rewrite would compress in vain
+		"aof-load-truncated no", // what is cut off is cut before: see cutTail
+		"rdbcompression no",     // random hashes, which the rewrite would compress in vain
 		"auto-aof-rewrite-percentage 100",
 		"auto-aof-rewrite-min-size 64mb",
 		"maxmemory-policy noeviction",

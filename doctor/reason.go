@@ -1,0 +1,41 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+)
+
+// Reason is why an engine can't be used, in the words of whoever must
+// mend it: without queries and without addresses that hold a password.
+func Reason(err error) error {
+	text := err.Error()
+	for _, s := range []string{"WRONGPASS", "NOAUTH", "AUTHENTICATION_FAILED", "REQUIRED_PASSWORD"} {
+		if strings.Contains(text, s) {
+			return ErrPassword
+		}
+	}
+	var op *net.OpError
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrSilent
+	case errors.As(err, &dns):
+		return fmt.Errorf("no such host: %s", dns.Name)
+	case errors.As(err, &op):
+		return op
+	}
+	if i := strings.Index(text, "dial tcp"); i >= 0 { // the text is all that some layers keep
+		return errors.New(text[i:])
+	}
+	return err
+}
+
+// Why an engine can't be used, where waiting doesn't help, and where it may.
+var (
+	ErrPassword = errors.New("it refuses the user or the password")
+	ErrSilent   = errors.New("no answer in time")
+)
