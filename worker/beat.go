@@ -100,7 +100,7 @@ func (w *Worker) beat(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("say that the worker lives: %w", err)
 	}
-	if err := redis.NewScript(beatSource).Run(ctx, w.redis, []string{workersKey}, w.name, doc, beatKept.Milliseconds()).Err(); err != nil {
+	if err := redis.NewScript(beatSource).Run(ctx, w.deps.Redis, []string{workersKey}, w.name, doc, beatKept.Milliseconds()).Err(); err != nil {
 		return fmt.Errorf("say that the worker lives: %w", err)
 	}
 	return nil
@@ -113,5 +113,5 @@ const leaveMax = time.Second
 func (w *Worker) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveMax)
 	defer cancel()
-	_ = w.redis.HDel(ctx, workersKey, w.name).Err() // else it is silent soon
+	_ = w.deps.Redis.HDel(ctx, workersKey, w.name).Err() // else it is silent soon
 }

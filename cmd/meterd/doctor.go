@@ -7,7 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/meterd/meterd/doctor"
@@ -59,11 +59,24 @@ func (a *app) showChecks(checks []doctor.Check, ok bool) error {
 			t.AppendRow([]any{c.Name, mark, c.Detail})
 		}
 		a.render(t)
+		if failed := failedOf(checks); len(failed) > 0 {
+			_, _ = fmt.Fprintf(a.out, "%d of %d checks failed: %s\n", len(failed), len(checks), strings.Join(failed, ", "))
+		}
 	}
 	if !ok {
 		return errFound
 	}
 	return nil
+}
+
+// failedOf names the checks that aren't OK.
+func failedOf(checks []doctor.Check) (names []string) {
+	for _, c := range checks {
+		if !c.OK {
+			names = append(names, c.Name)
+		}
+	}
+	return names
 }
 
 // doctorMax bounds one look.
@@ -86,7 +99,7 @@ func diagnose(a *app) ([]doctor.Check, bool) {
 		}
 		list = append(list, c)
 	}
-	return list, !slices.ContainsFunc(list, func(c doctor.Check) bool { return !c.OK })
+	return list, len(failedOf(list)) == 0
 }
 
 // system is what doctor looks at.

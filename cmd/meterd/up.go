@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -111,14 +112,34 @@ func (u *upCmd) Run(a *app) error {
 		if err := embedded.WriteRunFile(a.Data, info); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(a.out, "ready")
-		return err
+		return a.showReady(&info)
 	})
 	if sys.Err() != nil && a.ctx.Err() == nil {
 		err = errors.Join(err, fmt.Errorf("the embedded redis ended: %w", sys.Err()))
 	}
 	done()
 	return errors.Join(err, stop())
+}
+
+// showReady says that the system serves, where it is, and what may come next.
+func (a *app) showReady(info *embedded.RunInfo) error {
+	folder, err := filepath.Abs(a.Data)
+	if err != nil {
+		folder = a.Data
+	}
+	with := ""
+	if a.Data != ".meterd" {
+		with = " --data " + a.Data
+	}
+	_, err = fmt.Fprintf(a.out, `ready
+  data        %s
+  redis       %s
+  clickhouse  %s, database %s
+  health      %s/readyz, /metrics
+  passwords   %s
+Next, in another terminal: meterd doctor%[7]s, then meterd accounts apply -f FILE%[7]s. Ctrl-C stops it.
+`, folder, info.Redis, info.ClickHouse, info.Database, info.HTTP, filepath.Join(a.Data, "run.json"), with)
+	return err
 }
 
 // workerCmd is a worker against real servers.
