@@ -255,6 +255,9 @@ func TestNamesWhatWaits(t *testing.T) {
 	require.NoError(t, own.InsertReportRuns(t.Context(), []ledger.ReportRun{{Run: "r1", ParentID: "acme", Name: "monthly", Period: "2026-10", DueAt: ten, NextAt: ten, State: ledger.RunPending, Version: 1}}))
 	require.Contains(t, p.failed(t)["scheduled reports"], "1 runs should have begun 10m0s ago: see `meterd report list`")
 
+	require.NoError(t, own.InsertFindings(t.Context(), []ledger.Finding{{At: ten, Kind: ledger.FindingDrift, AccountID: "acme", Field: "bal"}, {At: ten, Kind: ledger.FindingDelivered}}))
+	require.Equal(t, "1 projection_drift: see `meterd findings list` and show, then ack", p.failed(t)["findings"])
+
 	client := asynq.NewClientFromRedisClient(p.rdb)
 	require.NoError(t, p.rdb.Set(t.Context(), "asynq:{ingest-1}:paused", 1, 0).Err()) // served, but not taken
 	_, err := client.EnqueueContext(t.Context(), asynq.NewTask("x", nil), jobs.Options("one", "ingest-1")...)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -76,6 +78,7 @@ func (s *System) ledgerState(ctx context.Context, f *findings) {
 		}
 		f.add("clickhouse memory", err, size(available)+" available")
 	}
+	f.add("findings", s.findings(ctx), "none that nobody has looked at")
 	failing, err := s.Ledger.FailingMutations(ctx)
 	if err == nil && len(failing) > 0 {
 		err = fmt.Errorf("a change of stored rows fails: %s: look at system.mutations", strings.Join(failing, "; "))
@@ -90,4 +93,17 @@ func (s *System) ledgerState(ctx context.Context, f *findings) {
 		err = fmt.Errorf("%d runs should have begun %s ago: see `meterd report list`, and that workers with the role reports live", late, runOverdue)
 	}
 	f.add("scheduled reports", err, "none is overdue")
+}
+
+// findings that somebody must look at.
+func (s *System) findings(ctx context.Context) error {
+	open, err := s.Ledger.AlarmingFindings(ctx)
+	if err != nil || len(open) == 0 {
+		return err
+	}
+	var kinds []string
+	for _, k := range slices.Sorted(maps.Keys(open)) {
+		kinds = append(kinds, fmt.Sprintf("%d %s", open[k], k))
+	}
+	return fmt.Errorf("%s: see `meterd findings list` and show, then ack", strings.Join(kinds, ", "))
 }

@@ -263,15 +263,9 @@ func ratedBy(snap *metering.Snapshot, k ledger.MessageKey, t *ledger.Traces) *me
 // since.
 const refundsSince = 31 * 24 * time.Hour
 
-// A refund that was booked stands (DOMAIN.md, Usage records): that its message
-// was delivered, or that a status which came too late would have prevented it, is
-// a finding.
-const (
-	findingDelivered = "delivered_after_refund"
-	findingNotDue    = "refund_not_due"
-)
-
-// lateStatuses records such messages, once each.
+// lateStatuses: a refund that was booked stands (DOMAIN.md, Usage records). That its
+// message was delivered, or that a status which came too late would have prevented
+// it, is a finding, once for each message.
 func (w *Worker) lateStatuses(ctx context.Context) error {
 	e := w.engine
 	now := e.clock.Now().UTC()
@@ -291,9 +285,9 @@ func (w *Worker) lateStatuses(ctx context.Context) error {
 	}
 	findings := make([]ledger.Finding, 0, len(list))
 	for k, delivered := range list {
-		kind := findingNotDue
+		kind := ledger.FindingNotDue
 		if delivered {
-			kind = findingDelivered
+			kind = ledger.FindingDelivered
 		}
 		findings = append(findings, ledger.Finding{At: now, Kind: kind, AccountID: k.AccountID, Field: k.ID})
 	}

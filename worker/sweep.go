@@ -177,7 +177,7 @@ func (e *engine) giveUpOne(ctx context.Context, p int, meta *balance.Meta, a bal
 	}
 	e.log.WarnContext(ctx, "an answer without a task was given up", slogTask(a.Task))
 	return e.ledger.InsertFindings(ctx, []ledger.Finding{{
-		At: e.clock.Now().UTC(), Kind: "answer_without_task", Field: a.Task, Healed: false,
+		At: e.clock.Now().UTC(), Kind: ledger.FindingWithoutTask, Field: a.Task, Healed: false,
 	}})
 }
 

@@ -88,6 +88,7 @@ type cli struct {
 	Rerate     rerateCmd     `cmd:"" help:"Rate a month's messages by another plan: say what changes, or book it as adjustments."`
 	Quarantine quarantineCmd `cmd:"" help:"Records that couldn't be charged."`
 	Reconcile  reconcileCmd  `cmd:"" help:"Compare the projection with the ledger, and heal it."`
+	Findings   findingsCmd   `cmd:"" help:"What was found that should never be: list, show, acknowledge."`
 	Rebuild    rebuildCmd    `cmd:"" help:"Make the projection anew from the ledger."`
 	Bench      benchCmd      `cmd:"" help:"Measure this machine: the published figures, with comparisons in the same run."`
 	ShowConfig configCmd     `cmd:"" name:"config" help:"Print the configuration, and where each value comes from."`

@@ -33,14 +33,36 @@ func (reconcileCmd) Run(a *app) error {
 		return err
 	}
 	if a.JSON {
+		if res.Drifts == nil {
+			res.Drifts = []reconcile.Difference{} // an empty list, not null
+		}
 		err = a.printJSON(res)
 	} else {
+		a.showDrifts(&res)
 		_, err = fmt.Fprintf(a.out, "%d accounts checked, %d fields had drifted, %d healed\n", res.Checked, res.Drifted, res.Healed)
 	}
 	if err == nil && res.Drifted > 0 {
 		return errFound
 	}
 	return err
+}
+
+// driftsShown bounds the table; --json and `meterd findings list` have the rest.
+const driftsShown = 100
+
+// showDrifts shows what drifted.
+func (a *app) showDrifts(res *reconcile.Result) {
+	if len(res.Drifts) == 0 {
+		return
+	}
+	t := a.table("ACCOUNT", "FIELD", "WAS", "IS", "HEALED")
+	for _, d := range res.Drifts[:min(len(res.Drifts), driftsShown)] {
+		t.AppendRow([]any{d.AccountID, d.Field, d.Was, d.Is, d.Healed})
+	}
+	a.render(t)
+	if more := res.Drifted - driftsShown; more > 0 {
+		_, _ = fmt.Fprintf(a.out, "and %d more\n", more)
+	}
 }
 
 // rebuildCmd makes the projection anew.

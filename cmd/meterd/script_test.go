@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +18,10 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/redis/go-redis/v9"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/meterd/meterd/internal/embedded"
 	"github.com/meterd/meterd/internal/testengine"
 )
 
@@ -34,6 +37,7 @@ import (
 //	binary FILE         bytes that are no text
 //	gzip, zstd FILE     compress to FILE.gz, FILE.zst
 //	mode OCTAL FILE     its permissions
+//	redis DIR ARG…      a command to the Redis of the embedded system in a folder
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	theSystem.start(t)
@@ -45,7 +49,7 @@ func TestScripts(t *testing.T) {
 		Setup: setupScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "fields": cmdFields, "only": cmdOnly, "is": cmdIs, "until": cmdUntil, "fill": cmdFill,
-			"bytes": cmdBytes, "binary": cmdBinary, "gzip": cmdGzip, "zstd": cmdZstd, "mode": cmdMode,
+			"bytes": cmdBytes, "binary": cmdBinary, "gzip": cmdGzip, "zstd": cmdZstd, "mode": cmdMode, "redis": cmdRedis,
 		},
 	})
 }
@@ -186,6 +190,21 @@ func cmdUntil(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("no %s within a minute", args[0])
 		}
 	}
+}
+
+func cmdRedis(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: redis DIR ARG…")
+	}
+	info, err := embedded.ReadRunFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	rdb := redis.NewClient(&redis.Options{Addr: info.Redis, Password: info.RedisPassword})
+	defer func() { _ = rdb.Close() }()
+	command := make([]any, 0, len(args))
+	for _, a := range args[1:] {
+		command = append(command, a)
+	}
+	ts.Check(rdb.Do(context.Background(), command...).Err())
 }
 
 func cmdFill(ts *testscript.TestScript, _ bool, args []string) {

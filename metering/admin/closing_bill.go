@@ -68,9 +68,6 @@ func (b *billing) flush() error {
 	return err
 }
 
-// findingTwice is of an identity that was charged twice.
-const findingTwice = "identity_twice"
-
 // twiceSince is how long before a month the first of two copies that it has one of
 // is looked for.
 const twiceSince = 62 * 24 * time.Hour
@@ -100,7 +97,7 @@ func (c *Closer) billOnce(ctx context.Context, a *metering.Account, month meteri
 		findings := make([]ledger.Finding, len(twice))
 		for i, id := range twice {
 			findings[i] = ledger.Finding{
-				At: c.clock.Now().UTC(), Kind: findingTwice, AccountID: id.AccountID, Field: string(id.Kind) + " " + id.ID,
+				At: c.clock.Now().UTC(), Kind: ledger.FindingTwice, AccountID: id.AccountID, Field: string(id.Kind) + " " + id.ID,
 				Expected: "1 row", Actual: "another beside that of " + month.Name, Healed: true,
 			}
 		}

@@ -343,8 +343,9 @@ func (s *Store) Read(ctx context.Context, p int, ids []string) (*Projection, err
 // Drift is what a field of the projection lacks against the ledger.
 type Drift struct {
 	Account string
-	Field   string // "bal" or "u:<period>"
-	Delta   metering.Micros
+	Field   string          // "bal" or "u:<period>"
+	Have    metering.Micros // what the projection held
+	Delta   metering.Micros // what it lacked
 }
 
 // Heal adds the drifts of one parent's accounts, unless the epoch or the

@@ -175,13 +175,13 @@ func (l *Ledger) Now(ctx context.Context) (time.Time, error) {
 }
 
 // text is a statement with what stands for its parts in every query put in: {db} for
-// the database, {ranks} for the array of statuses in the order of their rank, {family}
+// the database, {finding} for the id of a row of findings, {ranks} for the array of statuses in the order of their rank, {family}
 // and {families} for the accounts of a query's parent or parents, which rows are
 // sorted by, {goes} for goes.
 func (l *Ledger) text(q string) string {
 	family := "(SELECT id FROM " + l.database + ".catalog WHERE kind = 'account' AND "
 	return strings.NewReplacer(
-		"{db}", l.database, "{ranks}", ranks(), "{goes}", goes,
+		"{db}", l.database, "{ranks}", ranks(), "{goes}", goes, "{finding}", findingID,
 		"{family}", family+"(id = {parent:String} OR parent_id = {parent:String}))",
 		"{families}", family+"(id IN {parents:Array(String)} OR parent_id IN {parents:Array(String)}))",
 	).Replace(q)

@@ -136,26 +136,3 @@ func (l *Ledger) MaxSeq(ctx context.Context, epoch int64) (int64, error) {
 	err := l.each(ctx, "seq_max", map[string]string{"epoch": strconv.FormatInt(epoch, 10)}, func(r driver.Rows) error { return r.Scan(&n) })
 	return int64(n), err
 }
-
-// Finding is something that should never be.
-type Finding struct {
-	At               time.Time
-	Kind             string
-	AccountID, Field string
-	Expected, Actual string
-	Healed           bool
-}
-
-// InsertFindings stores them.
-func (l *Ledger) InsertFindings(ctx context.Context, list []Finding) error {
-	n := len(list)
-	if n == 0 {
-		return nil
-	}
-	at, healed := make([]time.Time, n), make([]bool, n)
-	kinds, accounts, fields, expected, actual := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	for i, f := range list {
-		at[i], kinds[i], accounts[i], fields[i], expected[i], actual[i], healed[i] = f.At, f.Kind, f.AccountID, f.Field, f.Expected, f.Actual, f.Healed
-	}
-	return l.insertColumns(ctx, "findings", "found_at, kind, account_id, field, expected, actual, healed", at, kinds, accounts, fields, expected, actual, healed)
-}

@@ -21,6 +21,31 @@ type Result struct {
 	Checked int `json:"checked"` // accounts
 	Drifted int `json:"drifted"` // fields that differed, and rows that landed in a closed month
 	Healed  int `json:"healed"`
+	// Drifts say which, the first driftsMax of them.
+	Drifts []Difference `json:"drifts"`
+}
+
+// Difference is one of what drifted.
+type Difference struct {
+	AccountID string `json:"account"`
+	Field     string `json:"field"` // bal; u:MONTH; the kind and id of a row that landed in a closed month; a closed month
+	Was       string `json:"was"`   // in the projection; the closed month; its digest
+	Is        string `json:"is"`    // by the ledger; the month that the row is booked in now; the digest of what is there
+	Healed    bool   `json:"healed"`
+}
+
+// driftsMax bounds what a result holds.
+const driftsMax = 10_000
+
+// drifted notes one.
+func (r *Result) drifted(account, field, was, is string, healed bool) {
+	r.Drifted++
+	if healed {
+		r.Healed++
+	}
+	if len(r.Drifts) < driftsMax {
+		r.Drifts = append(r.Drifts, Difference{AccountID: account, Field: field, Was: was, Is: is, Healed: healed})
+	}
 }
 
 // Reconciler compares projection and ledger while ingest goes on.
@@ -140,8 +165,9 @@ func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int
 			heals++
 		}
 		res.Checked += len(ids)
-		res.Drifted += len(drifts)
-		res.Healed += len(drifts)
+		for _, d := range drifts {
+			res.drifted(d.Account, d.Field, d.Have.String(), (d.Have + d.Delta).String(), true)
+		}
 	}
 	return left, moved
 }
@@ -155,7 +181,8 @@ func (r *Reconciler) heal(ctx context.Context, parent *metering.Account, p int, 
 	findings := make([]ledger.Finding, 0, len(drifts))
 	for _, d := range drifts {
 		findings = append(findings, ledger.Finding{
-			At: r.clock.Now().UTC(), Kind: "projection_drift", AccountID: d.Account, Field: d.Field, Expected: d.Delta.String(), Healed: true,
+			At: r.clock.Now().UTC(), Kind: ledger.FindingDrift, AccountID: d.Account, Field: d.Field,
+			Expected: (d.Have + d.Delta).String(), Actual: d.Have.String(), Healed: true,
 		})
 	}
 	r.log.ErrorContext(ctx, "projection differed from the ledger and was healed", slog.String("parent", parent.ID), slog.Int("fields", len(drifts)))
@@ -167,7 +194,7 @@ func differences(proj *balance.Projection, sums *ledger.Sums, ids []string) []ba
 	var out []balance.Drift
 	add := func(account, field string, want, have metering.Micros) {
 		if want != have {
-			out = append(out, balance.Drift{Account: account, Field: field, Delta: want - have})
+			out = append(out, balance.Drift{Account: account, Field: field, Have: have, Delta: want - have})
 		}
 	}
 	for _, id := range ids {

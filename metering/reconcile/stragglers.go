@@ -26,12 +26,6 @@ import (
 // The digest has the last word: unless the lines that are left give it, nothing
 // is touched, and the finding says that the month has changed.
 
-// Kinds of findings about closed months.
-const (
-	findingStraggler = "closed_month_straggler"
-	findingChanged   = "closed_month_changed"
-)
-
 // stragglersMax bounds how many are dealt with at once; the next run goes on.
 const stragglersMax = 100_000
 
@@ -125,10 +119,10 @@ func (r *Reconciler) closedMonth(ctx context.Context, a *metering.Account, c *le
 			return err
 		}
 		if digest != c.Digest {
-			res.Drifted++
+			res.drifted(a.ID, c.Period, c.Digest, digest, false)
 			r.log.ErrorContext(ctx, "the lines of a closed month have changed", slog.String("parent", a.ID), slog.String("period", c.Period))
 			return r.ledger.InsertFindings(ctx, []ledger.Finding{{
-				At: r.clock.Now().UTC(), Kind: findingChanged, AccountID: a.ID, Field: c.Period, Expected: c.Digest, Actual: digest,
+				At: r.clock.Now().UTC(), Kind: ledger.FindingChanged, AccountID: a.ID, Field: c.Period, Expected: c.Digest, Actual: digest,
 			}})
 		}
 		if len(late) == 0 {
@@ -181,7 +175,7 @@ func (r *Reconciler) rebook(ctx context.Context, p int, a *metering.Account, c *
 	findings := make([]ledger.Finding, len(late))
 	for i, id := range late {
 		findings[i] = ledger.Finding{
-			At: r.clock.Now().UTC(), Kind: findingStraggler, AccountID: id.AccountID, Field: string(id.Kind) + " " + id.ID,
+			At: r.clock.Now().UTC(), Kind: ledger.FindingStraggler, AccountID: id.AccountID, Field: string(id.Kind) + " " + id.ID,
 			Expected: open, Actual: c.Period, Healed: true,
 		}
 	}
@@ -191,8 +185,9 @@ func (r *Reconciler) rebook(ctx context.Context, p int, a *metering.Account, c *
 	if err := r.ledger.Rebook(ctx, ledger.ParentMonth{ParentID: a.ID, Period: c.Period}, open, meta.Epoch, late); err != nil {
 		return err
 	}
-	res.Drifted += len(late)
-	res.Healed += len(late)
+	for _, id := range late {
+		res.drifted(id.AccountID, string(id.Kind)+" "+id.ID, c.Period, open, true)
+	}
 	r.log.ErrorContext(ctx, "rows landed in a closed month and were booked in the open one",
 		slog.String("parent", a.ID), slog.String("period", c.Period), slog.Int("rows", len(late)))
 	return nil
