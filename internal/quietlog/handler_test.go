@@ -46,7 +46,7 @@ func (w *written) all() []map[string]any {
 	return append([]map[string]any(nil), w.lines...)
 }
 
-// stands for is how many lines that came those that were written stand for.
+// standsFor is how many lines that came those that were written stand for.
 func standsFor(lines []map[string]any) int {
 	n := 0
 	for _, l := range lines {
@@ -84,10 +84,11 @@ func TestFirstIsWrittenOthersAreSummedUp(t *testing.T) {
 	t.Parallel()
 	clk, out, log, h := begin(t)
 	for i := range 40 {
-		log.Warn("task goes back", "queue", fmt.Sprintf("ingest-%d", i%4), "task", fmt.Sprintf("01f%d-ab", i), "error", fmt.Errorf("read tcp 127.0.0.1:%d->127.0.0.1:6379: i/o timeout", 40000+i))
+		log.Warn("task goes back", slog.String("queue", fmt.Sprintf("ingest-%d", i%4)), slog.String("task", fmt.Sprintf("01f%d-ab", i)),
+			slog.Any("error", fmt.Errorf("read tcp 127.0.0.1:%d->127.0.0.1:6379: i/o timeout", 40000+i)))
 		clk.Advance(time.Second)
 	}
-	log.Warn("task goes back", "queue", "refunds", "error", errors.New("another"))
+	log.Warn("task goes back", slog.String("queue", "refunds"), slog.Any("error", errors.New("another")))
 	require.Len(t, out.all(), 2)
 	clk.Advance(20 * time.Second)
 	log.Info("anything")
@@ -143,7 +144,7 @@ func TestWhateverComes(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		sent, kinds := 0, []int{1, 5, 30, 500}[seed%4]
 		levels := []slog.Level{slog.LevelInfo, slog.LevelWarn, slog.LevelError}
-		derived := []*slog.Logger{log, log.With("a", "b"), log.WithGroup("g"), log.With("task", 7)}
+		derived := []*slog.Logger{log, log.With(slog.String("a", "b")), log.WithGroup("g"), log.With(slog.Int("task", 7))}
 		for range 1 + rng.IntN(2000) {
 			word := strings.Repeat("x", rng.IntN(kinds))
 			attrs := []slog.Attr{slog.String("word", word), slog.Int("n", rng.IntN(1000))}
@@ -186,7 +187,7 @@ func TestNewKindsAreWrittenWhileThereIsRoom(t *testing.T) {
 	t.Parallel()
 	_, out, log, h := begin(t)
 	for i := range 300 {
-		log.Info("message", "word", strings.Repeat("x", i))
+		log.Info("message", slog.String("word", strings.Repeat("x", i)))
 	}
 	log.Error("redis can't be used", quietlog.Cause("redis"))
 	log.Info("redis can be used again", quietlog.Over("redis"))
@@ -227,7 +228,7 @@ func TestSeveralGoroutines(t *testing.T) {
 		writers.Go(func() {
 			log := slog.New(h).With("writer", strings.Repeat("w", i))
 			for n := range 500 {
-				log.Warn("line", "n", n, "cause", []string{"", "redis away"}[n%2])
+				log.Warn("line", slog.Int("n", n), quietlog.Cause([]string{"", "redis away"}[n%2]))
 			}
 		})
 	}
