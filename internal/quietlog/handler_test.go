@@ -226,7 +226,7 @@ func TestSeveralGoroutines(t *testing.T) {
 	owner.Go(func() { h.Run(ctx) })
 	for i := range 8 {
 		writers.Go(func() {
-			log := slog.New(h).With("writer", strings.Repeat("w", i))
+			log := slog.New(h).With(slog.String("writer", strings.Repeat("w", i)))
 			for n := range 500 {
 				log.Warn("line", slog.Int("n", n), quietlog.Cause([]string{"", "redis away"}[n%2]))
 			}
