@@ -127,7 +127,7 @@ func (e *engine) watch(ctx context.Context, rdb redis.UniversalClient) error {
 	defer tick.Stop()
 	for {
 		if err := e.look(ctx, rdb); err != nil && ctx.Err() == nil {
-			e.log.WarnContext(ctx, "tasks aren't brought back, it is tried again", slogError(err))
+			e.log.WarnContext(ctx, "tasks aren't brought back, it is tried again", because(err), slogError(err))
 		}
 		select {
 		case <-tick.C:
@@ -169,6 +169,7 @@ const recallPage = 1000
 // recall brings the tasks of the charging queues back that wait for their next try.
 func (e *engine) recall(ctx context.Context, rdb redis.UniversalClient) error {
 	script := redis.NewScript(recallSource)
+	all := int64(0)
 	for _, q := range e.chargingQueues() {
 		prefix := "asynq:{" + q + "}:"
 		most, err := rdb.ZCard(ctx, prefix+"retry").Result() // those that fail again meanwhile stay
@@ -180,9 +181,10 @@ func (e *engine) recall(ctx context.Context, rdb redis.UniversalClient) error {
 				return fmt.Errorf("bring tasks back in queue %s: %w", q, err)
 			}
 		}
-		if most > 0 {
-			e.log.InfoContext(ctx, "the ledger answers again, tasks come back", slog.String("queue", q), slog.Int64("tasks", most))
-		}
+		all += most
+	}
+	if all > 0 {
+		e.log.InfoContext(ctx, "the ledger answers again, tasks come back", slog.Int64("tasks", all))
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func (e *engine) relay(ctx context.Context, waits redis.UniversalClient, p int, 
 	for {
 		n, err := e.relayOnce(ctx, p, token)
 		if err != nil && ctx.Err() == nil {
-			e.log.WarnContext(ctx, "outbox relay", slog.Int("partition", p), slog.Any("error", err))
+			e.log.WarnContext(ctx, "outbox relay", slog.Int("partition", p), because(err), slogError(err))
 			n = 0
 			select {
 			case <-time.After(time.Second):

@@ -101,7 +101,7 @@ func (w *Worker) runChore(ctx context.Context, c chore) {
 	defer tick.Stop()
 	for {
 		if err := c.run(ctx); err != nil && ctx.Err() == nil {
-			w.engine.log.WarnContext(ctx, "chore failed, it is tried again", slog.String("chore", c.name), slog.Any("error", err))
+			w.engine.log.WarnContext(ctx, "chore failed, it is tried again", slog.String("chore", c.name), because(err), slogError(err))
 		}
 		select {
 		case <-tick.C:

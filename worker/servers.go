@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -205,11 +206,21 @@ func (e *engine) newServer(rdb, waits redis.UniversalClient, queues []string, co
 		LogLevel:                 asynq.WarnLevel,
 		ErrorHandler: asynq.ErrorHandlerFunc(func(ctx context.Context, t *asynq.Task, err error) {
 			e.outage.failed(err)
-			if !quiet(err) {
-				e.log.WarnContext(ctx, "task goes back to its queue", slog.String("type", t.Type()), slog.Any("error", err))
+			if quiet(err) {
+				return
 			}
+			why := becauseOf(err)
+			if charges(t.Type()) {
+				why = because(err)
+			}
+			e.log.WarnContext(ctx, "task goes back to its queue", slog.String("type", t.Type()), why, slogError(err))
 		}),
 	})}
+}
+
+// charges tells whether tasks of a type work with Redis and ClickHouse alone.
+func charges(typ string) bool {
+	return slices.Contains([]string{jobs.TypeIngest, jobs.TypeJudge, jobs.TypeRefund, jobs.TypeCorrect}, typ)
 }
 
 // run serves until ctx ends, then finishes what is in hand.
@@ -229,7 +240,12 @@ type asynqLog struct {
 }
 
 func (l *asynqLog) line(level slog.Level, args []any) {
-	l.log.Log(context.Background(), level, "queue", slog.String("queue", l.queue), slog.String("message", fmt.Sprint(args...)))
+	ctx := context.Background()
+	if !l.log.Enabled(ctx, level) {
+		return
+	}
+	text := fmt.Sprint(args...)
+	l.log.LogAttrs(ctx, level, "queue", slog.String("queue", l.queue), because(errors.New(text)), slog.String("message", text))
 }
 
 // Debug implements asynq.Logger, as do the others.

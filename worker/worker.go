@@ -216,6 +216,9 @@ func (w *Worker) Run(ctx context.Context) error {
 			})
 		}
 	}
+	for _, s := range w.sights() {
+		g.Go(func() error { return w.parts.run("look at "+s.name, func() error { s.run(ctx); return nil }) })
+	}
 	for _, c := range w.chores() {
 		g.Go(func() error { return w.parts.run("chore "+c.name, func() error { w.runChore(ctx, c); return nil }) })
 	}

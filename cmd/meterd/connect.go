@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,6 +17,7 @@ import (
 	"github.com/meterd/meterd/doctor"
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/embedded"
+	"github.com/meterd/meterd/internal/quietlog"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/balance"
@@ -71,6 +73,23 @@ func (a *app) logger(w io.Writer, fallback slog.Level) *slog.Logger {
 		_ = level.UnmarshalText([]byte(a.LogLevel)) // an enum
 	}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// quietLogger is logger for what runs for long: lines that say the same are summed up
+// once a minute, unless all are asked for. flush writes what is held back, at the end.
+func (a *app) quietLogger(w io.Writer) (_ *slog.Logger, flush func()) {
+	log := a.logger(w, slog.LevelInfo)
+	if log.Enabled(a.ctx, slog.LevelDebug) {
+		return log, func() {}
+	}
+	h := quietlog.New(log.Handler(), quietlog.Options{})
+	ctx, cancel := context.WithCancel(context.WithoutCancel(a.ctx)) // a stop has lines of its own
+	var running sync.WaitGroup
+	running.Go(func() { h.Run(ctx) })
+	return slog.New(h), func() {
+		cancel()
+		running.Wait()
+	}
 }
 
 // addresses are those of the flags, or of the embedded system that runs on the

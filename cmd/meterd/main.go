@@ -44,7 +44,7 @@ type globals struct {
 	Database   string `help:"ClickHouse database." default:"meterd" env:"METERD_DATABASE"`
 	Partitions int    `help:"Partitions of the projection: 1 on a single Redis, 64 on a cluster. Changing it: drain, then meterd rebuild." default:"1" env:"METERD_PARTITIONS"`
 	Shards     int    `help:"Ingest queues that tasks are spread over, at most 256; the same for workers and clients. More: more small tasks a second, and more work while nothing comes." default:"4" env:"METERD_SHARDS"`
-	LogLevel   string `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error" env:"METERD_LOG_LEVEL"`
+	LogLevel   string `help:"debug, info, warn or error. At debug alone up and worker write every line: else those that say the same are summed up once a minute." default:"info" enum:"debug,info,warn,error" env:"METERD_LOG_LEVEL"`
 	JSON       bool   `name:"json" help:"One JSON document, or one object a line where a list may be long."`
 }
 

@@ -83,7 +83,8 @@ const stopMax = 40 * time.Second
 
 // Run implements the command.
 func (u *upCmd) Run(a *app) error {
-	log := a.logger(a.err, slog.LevelInfo)
+	log, flush := a.quietLogger(a.err)
+	defer flush()
 	sys, err := embedded.Start(a.ctx, a.Data, embedded.SystemOptions{})
 	if err != nil {
 		return err
@@ -151,7 +152,9 @@ type workerCmd struct {
 
 // Run implements the command.
 func (w *workerCmd) Run(a *app) error {
-	e, done, err := a.open(a.logger(a.err, slog.LevelInfo), false)
+	log, flush := a.quietLogger(a.err)
+	defer flush()
+	e, done, err := a.open(log, false)
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ type Ledger struct {
 	conn     driver.Conn
 	server   Server
 	database string
+	address  string
 	lookups  chan struct{} // lookupsAtOnce
 
 	asking sync.Mutex
@@ -114,7 +115,7 @@ func Open(o Options) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open clickhouse: %w", err)
 	}
-	l := &Ledger{conn: conn, database: o.Database, lookups: make(chan struct{}, lookupsAtOnce)}
+	l := &Ledger{conn: conn, database: o.Database, address: host, lookups: make(chan struct{}, lookupsAtOnce)}
 	l.server = remote{l}
 	return l, nil
 }
@@ -155,15 +156,22 @@ func (l *Ledger) Close() error {
 	}
 }
 
+// Address is ClickHouse's host and port.
+func (l *Ledger) Address() string { return l.address }
+
 // Database is its name.
 func (l *Ledger) Database() string { return l.database }
 
 // Ping tells whether ClickHouse answers: ErrAway if not.
 func (l *Ledger) Ping(ctx context.Context) error {
-	if err := l.conn.Ping(ctx); err != nil {
-		return fmt.Errorf("%w: %w", ErrAway, err)
+	err := l.conn.Ping(ctx)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if err = away(err); errors.Is(err, ErrAway) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrAway, err)
 }
 
 // Now is ClickHouse's time. Marks and rolls of hours are compared with one
@@ -294,9 +302,16 @@ func code(err error) int {
 	return 0
 }
 
+// badParameter is ClickHouse's code for a parameter that can't be read.
+const badParameter = 457
+
+// codeName finds the name of ClickHouse's error code in its text.
+var codeName = regexp.MustCompile(`\(([A-Z][A-Z0-9_]+)\)`)
+
 // away marks an error that isn't an answer of ClickHouse as ErrAway. An answer
-// loses the text of the statement, which may hold amounts, and the address of a
-// request what follows its "?": the parameters, whole batches of message ids.
+// loses the text of the statement, which may hold amounts, and all of it that
+// quotes the data; the address of a request loses what follows its "?": the
+// parameters, whole batches of message ids.
 func away(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
@@ -308,6 +323,10 @@ func away(err error) error {
 			text = strings.ReplaceAll(text, u.URL, bare)
 		}
 		return fmt.Errorf("%w: %w", ErrAway, &answerError{text, err})
+	}
+	if c := code(err); forGood(err) || c == badParameter {
+		name := codeName.FindString(text)
+		return &answerError{strings.TrimSpace(fmt.Sprintf("code: %d: clickhouse refuses a value, which isn't shown here %s", c, name)), err}
 	}
 	for _, before := range []string{": In scope ", " In scope ", ": while ", ": While ", "while executing"} {
 		text, _, _ = strings.Cut(text, before)
