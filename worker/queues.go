@@ -74,7 +74,7 @@ const beyondEvery = 5 * time.Second
 func (w *Worker) serveBeyond(ctx context.Context, serve func(*server)) {
 	w.runChore(ctx, chore{"queues beyond the shards", beyondEvery, func(ctx context.Context) error {
 		added, err := w.engine.lookBeyond(ctx, w.redis)
-		if len(added) > 0 && w.has("ingest") {
+		if len(added) > 0 && w.has(roleIngest) {
 			serve(w.ingestServer(added...))
 		}
 		return err

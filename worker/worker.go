@@ -85,6 +85,14 @@ type Options struct {
 	Crash func(point string)
 }
 
+// Roles of a worker.
+const (
+	roleIngest      = "ingest"
+	roleSuspensions = "suspensions"
+	roleReports     = "reports"
+	roleScheduler   = "scheduler"
+)
+
 // Worker serves the queues, relays the outbox and does the chores.
 type Worker struct {
 	deps       Deps
@@ -141,7 +149,7 @@ func New(d Deps, o Options) (*Worker, error) {
 	reporter := reports.NewReporter(reports.Deps{
 		Ledger: d.Ledger, Snapshot: d.Snapshots.Current, States: ReportStates(d.Store, d.Clock), Clock: d.Clock,
 	})
-	return &Worker{
+	w := &Worker{
 		report: NewReports(ReportsDeps{
 			Ledger: d.Ledger, Snapshot: d.Snapshots.Current, Reporter: reporter, Queue: queue, Clock: d.Clock, Log: d.Log,
 			Deliverer: deliver.New(deliver.Options{Mail: o.Mail, Timeout: o.Reports.DeliverTimeout}),
@@ -152,7 +160,11 @@ func New(d Deps, o Options) (*Worker, error) {
 		closer:     admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
 		reconciler: reconcile.NewReconciler(d.Store, d.Ledger, d.Clock, d.Log),
 		hooks:      newHooks(e, &o),
-	}, nil
+	}
+	if w.has(roleScheduler) {
+		e.metrics.schedules(d.Store.Partitions())
+	}
+	return w, nil
 }
 
 // Ready is closed once the worker serves.
@@ -163,6 +175,16 @@ func (w *Worker) has(role string) bool {
 		return true
 	}
 	return slices.Contains(w.opts.Roles, role)
+}
+
+// showRoles has the metrics name what this worker serves from now on: a role that no
+// worker names is missing.
+func (w *Worker) showRoles() {
+	for _, role := range []string{roleIngest, roleSuspensions, roleReports, roleScheduler} {
+		if w.has(role) {
+			w.engine.metrics.role.WithLabelValues(role).Set(1)
+		}
+	}
 }
 
 // Run makes the schema and the projection ready, serves until ctx ends, then
@@ -201,12 +223,12 @@ func (w *Worker) Run(ctx context.Context) error {
 			return nil
 		})
 	})
-	if w.has("ingest") {
+	if w.has(roleIngest) {
 		g.Go(func() error {
 			return w.parts.run("watch of the ledger", func() error { return w.engine.watch(ctx, w.redis) })
 		})
 	}
-	if w.has("scheduler") {
+	if w.has(roleScheduler) {
 		token := uuid.NewString()
 		for p := range w.engine.store.Partitions() {
 			g.Go(func() error {
@@ -217,6 +239,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	for _, c := range w.chores() {
 		g.Go(func() error { return w.parts.run("chore "+c.name, func() error { w.runChore(ctx, c); return nil }) })
 	}
+	w.showRoles()
 	w.once.Do(func() { close(w.ready) })
 	ended := make(chan error, 1)
 	go func() { // waits for the parts; Run waits for it
@@ -285,7 +308,7 @@ const reportsInHand = 32
 // other queue, so that a flood of usage never delays a suspension.
 func (w *Worker) servers() []*server {
 	var out []*server
-	if w.has("ingest") {
+	if w.has(roleIngest) {
 		for _, q := range append(jobs.IngestQueues(w.engine.shards), jobs.QueueRefunds) {
 			out = append(out, w.ingestServer(q))
 		}
@@ -293,7 +316,7 @@ func (w *Worker) servers() []*server {
 			out = append(out, w.ingestServer(beyond...))
 		}
 	}
-	if w.has("suspensions") {
+	if w.has(roleSuspensions) {
 		mux := asynq.NewServeMux()
 		mux.Handle(jobs.TypeSuspend, w.engine.guarded(w.hooks.stateTask))
 		mux.Handle(jobs.TypeResume, w.engine.guarded(w.hooks.stateTask))
@@ -301,7 +324,7 @@ func (w *Worker) servers() []*server {
 		mux.Handle(jobs.TypeBreaker, w.engine.guarded(w.hooks.breakerTask))
 		out = append(out, w.engine.newServer(w.redis, w.waits, []string{jobs.QueueSuspensions}, hooksInHand, mux))
 	}
-	if w.has("reports") {
+	if w.has(roleReports) {
 		mux := asynq.NewServeMux()
 		mux.Handle(jobs.TypeReport, w.engine.guarded(w.report.Task))
 		out = append(out, w.engine.newServer(w.redis, w.waits, []string{jobs.QueueReports}, reportsInHand, mux))
