@@ -14,7 +14,7 @@ ldflags := -s -w -X main.version=$(version)
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test race soak lint bench faults check
+.PHONY: help setup build run test alerts race soak lint bench faults check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,11 @@ test: $(gotestsum) ## Set up what is missing and run every test against the real
 	CGO_ENABLED=0 $(gotest) -p 2 -timeout 10m -run 'TestSimulation$$|$(one)' ./worker ./metering/...
 	CGO_ENABLED=0 $(gotest) -count 1 -timeout 10m ./bench/figures
 	CGO_ENABLED=0 $(gotest) -p 2 -count 1 -timeout 10m $(systems)
+	cd deploy/prometheus && CGO_ENABLED=0 $(gotest) ./...
+
+# Prometheus's parser and engine are of a module of their own: see its doc.go.
+alerts: ## Try the alerts on series as healthy and broken systems give them
+	cd deploy/prometheus && go test ./...
 
 race: $(gotestsum) ## Run every test under the race detector
 	@deploy/setup.sh --tests
@@ -64,6 +69,7 @@ soak: ## Run SCHEDULES schedules of the simulated protocol (default a million)
 
 lint: $(golangci) ## Check style and the rules of .golangci.yml
 	$(golangci) run ./...
+	cd deploy/prometheus && $(golangci) run ./...
 
 $(golangci): module := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 $(gotestsum): module := gotest.tools/gotestsum

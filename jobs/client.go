@@ -36,8 +36,8 @@ type ClientOptions struct {
 	// InFlight bounds the tasks on their way to Redis; one more is filled beside
 	// them. Default 8.
 	InFlight int
-	// QueueMax is how many tasks may wait in one queue: while so many do, a task is
-	// tried again for 30 s, then its records are given back with ErrQueueFull.
+	// QueueMax is how many tasks may wait in one queue, for a worker or for their next
+	// try: while so many do, a task is tried again for 30 s, then its records are given back with ErrQueueFull.
 	// Default 10,000.
 	QueueMax int64
 	// Replicas of Redis that must have a task too before it counts as sent.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -294,4 +295,58 @@ func TestClientOfTooManyShards(t *testing.T) {
 	}
 	_, err := NewClient(rdb, ClientOptions{Shards: ShardsMax})
 	require.NoError(t, err)
+}
+
+// TestWhatWaitsForItsNextTryFillsAQueue: tasks that failed, and those that were put off,
+// brake a client just as those that nobody has tried.
+func TestWhatWaitsForItsNextTryFillsAQueue(t *testing.T) {
+	t.Parallel()
+	rdb := testengine.StartRedis(t).Redis(t)
+	c, err := NewClient(rdb, ClientOptions{Shards: 1, QueueMax: 3})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close(context.Background()) })
+	queue := IngestQueue(0)
+	require.NoError(t, c.SendLine(t.Context(), []byte("{}"))) // pending
+	require.NoError(t, rdb.ZAdd(t.Context(), RetryKey(queue), redis.Z{Score: 1e12, Member: "a"}).Err())
+	require.NoError(t, c.room(t.Context(), 0))
+	require.NoError(t, rdb.ZAdd(t.Context(), ScheduledKey(queue), redis.Z{Score: 1e12, Member: "b"}).Err())
+	require.ErrorIs(t, c.room(t.Context(), 0), ErrQueueFull)
+	require.NoError(t, rdb.Del(t.Context(), RetryKey(queue)).Err())
+	require.NoError(t, c.room(t.Context(), 0), "they have come back and been stored")
+}
+
+// roundTrips counts a client's.
+type roundTrips struct {
+	instead
+
+	n atomic.Int64
+}
+
+func (r *roundTrips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		r.n.Add(1)
+		return next(ctx, cmd)
+	}
+}
+
+func (r *roundTrips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		r.n.Add(1)
+		return next(ctx, cmds)
+	}
+}
+
+// TestAQueuesLengthIsOneRoundTrip: it is asked with every task.
+func TestAQueuesLengthIsOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	rdb := testengine.StartRedis(t).Redis(t)
+	var trips roundTrips
+	rdb.AddHook(&trips)
+	c, err := NewClient(rdb, ClientOptions{Shards: 1})
+	require.NoError(t, err)
+	require.NoError(t, c.room(t.Context(), 0))
+	connected := trips.n.Load()
+	require.NoError(t, c.room(t.Context(), 0))
+	require.EqualValues(t, 1, trips.n.Load()-connected)
+	require.NoError(t, c.Close(t.Context()))
 }

@@ -179,12 +179,18 @@ func (c *Client) try(ctx context.Context, shard int, id string, task *asynq.Task
 	return c.fence(ctx, queue, primary)
 }
 
-// room asks how long a queue is: ErrQueueFull if it may take no more.
+// room asks how long a queue is: ErrQueueFull if it may take no more. While
+// ClickHouse is away tasks fail and wait for their next try in other lists than those
+// that nobody has tried: they fill Redis just as well.
 func (c *Client) room(ctx context.Context, shard int) error {
-	n, err := c.rdb.LLen(ctx, PendingKey(IngestQueue(shard))).Result()
-	if err != nil {
+	queue := IngestQueue(shard)
+	pipe := c.rdb.Pipeline() // one round trip, to one slot
+	pending := pipe.LLen(ctx, PendingKey(queue))
+	retry, scheduled := pipe.ZCard(ctx, RetryKey(queue)), pipe.ZCard(ctx, ScheduledKey(queue))
+	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("ask for the queue's length: %w", err)
 	}
+	n := pending.Val() + retry.Val() + scheduled.Val()
 	l := &c.lengths[shard]
 	l.mu.Lock()
 	defer l.mu.Unlock()

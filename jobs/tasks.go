@@ -43,8 +43,15 @@ const ShardsMax = 256
 // IngestQueue is the name of an ingest queue.
 func IngestQueue(shard int) string { return "ingest-" + strconv.Itoa(shard) }
 
-// PendingKey is the list of a queue's tasks that nobody has in hand.
+// PendingKey is the list of a queue's tasks that nobody has in hand and that may be
+// taken now.
 func PendingKey(queue string) string { return "asynq:{" + queue + "}:pending" }
+
+// RetryKey is the set of a queue's tasks that failed and wait for their next try.
+func RetryKey(queue string) string { return "asynq:{" + queue + "}:retry" }
+
+// ScheduledKey is the set of a queue's tasks that wait for their first try.
+func ScheduledKey(queue string) string { return "asynq:{" + queue + "}:scheduled" }
 
 // IngestQueues are the names of so many ingest queues.
 func IngestQueues(shards int) []string {

@@ -31,7 +31,17 @@ func (e *engine) setBound(ctx context.Context, p int, meta *balance.Meta) error 
 	return e.store.SetBreaker(ctx, p, meta, e.brakes.most(accounts))
 }
 
-// setBreaker keeps a partition's bound, and tells whether its breaker is open.
+// watchBreakers keeps every partition's bound, and the gauge of those that are open.
+func (w *Worker) watchBreakers(ctx context.Context) error {
+	if err := w.engine.partitions(w.setBreaker)(ctx); err != nil {
+		return err
+	}
+	w.engine.metrics.measuredNow(measuredBreakers)
+	return nil
+}
+
+// setBreaker keeps a partition's bound, and tells whether its breaker is open: who
+// doesn't look again, for it isn't a scheduler, must not say so for ever.
 func (w *Worker) setBreaker(ctx context.Context, p int) error {
 	e := w.engine
 	meta, err := e.meta(ctx, p)
@@ -40,6 +50,9 @@ func (w *Worker) setBreaker(ctx context.Context, p int) error {
 	}
 	if err := e.setBound(ctx, p, meta); err != nil {
 		return e.stale(p, err)
+	}
+	if !w.has(RoleScheduler) {
+		return nil
 	}
 	at, err := e.store.Broken(ctx, p)
 	if err != nil {

@@ -1,11 +1,14 @@
 package worker
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/metering/ledger"
 )
 
 // metrics of a worker. Every figure that the documents name as a goal is here.
@@ -17,12 +20,24 @@ type metrics struct {
 	drift         prometheus.Counter
 	openAnswers   prometheus.Gauge
 	suspended     prometheus.Gauge
-	queueLag      prometheus.Gauge
+	queueTasks    *prometheus.GaugeVec
+	oldestTask    *prometheus.GaugeVec
+	oldestAnswer  prometheus.Gauge
 	hooks         *prometheus.CounterVec
 	reports       *prometheus.CounterVec
 	requeued      prometheus.Counter
 	breaker       *prometheus.GaugeVec
+	measured      *prometheus.GaugeVec
+	role          *prometheus.GaugeVec
 }
+
+// What a scheduler measures, as meterd_measured_timestamp_seconds names it.
+const (
+	measuredTasks     = "tasks"
+	measuredAnswers   = "answers"
+	measuredSuspended = "suspended"
+	measuredBreakers  = "breakers"
+)
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
@@ -47,8 +62,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		suspended: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "meterd_suspended_accounts", Help: "Accounts that are suspended.",
 		}),
-		queueLag: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "meterd_queue_tasks", Help: "Ingest tasks that wait.",
+		queueTasks: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meterd_queue_tasks", Help: "Tasks that aren't done, by queue and state; ingest's queues are one.",
+		}, []string{"queue", "state"}),
+		oldestTask: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meterd_oldest_task_seconds", Help: "Age of the oldest task that isn't done.",
+		}, []string{"queue"}),
+		oldestAnswer: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "meterd_oldest_answer_seconds", Help: "How long a charge whose rows aren't in the ledger has been left alone.",
 		}),
 		hooks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "meterd_hook_deliveries_total", Help: "Webhook deliveries by outcome.",
@@ -62,10 +83,44 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		breaker: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "meterd_breaker_open", Help: "1 while suspensions of a partition are held back.",
 		}, []string{"partition"}),
+		measured: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meterd_measured_timestamp_seconds", Help: "When a scheduler last measured what only schedulers do.",
+		}, []string{"what"}),
+		role: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meterd_role", Help: "1 for each role that this worker has and serves.",
+		}, []string{"role"}),
 	}
-	reg.MustRegister(m.records, m.chargeSeconds, m.storeSeconds, m.forced, m.drift, m.openAnswers, m.suspended, m.queueLag, m.hooks, m.reports, m.requeued, m.breaker)
-	m.count(balance.Counts{}) // an outcome that hasn't come yet is 0, not missing
+	reg.MustRegister(m.records, m.chargeSeconds, m.storeSeconds, m.forced, m.drift, m.openAnswers, m.suspended, m.queueTasks, m.oldestTask, m.oldestAnswer, m.hooks, m.reports, m.requeued, m.breaker, m.measured, m.role)
+	m.begin()
 	return m
+}
+
+// begin has every labelled counter stand at 0: an increase isn't seen in the first
+// sample of a series, so the first failure would go unseen where it made the series.
+func (m *metrics) begin() {
+	m.count(balance.Counts{})
+	for _, outcome := range []string{outcomeDelivered, outcomeFailed, outcomeGone} {
+		m.hooks.WithLabelValues(outcome)
+	}
+	for _, state := range []string{ledger.RunDelivered, ledger.RunTruncated, ledger.RunFailed} {
+		m.reports.WithLabelValues(state)
+	}
+}
+
+// schedules has the gauges stand that a scheduler alone sets. What it never comes to
+// measure is of its start, and so gets old where somebody sees it.
+func (m *metrics) schedules(partitions int) {
+	for p := range partitions {
+		m.breaker.WithLabelValues(strconv.Itoa(p))
+	}
+	for _, what := range []string{measuredTasks, measuredAnswers, measuredSuspended, measuredBreakers} {
+		m.measuredNow(what)
+	}
+}
+
+// measuredNow notes that what stands in the gauges is of now.
+func (m *metrics) measuredNow(what string) {
+	m.measured.WithLabelValues(what).Set(double(clock.System().Now().Unix()))
 }
 
 func (m *metrics) count(c balance.Counts) {

@@ -87,7 +87,7 @@ func (w *Worker) sharedChores() []chore {
 			return e.store.SweepDedup(ctx, p, meta)
 		})},
 		{"reconcile", min(w.opts.ReconcileEvery, time.Second), w.reconcileDue()},
-		{"breaker", 2 * time.Second, e.partitions(w.setBreaker)},
+		{"breaker", 2 * time.Second, w.watchBreakers},
 		{"reports", time.Second, w.report.Due},
 		{"retention", time.Hour, func(ctx context.Context) error { return w.admin.Retain(ctx, w.opts.Retention, e.log) }},
 		{"closing", closeEvery, func(ctx context.Context) error { return w.closer.CloseDue(ctx, w.opts.CloseGrace) }},
@@ -223,20 +223,6 @@ func (w *Worker) countSuspended(ctx context.Context) error {
 		}
 	}
 	e.metrics.suspended.Set(double(n))
-	return nil
-}
-
-// countTasks sets the gauge of tasks that wait in ingest queues.
-func (w *Worker) countTasks(ctx context.Context) error {
-	e := w.engine
-	var tasks int64
-	for _, q := range e.ingestQueues() {
-		n, err := w.redis.LLen(ctx, jobs.PendingKey(q)).Result()
-		if err != nil {
-			return err
-		}
-		tasks += n
-	}
-	e.metrics.queueLag.Set(double(tasks))
+	e.metrics.measuredNow(measuredSuspended)
 	return nil
 }

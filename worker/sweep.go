@@ -139,6 +139,7 @@ func (e *engine) giveUpAll(ctx context.Context, rdb redis.UniversalClient) error
 		open += n
 	}
 	e.metrics.openAnswers.Set(double(open))
+	e.metrics.measuredNow(measuredAnswers)
 	return nil
 }
 

@@ -143,7 +143,7 @@ func New(d Deps, o Options) (*Worker, error) {
 	reporter := reports.NewReporter(reports.Deps{
 		Ledger: d.Ledger, Snapshot: d.Snapshots.Current, States: ReportStates(d.Store, d.Clock), Clock: d.Clock,
 	})
-	return &Worker{
+	w := &Worker{
 		report: NewReports(ReportsDeps{
 			Ledger: d.Ledger, Snapshot: d.Snapshots.Current, Reporter: reporter, Queue: queue, Clock: d.Clock, Log: d.Log,
 			Deliverer: deliver.New(deliver.Options{Mail: o.Mail, Timeout: o.Reports.DeliverTimeout}),
@@ -154,7 +154,11 @@ func New(d Deps, o Options) (*Worker, error) {
 		closer:     admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
 		reconciler: reconcile.NewReconciler(d.Store, d.Ledger, d.Clock, d.Log),
 		hooks:      newHooks(e, &o),
-	}, nil
+	}
+	if w.has(RoleScheduler) {
+		e.metrics.schedules(d.Store.Partitions())
+	}
+	return w, nil
 }
 
 // Ready is closed once the worker serves.
@@ -165,6 +169,16 @@ func (w *Worker) has(role string) bool {
 		return true
 	}
 	return slices.Contains(w.opts.Roles, role)
+}
+
+// showRoles has the metrics name what this worker serves from now on: a role that no
+// worker names is missing.
+func (w *Worker) showRoles() {
+	for _, role := range Roles() {
+		if w.has(role) {
+			w.engine.metrics.role.WithLabelValues(role).Set(1)
+		}
+	}
 }
 
 // Run makes the schema and the projection ready, serves until ctx ends, then
@@ -222,6 +236,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	for _, c := range w.chores() {
 		g.Go(func() error { return w.parts.run("chore "+c.name, func() error { w.runChore(ctx, c); return nil }) })
 	}
+	w.showRoles()
 	w.once.Do(func() { close(w.ready) })
 	ended := make(chan error, 1)
 	go func() { // waits for the parts; Run waits for it

@@ -227,16 +227,26 @@ var (
 	variable      = regexp.MustCompile(`\bMETERD_[A-Z0-9_]+\b`)
 )
 
+// definedMetrics are the names of those that a worker exposes.
+func definedMetrics(t *testing.T) map[string]bool {
+	t.Helper()
+	defined := map[string]bool{}
+	for _, file := range []string{"worker/metrics.go", "internal/httpd/httpd.go"} {
+		code, err := os.ReadFile(filepath.Join(root, file))
+		require.NoError(t, err)
+		found := metricDefined.FindAllStringSubmatch(string(code), -1)
+		require.NotEmpty(t, found, file)
+		for _, m := range found {
+			defined[m[1]] = true
+		}
+	}
+	return defined
+}
+
 // TestDocumentedMetrics: operators.md explains every metric, and no other.
 func TestDocumentedMetrics(t *testing.T) {
 	t.Parallel()
-	code, err := os.ReadFile(filepath.Join(root, "worker/metrics.go"))
-	require.NoError(t, err)
-	defined := map[string]bool{}
-	for _, m := range metricDefined.FindAllStringSubmatch(string(code), -1) {
-		defined[m[1]] = true
-	}
-	require.NotEmpty(t, defined)
+	defined := definedMetrics(t)
 	doc, err := os.ReadFile(filepath.Join(root, "docs/operators.md"))
 	require.NoError(t, err)
 	for name := range defined {

@@ -33,7 +33,7 @@ func Listen(ctx context.Context, address string, reg prometheus.Gatherer, ready 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(r.Context(), readyMax)
 		defer cancel()
 		if err := ready(ctx); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -43,8 +43,28 @@ func Listen(ctx context.Context, address string, reg prometheus.Gatherer, ready 
 	})
 	mux.HandleFunc("GET /debug/pprof/", fromHere(pprof.Index))
 	mux.HandleFunc("GET /debug/pprof/profile", fromHere(pprof.Profile))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{reg, readiness(ctx, ready)}, promhttp.HandlerOpts{}))
 	return &Server{ln: ln, srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}, nil
+}
+
+// readyMax is how long the engines have to answer: less than a scrape may take.
+const readyMax = 5 * time.Second
+
+// readiness is /readyz as a metric, so that who scrapes needn't ask for both. It is
+// asked at each scrape.
+func readiness(ctx context.Context, ready func(context.Context) error) prometheus.Gatherer {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "meterd_ready", Help: "1 while the process has started and its engines answer.",
+	}, func() float64 {
+		ctx, cancel := context.WithTimeout(ctx, readyMax)
+		defer cancel()
+		if ready(ctx) != nil {
+			return 0
+		}
+		return 1
+	}))
+	return reg
 }
 
 // fromHere serves who asks from this machine. A profile holds what memory does,

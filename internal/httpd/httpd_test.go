@@ -1,11 +1,14 @@
 package httpd
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // TestProfilesAreForThisMachine: who asks from elsewhere finds nothing there.
@@ -22,4 +25,21 @@ func TestProfilesAreForThisMachine(t *testing.T) {
 		h(w, r)
 		assert.Equal(t, want, w.Code, from)
 	}
+}
+
+// TestReadinessIsAMetric: it says what /readyz says, at each scrape.
+func TestReadinessIsAMetric(t *testing.T) {
+	t.Parallel()
+	var bad error
+	reg := readiness(t.Context(), func(context.Context) error { return bad })
+	value := func() float64 {
+		all, err := reg.Gather()
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		require.Equal(t, "meterd_ready", all[0].GetName())
+		return all[0].GetMetric()[0].GetGauge().GetValue()
+	}
+	assert.InDelta(t, 1, value(), 0)
+	bad = errors.New("starting")
+	assert.InDelta(t, 0, value(), 0)
 }

@@ -210,6 +210,35 @@ func (s *Store) OldestOpen(ctx context.Context, p int, upTo, most int64) ([]Open
 	return out, nil
 }
 
+// OpenSince is when the open answer that has been left alone for longest was charged or
+// last asked for, by Redis's clock; so many of the oldest are looked at. Zero: none is
+// open.
+func (s *Store) OpenSince(ctx context.Context, p int, most int64) (time.Time, error) {
+	open, err := s.OldestOpen(ctx, p, 0, most)
+	if err != nil || len(open) == 0 {
+		return time.Time{}, err
+	}
+	pipe := s.rdb.Pipeline()
+	asked := make([]*redis.StringCmd, len(open))
+	for i, a := range open {
+		asked[i] = pipe.HGet(ctx, keyTask(p, a.Task), "at")
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return time.Time{}, fmt.Errorf("read open answers: %w", err)
+	}
+	var first time.Time
+	for _, cmd := range asked {
+		ms, err := cmd.Int64()
+		if err != nil {
+			continue // it has settled meanwhile
+		}
+		if at := time.UnixMilli(ms).UTC(); first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first, nil
+}
+
 // Lost tells whether an answer that is listed as open is gone: no script does
 // that, and nothing else would ever settle it.
 func (s *Store) Lost(ctx context.Context, p int, a OpenAnswer) (bool, error) {
