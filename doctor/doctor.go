@@ -89,13 +89,18 @@ func (s *System) All(ctx context.Context) []Check {
 	return append(append(ofRedis, ofLedger...), ofBoth...)
 }
 
-// Engines looks at what a worker can't do without: both answer and take what is
-// written. An error names what doesn't.
-func (s *System) Engines(ctx context.Context) error {
+// Engines looks only at what a worker can't do without: both answer and take what is
+// written.
+func (s *System) Engines(ctx context.Context) []Check {
 	var ofRedis, ofLedger findings
 	s.sideBySide(ctx, func(ctx context.Context) { s.redis(ctx, &ofRedis) }, func(ctx context.Context) { s.ledger(ctx, &ofLedger) })
+	return append(ofRedis, ofLedger...)
+}
+
+// Ready is an error that names what of Engines isn't all right.
+func (s *System) Ready(ctx context.Context) error {
 	var errs []error
-	for _, c := range append(ofRedis, ofLedger...) {
+	for _, c := range s.Engines(ctx) {
 		if !c.OK {
 			errs = append(errs, fmt.Errorf("%s: %s", c.Name, c.Detail))
 		}

@@ -183,7 +183,7 @@ func TestNamesWhatIsBroken(t *testing.T) {
 	p.apply(t, accounts)
 	p.work(t)
 	require.Empty(t, p.failed(t))
-	require.NoError(t, p.Engines(t.Context()))
+	require.NoError(t, p.Ready(t.Context()))
 	for _, b := range ofEngines() {
 		b.make(t, p)
 		failed := p.failed(t)
@@ -199,7 +199,7 @@ func TestNamesWhatIsBroken(t *testing.T) {
 	// What a worker can't do without is what /readyz asks.
 	config(t, p, "maxmemory", "100kb")
 	p.door.set(func(d *door) { d.hang = true })
-	err := p.Engines(t.Context())
+	err := p.Ready(t.Context())
 	require.ErrorContains(t, err, "redis write: OOM")
 	require.ErrorContains(t, err, "clickhouse: no answer in time")
 }
@@ -299,16 +299,16 @@ func TestProbesLeaveNothing(t *testing.T) {
 	}
 	before, err := p.rdb.DBSize(t.Context()).Result()
 	require.NoError(t, err)
-	require.NoError(t, p.Engines(t.Context()))
+	require.NoError(t, p.Ready(t.Context()))
 	require.Zero(t, tables())
 	after, err := p.rdb.DBSize(t.Context()).Result()
 	require.NoError(t, err)
 	require.Equal(t, before, after)
 
 	require.NoError(t, conn.Exec(t.Context(), "CREATE TABLE "+p.engines.Database+".probe_x (a UInt8) ENGINE = MergeTree ORDER BY a"))
-	require.NoError(t, p.Engines(t.Context()))
+	require.NoError(t, p.Ready(t.Context()))
 	require.Equal(t, uint64(1), tables(), "of who may be at it just now")
 	p.door.set(instead("{before:Int64}", "4102444800"))
-	require.NoError(t, p.Engines(t.Context()))
+	require.NoError(t, p.Ready(t.Context()))
 	require.Zero(t, tables())
 }

@@ -16,7 +16,8 @@ import (
 
 // doctorCmd checks every part.
 type doctorCmd struct {
-	Wait time.Duration `help:"Ask again until everything is ready, at most so long."`
+	Wait    time.Duration `help:"Ask again until everything is ready, at most so long."`
+	Engines bool          `help:"Only whether both engines answer and take what is written: for the health check of one worker, which shouldn't end for what is somebody else's."`
 }
 
 // Run implements the command.
@@ -24,7 +25,7 @@ func (d *doctorCmd) Run(a *app) error {
 	deadline := time.NewTimer(d.Wait)
 	defer deadline.Stop()
 	for {
-		checks, ok := diagnose(a)
+		checks, ok := d.diagnose(a)
 		if ok || d.Wait == 0 || expired(a.ctx, deadline) {
 			return a.showChecks(checks, ok)
 		}
@@ -83,7 +84,7 @@ func failedOf(checks []doctor.Check) (names []string) {
 const doctorMax = 15 * time.Second
 
 // diagnose asks each part once.
-func diagnose(a *app) ([]doctor.Check, bool) {
+func (d *doctorCmd) diagnose(a *app) ([]doctor.Check, bool) {
 	ctx, cancel := context.WithTimeout(a.ctx, doctorMax)
 	defer cancel()
 	e, done, err := a.open(a.logger(a.err, slog.LevelError), a.Redis == "")
@@ -91,7 +92,12 @@ func diagnose(a *app) ([]doctor.Check, bool) {
 		return []doctor.Check{{Name: "addresses", Detail: doctor.Reason(err).Error()}}, false
 	}
 	defer done()
-	list := append([]doctor.Check{{Name: "addresses", OK: true, Detail: "found"}}, a.system(e).All(ctx)...)
+	list := []doctor.Check{{Name: "addresses", OK: true, Detail: "found"}}
+	if d.Engines {
+		list = append(list, a.system(e).Engines(ctx)...)
+		return list, len(failedOf(list)) == 0
+	}
+	list = append(list, a.system(e).All(ctx)...)
 	if e.info.HTTP != "" {
 		c := doctor.Check{Name: "worker", OK: true, Detail: e.info.HTTP}
 		if err := readyz(ctx, e.info.HTTP); err != nil {

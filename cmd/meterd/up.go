@@ -233,7 +233,7 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 	srv, err := httpd.Listen(ctx, f.Listen, reg, func(ctx context.Context) error {
 		select {
 		case <-w.Ready():
-			return a.system(e).Engines(ctx)
+			return a.system(e).Ready(ctx)
 		default:
 			return errors.New("starting")
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/singleflight"
 )
 
 // Server is a running listener.
@@ -30,12 +31,11 @@ func Listen(ctx context.Context, address string, reg prometheus.Gatherer, ready 
 	if err != nil {
 		return nil, fmt.Errorf("listen for health checks on %s: %w", address, err)
 	}
+	ready = shared(ready)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), readyMax)
-		defer cancel()
-		if err := ready(ctx); err != nil {
+		if err := ready(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -45,6 +45,20 @@ func Listen(ctx context.Context, address string, reg prometheus.Gatherer, ready 
 	mux.HandleFunc("GET /debug/pprof/profile", fromHere(pprof.Profile))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{reg, readiness(ctx, ready)}, promhttp.HandlerOpts{}))
 	return &Server{ln: ln, srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}, nil
+}
+
+// shared asks once for all who ask at the same time: each time both engines are asked
+// to store something.
+func shared(ready func(context.Context) error) func(context.Context) error {
+	var asking singleflight.Group
+	return func(ctx context.Context) error {
+		_, err, _ := asking.Do("", func() (any, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyMax) // the first may leave
+			defer cancel()
+			return nil, ready(ctx)
+		})
+		return err //nolint:wrapcheck // ready's own
+	}
 }
 
 // readyMax is how long the engines have to answer: less than a scrape may take.
@@ -57,8 +71,6 @@ func readiness(ctx context.Context, ready func(context.Context) error) prometheu
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "meterd_ready", Help: "1 while the process has started and its engines answer.",
 	}, func() float64 {
-		ctx, cancel := context.WithTimeout(ctx, readyMax)
-		defer cancel()
 		if ready(ctx) != nil {
 			return 0
 		}

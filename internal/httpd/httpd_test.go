@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -42,4 +43,37 @@ func TestReadinessIsAMetric(t *testing.T) {
 	assert.InDelta(t, 1, value(), 0)
 	bad = errors.New("starting")
 	assert.InDelta(t, 0, value(), 0)
+}
+
+// TestWhoAsksTogetherIsAnsweredTogether: an engine that hangs is asked once, also when
+// the first who asked has left.
+func TestWhoAsksTogetherIsAnsweredTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked, answer := 0, make(chan error)
+		ready := shared(func(ctx context.Context) error {
+			asked++
+			select {
+			case err := <-answer:
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		ctx, leave := context.WithCancel(t.Context())
+		answers := make(chan error, 9)
+		go func() { answers <- ready(ctx) }()
+		synctest.Wait()
+		for range cap(answers) - 1 {
+			go func() { answers <- ready(t.Context()) }()
+		}
+		synctest.Wait()
+		leave()
+		answer <- errors.New("away")
+		for range cap(answers) {
+			require.EqualError(t, <-answers, "away")
+		}
+		require.Equal(t, 1, asked)
+		require.ErrorIs(t, ready(t.Context()), context.DeadlineExceeded, "it has a bound")
+	})
 }
