@@ -40,8 +40,8 @@ type System struct {
 
 // Bounds of one look: of an engine that hangs the rest is told in time.
 const (
-	engineMax = 3 * time.Second
-	pingMax   = 2 * time.Second
+	engineMax = 10 * time.Second // of an overloaded one each answer takes long
+	pingMax   = 3 * time.Second
 )
 
 // findings are the checks of one group, in order.

@@ -58,6 +58,8 @@ var (
 	ErrQueueFull = errors.New("the ingest queue is full: workers are behind; try again later")
 	// ErrClosed: the client was closed.
 	ErrClosed = errors.New("the client is closed")
+	// ErrRecord: a record that could never be charged as it is meant.
+	ErrRecord = errors.New("not a usage record that can be charged")
 	// ErrLine: a line holds a newline, is empty, or is larger than LineMax.
 	ErrLine = errors.New("not one line")
 )
@@ -131,10 +133,34 @@ func NewClient(rdb redis.UniversalClient, o ClientOptions) (*Client, error) {
 // Send sends one record and waits until Redis has its task (on disk, where Redis
 // syncs always). After an error the record is the caller's again: to be sent
 // again with the same id, for it may have got through all the same. The errors
-// are ErrClosed, ErrLine (a record larger than LineMax), ErrQueueFull, the
-// context's, and Redis's.
+// are ErrRecord (never sent: it lacks something), ErrClosed, ErrLine (a record larger
+// than LineMax), ErrQueueFull, the context's, and Redis's.
 func (c *Client) Send(ctx context.Context, r *metering.Record) error {
+	if err := chargeable(r); err != nil {
+		return err
+	}
 	return c.SendLine(ctx, metering.AppendRecord(nil, r))
+}
+
+// chargeable refuses what would be quarantined whatever the accounts are, or charged as
+// another quantity than was meant.
+func chargeable(r *metering.Record) error {
+	lacks := ""
+	switch {
+	case r.ID == "":
+		lacks = "ID: empty; give each message one of its own, and send it again under the same"
+	case r.AccountID == "":
+		lacks = "AccountID: empty"
+	case r.OccurredAt.IsZero():
+		lacks = "OccurredAt: empty"
+	case r.Units != 0 && !r.HasUnits:
+		lacks = "Units without HasUnits: it would be charged as one"
+	case (r.Kind == metering.KindStatus || r.Kind == metering.KindRefund) && r.RefersTo == "":
+		lacks = "RefersTo: empty; it names the message"
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrRecord, lacks)
 }
 
 // SendLine is Send of a record that is a JSON line already.

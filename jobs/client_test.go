@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/testengine"
+	"github.com/meterd/meterd/metering"
 )
 
 func TestMain(m *testing.M) { testengine.Main(m) }
@@ -313,6 +314,29 @@ func TestWhatWaitsForItsNextTryFillsAQueue(t *testing.T) {
 	require.ErrorIs(t, c.room(t.Context(), 0), ErrQueueFull)
 	require.NoError(t, rdb.Del(t.Context(), RetryKey(queue)).Err())
 	require.NoError(t, c.room(t.Context(), 0), "they have come back and been stored")
+}
+
+// TestSendRefusesWhatCanNeverBeCharged, before Redis hears of it.
+func TestSendRefusesWhatCanNeverBeCharged(t *testing.T) {
+	t.Parallel()
+	c, err := NewClient(silent(t), ClientOptions{})
+	require.NoError(t, err)
+	whole := metering.Record{ID: "m1", Kind: metering.KindUsage, AccountID: "acme", Channel: "sms", Units: 1_000_000, HasUnits: true, OccurredAt: time.Now()}
+	for says, without := range map[string]func(r *metering.Record){
+		"ID: empty":              func(r *metering.Record) { r.ID = "" },
+		"AccountID: empty":       func(r *metering.Record) { r.AccountID = "" },
+		"OccurredAt: empty":      func(r *metering.Record) { r.OccurredAt = time.Time{} },
+		"Units without HasUnits": func(r *metering.Record) { r.HasUnits = false },
+		"RefersTo: empty":        func(r *metering.Record) { r.Kind = metering.KindRefund },
+	} {
+		r := whole
+		without(&r)
+		err := c.Send(t.Context(), &r)
+		require.ErrorIs(t, err, ErrRecord)
+		require.ErrorContains(t, err, says)
+	}
+	whole.Units, whole.HasUnits = 0, false // one of the rule's unit
+	require.NoError(t, chargeable(&whole))
 }
 
 // roundTrips counts a client's.

@@ -2,11 +2,15 @@ package worker
 
 import (
 	"strconv"
+	"strings"
+	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -25,6 +29,8 @@ type metrics struct {
 	oldestAnswer  prometheus.Gauge
 	hooks         *prometheus.CounterVec
 	reports       *prometheus.CounterVec
+	unknown       *prometheus.CounterVec
+	unknownNames  names
 	requeued      prometheus.Counter
 	breaker       *prometheus.GaugeVec
 	measured      *prometheus.GaugeVec
@@ -77,6 +83,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reports: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "meterd_report_runs_total", Help: "Report runs by state.",
 		}, []string{"state"}),
+		unknown: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "meterd_unknown_fields_total", Help: "Records that came with a field that isn't defined, by its name; of each try of a task.",
+		}, []string{"field"}),
 		requeued: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "meterd_requeued_tasks_total", Help: "Tasks taken back from a worker that died.",
 		}),
@@ -90,7 +99,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "meterd_role", Help: "1 for each role that this worker has and serves.",
 		}, []string{"role"}),
 	}
-	reg.MustRegister(m.records, m.chargeSeconds, m.storeSeconds, m.forced, m.drift, m.openAnswers, m.suspended, m.queueTasks, m.oldestTask, m.oldestAnswer, m.hooks, m.reports, m.requeued, m.breaker, m.measured, m.role)
+	reg.MustRegister(m.records, m.chargeSeconds, m.storeSeconds, m.forced, m.drift, m.openAnswers, m.suspended, m.queueTasks, m.oldestTask, m.oldestAnswer, m.hooks, m.reports, m.unknown, m.requeued, m.breaker, m.measured, m.role)
 	m.begin()
 	return m
 }
@@ -104,6 +113,49 @@ func (m *metrics) begin() {
 	}
 	for _, state := range []string{ledger.RunDelivered, ledger.RunTruncated, ledger.RunFailed} {
 		m.reports.WithLabelValues(state)
+	}
+}
+
+// Bounds of the names of fields that are told apart, and of each.
+const (
+	unknownNamesMax = 50
+	unknownNameMax  = 64
+	otherFields     = "(others)"
+)
+
+// names are those of fields that were seen, up to unknownNamesMax: who sends
+// chooses them.
+type names struct {
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+// of is what a field is counted as.
+func (n *names) of(field string) string {
+	if len(field) > unknownNameMax || !utf8.ValidString(field) {
+		return otherFields
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.seen[field] {
+		if len(n.seen) >= unknownNamesMax {
+			return otherFields
+		}
+		if n.seen == nil {
+			n.seen = map[string]bool{}
+		}
+		n.seen[strings.Clone(field)] = true // it shares memory with its line
+	}
+	return field
+}
+
+// countUnknown counts fields that aren't defined: what a channel service believes
+// that it tells, and nobody keeps.
+func (m *metrics) countUnknown(recs []metering.Record) {
+	for i := range recs {
+		for _, field := range recs[i].Unknown {
+			m.unknown.WithLabelValues(m.unknownNames.of(field)).Inc()
+		}
 	}
 }
 

@@ -169,7 +169,9 @@ func (e *engine) ingestTask(ctx context.Context, id string, payload []byte) erro
 	if len(lines) == 0 {
 		return e.unreadable(ctx, id, jobs.TypeIngest, payload, jobs.ErrPayload)
 	}
-	return e.process(ctx, newTask(id, lines, false))
+	t := newTask(id, lines, false)
+	e.metrics.countUnknown(t.recs)
+	return e.process(ctx, t)
 }
 
 // delayedCheck is how often a server asks for tasks whose time has come.

@@ -75,11 +75,23 @@ func quarantineOf(aud metering.Audience, en *ledger.Entry) quarantineView {
 // quarantineListCmd lists open entries.
 type quarantineListCmd struct {
 	Reason string `help:"Only this reason." placeholder:"R"`
+	By     string `help:"How many of each reason, instead of the entries: reason." placeholder:"reason"`
+	Limit  int    `help:"At most so many, the oldest; 0: all."`
 	As     string `help:"What that account may see." placeholder:"ID"`
 }
 
 // Validate is called before anything runs (kong).
-func (c *quarantineListCmd) Validate() error { return checkReason(c.Reason) }
+func (c *quarantineListCmd) Validate() error {
+	switch {
+	case c.By != "" && c.By != "reason":
+		return wrongInput("--by: reason is all that entries are counted by")
+	case c.By != "" && (c.Reason != "" || c.Limit != 0):
+		return wrongInput("--by: without --reason and --limit")
+	case c.Limit < 0:
+		return wrongInput("--limit: 0 or more")
+	}
+	return checkReason(c.Reason)
+}
 
 // checkReason refuses what is none: nothing would be found, as if all were well.
 func checkReason(reason string) error {
@@ -100,15 +112,18 @@ func (c *quarantineListCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if aud == metering.AudienceReseller && c.Reason != "" {
+	if aud == metering.AudienceReseller && (c.Reason != "" || c.By != "") {
 		return metering.ErrNotVisible
+	}
+	if c.By != "" {
+		return a.showReasons(e, accounts)
 	}
 	t := a.table("ID", "REASON", "ACCOUNT", "RECORD", "WHAT TO DO")
 	if aud == metering.AudienceReseller {
 		t = a.table("RECORD", "STATE")
 	}
 	err = e.ledger.Quarantined(a.ctx, ledger.QuarantineFilter{
-		State: ledger.QuarantineOpen, Reason: c.Reason, Accounts: accounts, Redacted: aud == metering.AudienceReseller,
+		State: ledger.QuarantineOpen, Reason: c.Reason, Accounts: accounts, Redacted: aud == metering.AudienceReseller, Limit: c.Limit,
 	}, func(en *ledger.Entry) error {
 		v := viewOfEntry(aud, en)
 		if a.JSON {
@@ -126,6 +141,29 @@ func (c *quarantineListCmd) Run(a *app) error {
 		a.render(t)
 	}
 	return err
+}
+
+// showReasons shows how many open entries there are of each reason.
+func (a *app) showReasons(e *engines, accounts []string) error {
+	list, err := e.ledger.QuarantineReasons(a.ctx, ledger.QuarantineOpen, accounts)
+	if err != nil {
+		return err
+	}
+	t := a.table("REASON", "ENTRIES", "OLDEST", "NEWEST")
+	for _, c := range list {
+		oldest, newest := c.Oldest.UTC().Format(time.RFC3339), c.Newest.UTC().Format(time.RFC3339)
+		if a.JSON {
+			if err := a.printJSON(map[string]any{"reason": c.Reason, "entries": c.Entries, "oldest": oldest, "newest": newest}); err != nil {
+				return err
+			}
+			continue
+		}
+		t.AppendRow([]any{c.Reason, c.Entries, oldest, newest})
+	}
+	if !a.JSON {
+		a.render(t)
+	}
+	return nil
 }
 
 // visible are the accounts whose entries a reader may see; nil: all.

@@ -141,6 +141,27 @@ func (l *Ledger) Quarantined(ctx context.Context, q QuarantineFilter, f func(*En
 	})
 }
 
+// ReasonCount is how many entries have a reason.
+type ReasonCount struct {
+	Reason         metering.Reason
+	Entries        uint64
+	Oldest, Newest time.Time
+}
+
+// QuarantineReasons counts the entries of a state by reason, the most first, of
+// some accounts; none: of all.
+func (l *Ledger) QuarantineReasons(ctx context.Context, state string, accounts []string) (out []ReasonCount, err error) {
+	err = l.each(ctx, "quarantine_reasons", map[string]string{"state": state, "accounts": array(accounts)}, func(r driver.Rows) error {
+		var c ReasonCount
+		var reason string
+		err := r.Scan(&reason, &c.Entries, &c.Oldest, &c.Newest)
+		c.Reason = metering.Reason(reason)
+		out = append(out, c)
+		return err
+	})
+	return out, err
+}
+
 // EntriesKnown tells which of some entries there are, in any state.
 func (l *Ledger) EntriesKnown(ctx context.Context, ids []string) (map[string]bool, error) {
 	known := make(map[string]bool, len(ids))
