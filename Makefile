@@ -52,7 +52,7 @@ test: $(gotestsum) ## Set up what is missing and run every test against the real
 	CGO_ENABLED=0 $(gotest) -p 2 -count 1 -timeout 10m $(plain)
 	CGO_ENABLED=0 $(gotest) -p 2 -timeout 10m -run 'TestSimulation$$|$(one)' ./worker ./metering/...
 	CGO_ENABLED=0 $(gotest) -count 1 -timeout 10m ./bench/figures
-	CGO_ENABLED=0 $(gotest) -p 2 -count 1 -timeout 10m $(systems)
+	CGO_ENABLED=0 $(gotest) -p 2 -count 1 -timeout 20m $(systems)
 	cd deploy/prometheus && CGO_ENABLED=0 $(gotest) ./...
 
 # Prometheus's parser and engine are of a module of their own: see its doc.go.
