@@ -37,7 +37,7 @@ func (s *System) projection(ctx context.Context, f *findings) {
 			f.add(fmt.Sprintf("breaker %d", p), errBroken, "")
 		}
 	}
-	detail, err := Queues(ctx, s.Redis)
+	detail, err := queues(ctx, s.Redis)
 	f.add("queues", err, detail)
 	s.workers(ctx, f)
 }
@@ -45,9 +45,9 @@ func (s *System) projection(ctx context.Context, f *findings) {
 // taskOldest is how long the oldest task of a queue may wait.
 const taskOldest = 5 * time.Minute
 
-// Queues makes sure that a worker serves each ingest queue in which tasks lie, that
+// queues makes sure that a worker serves each ingest queue in which tasks lie, that
 // none lies there for long, and that none was given up.
-func Queues(ctx context.Context, rdb redis.UniversalClient) (string, error) {
+func queues(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 	held, err := jobs.Holding(ctx, rdb, 0)
 	if err != nil {
 		return "", err
@@ -86,8 +86,8 @@ func queue(ctx context.Context, rdb redis.UniversalClient, q string) (string, er
 	prefix := "asynq:{" + q + "}:"
 	pipe := rdb.Pipeline()
 	now := rdb.Time(ctx)
-	pending, again, given := pipe.LLen(ctx, prefix+"pending"), pipe.ZCard(ctx, prefix+"retry"), pipe.ZCard(ctx, prefix+"archived")
-	oldest := pipe.LIndex(ctx, prefix+"pending", -1)
+	pending, again, given := pipe.LLen(ctx, jobs.PendingKey(q)), pipe.ZCard(ctx, jobs.RetryKey(q)), pipe.ZCard(ctx, prefix+"archived")
+	oldest := pipe.LIndex(ctx, jobs.PendingKey(q), -1)
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return "", fmt.Errorf("look at queue %s: %w", q, err)
 	}
