@@ -36,8 +36,8 @@ func Build(dir, version string) (string, error) {
 
 // How long each may take on a busy machine.
 const (
-	buildMax = 10 * time.Minute // with nothing built before
-	readyMax = time.Minute // 64 partitions take 4 s, and six times that while test binaries are being linked beside it
+	buildMax = 10 * time.Minute  // with nothing built before
+	readyMax = time.Minute       // 64 partitions take 4 s, and six times that while test binaries are being linked beside it
 	stopMax  = 100 * time.Second // what up allows its parts, and some more
 	killMax  = 10 * time.Second
 )
