@@ -104,6 +104,14 @@ func (e *engine) record(ctx context.Context, p int, facts []balance.Fact) error 
 			if row.Transfer.Amount == 0 { // decided by the script: the whole balance
 				row.Transfer.Amount = metering.Micros(integer(f["amount"]))
 			}
+			for _, side := range []string{"from", "to"} {
+				if held := f[side+"_after"]; held != "" {
+					if row.After == nil {
+						row.After = map[string]metering.Micros{}
+					}
+					row.After[f[side]] = metering.Micros(integer(held))
+				}
+			}
 			transfers = append(transfers, row)
 		}
 	}

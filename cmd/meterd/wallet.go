@@ -213,7 +213,9 @@ type movement struct {
 	Ref      string `json:"ref"`
 	Kind     string `json:"kind"`
 	Amount   string `json:"amount"`
+	Balance  string `json:"balance,omitempty"` // right after it; absent: made by a version that didn't keep it
 	Currency string `json:"currency"`
+	Other    string `json:"other,omitempty"` // whose purse is the other side; absent: the world outside
 	Booked   string `json:"period"`
 	Actor    string `json:"actor"`
 	Reason   string `json:"reason,omitempty"`
@@ -233,21 +235,32 @@ func (c *walletHistoryCmd) Run(a *app) error {
 	if aud != metering.AudienceOperator && aud != metering.AudienceParent {
 		return metering.ErrNotVisible // billing history is the parent's only
 	}
-	t := a.table("WHEN", "REF", "KIND", "AMOUNT", "", "ACTOR", "REASON")
-	right(t, 4)
+	t := a.table("WHEN", "REF", "KIND", "AMOUNT", "BALANCE", "", "FROM OR TO", "ACTOR", "REASON")
+	right(t, 4, 5)
 	err = e.ledger.Transfers(a.ctx, acct.ID, func(l *ledger.TransferLine) error {
 		m := movement{
 			At: l.At.UTC().Format(time.RFC3339Nano), Ref: l.Ref, Kind: l.Kind, Amount: l.Amount.Format(l.Currency), Currency: l.Currency,
-			Booked: l.Booked, Actor: l.Actor, Reason: l.Reason,
+			Other: l.Other, Booked: l.Booked, Actor: l.Actor, Reason: l.Reason,
+		}
+		if l.After != nil {
+			m.Balance = l.After.Format(l.Currency)
 		}
 		if a.JSON {
 			return a.printJSON(m)
 		}
-		t.AppendRow([]any{m.At, m.Ref, m.Kind, m.Amount, m.Currency, m.Actor, m.Reason})
+		t.AppendRow([]any{m.At, m.Ref, m.Kind, m.Amount, m.Balance, m.Currency, orOutside(m.Other), m.Actor, m.Reason})
 		return nil
 	})
 	if err == nil && !a.JSON {
 		a.render(t)
 	}
 	return err
+}
+
+// orOutside names the world outside, which has no account.
+func orOutside(account string) string {
+	if account == "" {
+		return "outside"
+	}
+	return account
 }

@@ -192,7 +192,7 @@ func (s *Service) move(ctx context.Context, p int, meta *balance.Meta, parent *m
 	// The row is inserted on a repeat too: the one before may have died here.
 	if done.Amount != 0 {
 		if err := s.ledger.InsertTransfers(ctx, []ledger.TransferRow{{
-			Transfer: done, Booked: moved.Booked, At: moved.At, Epoch: moved.Epoch, Seq: moved.Seq, Base: moved.Base,
+			Transfer: done, Booked: moved.Booked, At: moved.At, Epoch: moved.Epoch, Seq: moved.Seq, Base: moved.Base, After: moved.After,
 		}}); err != nil {
 			return nil, err
 		}

@@ -32,6 +32,9 @@ type Moved struct {
 	FromBalance metering.Micros
 	ToBalance   metering.Micros
 	Base        metering.Micros // To's balance right after, if its alerts started anew
+	// After is what each purse held right after, by account. Empty: applied by a
+	// version that didn't keep it.
+	After map[string]metering.Micros
 }
 
 // Transfer applies a move once for its reference. ErrReference: the reference
@@ -56,13 +59,19 @@ func (s *Store) Transfer(ctx context.Context, p int, meta *Meta, mv *Move) (*Mov
 	if str(v[0]) == "short" {
 		return nil, &ShortError{Account: mv.From, balance: metering.Micros(num(v[1]))}
 	}
-	if len(v) != 9 {
+	if len(v) != 11 {
 		return nil, fmt.Errorf("script transfer: unknown answer %q", str(v[0]))
+	}
+	after := map[string]metering.Micros{}
+	for account, held := range map[string]any{mv.From: v[9], mv.To: v[10]} {
+		if str(held) != "" {
+			after[account] = metering.Micros(num(held))
+		}
 	}
 	return &Moved{
 		Applied: str(v[0]) == "ok", Epoch: num(v[7]), Seq: num(v[1]), Booked: str(v[2]), At: time.UnixMilli(num(v[3])).UTC(),
 		Amount: metering.Micros(num(v[4])), FromBalance: metering.Micros(num(v[5])), ToBalance: metering.Micros(num(v[6])),
-		Base: metering.Micros(num(v[8])),
+		Base: metering.Micros(num(v[8])), After: after,
 	}, nil
 }
 

@@ -50,11 +50,9 @@ func (l *Ledger) ParentTransfers(ctx context.Context, q TransferQuery, f func(*T
 	params := map[string]string{"parent": q.Parent, "booked": q.Booked, "from": from, "to": to}
 	return l.each(ctx, "report_transfers", params, func(r driver.Rows) error {
 		var t TransferLine
-		var amount decimal.Decimal
-		if err := r.Scan(&t.Ref, &t.Kind, &t.ParentID, &t.AccountID, &t.Purse, &amount, &t.Currency, &t.Reason, &t.Actor, &t.Booked, &t.At); err != nil {
+		if err := t.scan(r); err != nil {
 			return err
 		}
-		t.Amount = micros(amount)
 		return f(&t)
 	})
 }

@@ -18,6 +18,9 @@ type TransferRow struct {
 	Epoch    int64
 	Seq      int64
 	Base     metering.Micros // what the purse that got it held right after, if its alerts start anew
+	// After is what each purse held right after, by account; one that isn't in it
+	// isn't known.
+	After map[string]metering.Micros
 }
 
 // InsertTransfers stores both lines of each; a reference's newest epoch stands.
@@ -25,6 +28,7 @@ func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error 
 	var refs, kinds, parents, accounts, purses, currencies, reasons, actors, booked []string
 	var lines []uint8
 	var amounts, bases []decimal.Decimal
+	var afters []*decimal.Decimal
 	var hashes, seqs []uint64
 	var at []time.Time
 	var epochs []uint32
@@ -51,14 +55,20 @@ func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error 
 				base = t.Base
 			}
 			bases = append(bases, base.Decimal())
+			var after *decimal.Decimal
+			if held, ok := t.After[line.AccountID]; ok {
+				d := held.Decimal()
+				after = &d
+			}
+			afters = append(afters, after)
 		}
 	}
 	if len(refs) == 0 {
 		return nil
 	}
 	return l.insertColumns(ctx, "transfers",
-		"ref, line, kind, parent_id, account_id, purse, amount, currency, reason, actor, content_hash, booked, transferred_at, epoch, seq, base",
-		refs, lines, kinds, parents, accounts, purses, amounts, currencies, reasons, actors, hashes, booked, at, epochs, seqs, bases)
+		"ref, line, kind, parent_id, account_id, purse, amount, currency, reason, actor, content_hash, booked, transferred_at, epoch, seq, base, balance_after",
+		refs, lines, kinds, parents, accounts, purses, amounts, currencies, reasons, actors, hashes, booked, at, epochs, seqs, bases, afters)
 }
 
 // TransferLine is one movement of an account's purse.
@@ -67,17 +77,32 @@ type TransferLine struct {
 	Amount                                metering.Micros
 	Currency, Reason, Actor, Booked       string
 	At                                    time.Time
+	Other                                 string           // whose purse is the other side; "": the world outside
+	After                                 *metering.Micros // what the purse held right after; nil: not known
+}
+
+// scan reads the columns of queries/transfers.sql and report_transfers.sql.
+func (t *TransferLine) scan(r driver.Rows) error {
+	var amount decimal.Decimal
+	var after *decimal.Decimal
+	if err := r.Scan(&t.Ref, &t.Kind, &t.ParentID, &t.AccountID, &t.Purse, &amount, &t.Currency, &t.Reason, &t.Actor, &t.Booked, &t.At, &t.Other, &after); err != nil {
+		return err
+	}
+	t.Amount = micros(amount)
+	if after != nil {
+		held := micros(*after)
+		t.After = &held
+	}
+	return nil
 }
 
 // Transfers of an account's purse, oldest first.
 func (l *Ledger) Transfers(ctx context.Context, account string, f func(*TransferLine) error) error {
 	return l.each(ctx, "transfers", map[string]string{"account": account}, func(r driver.Rows) error {
 		var t TransferLine
-		var amount decimal.Decimal
-		if err := r.Scan(&t.Ref, &t.Kind, &t.ParentID, &t.AccountID, &t.Purse, &amount, &t.Currency, &t.Reason, &t.Actor, &t.Booked, &t.At); err != nil {
+		if err := t.scan(r); err != nil {
 			return err
 		}
-		t.Amount = micros(amount)
 		return f(&t)
 	})
 }

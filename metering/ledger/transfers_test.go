@@ -29,6 +29,7 @@ func TestTransfersAndSums(t *testing.T) {
 		transfer("t3", metering.TransferReclaim, "acme-marketing", 5_000_000, 3),
 		transfer("t4", metering.TransferAdjust, "acme", -1, 4),
 	}
+	list[1].After = map[string]metering.Micros{"acme": 70_000_000, "acme-marketing": 0}
 	require.NoError(t, l.InsertTransfers(t.Context(), list))
 	require.NoError(t, l.InsertTransfers(t.Context(), list)) // the outbox repeats
 	later := list[3]
@@ -45,8 +46,26 @@ func TestTransfersAndSums(t *testing.T) {
 	require.Equal(t, TransferLine{
 		Ref: `odd 'ref' \1`, Kind: "allocate", ParentID: "acme", AccountID: "acme-marketing", Purse: "budget", Amount: 30_000_000,
 		Currency: "EUR", Reason: "it's \\ \n ünï", Actor: "operator", Booked: "2026-11", At: noon.Add(2 * time.Second),
+		Other: "acme", After: new(metering.Micros),
 	}, lines[0])
+	require.Nil(t, lines[1].After, "not known, which isn't nothing")
+	require.Equal(t, "acme", lines[1].Other)
 	require.EqualValues(t, -5_000_000, lines[1].Amount)
+	lines = nil
+	require.NoError(t, l.ParentTransfers(t.Context(), TransferQuery{Parent: "acme"}, func(x *TransferLine) error {
+		lines = append(lines, *x)
+		return nil
+	}))
+	require.Len(t, lines, 6)
+	for _, x := range lines {
+		switch {
+		case x.Ref == list[1].Transfer.Ref && x.AccountID == "acme":
+			require.Equal(t, metering.Micros(70_000_000), *x.After)
+			require.Equal(t, "acme-marketing", x.Other)
+		case x.Ref == "t1":
+			require.Empty(t, x.Other, "the world outside")
+		}
+	}
 
 	for i := range list {
 		used, err := l.TransferByRef(t.Context(), list[i].Transfer.Ref)

@@ -1,7 +1,16 @@
--- report_transfers: movements of the purses of a parent's accounts, oldest first.
+-- report_transfers: movements of the purses of a parent's accounts, oldest first, with
+-- whose purse is the other side ('': the world outside).
 -- Params: parent, booked ("": any), from, to (ms). Dedup: FINAL.
-SELECT ref, kind, parent_id, account_id, purse, amount, currency, reason, actor, booked, transferred_at
-FROM {db}.transfers FINAL
-WHERE parent_id = {parent:String} AND account_id != '' AND ({booked:String} = '' OR booked = {booked:String})
-  AND transferred_at >= fromUnixTimestamp64Milli({from:Int64}) AND transferred_at < fromUnixTimestamp64Milli({to:Int64})
-ORDER BY account_id, transferred_at, seq, ref, line
+SELECT t.ref, t.kind, t.parent_id, t.account_id, t.purse, t.amount, t.currency, t.reason, t.actor, t.booked, t.transferred_at,
+    other.account_id, t.balance_after
+FROM
+(
+    SELECT * FROM {db}.transfers FINAL
+    WHERE parent_id = {parent:String} AND account_id != '' AND ({booked:String} = '' OR booked = {booked:String})
+      AND transferred_at >= fromUnixTimestamp64Milli({from:Int64}) AND transferred_at < fromUnixTimestamp64Milli({to:Int64})
+) AS t
+LEFT JOIN
+(
+    SELECT ref, toUInt8(1 - line) AS line, account_id FROM {db}.transfers FINAL WHERE parent_id = {parent:String}
+) AS other ON other.ref = t.ref AND other.line = t.line
+ORDER BY t.account_id, t.transferred_at, t.seq, t.ref, t.line

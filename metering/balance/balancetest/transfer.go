@@ -22,7 +22,7 @@ func transfer(c *call) ([]any, error) {
 		if held["hash"] != c.arg(3) {
 			return []any{"conflict"}, nil
 		}
-		return []any{"again", held["seq"], held["booked"], held["at"], held["amount"], from.balance(), to.balance(), held["epoch"], held["base"]}, nil
+		return []any{"again", held["seq"], held["booked"], held["at"], held["amount"], from.balance(), to.balance(), held["epoch"], held["base"], held["from_after"], held["to_after"]}, nil
 	}
 	month, end := c.current(11)
 	if month == "" {
@@ -104,11 +104,14 @@ func (c *call) move(from, to *account, amount, month, end string) ([]any, error)
 			}
 		}
 	}
-	c.r.xadd(c.tag+":outbox", "k", "transfer", "e", c.meta["epoch"], "row", c.arg(10), "seq", seq, "booked", month, "at", str(c.now), "amount", amount, "base", base)
+	left, holds := from.balance(), to.balance()
+	ref["from_after"], ref["to_after"] = left, holds
+	c.r.xadd(c.tag+":outbox", "k", "transfer", "e", c.meta["epoch"], "row", c.arg(10), "seq", seq, "booked", month, "at", str(c.now), "amount", amount, "base", base,
+		"from", c.arg(5), "to", c.arg(6), "from_after", left, "to_after", holds)
 	for _, a := range []*account{from, to} {
 		if a != nil {
 			c.evaluate(a, month, end, why{cause: "transfer"})
 		}
 	}
-	return []any{"ok", seq, month, str(c.now), amount, from.balance(), to.balance(), c.meta["epoch"], base}, nil
+	return []any{"ok", seq, month, str(c.now), amount, left, holds, c.meta["epoch"], base, left, holds}, nil
 }

@@ -7,7 +7,7 @@
 --      9 "1": to starts anew for its alerts (a top-up, an allocation)
 --      10 the row, for the outbox  11.. the parent's three months (name, start, end)
 -- RETURN {"ok"|"again", seq, booked, at, amount, from's balance, to's balance, epoch,
---         to's balance right after where 9 is set}
+--         to's balance right after where 9 is set, from's balance right after, to's ("": not known)}
 --        {"conflict"} the reference has other content  {"short", balance}  {"overflow"}
 --        {"accounts", id…}  {"clock"} | guard's refusals
 local m, refusal = guard(ARGV[1])
@@ -18,10 +18,10 @@ if ARGV[5] ~= '' and not from then missing[#missing + 1] = ARGV[5] end
 if ARGV[6] ~= '' and not to then missing[#missing + 1] = ARGV[6] end
 if #missing > 1 then return missing end
 local bals = {from and from.bal or '', to and to.bal or '', m.epoch}
-local held = redis.call('HMGET', KEYS[2], 'hash', 'seq', 'booked', 'at', 'amount', 'epoch', 'base')
+local held = redis.call('HMGET', KEYS[2], 'hash', 'seq', 'booked', 'at', 'amount', 'epoch', 'base', 'from_after', 'to_after')
 if held[1] then
   if held[1] ~= ARGV[3] then return {'conflict'} end
-  return {'again', held[2], held[3], held[4], held[5], bals[1], bals[2], held[6], held[7] or ''}
+  return {'again', held[2], held[3], held[4], held[5], bals[1], bals[2], held[6], held[7] or '', held[8] or '', held[9] or ''}
 end
 local period, finish = current(11)
 if not period then return {'clock'} end
@@ -61,7 +61,10 @@ if to then
     set(to, 'as', '')
   end
 end
-redis.call('XADD', TAG .. ':outbox', '*', 'k', 'transfer', 'e', m.epoch, 'row', ARGV[10], 'seq', seq, 'booked', period, 'at', int(NOW), 'amount', amount, 'base', base)
+local left, holds = from and from.bal or '', to and to.bal or ''
+redis.call('HSET', KEYS[2], 'from_after', left, 'to_after', holds)
+redis.call('XADD', TAG .. ':outbox', '*', 'k', 'transfer', 'e', m.epoch, 'row', ARGV[10], 'seq', seq, 'booked', period, 'at', int(NOW), 'amount', amount, 'base', base,
+  'from', ARGV[5], 'to', ARGV[6], 'from_after', left, 'to_after', holds)
 if from then evaluate(from, period, finish, 'transfer') end
 if to then evaluate(to, period, finish, 'transfer') end
-return {'ok', seq, period, int(NOW), amount, from and from.bal or '', to and to.bal or '', m.epoch, base}
+return {'ok', seq, period, int(NOW), amount, left, holds, m.epoch, base, left, holds}

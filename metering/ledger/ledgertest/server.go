@@ -291,6 +291,13 @@ func column(data any) ([]any, error) {
 		return values(c, func(v time.Time) any { return v.UTC().Truncate(time.Millisecond) }), nil
 	case []decimal.Decimal:
 		return values(c, func(v decimal.Decimal) any { return v }), nil
+	case []*decimal.Decimal: // NULL: nil
+		return values(c, func(v *decimal.Decimal) any {
+			if v == nil {
+				return nil
+			}
+			return *v
+		}), nil
 	case []bool:
 		return values(c, func(v bool) any { return v }), nil
 	case []map[string]string:
