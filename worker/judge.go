@@ -46,12 +46,15 @@ const refundDetail = "refers_to: the message was refunded with another amount, a
 // (ARCHITECTURE.md, step 6). If one can't be judged now, all go to a judge task:
 // so a later attempt of this task hands over the same ones, or none.
 func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Meta, seq int64, outcome string) (*balance.Finished, error) {
-	f := &balance.Finished{Seq: seq, Counts: tally(outcome)}
+	f := &balance.Finished{Seq: seq, Counts: tally(outcome), Reasons: s.reasons(outcome)}
 	open, conflicts, told := s.compare(t, outcome, &f.Counts)
 	if err := e.sendStatuses(ctx, told); err != nil {
 		return nil, err
 	}
-	f.Counts.Quarantined += int64(len(conflicts))
+	if n := int64(len(conflicts)); n > 0 {
+		f.Counts.Quarantined += n
+		f.Reasons[metering.ReasonConflict] += n
+	}
 	if len(open) > 0 {
 		left, more, err := e.judgeStored(ctx, t, s.p, stand{epoch: meta.Epoch, seq: seq}, open, &f.Judged)
 		if err != nil {
@@ -335,7 +338,7 @@ func (e *engine) judgeAnew(ctx context.Context, t *task, snap *metering.Snapshot
 	if err := e.quarantineConflicts(ctx, t, p, conflicts); err != nil {
 		return err
 	}
-	return e.finish(ctx, t, p, meta, &balance.Finished{Counts: counts})
+	return e.finish(ctx, t, p, meta, &balance.Finished{Counts: counts, Reasons: map[metering.Reason]int64{metering.ReasonConflict: int64(len(conflicts))}})
 }
 
 // force charges identities that stand in their set but have no row: a hash

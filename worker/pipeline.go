@@ -219,7 +219,11 @@ func (e *engine) refuseAll(ctx context.Context, t *task, snap *metering.Snapshot
 	if err := e.handAside(ctx, t, s.aside); err != nil {
 		return err
 	}
-	return e.finish(ctx, t, s.p, meta, &balance.Finished{Counts: balance.Counts{
+	reasons := map[metering.Reason]int64{}
+	for _, r := range s.refused {
+		reasons[r.reason]++
+	}
+	return e.finish(ctx, t, s.p, meta, &balance.Finished{Reasons: reasons, Counts: balance.Counts{
 		Quarantined: int64(len(s.refused)), Waiting: int64(len(s.waiting)), Duplicates: int64(len(s.same)),
 	}})
 }
@@ -441,4 +445,18 @@ func tally(outcome string) balance.Counts {
 		Waiting:     n(balance.OutcomeWaiting),
 		Duplicates:  n(balance.OutcomeSame),
 	}
+}
+
+// reasons why an outcome quarantines lines, as far as this attempt knows them.
+func (s *slice) reasons(outcome string) map[metering.Reason]int64 {
+	out := map[metering.Reason]int64{}
+	for _, r := range s.refused {
+		if outcome[r.line] == balance.OutcomeRefused {
+			out[r.reason]++
+		}
+	}
+	if n := strings.Count(outcome, string(balance.OutcomeReversed)); n > 0 {
+		out[metering.ReasonMalformed] += int64(n)
+	}
+	return out
 }

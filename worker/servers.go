@@ -99,7 +99,8 @@ func (e *engine) abandon(ctx context.Context, t *task, counts balance.Counts) er
 				}
 			}
 		}
-		if err := e.finish(ctx, t, p, meta, &balance.Finished{Seq: seq, Counts: counts}); err != nil {
+		f := &balance.Finished{Seq: seq, Counts: counts, Reasons: map[metering.Reason]int64{metering.ReasonMalformed: counts.Quarantined}}
+		if err := e.finish(ctx, t, p, meta, f); err != nil {
 			return err
 		}
 		counts = balance.Counts{}

@@ -69,13 +69,15 @@ const sendLinger = 50 * time.Millisecond
 
 // enqueued is what it prints.
 type enqueued struct {
-	Read        int64    `json:"read"`
-	Enqueued    int64    `json:"enqueued"`
-	Stored      *int64   `json:"stored,omitempty"`
-	Duplicates  *int64   `json:"duplicates,omitempty"`
-	Quarantined *int64   `json:"quarantined,omitempty"`
-	Waiting     *int64   `json:"waiting,omitempty"`
-	Seconds     *float64 `json:"seconds,omitempty"` //nolint:forbidigo // elapsed time
+	Read        int64  `json:"read"`
+	Enqueued    int64  `json:"enqueued"`
+	Stored      *int64 `json:"stored,omitempty"`
+	Duplicates  *int64 `json:"duplicates,omitempty"`
+	Quarantined *int64 `json:"quarantined,omitempty"`
+	Waiting     *int64 `json:"waiting,omitempty"`
+	// Reasons of the quarantined, as far as the workers told.
+	Reasons map[metering.Reason]int64 `json:"quarantined_by_reason,omitempty"`
+	Seconds *float64                  `json:"seconds,omitempty"` //nolint:forbidigo // elapsed time
 	// Unknown counts the records that had a field which isn't defined, by its
 	// name: it is kept out.
 	Unknown map[string]*int64 `json:"unknown_fields,omitempty"`
@@ -134,6 +136,11 @@ func (s *sending) run(files []string) (*enqueued, error) {
 		if err != nil {
 			return nil, err
 		}
+		if counts.Quarantined > 0 {
+			if out.Reasons, err = store.RunReasons(a.ctx, run); err != nil {
+				return nil, err
+			}
+		}
 		took := time.Since(started).Seconds() //nolint:forbidigo // as above
 		out.Stored, out.Duplicates, out.Quarantined, out.Waiting, out.Seconds = &counts.Stored, &counts.Duplicates, &counts.Quarantined, &counts.Waiting, &took
 	}
@@ -141,6 +148,9 @@ func (s *sending) run(files []string) (*enqueued, error) {
 }
 
 func (a *app) showEnqueued(out *enqueued) error {
+	if out.Quarantined != nil && *out.Quarantined > 0 && *out.Quarantined == out.Read {
+		_, _ = fmt.Fprintln(a.err, "meterd: EVERY line was quarantined: nothing of this was charged")
+	}
 	if a.JSON {
 		return a.printJSON(out)
 	}
@@ -148,8 +158,26 @@ func (a *app) showEnqueued(out *enqueued) error {
 	if out.Stored != nil {
 		_, _ = fmt.Fprintf(a.out, "%d stored, %d duplicates, %d quarantined, %d waiting for their message, in %.1f s\n",
 			*out.Stored, *out.Duplicates, *out.Quarantined, *out.Waiting, *out.Seconds)
+		a.tellQuarantined(out)
 	}
 	return nil
+}
+
+// tellQuarantined says why lines were quarantined.
+func (a *app) tellQuarantined(out *enqueued) {
+	if *out.Quarantined == 0 {
+		return
+	}
+	var why []string
+	known := int64(0)
+	for _, reason := range slices.Sorted(maps.Keys(out.Reasons)) {
+		why = append(why, fmt.Sprintf("%d %s", out.Reasons[reason], reason))
+		known += out.Reasons[reason]
+	}
+	if rest := *out.Quarantined - known; rest > 0 {
+		why = append(why, fmt.Sprintf("%d others", rest))
+	}
+	_, _ = fmt.Fprintf(a.out, "quarantined: %s (`meterd quarantine list` shows how to mend each)\n", strings.Join(why, ", "))
 }
 
 // sending is one run of the command.

@@ -89,7 +89,8 @@ func (m *model) finish(r *rapid.T) {
 	}
 	require.ErrorIs(r, m.Finish(m.t.Context(), 0, m.meta, task, &Finished{Seq: mt.seq + 1}), ErrGone)
 	f := &Finished{
-		Seq: mt.seq, Run: "run", Counts: Counts{Stored: 1}, Judged: Counts{Duplicates: 2, Quarantined: 3},
+		Seq: mt.seq, Run: "run", Counts: Counts{Stored: 1, Quarantined: 4}, Judged: Counts{Duplicates: 2, Quarantined: 3},
+		Reasons:    map[metering.Reason]int64{metering.ReasonNoPrice: 3, metering.ReasonConflict: 1},
 		HandedOver: rapid.Bool().Draw(r, "handed over"),
 	}
 	if parent := rapid.SampledFrom(m.names).Draw(r, "parent"); parent != task && rapid.Bool().Draw(r, "judge task") {
@@ -105,9 +106,13 @@ func (m *model) finish(r *rapid.T) {
 	}
 	mt.handed = f.HandedOver
 	m.counts.Stored++
+	m.counts.Quarantined += 4
+	m.reasons[metering.ReasonNoPrice] += 3
+	m.reasons[metering.ReasonConflict]++
 	if !f.HandedOver && !mt.judged {
 		m.counts.Duplicates += 2
 		m.counts.Quarantined += 3
+		m.reasons[metering.ReasonConflict] += 3
 	}
 }
 
@@ -152,7 +157,7 @@ func (m *model) transfer(r *rapid.T) {
 		}
 		require.NoError(r, err)
 		require.False(r, moved.Applied)
-		require.Equal(r, held, modelRef{mv.Hash, moved.Amount, moved.Seq})
+		require.Equal(r, held, modelRef{mv.Hash, moved.Amount, moved.Seq, moved.After})
 		return
 	}
 	amount := int64(mv.Amount)
@@ -181,7 +186,6 @@ func (m *model) transfer(r *rapid.T) {
 	}
 	require.NoError(r, err)
 	m.seq++
-	m.refs[mv.Ref] = modelRef{mv.Hash, metering.Micros(amount), m.seq}
 	moves := func(a *modelAccount, by int64, moved bool) {
 		if a != nil {
 			a.balance += by
@@ -199,6 +203,13 @@ func (m *model) transfer(r *rapid.T) {
 		base := to.balance
 		to.base = &base
 	}
+	after := map[string]metering.Micros{}
+	for id, a := range map[string]*modelAccount{mv.From: from, mv.To: to} {
+		if a != nil {
+			after[id] = metering.Micros(a.balance)
+		}
+	}
+	m.refs[mv.Ref] = modelRef{mv.Hash, metering.Micros(amount), m.seq, after}
 	if from != nil {
 		m.evaluate(from, false, nil)
 	}
@@ -206,6 +217,7 @@ func (m *model) transfer(r *rapid.T) {
 		m.evaluate(to, false, nil)
 	}
 	require.True(r, moved.Applied)
+	require.Equal(r, after, moved.After)
 	require.Equal(r, m.now(), moved.Booked)
 	require.Equal(r, amount, int64(moved.Amount))
 	require.NoError(r, m.Confirm(m.t.Context(), 0, 1, mv.Ref))

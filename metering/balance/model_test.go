@@ -76,19 +76,22 @@ type model struct {
 	refs    map[string]modelRef
 	facts   []modelFact
 	counts  Counts // of the run
-	broken  bool   // the breaker is open
-	release bool   // what is held back takes effect
+	reasons map[metering.Reason]int64
+	broken  bool // the breaker is open
+	release bool // what is held back takes effect
 }
 
 type modelRef struct {
 	hash   uint64
 	amount metering.Micros
 	seq    int64
+	after  map[string]metering.Micros // by purse
 }
 
 func newModel(t *testing.T, p *partition) *model {
 	t.Helper()
 	m := &model{
+		reasons:   map[metering.Reason]int64{},
 		partition: p, t: t, catalog: 1, month: 5, genseq: -1, account: map[string]*modelAccount{}, seen: map[metering.Identity]bool{},
 		rows: map[metering.Identity]bool{}, tasks: map[string]*modelTask{}, refs: map[string]modelRef{},
 	}
@@ -246,6 +249,9 @@ func (m *model) agree(r tb) {
 	counts, err := m.RunCounts(ctx, "run")
 	require.NoError(r, err)
 	require.Equal(r, m.counts, counts, "run")
+	reasons, err := m.RunReasons(ctx, "run")
+	require.NoError(r, err)
+	require.Equal(r, m.reasons, reasons, "run")
 	facts, err := m.Facts(ctx, 0, 10_000)
 	require.NoError(r, err)
 	states := []modelFact{}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -56,10 +58,13 @@ func (c Counts) Sum() int64 { return c.Stored + c.Duplicates + c.Quarantined + c
 
 // Finished is what a task came to.
 type Finished struct {
-	Seq        int64  // the marker's, 0 where nothing was charged
-	Run        string // "": nobody waits
-	Counts     Counts // of what it decided itself
-	Judged     Counts // of the duplicates that it judged
+	Seq    int64  // the marker's, 0 where nothing was charged
+	Run    string // "": nobody waits
+	Counts Counts // of what it decided itself
+	Judged Counts // of the duplicates that it judged
+	// Reasons of Counts.Quarantined. They may say less: a later attempt doesn't know
+	// why the one before it refused a line.
+	Reasons    map[metering.Reason]int64
 	HandedOver bool   // all of them went to its judge task
 	Parent     string // of a judge task: whose duplicates it judges
 }
@@ -77,8 +82,16 @@ func (s *Store) Finish(ctx context.Context, p int, meta *Meta, task string, f *F
 	if f.Parent != "" {
 		keys = append(keys, keyTask(p, f.Parent))
 	}
-	_, err := s.run(ctx, "finish", keys, meta.Epoch, task, f.Run, f.Counts.Stored, f.Counts.Duplicates, f.Counts.Quarantined,
-		f.Counts.Waiting, marker, f.Judged.Duplicates, f.Judged.Quarantined, handed)
+	args := []any{
+		meta.Epoch, task, f.Run, f.Counts.Stored, f.Counts.Duplicates, f.Counts.Quarantined,
+		f.Counts.Waiting, marker, f.Judged.Duplicates, f.Judged.Quarantined, handed,
+	}
+	for _, reason := range slices.Sorted(maps.Keys(f.Reasons)) {
+		if n := f.Reasons[reason]; n != 0 {
+			args = append(args, string(reason), n)
+		}
+	}
+	_, err := s.run(ctx, "finish", keys, args...)
 	return err
 }
 
@@ -97,6 +110,25 @@ func (s *Store) RunCounts(ctx context.Context, run string) (Counts, error) {
 		c.Waiting += n("waiting")
 	}
 	return c, nil
+}
+
+// RunReasons says of a run's quarantined lines how many there are of each reason. They
+// may sum up to less (Finished.Reasons).
+func (s *Store) RunReasons(ctx context.Context, run string) (map[metering.Reason]int64, error) {
+	out := map[metering.Reason]int64{}
+	for p := range s.partitions {
+		v, err := s.rdb.HGetAll(ctx, keyRun(p, run)).Result()
+		if err != nil {
+			return nil, fmt.Errorf("read the run's counters: %w", err)
+		}
+		for field, n := range v {
+			if reason, ok := strings.CutPrefix(field, "quarantined:"); ok {
+				x, _ := strconv.ParseInt(n, 10, 64)
+				out[metering.Reason(reason)] += x
+			}
+		}
+	}
+	return out, nil
 }
 
 // LowestOpen is the seq of the oldest open answer, 0 if none is open.

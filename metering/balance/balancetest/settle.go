@@ -38,7 +38,10 @@ func finish(c *call) ([]any, error) {
 	}
 	counts := [][2]string{{"stored", c.arg(4)}, {"duplicates", c.arg(5)}, {"quarantined", c.arg(6)}, {"waiting", c.arg(7)}}
 	if c.arg(11) != "1" && t["j"] == "" {
-		counts = append(counts, [2]string{"duplicates", c.arg(9)}, [2]string{"quarantined", c.arg(10)})
+		counts = append(counts, [2]string{"duplicates", c.arg(9)}, [2]string{"quarantined", c.arg(10)}, [2]string{"quarantined:conflict", c.arg(10)})
+	}
+	for i := 12; i < len(c.argv); i += 2 {
+		counts = append(counts, [2]string{"quarantined:" + c.arg(i), c.arg(i + 1)})
 	}
 	key := c.tag + ":run:" + c.arg(3)
 	for _, n := range counts {

@@ -6,6 +6,7 @@
 -- ARGV 1 epoch  2 task  3 run ("": nobody waits)  4 stored  5 duplicates  6 quarantined  7 waiting
 --      8 expected seq of the marker ("": none was charged)
 --      9 judged to be duplicates  10 judged to be conflicts  11 "1": handed over to its judge task
+--      12.. of the quarantined of 6: reason, how many
 -- RETURN {"ok"} | {"open!"} | {"gone"} another attempt's answer stands | guard's refusals
 local m, refusal = guard(ARGV[1])
 if not m then return refusal end
@@ -29,8 +30,12 @@ if ARGV[3] ~= '' and not void then
   end
   if ARGV[11] ~= '1' and not t[3] then
     if ARGV[9] ~= '0' then redis.call('HINCRBY', run, 'duplicates', ARGV[9]) end
-    if ARGV[10] ~= '0' then redis.call('HINCRBY', run, 'quarantined', ARGV[10]) end
+    if ARGV[10] ~= '0' then
+      redis.call('HINCRBY', run, 'quarantined', ARGV[10])
+      redis.call('HINCRBY', run, 'quarantined:conflict', ARGV[10])
+    end
   end
+  for i = 12, #ARGV - 1, 2 do redis.call('HINCRBY', run, 'quarantined:' .. ARGV[i], ARGV[i + 1]) end
   redis.call('EXPIRE', run, 604800)
 end
 return {'ok'}
