@@ -33,6 +33,17 @@ const (
 // Automatic are those that a limit or a balance sets, and lifts by itself.
 func (f Flags) Automatic() Flags { return f &^ (FlagManualOperator | FlagManualParent) }
 
+// Each of the flags by itself, the lowest first.
+func (f Flags) Each() []Flags {
+	var out []Flags
+	for bit := FlagBudget; bit <= FlagManualParent; bit <<= 1 {
+		if f&bit != 0 {
+			out = append(out, bit)
+		}
+	}
+	return out
+}
+
 // Reasons in their fixed order.
 func (f Flags) Reasons() []string {
 	out := []string{}

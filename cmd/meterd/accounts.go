@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
@@ -13,10 +12,11 @@ import (
 
 // accountsCmd groups the commands of accounts.
 type accountsCmd struct {
-	Apply accountsApplyCmd `cmd:"" help:"Make accounts and plans as in a file; an account that the file doesn't name stays as it was."`
-	List  accountsListCmd  `cmd:"" help:"All accounts, with their state and what is left of their limits."`
-	Show  accountsShowCmd  `cmd:"" help:"One account."`
-	Close accountsCloseCmd `cmd:"" help:"Close a sub-account: its budget goes back, what occurs from now on is refused."`
+	Apply  accountsApplyCmd  `cmd:"" help:"Make accounts and plans as in a file; an account that the file doesn't name stays as it was."`
+	List   accountsListCmd   `cmd:"" help:"All accounts, with their state and what is left of their limits."`
+	Show   accountsShowCmd   `cmd:"" help:"One account."`
+	Export accountsExportCmd `cmd:"" help:"Write the accounts file that would make what there is."`
+	Close  accountsCloseCmd  `cmd:"" help:"Close a sub-account: its budget goes back, what occurs from now on is refused."`
 }
 
 // accountsApplyCmd applies a file.
@@ -100,144 +100,6 @@ func orEmpty(s []string) []string {
 		return []string{}
 	}
 	return s
-}
-
-// accountView is what the operator, a parent, and an enterprise sub-account are
-// shown of an account. A field that doesn't apply, or isn't for the reader, is
-// absent.
-type accountView struct {
-	ID        string   `json:"id"`
-	Parent    string   `json:"parent,omitempty"`
-	Name      string   `json:"name"`
-	Module    string   `json:"module,omitempty"`
-	State     string   `json:"state"`
-	Reasons   []string `json:"reasons"`
-	HeldBack  []string `json:"held_back,omitempty"` // reasons without effect
-	Observe   bool     `json:"observe,omitempty"`
-	Epoch     int64    `json:"epoch"`
-	Period    string   `json:"period,omitempty"`
-	Used      string   `json:"used,omitempty"`
-	Limit     string   `json:"limit,omitempty"`
-	Balance   string   `json:"balance,omitempty"`
-	Budget    string   `json:"budget,omitempty"`
-	Available string   `json:"available,omitempty"`
-	Currency  string   `json:"currency,omitempty"`
-	Channels  []string `json:"channels,omitempty"`
-	share     int      // of the limit, percent; -1: none
-}
-
-// memberView is all that a reseller sub-account is shown of itself: nothing
-// economic, no reasons, no epoch.
-type memberView struct {
-	ID       string   `json:"id"`
-	Name     string   `json:"name"`
-	State    string   `json:"state"`
-	Channels []string `json:"channels,omitempty"`
-}
-
-// memberOf builds a reseller sub-account's view of itself.
-func memberOf(a *metering.Account, st *balance.State, now time.Time) memberView {
-	own, inherited := st.Flags(now.UnixMilli())
-	return memberView{ID: a.ID, Name: a.Name, State: stateOf(a, own|inherited), Channels: channelsOf(a)}
-}
-
-// stateOf an account for which the flags hold.
-func stateOf(a *metering.Account, flags metering.Flags) string {
-	switch {
-	case a.ClosedAt != nil:
-		return string(metering.StateClosed)
-	case flags != 0:
-		return string(metering.StateSuspended)
-	default:
-		return string(metering.StateActive)
-	}
-}
-
-// channelsOf an account now; none: all.
-func channelsOf(a *metering.Account) []string {
-	if n := len(a.Channels); n > 0 {
-		return a.Channels[n-1].Channels
-	}
-	return nil
-}
-
-// viewOf builds what aud may see: a memberView for a reseller sub-account, an
-// accountView for all others. parent is the state of a sub-account's parent.
-func (e *engines) viewOf(aud metering.Audience, a *metering.Account, st, parent *balance.State) any {
-	now := e.clock.Now()
-	if aud == metering.AudienceReseller {
-		return memberOf(a, st, now)
-	}
-	return e.accountOf(aud, a, st, parent)
-}
-
-func (e *engines) accountOf(aud metering.Audience, a *metering.Account, st, parent *balance.State) accountView {
-	now := e.clock.Now()
-	own, inherited := st.Flags(now.UnixMilli())
-	v := accountView{
-		ID: a.ID, Parent: a.ParentID, Name: a.Name, Module: string(a.Module), State: stateOf(a, own|inherited),
-		Reasons: metering.VisibleReasons(aud, own, inherited), Epoch: st.Epoch, Period: a.Calendar.Of(now).Name,
-		Currency: a.Currency, Channels: channelsOf(a), share: -1,
-	}
-	if aud == metering.AudienceEnterprise {
-		v.Parent = "" // a sub-account sees nothing of its parent
-	} else if back := st.HeldBack(now.UnixMilli()); back != 0 {
-		v.HeldBack = back.Reasons()
-	}
-	v.Observe = a.Observe
-	v.Used = st.Used[v.Period].Format(a.Currency)
-	money(&v, aud, a, e.snapshots.Current().Accounts[a.Parent()].CreditLimit, st, parent)
-	return v
-}
-
-// shared stands for a purse whose figures aren't the reader's.
-const shared = "shared"
-
-// money fills limit, balance, budget and available.
-func money(v *accountView, aud metering.Audience, a *metering.Account, ceiling *metering.Micros, st, parent *balance.State) {
-	used := st.Used[v.Period]
-	left := []metering.Micros{}
-	hidden := false
-	limit := func(l *metering.Micros) {
-		if l != nil {
-			v.Limit = l.Format(a.Currency)
-			left = append(left, *l-used)
-			if *l > 0 {
-				v.share = int(used.Decimal().Shift(2).Div(l.Decimal()).IntPart()) // percent; 100 × used may leave 64 bits
-			}
-		}
-	}
-	switch {
-	case a.IsParent() && a.Mode == metering.Prepaid:
-		v.Balance = st.Balance.Format(a.Currency)
-		left = append(left, st.Balance)
-	case a.IsParent():
-		limit(a.CreditLimit)
-		if st.Balance != 0 { // of a wallet that is drawn on no more
-			v.Balance = st.Balance.Format(a.Currency)
-		}
-	case a.Source == metering.SourceAllocated:
-		v.Budget = st.Balance.Format(a.Currency)
-		left = append(left, st.Balance)
-	case aud == metering.AudienceEnterprise:
-		v.Budget, hidden = shared, true
-	case parent != nil && a.Source == metering.SourceShared:
-		left = append(left, parent.Balance)
-	case parent != nil && ceiling != nil:
-		left = append(left, *ceiling-parent.Used[v.Period])
-	}
-	if !a.IsParent() {
-		limit(a.MonthlyLimit)
-	}
-	if len(left) > 0 {
-		least := left[0]
-		for _, l := range left {
-			least = min(least, l)
-		}
-		v.Available = least.Format(a.Currency)
-	} else if hidden {
-		v.Available = shared
-	}
 }
 
 // accountsListCmd lists accounts.
@@ -354,51 +216,52 @@ func (v *accountView) why() string {
 	return out
 }
 
-// accountsShowCmd shows one account.
-type accountsShowCmd struct {
-	ID string `arg:"" help:"The account."`
-	As string `help:"What that account may see." placeholder:"ID"`
+// accountsExportCmd writes an accounts file.
+type accountsExportCmd struct {
+	Parent string `help:"Only this parent, with the plans that its accounts use." placeholder:"P"`
+	As     string `help:"What that account may see." placeholder:"ID"`
 }
 
 // Run implements the command.
-func (c *accountsShowCmd) Run(a *app) error {
+func (c *accountsExportCmd) Run(a *app) error {
 	e, done, err := a.connect()
 	if err != nil {
 		return err
 	}
 	defer done()
-	aud, acct, err := e.one(c.As, c.ID)
+	aud, reader, err := e.view(c.As, "")
 	if err != nil {
 		return err
 	}
-	own, parent, err := e.statesOf(a, acct)
+	parent := c.Parent
+	if reader != nil {
+		if aud != metering.AudienceParent {
+			return metering.ErrNotVisible
+		}
+		if parent != "" && parent != reader.ID {
+			return metering.ErrUnknownAccount
+		}
+		parent = reader.ID
+	}
+	snap := e.snapshots.Current()
+	if p := snap.Accounts[parent]; parent != "" && (p == nil || !p.IsParent()) {
+		return metering.ErrUnknownAccount
+	}
+	file, err := admin.ExportAccounts(snap, parent, e.clock.Now())
 	if err != nil {
 		return err
 	}
-	v := e.viewOf(aud, acct, own, parent)
 	if a.JSON {
-		return a.printJSON(v)
+		return a.printJSON(map[string]string{"file": string(file)})
 	}
-	a.showAccounts([]any{v})
-	return nil
-}
-
-// statesOf an account and of its parent (a parent's are one).
-func (e *engines) statesOf(a *app, acct *metering.Account) (own, parent *balance.State, err error) {
-	ids := []string{acct.Parent()}
-	if !acct.IsParent() {
-		ids = append(ids, acct.ID)
-	}
-	states, err := e.states(a, acct.Parent(), ids)
-	if err != nil {
-		return nil, nil, err
-	}
-	return states[acct.ID], states[acct.Parent()], nil
+	_, err = a.out.Write(file)
+	return err
 }
 
 // accountsCloseCmd closes a sub-account.
 type accountsCloseCmd struct {
-	ID string `arg:"" help:"The sub-account."`
+	ID  string `arg:"" help:"The sub-account."`
+	Yes bool   `help:"Don't ask. Only a terminal is asked."`
 }
 
 // Run implements the command.
@@ -408,10 +271,30 @@ func (c *accountsCloseCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
+	if err := c.confirm(a, e); err != nil {
+		return err
+	}
 	if _, err := e.admin.Close(a.ctx, c.ID); err != nil {
 		return err
 	}
 	return a.showState(e, c.ID)
+}
+
+// confirm says what closing the account does.
+func (c *accountsCloseCmd) confirm(a *app, e *engines) error {
+	acct := e.snapshots.Current().Accounts[c.ID]
+	if acct == nil || acct.IsParent() || acct.ClosedAt != nil {
+		return nil // refused, or done before
+	}
+	own, _, err := e.statesOf(a, acct)
+	if err != nil {
+		return err
+	}
+	back := ""
+	if acct.Source == metering.SourceAllocated {
+		back = fmt.Sprintf("the %s %s in its budget go to the wallet of %s, and ", own.Balance.Format(acct.Currency), acct.Currency, acct.ParentID)
+	}
+	return a.confirm(c.Yes, fmt.Sprintf("closing %s for ever: %swhat occurs from now on is refused; it can't be opened again", c.ID, back))
 }
 
 // showState prints what an operation left: id, state, reasons, epoch.
@@ -434,47 +317,4 @@ func (a *app) showState(e *engines, id string) error {
 	}
 	_, _ = fmt.Fprintln(a.out)
 	return nil
-}
-
-// suspendCmd sets the manual reason.
-type suspendCmd struct {
-	ID    string `arg:"" help:"The account; a parent's subs go with it."`
-	Note  string `required:"" help:"Why."`
-	Actor string `default:"operator" help:"operator, or the parent's id."`
-}
-
-// Run implements the command.
-func (c *suspendCmd) Run(a *app) error {
-	if strings.TrimSpace(c.Note) == "" || len(c.Note) > 1024 {
-		return wrongInput("--note: say why, in 1 to 1024 bytes")
-	}
-	e, done, err := a.connect()
-	if err != nil {
-		return err
-	}
-	defer done()
-	if err := e.admin.Suspend(a.ctx, c.ID, c.Actor, c.Note); err != nil {
-		return err
-	}
-	return a.showState(e, c.ID)
-}
-
-// resumeCmd lifts it.
-type resumeCmd struct {
-	ID    string `arg:"" help:"The account."`
-	Note  string `help:"Why."`
-	Actor string `default:"operator" help:"operator, or the parent's id."`
-}
-
-// Run implements the command.
-func (c *resumeCmd) Run(a *app) error {
-	e, done, err := a.connect()
-	if err != nil {
-		return err
-	}
-	defer done()
-	if err := e.admin.Resume(a.ctx, c.ID, c.Actor, c.Note); err != nil {
-		return err
-	}
-	return a.showState(e, c.ID)
 }

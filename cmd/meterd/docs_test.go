@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -58,6 +59,26 @@ func TestEveryCommandIsInTheReadme(t *testing.T) {
 			t.Errorf("README.md doesn't name %s`: add it to the commands at a glance", path)
 		}
 	}
+}
+
+// TestEachCommandHasAnExample: its help ends with command lines, which parse.
+func TestEachCommandHasAnExample(t *testing.T) {
+	t.Parallel()
+	list := examples()
+	for _, n := range model(t).Leaves(true) {
+		path := n.FullPath()
+		assert.NotEmpty(t, list[path], "no example of %s: add one to examples.go", path)
+		for _, line := range list[path] {
+			found := commands(line)
+			assert.NotEmpty(t, found, line)
+			for _, args := range found {
+				assert.NoError(t, parses(args), line)
+				assert.True(t, strings.HasPrefix("meterd "+strings.Join(args, " ")+" ", path+" "), "%s is an example of %s", line, path)
+			}
+		}
+		delete(list, path)
+	}
+	assert.Empty(t, list, "examples of commands that there aren't")
 }
 
 // parses tells whether the command line knows these arguments.

@@ -14,10 +14,14 @@ const (
 	exitRefused = 1 // by state, or an engine is away
 	exitInput   = 2 // input wrong in itself, or an unknown id
 	exitFound   = 3 // a check found something
+	exitGate    = 4 // gate --exit-code: it may not send
 )
 
 // errFound: a check found something; its output says what.
 var errFound = errors.New("the check found something")
+
+// errGate: the gate is closed; its answer says why.
+var errGate = errors.New("may not send")
 
 // inputError is input that is wrong in itself.
 type inputError struct{ err error }
@@ -39,6 +43,8 @@ func exitCode(err error) int {
 	switch {
 	case errors.Is(err, errFound):
 		return exitFound
+	case errors.Is(err, errGate):
+		return exitGate
 	case errors.As(err, &file) && file.State:
 		return exitRefused
 	case errors.As(err, &in), errors.As(err, &file),

@@ -15,6 +15,7 @@ type gateCmd struct {
 	Channel string `required:"" help:"The channel." placeholder:"C"`
 	Priced  bool   `name:"refuse-unpriced" help:"Refuse a channel that the account's price plan has no rule for."`
 	As      string `help:"What that account may see." placeholder:"ID"`
+	Code    bool   `name:"exit-code" help:"Exit with 4 where it may not send."`
 }
 
 // gateAnswer is what it prints; every code is safe to pass on.
@@ -68,12 +69,18 @@ func (c *gateCmd) Run(a *app) error {
 		out.Epoch = nil
 	}
 	if a.JSON {
-		return a.printJSON(out)
+		if err := a.printJSON(out); err != nil {
+			return err
+		}
+	} else {
+		word := "may not send"
+		if out.Allowed {
+			word = "may send"
+		}
+		_, _ = fmt.Fprintf(a.out, "%s %s on %s (%s)\n", c.ID, word, c.Channel, out.Code)
 	}
-	word := "may not send"
-	if out.Allowed {
-		word = "may send"
+	if c.Code && !out.Allowed {
+		return errGate
 	}
-	_, _ = fmt.Fprintf(a.out, "%s %s on %s (%s)\n", c.ID, word, c.Channel, out.Code)
 	return nil
 }

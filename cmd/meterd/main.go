@@ -90,6 +90,8 @@ type cli struct {
 	Reconcile  reconcileCmd  `cmd:"" help:"Compare the projection with the ledger, and heal it."`
 	Findings   findingsCmd   `cmd:"" help:"What was found that should never be: list, show, acknowledge."`
 	Rebuild    rebuildCmd    `cmd:"" help:"Make the projection anew from the ledger."`
+	Backup     backupCmd     `cmd:"" help:"Copy the embedded system's data, which must not run meanwhile."`
+	Restore    restoreCmd    `cmd:"" help:"Make the embedded system's data folder of a backup."`
 	Bench      benchCmd      `cmd:"" help:"Measure this machine: the published figures, with comparisons in the same run."`
 	ShowConfig configCmd     `cmd:"" name:"config" help:"Print the configuration, and where each value comes from."`
 	Completion completionCmd `cmd:"" help:"What makes a shell complete commands and flags: source <(meterd completion bash)."`
@@ -132,7 +134,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer
 		return exitInput
 	}
 	parser, err := kong.New(&c, kong.Name("meterd"), kong.Description("Usage metering for messaging platforms with parent and sub-accounts."),
-		kong.Writers(out, stderr), kong.Exit(func(n int) { panic(exits(n)) }), kong.Resolvers(settings), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+		kong.Writers(out, stderr), kong.Exit(func(n int) { panic(exits(n)) }), kong.Resolvers(settings), kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Help(helpWithExamples))
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "meterd:", err)
 		return exitInput
@@ -148,7 +150,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer
 	}
 	a := &app{globals: c.globals, ctx: ctx, in: in, out: out, err: stderr, file: settings.file, parsed: parsed}
 	if err := parsed.Run(a); err != nil {
-		if !errors.Is(err, errFound) {
+		if !errors.Is(err, errFound) && !errors.Is(err, errGate) {
 			_, _ = fmt.Fprintln(stderr, "meterd:", explain(err))
 		}
 		return exitCode(err)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -187,4 +189,33 @@ func (a *app) render(t table.Writer) { _, _ = fmt.Fprintln(a.out, t.Render()) }
 
 func isTerminal(f *os.File) bool {
 	return term.IsTerminal(int(f.Fd()))
+}
+
+// errDeclined: who was asked didn't say yes.
+var errDeclined = errors.New("nothing was changed")
+
+// confirm says what a command will do and, where a person sits at the terminal, asks
+// whether it shall. Scripts aren't asked.
+func (a *app) confirm(yes bool, what string) error {
+	_, _ = fmt.Fprintln(a.err, "meterd:", visible(what))
+	in, fromFile := a.in.(*os.File)
+	out, toFile := a.err.(*os.File)
+	if yes || !fromFile || !toFile || !isTerminal(in) || !isTerminal(out) {
+		return nil
+	}
+	_, _ = fmt.Fprint(out, "Go on? [y/N] ")
+	answer := make(chan string, 1)
+	go func() { // ends with the line, or with the process: a terminal's read can't be given up
+		line, _ := bufio.NewReader(in).ReadString('\n')
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case said := <-answer:
+		if said == "y" || said == "yes" {
+			return nil
+		}
+	case <-a.ctx.Done():
+		_, _ = fmt.Fprintln(out)
+	}
+	return errDeclined
 }

@@ -143,6 +143,7 @@ func (e *engines) periods(a *app, parent string) ([]periodView, error) {
 type periodCloseCmd struct {
 	Parent string `arg:"" help:"The parent."`
 	Period string `arg:"" help:"The month, such as 2026-10."`
+	Yes    bool   `help:"Don't ask. Only a terminal is asked."`
 }
 
 // Run implements the command.
@@ -152,6 +153,9 @@ func (c *periodCloseCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
+	if err := c.confirm(a, e); err != nil {
+		return err
+	}
 	told := false
 	closer := admin.NewCloser(e.ledger, e.store, e.snapshots, e.clock, e.log, e.projector.Ensure)
 	closing, err := closer.CloseMonth(a.ctx, c.Parent, c.Period, func(until time.Time) {
@@ -170,4 +174,27 @@ func (c *periodCloseCmd) Run(a *app) error {
 	_, err = fmt.Fprintf(a.out, "%s of %s is closed: %d records, %s %s, refunds %s, adjustments %s\ndigest %s\n",
 		v.Period, v.Parent, v.Records, v.Amount, v.Currency, v.Refunds, v.Adjustments, v.Digest)
 	return err
+}
+
+// confirm says what closing the month does.
+func (c *periodCloseCmd) confirm(a *app, e *engines) error {
+	if p := e.snapshots.Current().Accounts[c.Parent]; p == nil || !p.IsParent() {
+		return nil // refused
+	}
+	months, err := e.periods(a, c.Parent)
+	if err != nil {
+		return err
+	}
+	stands := "no records"
+	for i := range months {
+		m := &months[i]
+		if m.Period != c.Period {
+			continue
+		}
+		if m.State == ledger.ClosingDone {
+			return nil // done before
+		}
+		stands = fmt.Sprintf("as it stands %d records, %s %s, refunds %s, adjustments %s", m.Records, m.Amount, m.Currency, m.Refunds, m.Adjustments)
+	}
+	return a.confirm(c.Yes, fmt.Sprintf("closing %s of %s for ever: %s; what arrives for it later is booked in a month that is open then", c.Period, c.Parent, stands))
 }

@@ -166,16 +166,34 @@ func (c *reportListCmd) Run(a *app) error {
 			}
 			continue
 		}
-		var to []string
-		for _, d := range info.Destinations {
-			to = append(to, d.To+" "+d.State)
-		}
-		t.AppendRow([]any{info.Run, info.Name, info.Audience, info.Kind, info.Period, info.DueAt.UTC().Format(time.RFC3339), info.State, strings.Join(to, ", ")})
+		to := reached(&info)
+		t.AppendRow([]any{info.Run, info.Name, info.Audience, info.Kind, info.Period, info.DueAt.UTC().Format(time.RFC3339), info.State, strings.Join(to, "; ")})
 	}
 	if !a.JSON {
 		a.render(t)
 	}
 	return nil
+}
+
+// reached says of each destination of a run what became of it, and why it failed; of
+// a run that wasn't made why it wasn't.
+func reached(info *reports.RunInfo) []string {
+	var out []string
+	for _, d := range info.Destinations {
+		line := d.To + " " + d.State
+		if d.State != ledger.RunDelivered && d.Detail != "" {
+			line += fmt.Sprintf(" (try %d: %s", d.Attempts, d.Detail)
+			if d.NextAt != nil {
+				line += ", again at " + d.NextAt.UTC().Format(time.RFC3339)
+			}
+			line += ")"
+		}
+		out = append(out, line)
+	}
+	if info.Error != "" {
+		out = append(out, info.Error)
+	}
+	return out
 }
 
 // reportScope is whose runs a reader may see: of a parent ("": all), and only

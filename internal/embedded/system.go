@@ -58,6 +58,9 @@ func Start(ctx context.Context, dir string, opts SystemOptions) (*System, error)
 	if s.lock, err = lockFolder(ctx, dir); err != nil {
 		return nil, err
 	}
+	if _, err := os.Lstat(filepath.Join(dir, restoring)); err == nil {
+		return nil, errors.Join(fmt.Errorf("data folder %s: %w", dir, ErrHalfRestored), s.lock.release())
+	}
 	if err := s.open(ctx, opts); err != nil {
 		// What has been opened is closed even when ctx is why it failed.
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)

@@ -1,0 +1,165 @@
+package embedded_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/internal/embedded"
+)
+
+func quiet(int64, int64) {}
+
+// aSystem is a data folder with something in both engines, on which nothing runs.
+func aSystem(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "data")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	c := startChild(t, dir)
+	ctx := t.Context()
+	conn := c.clickHouse(t)
+	require.NoError(t, conn.Exec(ctx, "CREATE DATABASE meterd"))
+	require.NoError(t, conn.Exec(ctx, "CREATE TABLE meterd.t (n UInt64) ENGINE = MergeTree ORDER BY n"))
+	require.NoError(t, conn.Exec(ctx, "INSERT INTO meterd.t SELECT number FROM numbers(1000)"))
+	require.NoError(t, c.redis(t).Set(ctx, "k", "v", 0).Err())
+
+	to := filepath.Join(t.TempDir(), "backup")
+	_, err := embedded.Backup(ctx, dir, to, "test", time.Now(), quiet)
+	var busy *embedded.InUseError
+	require.ErrorAs(t, err, &busy, "while the system runs")
+	require.Equal(t, c.cmd.Process.Pid, busy.PID)
+	require.NoDirExists(t, to)
+
+	require.NoError(t, c.cmd.Process.Signal(syscall.SIGTERM))
+	require.Equal(t, "stopped", c.line(t))
+	require.NoError(t, c.cmd.Wait())
+	return dir
+}
+
+// holds tells that a system on a folder has what aSystem put in.
+func holds(t *testing.T, dir string) {
+	t.Helper()
+	c := startChild(t, dir)
+	var n uint64
+	require.NoError(t, c.clickHouse(t).QueryRow(t.Context(), "SELECT count() FROM meterd.t").Scan(&n))
+	require.Equal(t, uint64(1000), n)
+	require.Equal(t, "v", c.redis(t).Get(t.Context(), "k").Val())
+}
+
+func TestABackupIsTheSystem(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	dir := aSystem(t)
+	to, back := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "back")
+	var done, total int64
+	m, err := embedded.Backup(ctx, dir, to, "test", time.Now(), func(d, n int64) { done, total = d, n })
+	require.NoError(t, err)
+	require.Positive(t, m.Bytes)
+	require.Equal(t, []int64{m.Bytes, m.Bytes}, []int64{done, total})
+
+	require.NoError(t, os.Rename(dir, dir+"-gone")) // nothing of the backup may lead into it
+	again, err := embedded.Restore(ctx, to, back, quiet)
+	require.NoError(t, err)
+	require.Equal(t, m.Files, again.Files)
+	for _, path := range []string{"redis", "clickhouse", "redis/redis.conf"} {
+		was, err := os.Stat(filepath.Join(dir+"-gone", path))
+		require.NoError(t, err)
+		is, err := os.Stat(filepath.Join(back, path))
+		require.NoError(t, err)
+		require.Equal(t, was.Mode(), is.Mode(), path)
+	}
+	holds(t, back)
+
+	_, err = embedded.Restore(ctx, to, dir+"-gone", quiet)
+	require.ErrorIs(t, err, embedded.ErrNotEmpty, "over a system")
+	_, err = embedded.Backup(ctx, dir+"-gone", to, "test", time.Now(), quiet)
+	require.ErrorIs(t, err, embedded.ErrNotEmpty, "over a backup")
+	_, err = embedded.Backup(ctx, dir+"-gone", filepath.Join(dir+"-gone", "backup"), "test", time.Now(), quiet)
+	require.ErrorContains(t, err, "within the other")
+	_, err = embedded.Backup(ctx, t.TempDir(), filepath.Join(t.TempDir(), "x"), "test", time.Now(), quiet)
+	require.ErrorIs(t, err, embedded.ErrNoSystem)
+	_, err = embedded.Restore(ctx, t.TempDir(), filepath.Join(t.TempDir(), "x"), quiet)
+	require.ErrorIs(t, err, embedded.ErrNoBackup)
+}
+
+// TestABackupOrRestoreThatIsCutOff: neither leaves anything that reads as whole, and
+// either can be begun again.
+func TestABackupOrRestoreThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	dir := aSystem(t)
+	to, back := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "back")
+	// cut ends its context in the middle of the copying.
+	cut := func(f func(ctx context.Context, progress func(done, total int64)) error) error {
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		return f(ctx, func(done, total int64) {
+			if done > total/2 {
+				stop()
+			}
+		})
+	}
+	require.ErrorIs(t, cut(func(ctx context.Context, progress func(done, total int64)) error {
+		_, err := embedded.Backup(ctx, dir, to, "test", time.Now(), progress)
+		return err
+	}), context.Canceled)
+	require.NoDirExists(t, to)
+	_, err := embedded.Backup(t.Context(), dir, to, "test", time.Now(), quiet)
+	require.NoError(t, err)
+
+	require.ErrorIs(t, cut(func(ctx context.Context, progress func(done, total int64)) error {
+		_, err := embedded.Restore(ctx, to, back, progress)
+		return err
+	}), context.Canceled)
+	_, err = embedded.Start(t.Context(), back, embedded.SystemOptions{})
+	require.ErrorIs(t, err, embedded.ErrHalfRestored)
+	_, err = embedded.Restore(t.Context(), to, back, quiet)
+	require.NoError(t, err)
+	holds(t, back)
+}
+
+// TestADamagedBackupIsRefused: a byte that is another, a file that is missing or short,
+// a manifest that leads out of the folder.
+func TestADamagedBackupIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := aSystem(t)
+	to := filepath.Join(t.TempDir(), "backup")
+	m, err := embedded.Backup(t.Context(), dir, to, "test", time.Now(), quiet)
+	require.NoError(t, err)
+	refused := func(what string) {
+		back := filepath.Join(t.TempDir(), "back")
+		_, err := embedded.Restore(t.Context(), to, back, quiet)
+		require.Error(t, err, what)
+		_, err = embedded.Start(t.Context(), back, embedded.SystemOptions{})
+		require.Error(t, err, what)
+	}
+	var path string
+	for _, f := range m.Files {
+		if f.Bytes > 10 {
+			path = filepath.Join(to, f.Path)
+		}
+	}
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	put := func(text []byte) { require.NoError(t, os.WriteFile(path, text, 0o600)) }
+	put(append([]byte{whole[0] ^ 1}, whole[1:]...))
+	refused("another byte")
+	put(whole[:len(whole)-1])
+	refused("short")
+	require.NoError(t, os.Remove(path))
+	refused("missing")
+	put(whole)
+
+	manifest := filepath.Join(to, "backup.json")
+	text, err := os.ReadFile(manifest)
+	require.NoError(t, err)
+	out := strings.Replace(string(text), `"path": "redis"`, `"path": "../redis"`, 1)
+	require.NotEqual(t, string(text), out)
+	require.NoError(t, os.WriteFile(manifest, []byte(out), 0o600))
+	refused("a way out")
+}

@@ -1,0 +1,263 @@
+package admin
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/shopspring/decimal"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// exportedFile and the types below are an accounts file as it is written
+// (INTERFACE.md, accounts.yaml); how one is read is in accountsfile_read.go and its
+// neighbours.
+type exportedFile struct {
+	Plans   []exportedPlan   `yaml:"plans,omitempty"`
+	Parents []exportedParent `yaml:"parents,omitempty"`
+}
+
+type exportedPlan struct {
+	ID       string            `yaml:"id"`
+	Currency string            `yaml:"currency"`
+	Versions []exportedVersion `yaml:"versions"`
+}
+
+type exportedVersion struct {
+	EffectiveFrom string         `yaml:"effective_from"`
+	RefundOn      []string       `yaml:"refund_on,omitempty,flow"`
+	RefundAfter   string         `yaml:"refund_after,omitempty"`
+	Rules         []exportedRule `yaml:"rules"`
+}
+
+type exportedRule struct {
+	Channel   string `yaml:"channel,omitempty"`
+	Direction string `yaml:"direction,omitempty"`
+	Country   string `yaml:"country,omitempty"`
+	Network   string `yaml:"network,omitempty"`
+	Prefix    string `yaml:"prefix,omitempty"`
+	Category  string `yaml:"category,omitempty"`
+	Unit      string `yaml:"unit"`
+	Price     string `yaml:"price"`
+	Increment string `yaml:"increment,omitempty"`
+	Minimum   string `yaml:"minimum,omitempty"`
+	Fee       string `yaml:"fee,omitempty"`
+}
+
+// MarshalYAML puts a rule in one line, as people write them.
+func (r exportedRule) MarshalYAML() ([]byte, error) {
+	type plain exportedRule
+	return yaml.MarshalWithOptions(plain(r), yaml.Flow(true))
+}
+
+type exportedAccount struct {
+	ID       string    `yaml:"id"`
+	Name     string    `yaml:"name,omitempty"`
+	Module   string    `yaml:"module,omitempty"`
+	Timezone string    `yaml:"timezone,omitempty"`
+	Plan     string    `yaml:"plan,omitempty"`
+	Channels *[]string `yaml:"channels,omitempty,flow"` // nil: all of a parent's
+}
+
+type exportedParent struct {
+	exportedAccount `yaml:",inline"`
+
+	Funding     exportedFunding  `yaml:"funding"`
+	Enforcement string           `yaml:"enforcement,omitempty"`
+	Alerts      []int            `yaml:"alerts,flow"`
+	AlertMail   []string         `yaml:"alert_mail,omitempty"`
+	Hooks       []exportedHook   `yaml:"hooks,omitempty"`
+	Reports     []exportedReport `yaml:"reports,omitempty"`
+	SubAccounts []exportedSub    `yaml:"sub_accounts,omitempty"`
+}
+
+type exportedFunding struct {
+	Mode        string `yaml:"mode,omitempty"`
+	CreditLimit string `yaml:"credit_limit,omitempty"`
+	Source      string `yaml:"source,omitempty"`
+}
+
+type exportedSub struct {
+	exportedAccount `yaml:",inline"`
+
+	Funding      *exportedFunding `yaml:"funding,omitempty"`
+	MonthlyLimit string           `yaml:"monthly_limit,omitempty"`
+	AlertMail    []string         `yaml:"alert_mail,omitempty"`
+	Reports      []exportedReport `yaml:"reports,omitempty"`
+}
+
+type exportedHook struct {
+	URL       string   `yaml:"url"`
+	SecretEnv string   `yaml:"secret_env"`
+	Events    []string `yaml:"events,omitempty,flow"`
+}
+
+type exportedReport struct {
+	Name      string                `yaml:"name"`
+	Schedule  string                `yaml:"schedule"`
+	Period    string                `yaml:"period"`
+	Audiences []string              `yaml:"audiences,omitempty,flow"`
+	Redacted  bool                  `yaml:"redacted,omitempty"`
+	Kind      string                `yaml:"kind,omitempty"`
+	Formats   []string              `yaml:"formats,flow"`
+	Deliver   []exportedDestination `yaml:"deliver,omitempty"`
+}
+
+type exportedDestination struct {
+	To         string `yaml:"to"`
+	SecretEnv  string `yaml:"secret_env,omitempty"`
+	SecretFile string `yaml:"secret_file,omitempty"`
+}
+
+// ExportAccounts writes the accounts file that would make what a snapshot holds: all
+// of it, or one parent ("": all) with the plans that its accounts use. Applied where
+// it comes from it changes nothing; applied to an empty installation it makes the same
+// accounts and plans. What a file can't say isn't in it: money, suspensions, and
+// sub-accounts that are closed, which can't be opened again.
+func ExportAccounts(snap *metering.Snapshot, parent string, now time.Time) ([]byte, error) {
+	parents, plans := snap.Parents, map[string]bool{}
+	if parent != "" {
+		parents = []string{parent}
+	}
+	var f exportedFile
+	closed := 0
+	for _, id := range parents {
+		p := exportParent(snap.Accounts[id])
+		plans[p.Plan] = true
+		for _, sub := range snap.Subs[id] {
+			a := snap.Accounts[sub]
+			if a.ClosedAt != nil {
+				closed++
+				continue
+			}
+			s := exportSub(a)
+			plans[s.Plan] = true
+			p.SubAccounts = append(p.SubAccounts, s)
+		}
+		f.Parents = append(f.Parents, p)
+	}
+	ids := make([]string, 0, len(snap.Plans))
+	for id := range snap.Plans {
+		if parent == "" || plans[id] {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		f.Plans = append(f.Plans, exportPlan(snap.Plans[id]))
+	}
+	body, err := yaml.MarshalWithOptions(f, yaml.IndentSequence(true))
+	if err != nil {
+		return nil, fmt.Errorf("write the accounts file: %w", err)
+	}
+	head := fmt.Sprintf("# Accounts and plans as of %s.", now.UTC().Format(time.RFC3339))
+	if closed > 0 {
+		head += fmt.Sprintf(" Sub-accounts that are closed aren't here: %d.", closed)
+	}
+	return append([]byte(head+"\n"), body...), nil
+}
+
+func exportPlan(p *metering.Plan) exportedPlan {
+	out := exportedPlan{ID: p.ID, Currency: p.Currency}
+	for i := range p.Versions {
+		v := &p.Versions[i]
+		x := exportedVersion{EffectiveFrom: v.EffectiveFrom.UTC().Format(time.RFC3339Nano), RefundOn: v.RefundOn, Rules: make([]exportedRule, 0, len(v.Rules))}
+		if v.RefundAfter != 0 {
+			x.RefundAfter = v.RefundAfter.String()
+		}
+		for j := range v.Rules {
+			x.Rules = append(x.Rules, exportRule(&v.Rules[j]))
+		}
+		out.Versions = append(out.Versions, x)
+	}
+	return out
+}
+
+// priceDigits are the decimals of Rule.Price.
+const priceDigits = 8
+
+func exportRule(r *metering.Rule) exportedRule {
+	x := exportedRule{
+		Channel: r.Channel, Direction: r.Direction, Country: r.Country, Network: r.Network, Category: r.Category,
+		Unit: r.Unit, Price: decimal.New(r.Price, -priceDigits).String(),
+	}
+	if r.Prefix != "" {
+		x.Prefix = "+" + r.Prefix
+	}
+	if r.Increment != [2]int64{} {
+		x.Increment = strconv.FormatInt(r.Increment[0], 10) + "/" + strconv.FormatInt(r.Increment[1], 10)
+	}
+	if r.Minimum != 0 {
+		x.Minimum = r.Minimum.String()
+	}
+	if r.Fee != 0 {
+		x.Fee = r.Fee.String()
+	}
+	return x
+}
+
+// exportAccount has what parents and sub-accounts have in common.
+func exportAccount(a *metering.Account) exportedAccount {
+	out := exportedAccount{ID: a.ID}
+	if a.Name != a.ID {
+		out.Name = a.Name
+	}
+	if n := len(a.Channels); n > 0 && a.Channels[n-1].Channels != nil {
+		out.Channels = &a.Channels[n-1].Channels
+	}
+	return out
+}
+
+func exportParent(a *metering.Account) exportedParent {
+	out := exportedParent{
+		exportedAccount: exportAccount(a), Alerts: a.Alerts, AlertMail: a.AlertMail, Reports: exportReports(a.Reports),
+		Funding: exportedFunding{Mode: string(a.Mode), CreditLimit: optionalAmount(a.CreditLimit)},
+	}
+	out.Module = string(a.Module)
+	out.Timezone = a.Zones[len(a.Zones)-1].Zone
+	out.Plan = a.Plans[len(a.Plans)-1].Plan
+	if a.Observe {
+		out.Enforcement = "observe"
+	}
+	for i := range a.Hooks {
+		h := &a.Hooks[i]
+		out.Hooks = append(out.Hooks, exportedHook{h.URL, h.SecretEnv, h.Events})
+	}
+	return out
+}
+
+func exportSub(a *metering.Account) exportedSub {
+	out := exportedSub{
+		exportedAccount: exportAccount(a), MonthlyLimit: optionalAmount(a.MonthlyLimit), AlertMail: a.AlertMail, Reports: exportReports(a.Reports),
+	}
+	out.Module, out.Timezone, out.Plan = string(a.OwnModule), a.OwnZone, a.OwnPlan
+	if a.Mode == metering.Prepaid {
+		out.Funding = &exportedFunding{Source: string(a.Source)}
+	}
+	return out
+}
+
+// optionalAmount is "" where there is none.
+func optionalAmount(m *metering.Micros) string {
+	if m == nil {
+		return ""
+	}
+	return m.String()
+}
+
+func exportReports(list []metering.Schedule) []exportedReport {
+	var out []exportedReport
+	for i := range list {
+		s := &list[i]
+		x := exportedReport{Name: s.Name, Schedule: s.Cron, Period: s.Period, Audiences: s.Audiences, Redacted: s.Redacted, Kind: s.Kind, Formats: s.Formats}
+		for _, to := range s.Deliver {
+			secret := s.Secrets[to]
+			x.Deliver = append(x.Deliver, exportedDestination{to, secret.Env, secret.File})
+		}
+		out = append(out, x)
+	}
+	return out
+}
