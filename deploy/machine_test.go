@@ -29,6 +29,9 @@ var basics = []string{"bash", "cat", "cut", "env", "flock", "mkdir", "mv", "rm",
 
 const library = "cache/meterd/*/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so"
 
+// installed says what the documents' programs import, once it is there.
+const installed = "cache/meterd/documents/installed"
+
 // record notes what is asked.
 const record = `printf '%s %s\n' "${0##*/}" "$*" >>"$MACHINE/asked"
 `
@@ -52,13 +55,15 @@ var stubs = map[string]string{
 	"sudo":         record + `if [ "$1" = -n ]; then [ -f "$MACHINE/sudoer" ]; exit; fi; exec "$@"`,
 	"sha256sum": record + `read -r text
 if [ "$text" = whole ]; then echo "$SUM  -"; else echo "0badc0de  -"; fi`,
-	"npm": recordLock + `while [ $# -gt 0 ]; do
+	"npm": recordLock + `package=
+while [ $# -gt 0 ]; do
   case "$1" in --prefix) prefix=$2 ;; @chdb/*) package=${1%@*} ;; esac
   shift
 done
 answer="$(<"$MACHINE/npm-answers")"
 if [ "$answer" = nothing ]; then exit; fi
 "$MACHINE/tools/mkdir" -p "$prefix/node_modules/$package"
+if [ -z "$package" ]; then [ "$answer" != half ]; exit; fi
 echo "$answer" >"$prefix/node_modules/$package/libchdb.so"
 "$MACHINE/tools/sleep" 0.2
 [ "$answer" != half ]`,
@@ -87,8 +92,10 @@ func complete(t *testing.T) *machine {
 	require.NoError(t, err)
 	sum := regexp.MustCompile(`sum=([0-9a-f]{64})`).FindSubmatch(script)
 	version := regexp.MustCompile(`(?m)^version=(.+)$`).FindSubmatch(script)
+	programs := regexp.MustCompile(`(?m)^programs="(.+)"$`).FindSubmatch(script)
 	require.NotNil(t, sum)
 	require.NotNil(t, version)
+	require.NotNil(t, programs)
 	m := &machine{t: t, dir: t.TempDir(), sum: string(sum[1])}
 	for _, dir := range []string{"bin", "tools", "packages", "home"} {
 		require.NoError(t, os.Mkdir(filepath.Join(m.dir, dir), 0o750))
@@ -106,6 +113,7 @@ func complete(t *testing.T) *machine {
 	m.write("cc", "gcc")
 	m.write("npm-answers", "whole")
 	m.write("update-failures", "0")
+	m.write(installed, string(programs[1]))
 	m.write(strings.Replace(library, "*", string(version[1]), 1), "whole")
 	return m
 }

@@ -2,11 +2,15 @@
 # setup.sh: fetch what meterd runs on: the ClickHouse library and redis-server.
 # It may be run again at any time; what is there already is left alone.
 #   setup.sh          set up whatever is missing
-#   setup.sh --tests  and what only the tests need: a C compiler and Chromium
+#   setup.sh --tests  and what only the tests need: a C compiler, Chromium, and
+#                     what the documents' programs for Node import
 #   setup.sh --check  change nothing, and say whether something is missing
 set -euo pipefail
 
 version=26.7.3-stable.1
+
+# What the programs that the documents print for Node import.
+programs="ioredis@6.0.0 protobufjs@8.8.1"
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() {
@@ -256,6 +260,26 @@ browser() {
   has_browser || fail "apt-get installed chromium, but none of these is in PATH: $chromium_names. Add its folder, or $instead."
 }
 
+# node_programs puts it into a folder of its own, as a whole.
+node_programs() {
+  local dir="${XDG_CACHE_HOME:-${HOME:-}/.cache}/meterd/documents"
+  if [ -f "$dir/installed" ] && [ "$(cat "$dir/installed")" = "$programs" ]; then return; fi
+  if missing "what the documents' programs for Node import is missing: run \`deploy/setup.sh --tests\`."; then return; fi
+  have npm || fail "npm is needed for the tests of the documents' programs: install Node.js."
+  local aside="$dir.$$" names
+  read -ra names <<<"$programs"
+  say "installing ${names[*]}"
+  mkdir -p "$aside"
+  if ! npm install --no-save --no-package-lock --no-audit --no-fund --loglevel=error --ignore-scripts \
+    --fetch-retries=4 --prefix "$aside" "${names[@]}" >&2; then
+    rm -rf "$aside"
+    fail "npm could not install ${names[*]}: see its message above, and run \`deploy/setup.sh --tests\` again."
+  fi
+  printf '%s\n' "$programs" >"$aside/installed"
+  rm -rf "$dir"
+  mv "$aside" "$dir"
+}
+
 check=no
 tests=no
 complete=yes
@@ -273,5 +297,6 @@ redis
 if [ "$tests" = yes ]; then
   compiler
   browser
+  node_programs
 fi
 [ "$complete" = yes ]

@@ -55,9 +55,33 @@ func TestSetUpInstallsWhatIsMissing(t *testing.T) {
 	}
 }
 
+// TestSetUpInstallsWhatProgramsImport: as a whole or not at all, and anew where it is
+// of other versions.
+func TestSetUpInstallsWhatProgramsImport(t *testing.T) {
+	t.Parallel()
+	m := complete(t)
+	m.ok("--tests")
+	m.asked()
+	path := filepath.Join(m.dir, installed)
+	m.write(installed, "ioredis@1.0.0")
+	m.refused("programs for Node", "--tests", "--check")
+	m.write("npm-answers", "half")
+	m.refused("npm could not install ioredis@", "--tests")
+	left, err := filepath.Glob(filepath.Dir(path) + ".*")
+	require.NoError(t, err)
+	require.Empty(t, left)
+	m.write("npm-answers", "whole")
+	m.asked()
+	require.Contains(t, m.ok("--tests"), "installing ioredis@")
+	require.Regexp(t, `^npm install .* ioredis@\S+ protobufjs@\S+$`, m.asked()[0])
+	require.Empty(t, m.ok("--tests"))
+	require.Empty(t, m.asked())
+}
+
 func TestSetUpWithoutTestsNeedsNeitherCompilerNorBrowser(t *testing.T) {
 	t.Parallel()
 	m := complete(t)
+	require.NoError(t, os.Remove(filepath.Join(m.dir, installed)))
 	m.remove("gcc")
 	m.remove("chromium")
 	require.Empty(t, m.ok())
@@ -90,9 +114,10 @@ func TestSetUpChecksEverything(t *testing.T) {
 	for _, name := range []string{"redis-server", "gcc", "chromium"} {
 		m.remove(name)
 	}
+	require.NoError(t, os.Remove(filepath.Join(m.dir, installed)))
 	out, err := m.setUp(nil, "--tests", "--check")
 	require.Error(t, err)
-	for _, name := range []string{"library", "redis-server", "C compiler", "Chromium"} {
+	for _, name := range []string{"library", "redis-server", "C compiler", "Chromium", "programs for Node"} {
 		require.Contains(t, out, name)
 	}
 	require.Empty(t, m.asked())

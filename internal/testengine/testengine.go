@@ -237,7 +237,10 @@ func (e *Engines) RestartRedis(tb testing.TB) {
 // Main runs a package's tests and stops the shared engine. Use it as
 //
 //	func TestMain(m *testing.M) { testengine.Main(m) }
-func Main(m *testing.M) {
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for who has something to take away after it; it returns the exit code.
+func Run(m *testing.M) int {
 	code := m.Run()
 	if err := copied.drop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -248,7 +251,7 @@ func Main(m *testing.M) {
 		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2) // who holds what still runs
 		code = max(code, 1)
 	}
-	os.Exit(code)
+	return code
 }
 
 // shared is the one ClickHouse of the test process: the engine opens a single
