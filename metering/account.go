@@ -119,6 +119,11 @@ type Hook struct {
 	Events    []string `json:"events"` // suspend, resume, alert; empty: all
 }
 
+// Wants tells whether the hook is to be told of an event.
+func (h *Hook) Wants(event string) bool {
+	return len(h.Events) == 0 || slices.Contains(h.Events, event)
+}
+
 // Schedule is a report that comes by itself.
 type Schedule struct {
 	Name      string   `json:"name"`

@@ -107,7 +107,7 @@ func (h *hooks) breakerTask(ctx context.Context, id string, payload []byte) erro
 	}}
 	var notices []*notice
 	for _, hook := range h.operator {
-		if wants(&hook, eventBreaker) {
+		if hook.Wants(eventBreaker) {
 			notices = append(notices, h.once(a, &hook, id, eventBreaker, 0, m))
 		}
 	}

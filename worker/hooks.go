@@ -198,7 +198,7 @@ func (h *hooks) tell(ctx context.Context, id string, at int64) error {
 	notices := make([]*notice, len(list))
 	for i, hook := range list {
 		notices[i] = &notice{account: a, key: id + ":" + hookKey(&hook), event: event, epoch: st.Epoch, what: what, shown: st.Epoch}
-		if wants(&hook, event) {
+		if hook.Wants(event) {
 			h.byHook(notices[i], &hook, m)
 		}
 	}
@@ -231,11 +231,6 @@ func (h *hooks) hooksOf(a *metering.Account) []metering.Hook {
 // of its own.
 func hookKey(hook *metering.Hook) string {
 	return strings.Join(append([]string{hook.URL}, slices.Sorted(slices.Values(hook.Events))...), " ")
-}
-
-// wants tells whether a hook is to be told of an event.
-func wants(hook *metering.Hook, event string) bool {
-	return len(hook.Events) == 0 || slices.Contains(hook.Events, event)
 }
 
 // lowerAlerts are the tasks of the lower shares of the same limit and mark.
@@ -312,7 +307,7 @@ func (h *hooks) alertTask(ctx context.Context, id string, payload []byte) error 
 	var notices []*notice
 	before := h.lowerAlerts(a, &al, id)
 	for _, hook := range h.hooksOf(a) {
-		if !wants(&hook, eventAlert) {
+		if !hook.Wants(eventAlert) {
 			continue
 		}
 		if err := h.inOrder(ctx, a, before, hookKey(&hook)); err != nil {

@@ -291,7 +291,11 @@ func (c *accountsCloseCmd) confirm(a *app, e *engines) error {
 		return err
 	}
 	back := ""
-	if acct.Source == metering.SourceAllocated {
+	switch {
+	case acct.Source != metering.SourceAllocated:
+	case own.Balance < 0:
+		back = fmt.Sprintf("the %s %s that its budget lacks come from the wallet of %s, and ", (-own.Balance).Format(acct.Currency), acct.Currency, acct.ParentID)
+	default:
 		back = fmt.Sprintf("the %s %s in its budget go to the wallet of %s, and ", own.Balance.Format(acct.Currency), acct.Currency, acct.ParentID)
 	}
 	return a.confirm(c.Yes, fmt.Sprintf("closing %s for ever: %swhat occurs from now on is refused; it can't be opened again", c.ID, back))
@@ -312,7 +316,7 @@ func (a *app) showState(e *engines, id string) error {
 		return a.printJSON(v)
 	}
 	_, _ = fmt.Fprintf(a.out, "%s is %s", v.ID, v.State)
-	if len(v.Reasons) > 0 {
+	if len(v.Reasons) > 0 && acct.ClosedAt == nil { // what holds of one that is closed ends no more
 		_, _ = fmt.Fprintf(a.out, " (%s)", strings.Join(v.Reasons, ", "))
 	}
 	_, _ = fmt.Fprintln(a.out)

@@ -25,6 +25,8 @@ type accountDetail struct {
 
 	Plan         string            `json:"plan"`
 	Timezone     string            `json:"timezone"`
+	NextTimezone string            `json:"next_timezone,omitempty"` // from a later month on
+	AllChannels  bool              `json:"all_channels,omitempty"`  // no list restricts it
 	Mode         string            `json:"mode,omitempty"`          // of a parent
 	CreditLimit  string            `json:"credit_limit,omitempty"`  // of a parent
 	Source       string            `json:"source,omitempty"`        // of a sub-account
@@ -50,9 +52,10 @@ type suspensionView struct {
 
 // hookView is a receiver of hooks, and what became of the last message to it.
 type hookView struct {
-	Host   string          `json:"host"`             // of its address, whose path may be a secret
-	Events []string        `json:"events,omitempty"` // none: all
-	Last   *hookOutcomeRow `json:"last,omitempty"`   // absent: it was never told anything
+	Host   string   `json:"host"`             // of its address, whose path may be a secret
+	Events []string `json:"events,omitempty"` // none: all
+	// Last is the last message of these events to that host. Absent: none was sent.
+	Last *hookOutcomeRow `json:"last,omitempty"`
 }
 
 type hookOutcomeRow struct {
@@ -124,12 +127,16 @@ func (e *engines) statesOf(a *app, acct *metering.Account) (own, parent *balance
 func (e *engines) detailOf(a *app, aud metering.Audience, acct *metering.Account, st, parent *balance.State) (*accountDetail, error) {
 	now := e.clock.Now()
 	v := &accountDetail{
-		accountView: e.accountOf(aud, acct, st, parent), Plan: acct.PlanAt(now), Timezone: acct.Zones[len(acct.Zones)-1].Zone,
+		accountView: e.accountOf(aud, acct, st, parent), Plan: acct.PlanAt(now), Timezone: acct.Calendar.Location(now).String(),
 		AlertMail: acct.AlertMail, CreatedAt: acct.CreatedAt.UTC().Format(time.RFC3339),
 	}
-	if acct.OwnZone != "" {
-		v.Timezone = acct.OwnZone
+	if next := acct.Zones[len(acct.Zones)-1].Zone; next != v.Timezone {
+		v.NextTimezone = next
 	}
+	if acct.OwnZone != "" {
+		v.Timezone, v.NextTimezone = acct.OwnZone, ""
+	}
+	v.AllChannels = len(acct.Channels) == 0 || acct.Channels[len(acct.Channels)-1].Channels == nil
 	if acct.IsParent() {
 		v.Mode, v.Alerts, v.CreditLimit = string(acct.Mode), acct.Alerts, formatted(acct.CreditLimit, acct.Currency)
 	} else {
@@ -139,7 +146,7 @@ func (e *engines) detailOf(a *app, aud metering.Audience, acct *metering.Account
 		v.ClosedAt = acct.ClosedAt.UTC().Format(time.RFC3339)
 	}
 	var err error
-	if v.Suspensions, err = e.suspensionsOf(a, acct, st); err != nil {
+	if v.Suspensions, err = e.suspensionsOf(a, aud, acct, st); err != nil {
 		return nil, err
 	}
 	if v.Hooks, err = e.hooksOf(a, acct); err != nil {
@@ -158,11 +165,14 @@ func formatted(m *metering.Micros, currency string) string {
 }
 
 // suspensionsOf an account: its own reasons and those that it has from its parent,
-// with the change that began each.
-func (e *engines) suspensionsOf(a *app, acct *metering.Account, st *balance.State) ([]suspensionView, error) {
+// with the change that began each. None of one that is closed: nothing ends that.
+func (e *engines) suspensionsOf(a *app, aud metering.Audience, acct *metering.Account, st *balance.State) ([]suspensionView, error) {
 	now := e.clock.Now()
-	own, inherited := st.Flags(now.UnixMilli())
 	out := []suspensionView{}
+	if acct.ClosedAt != nil {
+		return out, nil
+	}
+	own, inherited := st.Flags(now.UnixMilli())
 	for _, of := range []struct {
 		id    string
 		flags metering.Flags
@@ -175,7 +185,7 @@ func (e *engines) suspensionsOf(a *app, acct *metering.Account, st *balance.Stat
 			return nil, err
 		}
 		for _, flag := range of.flags.Each() {
-			v := suspensionView{Reason: flag.Reasons()[0], Of: of.id, Help: help(flag, of.id, acct.Parent())}
+			v := suspensionView{Reason: flag.Reasons()[0], Of: of.id, Help: help(aud, flag, of.id, acct.Parent())}
 			if row, ok := begun[flag]; ok {
 				v.Since, v.Actor, v.Note = row.At.UTC().Format(time.RFC3339), row.Actor, row.Note
 			}
@@ -185,17 +195,27 @@ func (e *engines) suspensionsOf(a *app, acct *metering.Account, st *balance.Stat
 	return out, nil
 }
 
-// begun are the changes by which each of an account's flags last began to hold.
+// manual are the flags that somebody sets.
+const manual = metering.FlagManualOperator | metering.FlagManualParent
+
+// begun are the changes by which each of an account's flags last began to hold. An
+// account begins with an empty purse, without a change that says so: a reason for that
+// which came by none, or is first seen beside what somebody did by hand, is its own.
 func (e *engines) begun(a *app, id string, now time.Time) (map[metering.Flags]ledger.StateRow, error) {
-	out := map[metering.Flags]ledger.StateRow{}
-	var before ledger.StateRow
+	created := ledger.StateRow{At: e.snapshots.Current().Accounts[id].CreatedAt}
+	out := map[metering.Flags]ledger.StateRow{metering.FlagBudget: created, metering.FlagWallet: created}
+	before := ledger.StateRow{Flags: metering.FlagBudget | metering.FlagWallet}
 	err := e.ledger.States(a.ctx, []string{id}, time.Unix(0, 0), now.Add(time.Hour), func(row *ledger.StateRow) error {
 		held := before.Flags
-		if row.Period != before.Period {
+		if before.Period != "" && row.Period != before.Period {
 			held &^= metering.FlagsMonthly // these end with their month, without a row
 		}
 		for _, flag := range (row.Flags &^ held).Each() {
-			out[flag] = *row
+			began := *row
+			if flag&manual == 0 {
+				began.Actor, began.Note = "", ""
+			}
+			out[flag] = began
 		}
 		before = *row
 		return nil
@@ -203,8 +223,11 @@ func (e *engines) begun(a *app, id string, now time.Time) (map[metering.Flags]le
 	return out, err
 }
 
-// help says what ends a suspension of an account.
-func help(flag metering.Flags, id, parent string) string {
+// help says to a reader what ends a suspension of an account.
+func help(aud metering.Audience, flag metering.Flags, id, parent string) string {
+	if aud == metering.AudienceParent && flag == metering.FlagManualOperator {
+		return "the operator"
+	}
 	return map[metering.Flags]string{
 		metering.FlagBudget:         "meterd wallet allocate " + id + " AMOUNT --ref R",
 		metering.FlagWallet:         "meterd wallet topup " + parent + " AMOUNT --ref R",
@@ -233,7 +256,13 @@ func (e *engines) hooksOf(a *app, acct *metering.Account) ([]hookView, error) {
 	var out []hookView
 	for i := range hooks {
 		v := hookView{Host: notify.Host(hooks[i].URL), Events: hooks[i].Events}
-		if d, ok := last[v.Host]; ok {
+		var newest ledger.Delivery
+		for _, d := range last {
+			if d.Destination == v.Host && hooks[i].Wants(d.Event) && d.At.After(newest.At) {
+				newest = d
+			}
+		}
+		if d := newest; !d.At.IsZero() {
 			v.Last = &hookOutcomeRow{d.AccountID, d.Event, d.Outcome, d.Attempts, d.At.UTC().Format(time.RFC3339)}
 		}
 		out = append(out, v)
@@ -304,6 +333,9 @@ func (a *app) showAccount(v *accountDetail) {
 	money("available", v.Available)
 	row("plan", v.Plan)
 	row("channels", channelsText(v))
+	if v.NextTimezone != "" {
+		v.Timezone += ", later " + v.NextTimezone
+	}
 	row("time zone", v.Timezone)
 	if len(v.Alerts) > 0 {
 		row("alerts at", strings.Trim(strings.ReplaceAll(fmt.Sprint(v.Alerts), " ", ", "), "[]")+" %")
@@ -320,13 +352,12 @@ func (a *app) showAccount(v *accountDetail) {
 	a.render(t)
 }
 
-// channelsText lists the channels; a parent that names none has all.
 func channelsText(v *accountDetail) string {
 	switch {
+	case v.AllChannels:
+		return "all"
 	case len(v.Channels) > 0:
 		return strings.Join(v.Channels, ", ")
-	case v.Parent == "":
-		return "all"
 	default:
 		return "none"
 	}

@@ -468,7 +468,7 @@ func (s *sending) wait(rdb redis.UniversalClient, store *balance.Store, run stri
 	for {
 		c, err := store.RunCounts(s.app.ctx, run)
 		if err != nil && !errors.Is(err, context.Canceled) {
-			return c, err
+			return c, fmt.Errorf("%w (what became of the %d lines isn't known; all are safe in the queue, or metered)", err, s.read)
 		}
 		if c.Sum() >= s.read {
 			return c, nil

@@ -178,7 +178,15 @@ func (c *periodCloseCmd) Run(a *app) error {
 
 // confirm says what closing the month does.
 func (c *periodCloseCmd) confirm(a *app, e *engines) error {
-	if p := e.snapshots.Current().Accounts[c.Parent]; p == nil || !p.IsParent() {
+	p := e.snapshots.Current().Accounts[c.Parent]
+	if p == nil || !p.IsParent() {
+		return nil // refused
+	}
+	month, err := p.Calendar.Named(c.Period)
+	if err != nil {
+		return err //nolint:wrapcheck // it is of what was typed
+	}
+	if e.clock.Now().Before(month.End) {
 		return nil // refused
 	}
 	months, err := e.periods(a, c.Parent)
@@ -188,11 +196,12 @@ func (c *periodCloseCmd) confirm(a *app, e *engines) error {
 	stands := "no records"
 	for i := range months {
 		m := &months[i]
+		done := m.State == ledger.ClosingDone
+		if done == (m.Period == c.Period) && m.Period <= c.Period {
+			return nil // done before, or refused: one before it is open
+		}
 		if m.Period != c.Period {
 			continue
-		}
-		if m.State == ledger.ClosingDone {
-			return nil // done before
 		}
 		stands = fmt.Sprintf("as it stands %d records, %s %s, refunds %s, adjustments %s", m.Records, m.Amount, m.Currency, m.Refunds, m.Adjustments)
 	}

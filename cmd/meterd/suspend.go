@@ -8,6 +8,9 @@ import (
 	"github.com/meterd/meterd/metering/admin"
 )
 
+// noteMax bounds a note, bytes.
+const noteMax = 1024
+
 // suspendCmd sets the manual reason.
 type suspendCmd struct {
 	ID    string `arg:"" help:"The account; a parent's subs go with it."`
@@ -17,8 +20,8 @@ type suspendCmd struct {
 
 // Run implements the command.
 func (c *suspendCmd) Run(a *app) error {
-	if strings.TrimSpace(c.Note) == "" || len(c.Note) > 1024 {
-		return wrongInput("--note: say why, in 1 to 1024 bytes")
+	if strings.TrimSpace(c.Note) == "" || len(c.Note) > noteMax {
+		return wrongInput("--note: say why, in 1 to %d bytes", noteMax)
 	}
 	e, done, err := a.connect()
 	if err != nil {
@@ -40,6 +43,9 @@ type resumeCmd struct {
 
 // Run implements the command.
 func (c *resumeCmd) Run(a *app) error {
+	if len(c.Note) > noteMax {
+		return wrongInput("--note: say why, in %d bytes at most", noteMax)
+	}
 	e, done, err := a.connect()
 	if err != nil {
 		return err
@@ -85,7 +91,7 @@ func (c *resumeCmd) showWhy(a *app, e *engines) error {
 	if err != nil {
 		return err
 	}
-	left, err := e.suspensionsOf(a, acct, own)
+	left, err := e.suspensionsOf(a, metering.AudienceOperator, acct, own)
 	for _, s := range left {
 		_, _ = fmt.Fprintf(a.out, "  %s; ended by: %s\n", visible(s.line(c.ID)), visible(s.Help))
 	}

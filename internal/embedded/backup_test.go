@@ -2,9 +2,14 @@ package embedded_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -118,6 +123,8 @@ func TestABackupOrRestoreThatIsCutOff(t *testing.T) {
 	}), context.Canceled)
 	_, err = embedded.Start(t.Context(), back, embedded.SystemOptions{})
 	require.ErrorIs(t, err, embedded.ErrHalfRestored)
+	_, err = embedded.Backup(t.Context(), back, filepath.Join(t.TempDir(), "half"), "test", time.Now(), quiet)
+	require.ErrorIs(t, err, embedded.ErrHalfRestored)
 	_, err = embedded.Restore(t.Context(), to, back, quiet)
 	require.NoError(t, err)
 	holds(t, back)
@@ -134,9 +141,11 @@ func TestADamagedBackupIsRefused(t *testing.T) {
 	refused := func(what string) {
 		back := filepath.Join(t.TempDir(), "back")
 		_, err := embedded.Restore(t.Context(), to, back, quiet)
-		require.Error(t, err, what)
-		_, err = embedded.Start(t.Context(), back, embedded.SystemOptions{})
-		require.Error(t, err, what)
+		require.ErrorIs(t, err, embedded.ErrDamaged, what)
+		if _, err := os.Stat(back); err == nil { // it had been begun
+			_, err := embedded.Start(t.Context(), back, embedded.SystemOptions{})
+			require.ErrorIs(t, err, embedded.ErrHalfRestored, what)
+		}
 	}
 	var path string
 	for _, f := range m.Files {
@@ -161,5 +170,65 @@ func TestADamagedBackupIsRefused(t *testing.T) {
 	out := strings.Replace(string(text), `"path": "redis"`, `"path": "../redis"`, 1)
 	require.NotEqual(t, string(text), out)
 	require.NoError(t, os.WriteFile(manifest, []byte(out), 0o600))
-	refused("a way out")
+	refused("another list")
+	for what, forged := range map[string][]embedded.BackupFile{
+		"nothing":          {},
+		"a way out":        {{Path: "clickhouse", Mode: fs.ModeDir}, {Path: "../redis", Mode: fs.ModeDir}},
+		"a link out":       {{Path: "clickhouse", Mode: fs.ModeDir}, {Path: "redis", Mode: fs.ModeDir}, {Path: "redis/l", Mode: fs.ModeSymlink, Link: "../.."}},
+		"an absolute link": {{Path: "clickhouse", Mode: fs.ModeDir}, {Path: "redis", Mode: fs.ModeDir}, {Path: "redis/l", Mode: fs.ModeSymlink, Link: t.TempDir()}},
+		"a link of a link": {{Path: "clickhouse", Mode: fs.ModeDir}, {Path: "redis", Mode: fs.ModeDir}, {Path: "redis/a", Mode: fs.ModeSymlink, Link: "."}, {Path: "redis/b", Mode: fs.ModeSymlink, Link: "a/../.."}},
+	} {
+		list, err := json.Marshal(forged)
+		require.NoError(t, err)
+		sum := sha256.Sum256(list)
+		text, err := json.Marshal(embedded.BackupManifest{Files: forged, SHA256: hex.EncodeToString(sum[:])})
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(manifest, text, 0o600))
+		refused(what)
+	}
+}
+
+// TestBackupsAndLinks: a part may lie on another disk, and so may the backup's folder;
+// what isn't a backup's stays, and nothing leads a backup into what it copies.
+func TestBackupsAndLinks(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	dir := aSystem(t)
+	disk, folder := t.TempDir(), t.TempDir()
+	require.NoError(t, os.Rename(filepath.Join(dir, "clickhouse"), filepath.Join(disk, "clickhouse")))
+	relative, err := filepath.Rel(dir, filepath.Join(disk, "clickhouse"))
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(relative, filepath.Join(dir, "clickhouse")))
+	to := filepath.Join(t.TempDir(), "to")
+	require.NoError(t, os.Symlink(folder, to))
+
+	_, err = embedded.Backup(ctx, dir, filepath.Join(disk, "clickhouse", "data", "b"), "test", time.Now(), quiet)
+	require.ErrorContains(t, err, "within the other")
+	inside := filepath.Join(t.TempDir(), "inside")
+	require.NoError(t, os.Symlink(filepath.Join(dir, "redis"), inside))
+	_, err = embedded.Backup(ctx, dir, filepath.Join(inside, "b"), "test", time.Now(), quiet)
+	require.ErrorContains(t, err, "within the other")
+	theirs := filepath.Join(folder, "theirs")
+	require.NoError(t, os.WriteFile(theirs, nil, 0o600))
+	_, err = embedded.Backup(ctx, dir, to, "test", time.Now(), quiet)
+	require.ErrorIs(t, err, embedded.ErrNotEmpty)
+	require.FileExists(t, theirs)
+	require.NoError(t, os.Remove(theirs))
+
+	var both sync.WaitGroup
+	errs := make([]error, 2)
+	for i := range errs {
+		both.Go(func() { _, errs[i] = embedded.Backup(ctx, dir, to, "test", time.Now(), quiet) })
+	}
+	both.Wait()
+	require.True(t, (errs[0] == nil) != (errs[1] == nil), "one of two at once: %v", errs)
+	require.FileExists(t, filepath.Join(folder, "backup.json"))
+	back := filepath.Join(t.TempDir(), "back")
+	_, err = embedded.Restore(ctx, to, back, quiet)
+	require.NoError(t, err)
+	holds(t, back)
+
+	require.NoError(t, os.Symlink(t.TempDir(), filepath.Join(disk, "clickhouse", "elsewhere")))
+	_, err = embedded.Backup(ctx, dir, filepath.Join(t.TempDir(), "b"), "test", time.Now(), quiet)
+	require.ErrorContains(t, err, "a backup would lack")
 }

@@ -125,7 +125,7 @@ func ExportAccounts(snap *metering.Snapshot, parent string, now time.Time) ([]by
 	var f exportedFile
 	closed := 0
 	for _, id := range parents {
-		p := exportParent(snap.Accounts[id])
+		p := exportParent(snap, snap.Accounts[id])
 		plans[p.Plan] = true
 		for _, sub := range snap.Subs[id] {
 			a := snap.Accounts[sub]
@@ -211,10 +211,20 @@ func exportAccount(a *metering.Account) exportedAccount {
 	return out
 }
 
-func exportParent(a *metering.Account) exportedParent {
+func exportParent(snap *metering.Snapshot, a *metering.Account) exportedParent {
 	out := exportedParent{
 		exportedAccount: exportAccount(a), Alerts: a.Alerts, AlertMail: a.AlertMail, Reports: exportReports(a.Reports),
 		Funding: exportedFunding{Mode: string(a.Mode), CreditLimit: optionalAmount(a.CreditLimit)},
+	}
+	closed := func(id string) bool { // who isn't in the file
+		sub := snap.Accounts[id]
+		return sub != nil && sub.ClosedAt != nil
+	}
+	out.Reports = slices.DeleteFunc(out.Reports, func(r exportedReport) bool {
+		return len(r.Audiences) > 0 && len(slices.DeleteFunc(slices.Clone(r.Audiences), closed)) == 0
+	})
+	for i := range out.Reports {
+		out.Reports[i].Audiences = slices.DeleteFunc(slices.Clone(out.Reports[i].Audiences), closed)
 	}
 	out.Module = string(a.Module)
 	out.Timezone = a.Zones[len(a.Zones)-1].Zone

@@ -87,6 +87,21 @@ func TestExportsOfWhatHasChanged(t *testing.T) {
 	require.Contains(t, string(src), "Sub-accounts that are closed aren't here: 1.")
 	require.NotContains(t, string(src), "id: q\n", "another parent's")
 	require.NotContains(t, string(src), "id: usd", "a plan of others")
+
+	// A report to who is closed goes to the others, or to nobody.
+	parent := *cur.Accounts["p"]
+	for _, to := range [][]string{{"s"}, {"parent", "s"}} {
+		parent.Reports = append(parent.Reports, metering.Schedule{
+			Name: "to-" + strings.Join(to, "-"), Cron: "@daily", Period: "yesterday", Formats: []string{"csv"}, Audiences: to, Deliver: []string{"file:/srv/x"},
+		})
+	}
+	cur = apply(t, cur, &Changes{Accounts: []*metering.Account{&parent}})
+	src, err = ExportAccounts(cur, "p", now)
+	require.NoError(t, err)
+	require.Contains(t, string(src), "audiences: [parent]")
+	require.NotContains(t, string(src), "name: to-s\n")
+	_, err = plan(string(src), nil, now)
+	require.NoError(t, err)
 }
 
 // TestExportsKeepAnyText: names may be what YAML takes for something else.

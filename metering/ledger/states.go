@@ -84,16 +84,16 @@ func (l *Ledger) InsertDelivery(ctx context.Context, d *Delivery) error {
 		[]string{d.Outcome}, []uint16{uint16(d.Attempts)}, []time.Time{d.At})
 }
 
-// HookOutcomes are what became of the last message about some accounts to each
-// receiver, by its host.
-func (l *Ledger) HookOutcomes(ctx context.Context, accounts []string) (map[string]Delivery, error) {
-	out := map[string]Delivery{}
+// HookOutcomes are what became of the last message of each event about some accounts
+// to each receiver, which is named by its host.
+func (l *Ledger) HookOutcomes(ctx context.Context, accounts []string) ([]Delivery, error) {
+	var out []Delivery
 	err := l.each(ctx, "hook_outcomes", map[string]string{"accounts": array(accounts)}, func(r driver.Rows) error {
 		var d Delivery
 		var attempts uint16
-		err := r.Scan(&d.Destination, &d.AccountID, &d.Event, &d.Outcome, &attempts, &d.At)
+		err := r.Scan(&d.Destination, &d.Event, &d.AccountID, &d.Outcome, &attempts, &d.At)
 		d.Attempts = int(attempts)
-		out[d.Destination] = d
+		out = append(out, d)
 		return err
 	})
 	return out, err
