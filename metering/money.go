@@ -56,6 +56,9 @@ func ParsePrice(s string) (int64, error) {
 	return v, nil
 }
 
+// PriceDecimal is a price of 1e-8 of the currency as a decimal of the currency.
+func PriceDecimal(price int64) decimal.Decimal { return decimal.New(price, -priceDigits) }
+
 // parseFixed reads a decimal as an integer of its last of n decimals. Zeros
 // beyond are passed over.
 func parseFixed(s string, n int) (int64, error) {

@@ -297,7 +297,7 @@ func (x *sums) rate(of [3]string) RateLine {
 }
 
 // priceText is a price of hundred-millionths.
-func priceText(price int64) string { return decimal.New(price, -8).String() }
+func priceText(price int64) string { return metering.PriceDecimal(price).String() }
 
 // finish sorts the lists and gives every amount its currency.
 func (x *sums) finish() *charges {

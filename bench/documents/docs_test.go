@@ -111,7 +111,7 @@ func TestChannelServices(t *testing.T) {
 	s.write("refused.jsonl", `{"id":"x","account_id":"nobody","channel":"sms","units":1,"unit":"segment","occurred_at":"2026-11-24T10:00:00Z"}`+"\n")
 	s.run("a refused line", "meterd enqueue refused.jsonl --wait")
 	list := edited(t, path, blocks(t, path), []edit{
-		{"55e3d41f1474bc7bf00603166677f53c", `$(meterd quarantine list --json | grep -o '"id":"[0-9a-f]*"' | head -1 | cut -d'"' -f4)`},
+		{"55e3d41f1474bc7bf00603166677f53c", `$(meterd quarantine list --json | ids | head -1)`},
 		{`"epoch":1000000002}`, `"epoch":…}`},
 	})
 	require.Equal(t, 4, s.perform(path, list, func(b *block) bool { return b.lang == "js" }))
@@ -199,7 +199,7 @@ func TestOperators(t *testing.T) {
 		{"meterd report resend 3f6c0d9a1b2c4d5e6f708192", "! meterd report resend 3f6c0d9a1b2c4d5e6f708192"}, // no such run
 		{"meterd findings show 3f9a0c", "! meterd findings show 3f9a0c"},                                     // nor finding
 		{"meterd findings ack 3f9a0c", "! meterd findings ack 3f9a0c"},
-		{"2b3fbecc65aab2a4428d0a51f355ab5d", `$(meterd quarantine list --json | grep -o '"id":"[0-9a-f]*"' | head -1 | cut -d'"' -f4)`},
+		{"2b3fbecc65aab2a4428d0a51f355ab5d", `$(meterd quarantine list --json | ids | head -1)`},
 		{"http://127.0.0.1:8480", s.info().HTTP},
 		{"meterd up --data /var/lib/meterd-restored", "meterd up --data restored >up.log 2>&1 &\nmeterd doctor --data restored --wait 60s || cat up.log\nkill -INT $!\nwait $!"},
 		{"/var/lib/meterd-restored", "restored"},

@@ -168,7 +168,7 @@ func TestNight(t *testing.T) {
 	said = n.run("reconcile", "meterd reconcile && false || [ $? = 3 ]")
 	require.Contains(t, said, "bal")
 	n.named("findings")
-	n.run("look, and say so", `id=$(meterd findings list --json | grep -o '"id":"[0-9a-f]*"' | head -1 | cut -d'"' -f4)
+	n.run("look, and say so", `id=$(meterd findings list --json | ids | head -1)
 meterd findings show $id
 meterd findings ack $id --note "somebody wrote to it"
 meterd reconcile`)
@@ -182,7 +182,7 @@ meterd reconcile`)
 	n.says("curl -s "+n.health+"/metrics", `(?m)^meterd_forced_charges_total.* 1$`)
 	n.run("reconcile", "meterd reconcile || [ $? = 3 ]")
 	n.named("findings")
-	n.run("say so", `for id in $(meterd findings list --json | grep -o '"id":"[0-9a-f]*"' | cut -d'"' -f4); do meterd findings ack $id --note "rows were removed"; done`)
+	n.run("say so", `for id in $(meterd findings list --json | ids); do meterd findings ack $id --note "rows were removed"; done`)
 	n.says("meterd reconcile", "0 fields had drifted")
 	n.named()
 	all.Stop(t)

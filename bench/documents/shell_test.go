@@ -66,6 +66,7 @@ func newShell(tb testing.TB, dir, binary string) *shell {
 		<-read
 		_ = s.cmd.Wait()
 	})
+	s.run("helper", `ids() { grep -o '"id":"[0-9a-f]*"' | cut -d'"' -f4; } # of what a command's --json lists`)
 	return s
 }
 

@@ -136,7 +136,7 @@ func (e *engines) detailOf(a *app, aud metering.Audience, acct *metering.Account
 	if acct.OwnZone != "" {
 		v.Timezone, v.NextTimezone = acct.OwnZone, ""
 	}
-	v.AllChannels = len(acct.Channels) == 0 || acct.Channels[len(acct.Channels)-1].Channels == nil
+	v.AllChannels = channelsOf(acct) == nil
 	if acct.IsParent() {
 		v.Mode, v.Alerts, v.CreditLimit = string(acct.Mode), acct.Alerts, formatted(acct.CreditLimit, acct.Currency)
 	} else {
@@ -195,9 +195,6 @@ func (e *engines) suspensionsOf(a *app, aud metering.Audience, acct *metering.Ac
 	return out, nil
 }
 
-// manual are the flags that somebody sets.
-const manual = metering.FlagManualOperator | metering.FlagManualParent
-
 // begun are the changes by which each of an account's flags last began to hold. An
 // account begins with an empty purse, without a change that says so: a reason for that
 // which came by none, or is first seen beside what somebody did by hand, is its own.
@@ -212,7 +209,7 @@ func (e *engines) begun(a *app, id string, now time.Time) (map[metering.Flags]le
 		}
 		for _, flag := range (row.Flags &^ held).Each() {
 			began := *row
-			if flag&manual == 0 {
+			if flag.Automatic() != 0 {
 				began.Actor, began.Note = "", ""
 			}
 			out[flag] = began

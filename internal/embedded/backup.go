@@ -135,7 +135,7 @@ func (m *BackupManifest) makeAt(ctx context.Context, dir, to string, progress fu
 	if err == nil {
 		return flush(filepath.Dir(to))
 	}
-	for _, name := range append([]string{manifestFile, backingUp}, parts...) {
+	for _, name := range slices.Concat(parts, []string{manifestFile, backingUp}) { // the mark last: whoever is cut off here is begun again too
 		err = errors.Join(err, os.RemoveAll(filepath.Join(to, name)))
 	}
 	return err

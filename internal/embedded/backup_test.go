@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,34 +26,17 @@ func aSystem(t *testing.T) string {
 	dir := filepath.Join(t.TempDir(), "data")
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	c := startChild(t, dir)
-	ctx := t.Context()
-	conn := c.clickHouse(t)
-	require.NoError(t, conn.Exec(ctx, "CREATE DATABASE meterd"))
-	require.NoError(t, conn.Exec(ctx, "CREATE TABLE meterd.t (n UInt64) ENGINE = MergeTree ORDER BY n"))
-	require.NoError(t, conn.Exec(ctx, "INSERT INTO meterd.t SELECT number FROM numbers(1000)"))
-	require.NoError(t, c.redis(t).Set(ctx, "k", "v", 0).Err())
+	c.fill(t)
 
 	to := filepath.Join(t.TempDir(), "backup")
-	_, err := embedded.Backup(ctx, dir, to, "test", time.Now(), quiet)
+	_, err := embedded.Backup(t.Context(), dir, to, "test", time.Now(), quiet)
 	var busy *embedded.InUseError
 	require.ErrorAs(t, err, &busy, "while the system runs")
 	require.Equal(t, c.cmd.Process.Pid, busy.PID)
 	require.NoDirExists(t, to)
 
-	require.NoError(t, c.cmd.Process.Signal(syscall.SIGTERM))
-	require.Equal(t, "stopped", c.line(t))
-	require.NoError(t, c.cmd.Wait())
+	c.stop(t)
 	return dir
-}
-
-// holds tells that a system on a folder has what aSystem put in.
-func holds(t *testing.T, dir string) {
-	t.Helper()
-	c := startChild(t, dir)
-	var n uint64
-	require.NoError(t, c.clickHouse(t).QueryRow(t.Context(), "SELECT count() FROM meterd.t").Scan(&n))
-	require.Equal(t, uint64(1000), n)
-	require.Equal(t, "v", c.redis(t).Get(t.Context(), "k").Val())
 }
 
 func TestABackupIsTheSystem(t *testing.T) {
@@ -79,7 +61,7 @@ func TestABackupIsTheSystem(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, was.Mode(), is.Mode(), path)
 	}
-	holds(t, back)
+	startChild(t, back).filled(t)
 
 	_, err = embedded.Restore(ctx, to, dir+"-gone", quiet)
 	require.ErrorIs(t, err, embedded.ErrNotEmpty, "over a system")
@@ -127,7 +109,7 @@ func TestABackupOrRestoreThatIsCutOff(t *testing.T) {
 	require.ErrorIs(t, err, embedded.ErrHalfRestored)
 	_, err = embedded.Restore(t.Context(), to, back, quiet)
 	require.NoError(t, err)
-	holds(t, back)
+	startChild(t, back).filled(t)
 }
 
 // TestADamagedBackupIsRefused: a byte that is another, a file that is missing or short,
@@ -226,7 +208,7 @@ func TestBackupsAndLinks(t *testing.T) {
 	back := filepath.Join(t.TempDir(), "back")
 	_, err = embedded.Restore(ctx, to, back, quiet)
 	require.NoError(t, err)
-	holds(t, back)
+	startChild(t, back).filled(t)
 
 	require.NoError(t, os.Symlink(t.TempDir(), filepath.Join(disk, "clickhouse", "elsewhere")))
 	_, err = embedded.Backup(ctx, dir, filepath.Join(t.TempDir(), "b"), "test", time.Now(), quiet)

@@ -118,6 +118,32 @@ func (c *child) line(t *testing.T) string {
 	}
 }
 
+// fill puts something into both engines; filled wants it to be there.
+func (c *child) fill(t *testing.T) {
+	t.Helper()
+	ctx, conn := t.Context(), c.clickHouse(t)
+	require.NoError(t, conn.Exec(ctx, "CREATE DATABASE meterd"))
+	require.NoError(t, conn.Exec(ctx, "CREATE TABLE meterd.t (n UInt64) ENGINE = MergeTree ORDER BY n"))
+	require.NoError(t, conn.Exec(ctx, "INSERT INTO meterd.t SELECT number FROM numbers(1000)"))
+	require.NoError(t, c.redis(t).Set(ctx, "k", "v", 0).Err())
+}
+
+func (c *child) filled(t *testing.T) {
+	t.Helper()
+	var n uint64
+	require.NoError(t, c.clickHouse(t).QueryRow(t.Context(), "SELECT count() FROM meterd.t").Scan(&n))
+	require.Equal(t, uint64(1000), n)
+	require.Equal(t, "v", c.redis(t).Get(t.Context(), "k").Val())
+}
+
+// stop ends the child as an operator does.
+func (c *child) stop(t *testing.T) {
+	t.Helper()
+	require.NoError(t, c.cmd.Process.Signal(syscall.SIGTERM))
+	require.Equal(t, "stopped", c.line(t))
+	require.NoError(t, c.cmd.Wait())
+}
+
 // kill ends the child as `kill -9` does.
 func (c *child) kill(t *testing.T) {
 	t.Helper()

@@ -22,31 +22,20 @@ func TestSystemStopsCleanlyAndComesBackWithItsData(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	c := startChild(t, dir)
-	ctx := t.Context()
-	conn := c.clickHouse(t)
-	require.NoError(t, conn.Exec(ctx, "CREATE DATABASE meterd"))
-	require.NoError(t, conn.Exec(ctx, "CREATE TABLE meterd.t (n UInt64) ENGINE = MergeTree ORDER BY n"))
-	require.NoError(t, conn.Exec(ctx, "INSERT INTO meterd.t SELECT number FROM numbers(1000)"))
-	require.NoError(t, c.redis(t).Set(ctx, "k", "v", 0).Err())
+	c.fill(t)
 	for file, mode := range map[string]os.FileMode{"run.json": 0o600, "redis/redis.conf": 0o600, "redis": 0o700, "clickhouse": 0o700} {
 		stat, err := os.Stat(filepath.Join(dir, file))
 		require.NoError(t, err)
 		require.Equal(t, mode, stat.Mode().Perm(), file)
 	}
 
-	require.NoError(t, c.cmd.Process.Signal(syscall.SIGTERM))
-	require.Equal(t, "stopped", c.line(t))
-	require.NoError(t, c.cmd.Wait())
+	c.stop(t)
 	_, err := os.Stat(embedded.RunFile(dir))
 	require.ErrorIs(t, err, os.ErrNotExist)
 	_, err = embedded.ReadRunFile(dir)
 	require.ErrorIs(t, err, embedded.ErrNotRunning)
 
-	c = startChild(t, dir)
-	var n uint64
-	require.NoError(t, c.clickHouse(t).QueryRow(ctx, "SELECT count() FROM meterd.t").Scan(&n))
-	require.Equal(t, uint64(1000), n)
-	require.Equal(t, "v", c.redis(t).Get(ctx, "k").Val())
+	startChild(t, dir).filled(t)
 }
 
 func TestASecondSystemOnAFolderIsRefused(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
-	"github.com/shopspring/decimal"
 
 	"github.com/meterd/meterd/metering"
 )
@@ -125,7 +124,7 @@ func ExportAccounts(snap *metering.Snapshot, parent string, now time.Time) ([]by
 	var f exportedFile
 	closed := 0
 	for _, id := range parents {
-		p := exportParent(snap, snap.Accounts[id])
+		p := exportParent(snap.Accounts[id], snap)
 		plans[p.Plan] = true
 		for _, sub := range snap.Subs[id] {
 			a := snap.Accounts[sub]
@@ -133,7 +132,7 @@ func ExportAccounts(snap *metering.Snapshot, parent string, now time.Time) ([]by
 				closed++
 				continue
 			}
-			s := exportSub(a)
+			s := exportSub(a, snap)
 			plans[s.Plan] = true
 			p.SubAccounts = append(p.SubAccounts, s)
 		}
@@ -176,13 +175,10 @@ func exportPlan(p *metering.Plan) exportedPlan {
 	return out
 }
 
-// priceDigits are the decimals of Rule.Price.
-const priceDigits = 8
-
 func exportRule(r *metering.Rule) exportedRule {
 	x := exportedRule{
 		Channel: r.Channel, Direction: r.Direction, Country: r.Country, Network: r.Network, Category: r.Category,
-		Unit: r.Unit, Price: decimal.New(r.Price, -priceDigits).String(),
+		Unit: r.Unit, Price: metering.PriceDecimal(r.Price).String(),
 	}
 	if r.Prefix != "" {
 		x.Prefix = "+" + r.Prefix
@@ -211,20 +207,10 @@ func exportAccount(a *metering.Account) exportedAccount {
 	return out
 }
 
-func exportParent(snap *metering.Snapshot, a *metering.Account) exportedParent {
+func exportParent(a *metering.Account, snap *metering.Snapshot) exportedParent {
 	out := exportedParent{
-		exportedAccount: exportAccount(a), Alerts: a.Alerts, AlertMail: a.AlertMail, Reports: exportReports(a.Reports),
+		exportedAccount: exportAccount(a), Alerts: a.Alerts, AlertMail: a.AlertMail, Reports: exportReports(a.Reports, snap),
 		Funding: exportedFunding{Mode: string(a.Mode), CreditLimit: optionalAmount(a.CreditLimit)},
-	}
-	closed := func(id string) bool { // who isn't in the file
-		sub := snap.Accounts[id]
-		return sub != nil && sub.ClosedAt != nil
-	}
-	out.Reports = slices.DeleteFunc(out.Reports, func(r exportedReport) bool {
-		return len(r.Audiences) > 0 && len(slices.DeleteFunc(slices.Clone(r.Audiences), closed)) == 0
-	})
-	for i := range out.Reports {
-		out.Reports[i].Audiences = slices.DeleteFunc(slices.Clone(out.Reports[i].Audiences), closed)
 	}
 	out.Module = string(a.Module)
 	out.Timezone = a.Zones[len(a.Zones)-1].Zone
@@ -239,9 +225,9 @@ func exportParent(snap *metering.Snapshot, a *metering.Account) exportedParent {
 	return out
 }
 
-func exportSub(a *metering.Account) exportedSub {
+func exportSub(a *metering.Account, snap *metering.Snapshot) exportedSub {
 	out := exportedSub{
-		exportedAccount: exportAccount(a), MonthlyLimit: optionalAmount(a.MonthlyLimit), AlertMail: a.AlertMail, Reports: exportReports(a.Reports),
+		exportedAccount: exportAccount(a), MonthlyLimit: optionalAmount(a.MonthlyLimit), AlertMail: a.AlertMail, Reports: exportReports(a.Reports, snap),
 	}
 	out.Module, out.Timezone, out.Plan = string(a.OwnModule), a.OwnZone, a.OwnPlan
 	if a.Mode == metering.Prepaid {
@@ -258,11 +244,20 @@ func optionalAmount(m *metering.Micros) string {
 	return m.String()
 }
 
-func exportReports(list []metering.Schedule) []exportedReport {
+// exportReports has schedules without audiences that are closed, who aren't in the
+// file, and none that is for them alone.
+func exportReports(list []metering.Schedule, snap *metering.Snapshot) []exportedReport {
 	var out []exportedReport
 	for i := range list {
 		s := &list[i]
-		x := exportedReport{Name: s.Name, Schedule: s.Cron, Period: s.Period, Audiences: s.Audiences, Redacted: s.Redacted, Kind: s.Kind, Formats: s.Formats}
+		audiences := slices.DeleteFunc(slices.Clone(s.Audiences), func(id string) bool {
+			sub := snap.Accounts[id]
+			return sub != nil && sub.ClosedAt != nil
+		})
+		if len(s.Audiences) > 0 && len(audiences) == 0 {
+			continue
+		}
+		x := exportedReport{Name: s.Name, Schedule: s.Cron, Period: s.Period, Audiences: audiences, Redacted: s.Redacted, Kind: s.Kind, Formats: s.Formats}
 		for _, to := range s.Deliver {
 			secret := s.Secrets[to]
 			x.Deliver = append(x.Deliver, exportedDestination{to, secret.Env, secret.File})

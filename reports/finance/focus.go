@@ -142,7 +142,7 @@ func (m *focusMonth) line(l *ledger.ChargeLine) error {
 	case l.Minimum:
 		priced = m.price(c, l, tierMinimum, messages.Mul(sign), rule.Minimum.Decimal(), unitName("message"), l.Units.Mul(sign))
 	default:
-		priced = m.price(c, l, tierUnit, l.Billed.Mul(sign), decimal.New(rule.Price, -priceScale), unitName(rule.Unit), l.Units.Mul(sign))
+		priced = m.price(c, l, tierUnit, l.Billed.Mul(sign), metering.PriceDecimal(rule.Price), unitName(rule.Unit), l.Units.Mul(sign))
 	}
 	if err := m.write(c); err != nil {
 		return err
