@@ -65,7 +65,9 @@ const overdueMost = 1000
 // ledgerState looks at disks and memory, at changes of stored rows that fail, and at
 // reports that should have begun.
 func (s *System) ledgerState(ctx context.Context, f *findings) {
+	left := s.Ledger.SweepProbes(ctx) // not with each probe: who is scraped makes many
 	disks, err := s.Ledger.Disks(ctx)
+	err = errors.Join(left, err)
 	var rooms []string
 	for _, d := range disks {
 		err = errors.Join(err, tight(d.Path, d.Free, d.Total))

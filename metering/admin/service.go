@@ -242,6 +242,9 @@ func (s *Service) manual(ctx context.Context, id, actor, note string, set bool) 
 	if a == nil || actor != OperatorActor && actor != a.Parent() {
 		return metering.ErrUnknownAccount
 	}
+	if set && a.ClosedAt != nil {
+		return fmt.Errorf("%w: the account is closed", ErrRefused)
+	}
 	flag := metering.FlagManualOperator
 	if actor != OperatorActor {
 		flag = metering.FlagManualParent

@@ -99,7 +99,7 @@ func (l *Ledger) Probe(ctx context.Context) error {
 	err := l.probe(ctx, "probe_write", name)
 	dropping, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeDropMax) // though ctx has ended
 	defer cancel()
-	return errors.Join(err, l.probe(dropping, "probe_drop", name), l.dropProbes(ctx))
+	return errors.Join(err, l.probe(dropping, "probe_drop", name))
 }
 
 // probeDropMax bounds what undoes a probe.
@@ -109,8 +109,8 @@ func (l *Ledger) probe(ctx context.Context, query, table string) error {
 	return l.server.Exec(ctx, query, strings.ReplaceAll(sql.Query(query), "{probe}", table), nil)
 }
 
-// dropProbes drops what killed probes have left.
-func (l *Ledger) dropProbes(ctx context.Context) error {
+// SweepProbes drops what killed probes have left.
+func (l *Ledger) SweepProbes(ctx context.Context) error {
 	params := map[string]string{"database": l.database, "prefix": probePrefix, "before": strconv.FormatInt(time.Now().Add(-probeMax).Unix(), 10)} //nolint:forbidigo // as ClickHouse dates its tables
 	var left []string
 	err := l.each(ctx, "probes_left", params, func(r driver.Rows) error {
