@@ -80,6 +80,10 @@ func (s *System) All(ctx context.Context) []Check {
 				}
 			}
 			s.projection(ctx, &ofBoth)
+			if ofLedger[0].OK {
+				detail, err := s.accounts(ctx)
+				ofBoth.add("accounts", err, detail)
+			}
 		})
 	}
 	if s.Folder != "" {

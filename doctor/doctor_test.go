@@ -18,6 +18,7 @@ import (
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/reconcile"
 	"github.com/meterd/meterd/worker"
 )
 
@@ -219,6 +220,18 @@ func TestNamesWhoIsMissing(t *testing.T) {
 	p.work(t, worker.RoleIngest, worker.RoleSuspensions)
 	stop := p.work(t, worker.RoleScheduler, worker.RoleReports)
 	require.Empty(t, p.failed(t))
+	require.NoError(t, p.rdb.Del(t.Context(), "{p00}:a:acme").Err())
+	require.Contains(t, p.failed(t)["accounts"], "redis has lost 1 of ")
+	require.Contains(t, p.failed(t)["accounts"], ", acme: `meterd reconcile` brings them back")
+	res, err := reconcile.NewReconciler(p.deps.Projector, p.deps.Log).Run(t.Context(), p.deps.Snapshots.Current())
+	require.NoError(t, err)
+	require.Equal(t, 1, res.Healed)
+	require.Contains(t, p.failed(t)["findings"], "1 projection_drift")
+	open, err := p.deps.Ledger.Findings(t.Context(), ledger.FindingsQuery{Limit: 9})
+	require.NoError(t, err)
+	require.NoError(t, p.deps.Ledger.AckFindings(t.Context(), []string{open[0].ID}, "operator", "a test's", time.Now()))
+	require.Empty(t, p.failed(t))
+
 	stop() // who stops says so
 	failed = p.failed(t)
 	require.Len(t, failed, 2)

@@ -42,6 +42,50 @@ func (s *System) projection(ctx context.Context, f *findings) {
 	s.workers(ctx, f)
 }
 
+// accounts looks for accounts that a projection has lost: a gate refuses them, or, of a
+// parent, all of its own.
+func (s *System) accounts(ctx context.Context) (string, error) {
+	snap, err := s.Ledger.Snapshot(ctx)
+	if err != nil {
+		return "", err
+	}
+	of := make([][]string, s.Store.Partitions())
+	for _, parent := range snap.Parents {
+		p := s.Store.PartitionOf(parent)
+		of[p] = append(of[p], snap.Family(parent)...)
+	}
+	var lost []string
+	for p, ids := range of {
+		meta, err := s.Store.Meta(ctx, p)
+		if err != nil {
+			continue // which stands above
+		}
+		absent, err := s.Store.Absent(ctx, p, ids)
+		if err != nil {
+			return "", err
+		}
+		for _, id := range absent {
+			if snap.Accounts[id].Catalog <= meta.Catalog { // else it is on its way
+				lost = append(lost, id)
+			}
+		}
+	}
+	if n := len(lost); n > 0 {
+		return "", fmt.Errorf("redis has lost %d of %d, %s: `meterd reconcile` brings them back; look for who removes keys", n, len(snap.Accounts), some(lost))
+	}
+	return fmt.Sprintf("redis has all %d", len(snap.Accounts)), nil
+}
+
+// someMax is how many names an answer has.
+const someMax = 3
+
+func some(names []string) string {
+	if more := len(names) - someMax; more > 0 {
+		return strings.Join(names[:someMax], ", ") + fmt.Sprintf(" and %d more", more)
+	}
+	return strings.Join(names, ", ")
+}
+
 // taskOldest is how long the oldest task of a queue may wait.
 const taskOldest = 5 * time.Minute
 

@@ -327,7 +327,7 @@ func (h *harness) reconcile() int {
 	require.NoError(h.tb, err)
 	var res reconcile.Result
 	h.eventually("open answers settle", func() bool {
-		res, err = reconcile.NewReconciler(h.Store, h.Ledger, h.Clock, h.Log).Run(h.tb.Context(), h.Snapshots.Current())
+		res, err = reconcile.NewReconciler(h.Projector, h.Log).Run(h.tb.Context(), h.Snapshots.Current())
 		return !errors.Is(err, reconcile.ErrBusy)
 	})
 	require.NoError(h.tb, err)

@@ -377,7 +377,7 @@ func (e *engine) force(ctx context.Context, t *task, snap *metering.Snapshot, p 
 	case errors.Is(err, balance.ErrChanged):
 		return errLater
 	case err != nil:
-		return e.stale(p, err)
+		return e.lacking(ctx, p, meta, err)
 	}
 	if reply.State == balance.Charged {
 		e.log.WarnContext(ctx, "identities without a row were charged", slogTask(t.id))

@@ -178,7 +178,7 @@ func (e *engine) conclude(ctx context.Context, t *task, snap *metering.Snapshot,
 		e.at("stored")
 		outcome, err = e.store.Settle(ctx, s.p, meta, t.id, reply.Seq, reversed, e.monthsOf(snap, reversed))
 		if err != nil {
-			return e.stale(s.p, err)
+			return e.lacking(ctx, s.p, meta, err)
 		}
 		if outcome == "" {
 			return nil // a copy of the task has finished it
@@ -251,12 +251,21 @@ func (e *engine) waiters(t *task, lines []int) []ledger.Waiting {
 
 // stale forgets a partition's meta where a script says that it is over.
 func (e *engine) stale(p int, err error) error {
-	if errors.Is(err, balance.ErrEpoch) || errors.Is(err, balance.ErrEmpty) || errors.Is(err, balance.ErrReplid) {
+	if balance.Over(err) {
 		e.mu.Lock()
 		delete(e.metas, p)
 		e.mu.Unlock()
 	}
 	return err
+}
+
+// lacking is stale, and brings accounts to a partition that a script named as missing:
+// those of a task that was charged or judged before were lost since. It comes again.
+func (e *engine) lacking(ctx context.Context, p int, meta *balance.Meta, err error) error {
+	if missing, ok := errors.AsType[*balance.MissingError](err); ok {
+		return errors.Join(err, e.snapshots.PushMissing(ctx, p, meta, missing.Accounts))
+	}
+	return e.stale(p, err)
 }
 
 // chargeTries bounds the answers that make a charge call again.
@@ -334,7 +343,7 @@ func (e *engine) remedy(ctx context.Context, t *task, s *slice, meta *balance.Me
 	case errors.Is(err, balance.ErrStale):
 		s.found = nil
 		return nil
-	case errors.Is(err, balance.ErrEpoch), errors.Is(err, balance.ErrEmpty), errors.Is(err, balance.ErrReplid):
+	case balance.Over(err):
 		e.log.InfoContext(ctx, "charge refused", slog.String("task", t.id), slog.Any("error", err))
 		_, err := e.renew(ctx, s.p)
 		return err

@@ -264,6 +264,14 @@ func (w *world) lose() bool {
 	case "emptied":
 		w.redis.Empty()
 		lost(w.plan.loss)
+	case "account lost":
+		keys := slices.DeleteFunc(slices.Sorted(maps.Keys(w.redis.Dump())), func(k string) bool { return !strings.Contains(k, "}:a:") })
+		if len(keys) == 0 {
+			return false
+		}
+		key := one(w, keys)
+		w.redis.Remove(key)
+		lost(key + " removed")
 	default:
 		if w.backup == nil {
 			w.note("a replica lags from here")

@@ -23,7 +23,7 @@ type plan struct {
 	transfers         int
 	skew              time.Duration // between clocks
 	clockSteps        int
-	loss              string // "", restarted, replaced, emptied, failover, failover with its queue
+	loss              string // "", restarted, replaced, emptied, account lost, failover, failover with its queue
 	durable           bool
 	vanish            int
 	refunding         bool // tasks are of several refunds, some of which wait
@@ -125,6 +125,9 @@ func (p *plan) widen() {
 	if some(1, 8) && !p.straggle {
 		p.rerates, p.refunds = 2, p.refunds || some(1, 2)
 	}
+	if p.loss == "emptied" && !p.closing && some(1, 2) {
+		p.loss = "account lost"
+	}
 	p.dropRefunds = p.refunds && some(1, 4)
 	p.breaker = p.large && some(2, 3)
 	if p.refunds && some(1, 3) {
@@ -213,7 +216,7 @@ func (p *plan) bind() {
 	switch p.loss {
 	case "restarted":
 		p.durable = true
-	case "emptied":
+	case "emptied", "account lost":
 	case "":
 	default:
 		p.durable = p.without == withoutAdopt

@@ -333,7 +333,7 @@ func (w *world) runChore(p *process, name string) {
 		"release":  func(ctx context.Context) error { return p.service.ReleaseBreaker(ctx, "operator", "") },
 		"snapshot": func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err },
 		"reconcile": func(ctx context.Context) error {
-			res, err := reconcile.NewReconciler(e.store, e.ledger, e.clock, e.log).Run(ctx, e.snapshots.Current())
+			res, err := reconcile.NewReconciler(e.projector, e.log).Run(ctx, e.snapshots.Current())
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.drifted += res.Drifted

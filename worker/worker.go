@@ -152,7 +152,7 @@ func New(d Deps, o Options) (*Worker, error) {
 		deps: d, opts: o, redis: wholeQueues(d.Redis), engine: e, months: map[string]string{}, ready: make(chan struct{}), stopMax: stopMax, name: uuid.NewString(),
 		admin:      admin.NewService(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Projector.Ensure),
 		closer:     admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
-		reconciler: reconcile.NewReconciler(d.Store, d.Ledger, d.Clock, d.Log),
+		reconciler: reconcile.NewReconciler(d.Projector, d.Log),
 		hooks:      newHooks(e, &o),
 	}
 	if w.has(RoleScheduler) {

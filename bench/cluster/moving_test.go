@@ -127,7 +127,7 @@ func (r *rig) check() {
 	require.NoError(r.t, err)
 	var res reconcile.Result
 	eventually(r.t, "projection and ledger can be compared", time.Minute, func() bool {
-		res, err = reconcile.NewReconciler(r.Store, r.Ledger, r.Clock, r.Log).Run(ctx, r.Snapshots.Current())
+		res, err = reconcile.NewReconciler(r.Projector, r.Log).Run(ctx, r.Snapshots.Current())
 		return !errors.Is(err, reconcile.ErrBusy)
 	})
 	require.NoError(r.t, err)

@@ -54,7 +54,7 @@ func (r *rig) reconcile() int {
 	require.NoError(r.t, err)
 	var res reconcile.Result
 	r.eventually("projection and ledger can be compared", time.Minute, func() (bool, string) {
-		res, err = reconcile.NewReconciler(r.sys.Store, r.sys.Ledger, r.sys.Clock, r.sys.Log).Run(ctx, r.sys.Snapshots.Current())
+		res, err = reconcile.NewReconciler(r.sys.Projector, r.sys.Log).Run(ctx, r.sys.Snapshots.Current())
 		return !errors.Is(err, reconcile.ErrBusy), "answers are open"
 	})
 	require.NoError(r.t, err)

@@ -24,7 +24,7 @@ func (reconcileCmd) Run(a *app) error {
 			return err
 		}
 	}
-	r := reconcile.NewReconciler(e.store, e.ledger, e.clock, a.logger(a.err, slog.LevelError+1))
+	r := reconcile.NewReconciler(e.projector, a.logger(a.err, slog.LevelError+1))
 	progress, end := a.progress("parents compared")
 	r.Progress = progress
 	res, err := r.Run(a.ctx, e.snapshots.Current())

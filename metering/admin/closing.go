@@ -251,7 +251,7 @@ func (c *Closer) closeHeld(ctx context.Context, p int, a *metering.Account, mont
 		if err == nil {
 			return stands()
 		}
-		if !errors.Is(err, balance.ErrEpoch) && !errors.Is(err, balance.ErrEmpty) && !errors.Is(err, balance.ErrReplid) {
+		if !balance.Over(err) {
 			return nil, err
 		}
 	}

@@ -274,7 +274,7 @@ func (s *Service) manual(ctx context.Context, id, actor, note string, set bool) 
 				return err
 			}
 			continue
-		case errors.Is(err, balance.ErrEpoch), errors.Is(err, balance.ErrEmpty), errors.Is(err, balance.ErrReplid):
+		case balance.Over(err):
 			continue
 		case err != nil:
 			return err

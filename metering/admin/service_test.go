@@ -39,7 +39,7 @@ func newRig(tb testing.TB) *rig {
 	s, l, log := balance.New(r.Client(), 1), ledger.Over(server), slog.New(slog.DiscardHandler)
 	snapshots := NewSnapshots(l, s, now)
 	projector := reconcile.New(s, l, now, log, reconcile.Options{Durable: true, Buckets: 4})
-	return &rig{NewService(l, s, snapshots, now, projector.Ensure), tb, r, server, now, reconcile.NewReconciler(s, l, now, log)}
+	return &rig{NewService(l, s, snapshots, now, projector.Ensure), tb, r, server, now, reconcile.NewReconciler(projector, log)}
 }
 
 // apply makes acme and its sub-account with this funding.

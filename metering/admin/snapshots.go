@@ -94,7 +94,8 @@ func (h *Snapshots) push(ctx context.Context, s *metering.Snapshot, since int64)
 	return nil
 }
 
-// PushMissing brings accounts to Redis that a partition named as missing.
+// PushMissing brings accounts to Redis that a partition named as missing. One that had
+// been pushed was lost: that ends the projection, which the next call is told.
 func (h *Snapshots) PushMissing(ctx context.Context, p int, meta *balance.Meta, ids []string) error {
 	s := h.Current()
 	var list []*metering.Account
@@ -111,7 +112,10 @@ func (h *Snapshots) PushMissing(ctx context.Context, p int, meta *balance.Meta, 
 	slices.SortStableFunc(list, func(a, b *metering.Account) int {
 		return len(a.ParentID) - len(b.ParentID) // parents have none
 	})
-	return h.store.Push(ctx, p, meta, 0, list, h.clock.Now())
+	if err := h.store.Push(ctx, p, meta, 0, list, h.clock.Now()); !balance.Over(err) {
+		return err
+	}
+	return nil
 }
 
 // Months around now of one account's parent.

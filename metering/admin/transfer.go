@@ -143,7 +143,7 @@ func (s *Service) transfer(ctx context.Context, t *metering.Transfer) (*Transfer
 			if err := s.snapshots.PushMissing(ctx, p, meta, missing.Accounts); err != nil {
 				return nil, err
 			}
-		case errors.Is(err, balance.ErrEpoch), errors.Is(err, balance.ErrEmpty), errors.Is(err, balance.ErrReplid):
+		case balance.Over(err):
 		default:
 			return nil, err
 		}

@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/meterd/meterd/metering"
 )
@@ -338,6 +341,30 @@ func (s *Store) Read(ctx context.Context, p int, ids []string) (*Projection, err
 	}
 	pr.complete()
 	return pr, nil
+}
+
+// absentMax bounds the accounts that are asked for at once.
+const absentMax = 1000
+
+// Absent are those of a partition's accounts that it doesn't hold.
+func (s *Store) Absent(ctx context.Context, p int, ids []string) (absent []string, err error) {
+	for page := range slices.Chunk(ids, absentMax) {
+		held := make([]*redis.IntCmd, len(page))
+		if _, err := s.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+			for i, id := range page {
+				held[i] = pipe.Exists(ctx, keyAccount(p, id))
+			}
+			return nil
+		}); err != nil {
+			return nil, fmt.Errorf("look for accounts: %w", err)
+		}
+		for i, id := range page {
+			if held[i].Val() == 0 {
+				absent = append(absent, id)
+			}
+		}
+	}
+	return absent, nil
 }
 
 // Drift is what a field of the projection lacks against the ledger.

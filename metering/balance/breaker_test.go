@@ -67,9 +67,9 @@ func TestTheBreakerCountsAccounts(t *testing.T) {
 		}))
 		f := &flapping{partition: fresh(t, t, b.rdb), t: t}
 		limit := metering.Micros(10)
-		list := []live{liveOf(&metering.Account{ID: "p", Mode: metering.Postpaid, Source: metering.SourceCredit})}
+		list := []live{liveOf(&metering.Account{ID: "p", Mode: metering.Postpaid, Source: metering.SourceCredit, Catalog: 1})}
 		for _, id := range []string{"a", "b", "c", "d", "e"} {
-			list = append(list, liveOf(&metering.Account{ID: id, ParentID: "p", Mode: metering.Postpaid, Source: metering.SourceCredit, MonthlyLimit: &limit}))
+			list = append(list, liveOf(&metering.Account{ID: id, ParentID: "p", Mode: metering.Postpaid, Source: metering.SourceCredit, MonthlyLimit: &limit, Catalog: 1}))
 		}
 		_, err := f.run(ctx, "push", []string{keyMeta(0)}, f.months(5).append([]any{1, 0, document(t, list), 1, "p"})...)
 		require.NoError(t, err)

@@ -78,6 +78,12 @@ func NotOurs(err error) bool {
 	return ledger || number
 }
 
+// Over tells whether an error says that the projection that a caller has asked isn't in
+// use any more: it must ask for the one that is (reconcile.Projector.Ensure).
+func Over(err error) bool {
+	return errors.Is(err, ErrEpoch) || errors.Is(err, ErrEmpty) || errors.Is(err, ErrReplid)
+}
+
 // MissingError names accounts that the partition doesn't hold yet: push them
 // and call again.
 type MissingError struct{ Accounts []string }

@@ -158,7 +158,7 @@ func TestWhatMayLandAfterARebuild(t *testing.T) {
 			t.Helper()
 			settled, err := m.Rebuilding(0, "token").Clear(ctx)
 			require.NoError(t, err)
-			p := NewProjection{Epoch: m.meta.Epoch + 1, Catalog: 1, Window: m.meta.Window, Buckets: 4, Key: hex.EncodeToString(make([]byte, 16)), Landing: landing}
+			p := NewProjection{Epoch: m.meta.Epoch + 1, Window: m.meta.Window, Buckets: 4, Key: hex.EncodeToString(make([]byte, 16)), Landing: landing}
 			require.NoError(t, m.Rebuilding(0, "token").Install(ctx, p))
 			m.meta, err = m.Meta(ctx, 0)
 			require.NoError(t, err)

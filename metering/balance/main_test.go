@@ -49,7 +49,7 @@ func freshWith(ctx context.Context, r tb, rdb *redis.Client, buckets int) *parti
 	require.NoError(r, err)
 	require.True(r, ok)
 	require.NoError(r, s.Rebuilding(0, "token").Install(ctx, NewProjection{
-		Epoch: 1, Catalog: 1, Window: steadyWindow(now), Buckets: buckets, Key: hex.EncodeToString(make([]byte, 16)),
+		Epoch: 1, Window: steadyWindow(now), Buckets: buckets, Key: hex.EncodeToString(make([]byte, 16)),
 	}))
 	meta, err := s.Meta(ctx, 0)
 	require.NoError(r, err)

@@ -337,7 +337,7 @@ func checkModel(t *testing.T, rdb *redis.Client, look func(r tb)) {
 	t.Helper()
 	rapid.Check(t, func(r *rapid.T) {
 		m := newModel(t, fresh(t, r, rdb))
-		m.push(r, m.order, false)
+		m.push(r, m.order, true)
 		m.agree(r)
 		op := func(f func(*rapid.T)) func(*rapid.T) {
 			return func(r *rapid.T) {

@@ -75,6 +75,7 @@ type Meta struct {
 	Bounded bool      // how many accounts the breaker lets be suspended within a minute is set
 	Parts   int       // partitions that there were when it was made, 0: it doesn't say
 	Ledger  string    // that it was made from, "": it doesn't say
+	Lost    string    // account that it has lost, "": none. It must be made anew
 	key0    uint64
 	key1    uint64
 }
@@ -93,7 +94,7 @@ func (s *Store) Meta(ctx context.Context, p int) (*Meta, error) {
 	m := &Meta{
 		Epoch: n("epoch"), Seq: n("seq"), Catalog: n("catalog"), Replid: v["replid"],
 		Window: time.Duration(n("window")) * time.Millisecond, Buckets: int(n("buckets")),
-		Born: time.UnixMilli(n("born")).UTC(), Parts: int(n("parts")), Ledger: v["ledger"],
+		Born: time.UnixMilli(n("born")).UTC(), Parts: int(n("parts")), Ledger: v["ledger"], Lost: v["lost"],
 	}
 	m.Pushed = n("pushed") == m.Epoch
 	m.Bounded = v["brkmax"] != ""

@@ -48,7 +48,7 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.NoError(t, r.store.Rebuilding(0, "token").Install(ctx, balance.NewProjection{
-		Epoch: 1, Catalog: 1, Window: 24 * time.Hour, Buckets: 4, Key: hex.EncodeToString(make([]byte, 16)),
+		Epoch: 1, Window: 24 * time.Hour, Buckets: 4, Key: hex.EncodeToString(make([]byte, 16)),
 	}))
 	r.meta, err = r.store.Meta(ctx, 0)
 	require.NoError(t, err)

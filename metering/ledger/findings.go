@@ -32,7 +32,7 @@ type FindingKind struct {
 func FindingKinds() []FindingKind {
 	return []FindingKind{
 		{
-			FindingDrift, "a balance or a month's use in Redis wasn't what the ledger's rows come to; it was corrected by the difference",
+			FindingDrift, "a balance or a month's use in Redis wasn't what the ledger's rows come to, and was corrected by the difference; or Redis had lost an account, and the projection was made anew",
 			"after a loss of Redis or a rebuild under load it may be, once; otherwise look for who else writes to meterd's Redis or tables, for a ClickHouse restored from an older backup, or a Redis that lost acknowledged writes", true,
 		},
 		{

@@ -116,6 +116,12 @@ func (r *Projector) Ensure(ctx context.Context, p int) (*balance.Meta, error) {
 			}
 			continue
 		}
+		if meta.Lost != "" {
+			if err := r.lead(ctx, p, "it has lost an account", r.noteLost); err != nil && !errors.Is(err, balance.ErrMoved) {
+				return nil, err
+			}
+			continue
+		}
 		if replid == meta.Replid {
 			if !meta.Pushed {
 				r.pushLeft(ctx, p, meta)
@@ -166,8 +172,26 @@ func (r *Projector) stands(ctx context.Context, p int) (bool, error) {
 	if err == nil {
 		replid, err = r.store.Replid(ctx, p)
 	}
-	return err == nil && replid == meta.Replid, nil
+	return err == nil && replid == meta.Replid && meta.Lost == "", nil
 }
+
+// noteLost is stands, and keeps as a finding what a projection that doesn't has lost.
+func (r *Projector) noteLost(ctx context.Context, p int) (bool, error) {
+	if ok, err := r.stands(ctx, p); ok || err != nil {
+		return ok, err
+	}
+	meta, err := r.store.Meta(ctx, p)
+	if err != nil || meta.Lost == "" {
+		return false, nil //nolint:nilerr // a rebuild finds out what is wrong
+	}
+	r.log.ErrorContext(ctx, "the projection has lost an account, it is made anew: look for who removes keys of Redis", slog.Int("partition", p), slog.String("account", meta.Lost))
+	return false, r.ledger.InsertFindings(ctx, []ledger.Finding{{
+		At: r.clock.Now().UTC(), Kind: ledger.FindingDrift, AccountID: meta.Lost, Field: fieldAccount, Expected: accountHeld, Actual: accountLost, Healed: true,
+	}})
+}
+
+// What a finding says of an account that the projection has lost.
+const fieldAccount, accountHeld, accountLost = "account", "held", "lost"
 
 // RebuildAll makes the projection anew in all partitions, whatever ledger it was
 // of. There may have been another number of them before: what is left of those that
@@ -314,10 +338,24 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 	return nil
 }
 
-// push judges the states of all accounts in a new projection.
+// push judges the states of all accounts in a new projection, and brings those that
+// were applied while it was made: there was none then that they could be pushed to.
 func (r *Projector) push(ctx context.Context, p int, meta *balance.Meta, snap *metering.Snapshot) error {
 	if err := r.store.PushSnapshot(ctx, p, meta, snap, -1, r.clock.Now()); err != nil {
 		return err
+	}
+	number, err := r.ledger.CatalogNumber(ctx)
+	if err != nil {
+		return err
+	}
+	if number > snap.Catalog {
+		next, err := r.ledger.Snapshot(ctx)
+		if err != nil {
+			return err
+		}
+		if err := r.store.PushSnapshot(ctx, p, meta, next, snap.Catalog, r.clock.Now()); err != nil {
+			return err
+		}
 	}
 	return r.store.Pushed(ctx, p, meta)
 }

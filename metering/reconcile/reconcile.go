@@ -28,9 +28,9 @@ type Result struct {
 // Difference is one of what drifted.
 type Difference struct {
 	AccountID string `json:"account"`
-	Field     string `json:"field"` // bal; u:MONTH; the kind and id of a row that landed in a closed month; a closed month
-	Was       string `json:"was"`   // in the projection; the closed month; its digest
-	Is        string `json:"is"`    // by the ledger; the month that the row is booked in now; the digest of what is there
+	Field     string `json:"field"` // bal; u:MONTH; account; the kind and id of a row that landed in a closed month; a closed month
+	Was       string `json:"was"`   // in the projection; lost; the closed month; its digest
+	Is        string `json:"is"`    // by the ledger; held; the month that the row is booked in now; the digest of what is there
 	Healed    bool   `json:"healed"`
 }
 
@@ -53,10 +53,11 @@ type Reconciler struct {
 	// Progress, if set, is told how many parents Run is through with.
 	Progress Progress
 
-	store  *balance.Store
-	ledger *ledger.Ledger
-	clock  clock.Clock
-	log    *slog.Logger
+	projector *Projector
+	store     *balance.Store
+	ledger    *ledger.Ledger
+	clock     clock.Clock
+	log       *slog.Logger
 
 	looked map[ledger.ParentMonth]look // closed months
 }
@@ -70,9 +71,10 @@ func (p Progress) tell(done, total int) {
 	}
 }
 
-// NewReconciler returns one. It isn't for several goroutines at once.
-func NewReconciler(s *balance.Store, l *ledger.Ledger, c clock.Clock, log *slog.Logger) *Reconciler {
-	return &Reconciler{store: s, ledger: l, clock: c, log: log, looked: map[ledger.ParentMonth]look{}}
+// NewReconciler returns one of a projector's store and ledger. It isn't for several
+// goroutines at once.
+func NewReconciler(p *Projector, log *slog.Logger) *Reconciler {
+	return &Reconciler{projector: p, store: p.store, ledger: p.ledger, clock: p.clock, log: log, looked: map[ledger.ParentMonth]look{}}
 }
 
 // tries of one parent while corrections come between.
@@ -120,6 +122,10 @@ func (r *Reconciler) parents(ctx context.Context, snap *metering.Snapshot, p int
 // no other correction came between. It returns the parents that are left, with
 // ErrMoved or ErrEpoch.
 func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int, parents []string, res *Result) ([]string, error) {
+	meta, err := r.store.Meta(ctx, p) // before what is read, so that an account that it says was pushed is in that
+	if err != nil {
+		return parents, err
+	}
 	bases, err := r.ledger.Bases(ctx, parents)
 	if err != nil {
 		return parents, err
@@ -129,11 +135,14 @@ func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int
 		if projs[i], err = r.store.Read(ctx, p, snap.Family(parent)); err != nil {
 			return parents, err
 		}
-		if projs[i].Epoch != projs[0].Epoch {
+		if projs[i].Epoch != meta.Epoch {
 			return parents, balance.ErrEpoch
 		}
 		of[i] = ledger.SumsOf{Parent: parent, Base: bases[parent], Seq: projs[i].Seq}
 		last = max(last, projs[i].Seq)
+	}
+	if lost := lostAccounts(snap, meta, parents, projs); len(lost) > 0 {
+		return parents, r.replace(ctx, snap, p, meta, lost, res)
 	}
 	ok, err := r.store.WaitSettled(ctx, p, last, settleMax)
 	if err != nil {
@@ -142,7 +151,7 @@ func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int
 	if !ok {
 		return parents, ErrBusy
 	}
-	sums, err := r.ledger.Sums(ctx, projs[0].Epoch, of)
+	sums, err := r.ledger.Sums(ctx, meta.Epoch, of)
 	if err != nil {
 		return parents, err
 	}
@@ -170,6 +179,38 @@ func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int
 		}
 	}
 	return left, moved
+}
+
+// lostAccounts are those that were pushed to the projection and that it holds no more.
+func lostAccounts(snap *metering.Snapshot, meta *balance.Meta, parents []string, projs []*balance.Projection) (lost []string) {
+	for i, parent := range parents {
+		for _, id := range snap.Family(parent) {
+			if projs[i].States[id] == nil && snap.Accounts[id].Catalog <= meta.Catalog {
+				lost = append(lost, id)
+			}
+		}
+	}
+	return lost
+}
+
+// replace makes a projection anew that has lost accounts: with them went who was
+// suspended by hand, and what was told and alerted, which no sum brings back. Who pushes
+// an account that was lost ends the projection. ErrEpoch once there is another.
+func (r *Reconciler) replace(ctx context.Context, snap *metering.Snapshot, p int, meta *balance.Meta, lost []string, res *Result) error {
+	err := r.store.Push(ctx, p, meta, 0, []*metering.Account{snap.Accounts[lost[0]]}, r.clock.Now())
+	if err == nil { // another was faster
+		return balance.ErrMoved
+	}
+	if !errors.Is(err, balance.ErrReplid) {
+		return err
+	}
+	for _, id := range lost {
+		res.drifted(id, fieldAccount, accountLost, accountHeld, true)
+	}
+	if _, err := r.projector.Ensure(ctx, p); err != nil {
+		return err
+	}
+	return balance.ErrEpoch
 }
 
 // heal adds what the projection of a parent lacks, and notes it.
@@ -200,7 +241,7 @@ func differences(proj *balance.Projection, sums *ledger.Sums, ids []string) []ba
 	for _, id := range ids {
 		st := proj.States[id]
 		if st == nil {
-			continue // not pushed yet: nothing was charged to it
+			continue // not pushed yet: nothing was charged to it (else see lostAccounts)
 		}
 		add(id, "bal", sums.Balance[id], st.Balance)
 		periods := map[string]bool{}

@@ -57,7 +57,7 @@ func (r *rig) reconcile() Result {
 	r.tb.Helper()
 	snap, err := r.ledger.Snapshot(r.tb.Context())
 	require.NoError(r.tb, err)
-	res, err := NewReconciler(r.store, r.ledger, r.now, r.log).Run(r.tb.Context(), snap)
+	res, err := NewReconciler(New(r.store, r.ledger, r.now, r.log, Options{Buckets: 4}), r.log).Run(r.tb.Context(), snap)
 	require.NoError(r.tb, err)
 	return res
 }
@@ -163,4 +163,60 @@ SELECT 'p' || toString(number %% %[1]d) || '-sub', 'usage', 'm' || toString(numb
 			}
 		})
 	}
+}
+
+// TestALostAccountIsSeen, whoever's it is, and what it held is there again; the
+// partition's others keep theirs.
+func TestALostAccountIsSeen(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"p1", "p1-sub"} {
+		now := clock.NewFake(start)
+		memory := balancetest.New(now.Now)
+		r := &rig{t, balance.New(memory.Client(), 2), ledger.Over(ledgertest.New()), now, slog.New(slog.DiscardHandler)}
+		r.apply(4)
+		r.topups(4, "a")
+		r.rebuild()
+		other := 1 - r.store.PartitionOf("p1")
+		stays, err := r.store.Meta(t.Context(), other)
+		require.NoError(t, err)
+		require.NoError(t, memory.Client().Del(t.Context(), fmt.Sprintf("{p%02d}:a:%s", 1-other, id)).Err())
+
+		res := r.reconcile()
+		require.Equal(t, Result{Checked: 8, Drifted: 1, Healed: 1, Drifts: []Difference{{AccountID: id, Field: "account", Was: "lost", Is: "held", Healed: true}}}, res)
+		require.Equal(t, Result{Checked: 8}, r.reconcile())
+		st, err := r.store.State(t.Context(), "p1")
+		require.NoError(t, err)
+		require.EqualValues(t, 2, st.Balance)
+		same, err := r.store.Meta(t.Context(), other)
+		require.NoError(t, err)
+		require.Equal(t, stays.Epoch, same.Epoch, "nothing of it was lost")
+	}
+}
+
+// TestAccountsAppliedDuringARebuild are in the projection that it makes.
+func TestAccountsAppliedDuringARebuild(t *testing.T) {
+	t.Parallel()
+	now := clock.NewFake(start)
+	r := &rig{t, balance.New(balancetest.New(now.Now).Client(), 1), ledger.Over(ledgertest.New()), now, slog.New(slog.DiscardHandler)}
+	r.apply(1)
+	p := New(r.store, r.ledger, r.now, r.log, Options{Buckets: 4})
+	p.Progress = func(int64, int64) {
+		limit := metering.Micros(7)
+		snap, err := r.ledger.Snapshot(t.Context())
+		require.NoError(t, err)
+		parent, sub := *snap.Accounts["p0"], *snap.Accounts["p0-sub"]
+		parent.Catalog, sub.Catalog, sub.MonthlyLimit = 2, 2, &limit
+		added := metering.Account{ID: "p0-new", ParentID: "p0", Source: metering.SourceAllocated, Mode: metering.Prepaid, Currency: "EUR", Catalog: 2}
+		require.NoError(t, r.ledger.SaveCatalog(t.Context(), 2, []*metering.Account{&parent, &sub, &added}, nil, start))
+	}
+	require.NoError(t, p.Rebuild(t.Context(), 0, "test"))
+	st, err := r.store.State(t.Context(), "p0-new")
+	require.NoError(t, err)
+	require.True(t, st.Held)
+	held, err := r.store.Redis().HGet(t.Context(), "{p00}:a:p0-sub", "lim").Result()
+	require.NoError(t, err)
+	require.Equal(t, "7", held)
+	meta, err := r.store.Meta(t.Context(), 0)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, meta.Catalog)
 }

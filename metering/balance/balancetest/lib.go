@@ -118,10 +118,11 @@ type account struct {
 
 func (c *call) akey(id string) string { return c.tag + ":a:" + id }
 
-// account returns nil if the partition doesn't hold it.
+// account returns nil if the partition doesn't hold it, or its parent.
 func (c *call) account(id string) *account {
 	h := read[hash](c.r, c.akey(id))
-	if _, ok := h["par"]; !ok {
+	par, ok := h["par"]
+	if !ok || par != "" && read[hash](c.r, c.akey(par)) == nil {
 		return nil
 	}
 	return &account{hash: h, id: id}

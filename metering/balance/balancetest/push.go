@@ -39,6 +39,10 @@ func push(c *call) ([]any, error) {
 	if err := json.Unmarshal([]byte(c.arg(3)), &list); err != nil {
 		return nil, fmt.Errorf("push: %w", err)
 	}
+	if lost := c.lost(list); lost != "" {
+		c.meta["lost"], c.meta["replid"] = lost, ""
+		return []any{"replid"}, nil
+	}
 	fresh := map[string]bool{}
 	for _, d := range list {
 		h := read[hash](c.r, c.akey(d.ID))
@@ -75,4 +79,19 @@ func push(c *call) ([]any, error) {
 		c.meta["catalog"] = c.arg(2)
 	}
 	return []any{"ok"}, nil
+}
+
+// lost is an account that had been pushed and isn't held; "": none.
+func (c *call) lost(list []pushed) string {
+	listed := map[string]bool{}
+	for _, d := range list {
+		listed[d.ID] = true
+		if d.Parent != "" && !listed[d.Parent] && c.account(d.Parent) == nil {
+			return d.Parent
+		}
+		if c.account(d.ID) == nil && integer(d.Catalog) <= integer(c.meta["catalog"]) {
+			return d.ID
+		}
+	}
+	return ""
 }

@@ -122,6 +122,13 @@ func (r *Redis) Empty() {
 	r.replid++
 }
 
+// Remove one key, as somebody does who knows nothing of it.
+func (r *Redis) Remove(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.del(key)
+}
+
 // Copy is the present content.
 func (r *Redis) Copy() *Content {
 	r.mu.Lock()

@@ -154,6 +154,11 @@ func heal(c *call) ([]any, error) {
 		return []any{"clock"}, nil
 	}
 	for i := 12; i <= len(c.argv); i += 3 {
+		if c.account(c.arg(i)) == nil {
+			return []any{"moved"}, nil
+		}
+	}
+	for i := 12; i <= len(c.argv); i += 3 {
 		if _, err := c.incr(c.arg(i), c.arg(i+1), c.arg(i+2)); err != nil {
 			return nil, err
 		}

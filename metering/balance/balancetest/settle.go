@@ -138,14 +138,23 @@ func (c *call) reversals() ([]reversal, []any) {
 		if month == "" {
 			return nil, []any{"clock"}
 		}
-		parents = append(parents, parent{c.account(c.arg(at + 1)), month, end})
+		p := parent{c.account(c.arg(at + 1)), month, end}
+		if p.account == nil {
+			return nil, []any{"accounts", c.arg(at + 1)}
+		}
+		parents = append(parents, p)
 		at += 10
 	}
 	var list []reversal
 	for range c.num(4) {
 		r := reversal{a: c.account(c.arg(at + 1)), p: parents[c.num(at+2)-1], period: c.arg(at + 4), sum: neg(c.arg(at + 5)), line: c.num(at + 6)}
+		if r.a == nil {
+			return nil, []any{"accounts", c.arg(at + 1)}
+		}
 		if id := c.arg(at + 3); id != "" {
-			r.purse = c.account(id)
+			if r.purse = c.account(id); r.purse == nil {
+				return nil, []any{"accounts", id}
+			}
 		}
 		list = append(list, r)
 		at += 6

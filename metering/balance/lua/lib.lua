@@ -98,7 +98,7 @@ end
 
 local cache = {}
 
--- account: its fields (absent ones are ''), nil if the partition doesn't hold it.
+-- account: its fields (absent ones are ''), nil if the partition doesn't hold it, or its parent.
 -- month: whose usage to read along (nil: none), see usage. One constructor: a
 -- table that grows field by field costs more than all else here.
 local function account(id, month)
@@ -108,6 +108,7 @@ local function account(id, month)
   local v = redis.call('HMGET', key, 'par', 'mode', 'src', 'lim', 'ceil', 'bal', 'f', 'h', 'obs', 'n', 'fp', 'quiet', 'thr', 'alerts',
     'base', 'as', 'ac', 'am', 'tn', 'cat', 'fe', 'calm', month and 'u:' .. month or 'fe')
   if not v[1] then return nil end
+  if v[1] ~= '' and not cache[v[1]] and redis.call('EXISTS', akey(v[1])) == 0 then return nil end
   a = {
     id = id, key = key, par = v[1], mode = v[2] or '', src = v[3] or '', lim = v[4] or '', ceil = v[5] or '', bal = v[6] or '0',
     f = v[7] or '0', h = v[8] or '0', obs = v[9] or '', n = v[10] or '0', fp = v[11] or '', quiet = v[12] or '', thr = v[13] or '',

@@ -1,10 +1,11 @@
 -- push.lua: the live values of accounts, fenced by catalog number. A new
--- account starts at 0, silently.
+-- account starts at 0, silently. One that had been pushed and isn't held was lost: who
+-- knows what else, so the projection ends, and is made anew.
 -- KEYS 1 {pNN}:meta
 -- ARGV 1 epoch  2 raise the partition's catalog number to this (0: leave)
 --      3 accounts as JSON: [{id, par, mode, src, lim, ceil, alerts, obs, ch, pr, closed, cat}]
 --      4 parents, then for each: id and three months (name, start, end)
--- RETURN {"ok"} | {"clock"} | guard's refusals
+-- RETURN {"ok"} | {"clock"} | {"replid"} an account was lost | guard's refusals
 local m, refusal = guard(ARGV[1])
 if not m then return refusal end
 local month, at = {}, 4
@@ -15,7 +16,17 @@ for i = 1, tonumber(ARGV[4]) do
   at = at + 10
 end
 local list = cjson.decode(ARGV[3])
-local fresh = {}
+local fresh, listed = {}, {}
+for _, d in ipairs(list) do
+  listed[d.id] = true
+  local lost
+  if not account(d.id) and tonumber(d.cat) <= tonumber(m.catalog) then lost = d.id end
+  if d.par ~= '' and not listed[d.par] and not account(d.par) then lost = d.par end
+  if lost then
+    redis.call('HSET', KEYS[1], 'lost', lost, 'replid', '') -- no Redis has that one: every script refuses
+    return {'replid'}
+  end
+end
 for _, d in ipairs(list) do
   local a = account(d.id)
   if not a or a.cat == '' or tonumber(d.cat) >= tonumber(a.cat) then

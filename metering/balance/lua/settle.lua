@@ -5,7 +5,8 @@
 -- ARGV 1 epoch  2 task  3 seq  4 reversed records  5 parents
 --      parents: id, three months (name, start, end)
 --      reversed: account, parent (from 1), purse's account ("": none), booked period, amount, line (from 0)
--- RETURN {"ok", outcome} | {"gone"} the answer isn't held under this seq | guard's refusals
+-- RETURN {"ok", outcome} | {"gone"} the answer isn't held under this seq | {"accounts", id}
+--        | {"clock"} | guard's refusals
 local m, refusal = guard(ARGV[1])
 if not m then return refusal end
 local t = redis.call('HMGET', KEYS[2], 'k', 's', 'o', 'c')
@@ -17,6 +18,7 @@ local at, par = 5, {}
 for i = 1, npar do
   local name, finish = current(at + 2)
   if not name then return {'clock'} end
+  if not account(ARGV[at + 1]) then return {'accounts', ARGV[at + 1]} end
   par[i] = {a = account(ARGV[at + 1]), now = name, finish = finish}
   at = at + 10
 end
@@ -24,6 +26,8 @@ local outcome = t[3]
 local list = {}
 for i = 1, nrev do
   local r = {a = account(ARGV[at + 1]), p = par[tonumber(ARGV[at + 2])], purse = ARGV[at + 3], period = ARGV[at + 4], sum = neg(ARGV[at + 5]), line = tonumber(ARGV[at + 6])}
+  if not r.a then return {'accounts', ARGV[at + 1]} end
+  if r.purse ~= '' and not account(r.purse) then return {'accounts', r.purse} end
   list[i] = r
   outcome = string.sub(outcome, 1, r.line) .. 'x' .. string.sub(outcome, r.line + 2)
   at = at + 6
