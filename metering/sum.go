@@ -75,6 +75,12 @@ func (s Sum) Neg() Sum {
 // Minus takes another sum away.
 func (s Sum) Minus(o Sum) Sum { return s.Plus(o.Neg()) }
 
+// Times is the sum of n of it: of up to 10^19 amounts.
+func (s Sum) Times(n uint64) Sum {
+	hi, lo := bits.Mul64(s.lo, n)
+	return Sum{int64(hi) + s.hi*int64(n), lo} // two's complement, which wraps
+}
+
 // Cmp orders sums: -1, 0, 1.
 func (s Sum) Cmp(o Sum) int { return cmp.Or(cmp.Compare(s.hi, o.hi), cmp.Compare(s.lo, o.lo)) }
 

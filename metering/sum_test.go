@@ -36,6 +36,8 @@ func TestSumsAreExact(t *testing.T) {
 		is(new(big.Int).Add(x, y), a.Plus(b))
 		is(new(big.Int).Sub(x, y), a.Minus(b))
 		is(new(big.Int).Neg(x), a.Neg())
+		m, n := rapid.Int64().Draw(r, "amount"), rapid.Uint64().Draw(r, "times")
+		is(new(big.Int).Mul(big.NewInt(m), new(big.Int).SetUint64(n)), Micros(m).Sum().Times(n))
 		require.Equal(r, x.Cmp(y), a.Cmp(b))
 		require.Equal(r, x.Sign(), a.Sign())
 	})

@@ -28,7 +28,7 @@ func (p *ParentStatement) document() *render.Document {
 		Currency: p.Currency, Digits: min(metering.MinorDigits(p.Currency), 6),
 		Footer: "Amounts are rounded once, for each message; every total is the sum of its lines.",
 	}
-	d.Cards = append(totalCards(&p.Totals), p.purseCard())
+	d.Cards = append(p.Totals.cards(p.billableWord()), p.purseCard())
 	suspended := 0
 	for i := range p.Accounts {
 		if p.Accounts[i].State == string(metering.StateSuspended) {
@@ -48,18 +48,38 @@ func (p *ParentStatement) document() *render.Document {
 	return d
 }
 
-// totalCards are the figures that a parent looks for first.
-func totalCards(t *Totals) []render.Card {
-	billable := t.Billable.card("Amount billable")
-	billable.Hint = "net of refunds"
-	cards := []render.Card{billable, {Label: "Messages", Value: render.Group(count(t.Records))}}
-	if t.Refunds.Sum.Sign() != 0 {
-		cards = append(cards, t.Refunds.card("Refunded"))
+// billableWord names what a bill comes to: a prepaid parent doesn't owe it.
+func (p *ParentStatement) billableWord() string {
+	if p.Funding == string(metering.Prepaid) {
+		return "Amount drawn"
 	}
-	if t.Adjustments.Sum.Sign() != 0 {
-		c := t.Adjustments.card("Adjustments")
-		c.Hint = "of closed months"
-		cards = append(cards, c)
+	return "Amount billable"
+}
+
+// chargedWord is what a sub-account reads instead: who pays whom isn't its matter.
+const chargedWord = "Amount charged"
+
+// cards are the figures that are looked for first.
+func (t *Totals) cards(billableWord string) []render.Card {
+	cards := []render.Card{t.Billable.card(billableWord), {Label: "Messages", Value: render.Group(count(t.Booked))}}
+	var after []string
+	for _, x := range []struct {
+		sum               Money
+		label, hint, word string
+	}{
+		{t.Refunds, "Refunded", "", "refunds"},
+		{t.Late, "Late", "of closed months", "late messages"},
+		{t.Corrections, "Corrections", "of prices", "corrections"},
+	} {
+		if x.sum.Sum.Sign() == 0 {
+			continue
+		}
+		c := x.sum.card(x.label)
+		c.Hint = x.hint
+		cards, after = append(cards, c), append(after, x.word)
+	}
+	if len(after) > 0 {
+		cards[0].Hint = "after " + strings.Join(after, ", ")
 	}
 	return cards
 }
@@ -98,17 +118,17 @@ func (p *ParentStatement) overview() render.Section {
 		{Name: "Messages", Kind: render.Count},
 		{Name: "Amount", Kind: render.Money},
 		{Name: "Refunded", Kind: render.Money},
-		{Name: "Adjustments", Kind: render.Money},
-		{Name: "Amount billable", Kind: render.Money},
+		{Name: "Late and corrections", Kind: render.Money},
+		{Name: p.billableWord(), Kind: render.Money},
 		{Name: "Reasons", Kind: render.Text},
 	}}
 	cells := func(first, state, used string, x *Totals, reasons []string) []string {
 		return []string{
-			first, state, used, count(x.Records), x.Amount.String(), x.Refunds.String(), x.Adjustments.String(), x.Billable.String(),
+			first, state, used, count(x.Booked), x.Amount.String(), x.Refunds.String(), x.Adjustments.String(), x.Billable.String(),
 			strings.Join(reasons, ", "),
 		}
 	}
-	bars := render.Chart{Caption: "Amount billable by account", Series: []string{"Billable"}, Rows: true}
+	bars := render.Chart{Caption: p.billableWord() + " by account", Series: []string{p.billableWord()}, Rows: true}
 	list := make([]*Section, len(p.Accounts))
 	for i := range p.Accounts {
 		s := &p.Accounts[i]
@@ -197,7 +217,7 @@ func (s *Section) section(p *ParentStatement) render.Section {
 	}
 	out.Facts = append(out.Facts, stateFacts(s.Reasons)...)
 	out.Facts = append(out.Facts, s.Completeness.facts()...)
-	out.Facts = append(out.Facts, totalFacts(&s.Totals)...)
+	out.Facts = append(out.Facts, s.Totals.facts(p.billableWord())...)
 	if s.Limit != nil {
 		out.Shares = append(out.Shares, *share(s.Limit.Share, "of "+s.Limit.Limit.text()+" monthly limit used"))
 	}
@@ -207,7 +227,7 @@ func (s *Section) section(p *ParentStatement) render.Section {
 			out.Shares = append(out.Shares, *share(s.Budget.Share, "of its budget used"))
 		}
 	}
-	out.Charts, out.Tables = s.charts(), s.tables()
+	out.Charts, out.Tables = s.charts(), s.tables(p.Period)
 	if s.Budget != nil && len(s.Budget.Movements) > 0 {
 		out.Tables = append(out.Tables, movementTable("Budget movements", s.Budget, p.Timezone))
 	}
@@ -227,7 +247,7 @@ func (e *EnterpriseStatement) document() *render.Document {
 			{Label: "State", Value: e.State},
 			{Label: "Funds", Value: e.Funds},
 		},
-		Cards: totalCards(&e.Totals), Notes: e.Completeness.notes(e.Closed),
+		Cards: e.Totals.cards(chargedWord), Notes: e.Completeness.notes(e.Closed),
 		Currency: e.Currency, Digits: min(metering.MinorDigits(e.Currency), 6),
 		Footer: "Amounts are rounded once, for each message; every total is the sum of its lines.",
 	}
@@ -248,8 +268,8 @@ func (e *EnterpriseStatement) document() *render.Document {
 		d.Cards = append(d.Cards, c)
 	}
 	d.Sections = []render.Section{{
-		Sheet: e.Account, Title: "Usage", Charts: e.charts(), Facts: totalFacts(&e.Totals),
-		Tables: slices.Concat(e.tables(), suspensionTables(e.Suspensions, e.Timezone, false), alertTables(e.Alerts, e.Timezone)),
+		Sheet: e.Account, Title: "Usage", Charts: e.charts(), Facts: e.Totals.facts(chargedWord),
+		Tables: slices.Concat(e.tables(e.Period), suspensionTables(e.Suspensions, e.Timezone, false), alertTables(e.Alerts, e.Timezone)),
 		Empty:  "No messages in this period.",
 	}}
 	return d
@@ -295,7 +315,7 @@ func (c *Completeness) notes(closed bool) []render.Note {
 			why = append(why, r+" "+count(c.Reasons[r]))
 		}
 		out = append(out, render.Note{Level: render.Warn, Text: fmt.Sprintf(
-			"%s not charged, so not in these figures (%s). Not yet priced: %d.", plural(c.Quarantined, "record"), strings.Join(why, ", "), c.NotYetPriced)})
+			"%s of any month not charged, so not in these figures (%s); %d of them for want of a price.", plural(c.Quarantined, "record"), strings.Join(why, ", "), c.NotYetPriced)})
 	}
 	if c.Waiting > 0 {
 		out = append(out, render.Note{Level: render.Warn, Text: "Waiting for their message: " + plural(c.Waiting, "refund") + "."})
@@ -318,8 +338,8 @@ func (c *Completeness) facts() []render.Fact {
 		return nil
 	}
 	return []render.Fact{
-		{Label: "Quarantined", Value: count(c.Quarantined)},
-		{Label: "Not yet priced", Value: count(c.NotYetPriced)},
+		{Label: "Not charged, of any month", Value: count(c.Quarantined)},
+		{Label: "Of them not yet priced", Value: count(c.NotYetPriced)},
 		{Label: "Refunds waiting", Value: count(c.Waiting)},
 	}
 }

@@ -26,7 +26,7 @@ func (a *ActivityStatement) document() *render.Document {
 		d.Notes = append(d.Notes, render.Note{Level: render.Bad, Text: "This account is suspended."})
 	}
 	first := true
-	for _, s := range channelSections(a.Activity) {
+	for _, s := range channelSections(a.Period, a.Activity) {
 		if first {
 			s.Sheet = a.Account
 		}
@@ -51,7 +51,7 @@ func activityNotes(closed bool, rejected uint64) []render.Note {
 }
 
 // channelSections has a part for each channel, without a sum over them.
-func channelSections(lines []ActivityLine) []render.Section {
+func channelSections(period string, lines []ActivityLine) []render.Section {
 	channels := map[string][]ActivityLine{}
 	for _, l := range lines {
 		channels[l.Channel] = append(channels[l.Channel], l)
@@ -60,7 +60,7 @@ func channelSections(lines []ActivityLine) []render.Section {
 	for _, ch := range sortedKeys(channels) {
 		list := channels[ch]
 		out = append(out, render.Section{
-			Title: render.ChannelName(ch), Charts: []render.Chart{outcomeChart(list)}, Tables: []render.Table{outcomeTable(render.ChannelName(ch)+" by day", list)},
+			Title: render.ChannelName(ch), Charts: outcomeCharts(period, list), Tables: outcomeTables(render.ChannelName(ch)+" by day", period, list),
 		})
 	}
 	return out
@@ -80,8 +80,39 @@ func outcomesOf(lines []ActivityLine) []string {
 	return out
 }
 
-// outcomeChart stacks the outcomes of each day.
-func outcomeChart(lines []ActivityLine) render.Chart {
+// splitDays tells a month's lines from those of days before it, which arrived once
+// their own month was closed or, to who reads them in another time zone, fall there.
+func splitDays(period string, lines []ActivityLine) (own, before []ActivityLine) {
+	first := period + "-01"
+	for _, l := range lines {
+		if len(period) == len("2006-01") && l.Day < first {
+			before = append(before, l)
+		} else {
+			own = append(own, l)
+		}
+	}
+	return own, before
+}
+
+// outcomeTables are those of a month's days, and of days before it.
+func outcomeTables(caption, period string, lines []ActivityLine) []render.Table {
+	own, before := splitDays(period, lines)
+	var out []render.Table
+	if len(own) > 0 {
+		out = append(out, outcomeTable(caption, own))
+	}
+	if len(before) > 0 {
+		out = append(out, outcomeTable(caption+", before "+monthWord(period)+" (arrived late)", before))
+	}
+	return out
+}
+
+// outcomeCharts stack the outcomes of each of a month's days.
+func outcomeCharts(period string, lines []ActivityLine) []render.Chart {
+	lines, _ = splitDays(period, lines)
+	if len(lines) == 0 {
+		return nil
+	}
 	outcomes := outcomesOf(lines)
 	c := render.Chart{Caption: "Messages by day and outcome", Series: outcomes}
 	at := map[string]int{}
@@ -102,7 +133,7 @@ func outcomeChart(lines []ActivityLine) render.Chart {
 		}
 		c.Bars = append(c.Bars, b)
 	}
-	return c
+	return []render.Chart{c}
 }
 
 // outcomeTable has a row for each day, channel and direction, and a column for
@@ -164,7 +195,7 @@ func (o *ActivityOverview) document() *render.Document {
 			sec.Title, sec.Sheet = s.Name+" — own traffic", s.Account+" own"
 		}
 		if len(s.Activity) > 0 {
-			sec.Charts, sec.Tables = []render.Chart{outcomeChart(s.Activity)}, []render.Table{outcomeTable("Delivery by day", s.Activity)}
+			sec.Charts, sec.Tables = outcomeCharts(o.Period, s.Activity), outcomeTables("Delivery by day", o.Period, s.Activity)
 		}
 		d.Sections = append(d.Sections, sec)
 	}
@@ -205,7 +236,9 @@ func (o *ActivityOverview) overview() render.Section {
 		})
 	}
 	t.Rows = append(t.Rows, render.Row{Cells: cells([]string{"Total", "", count(o.Messages)}, sums, o.Rejected), Total: true})
-	chart := outcomeChart(all)
-	chart.Caption = "Messages by day and outcome, all accounts"
-	return render.Section{Sheet: "Overview", Title: "Overview", Charts: []render.Chart{chart}, Tables: []render.Table{t}}
+	charts := outcomeCharts(o.Period, all)
+	for i := range charts {
+		charts[i].Caption += ", all accounts"
+	}
+	return render.Section{Sheet: "Overview", Title: "Overview", Charts: charts, Tables: []render.Table{t}}
 }

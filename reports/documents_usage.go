@@ -22,16 +22,19 @@ func (f *Figures) cells() []string {
 	return []string{count(f.Records), f.Amount.String(), f.Fees.String(), f.Refunds.String(), f.Net.String()}
 }
 
-func totalFacts(t *Totals) []render.Fact {
+func (t *Totals) facts(billableWord string) []render.Fact {
 	out := []render.Fact{
-		{Label: "Messages", Value: render.Group(count(t.Records))},
+		{Label: "Messages", Value: render.Group(count(t.Booked))},
 		{Label: "Amount", Value: t.Amount.text()},
 		{Label: "Refunded", Value: t.Refunds.text()},
 	}
-	if t.Adjustments.Sum.Sign() != 0 {
-		out = append(out, render.Fact{Label: "Adjustments", Value: t.Adjustments.text()})
+	if t.LateRecords > 0 || t.Late.Sum.Sign() != 0 {
+		out = append(out, render.Fact{Label: "Late, of closed months", Value: t.Late.text()})
 	}
-	return append(out, render.Fact{Label: "Amount billable", Value: t.Billable.text()})
+	if t.Corrections.Sum.Sign() != 0 {
+		out = append(out, render.Fact{Label: "Corrections of prices", Value: t.Corrections.text()})
+	}
+	return append(out, render.Fact{Label: billableWord, Value: t.Billable.text()})
 }
 
 // charts of an account's usage.
@@ -62,8 +65,8 @@ func countryWord(c string) string {
 	return c
 }
 
-// tables of an account's usage.
-func (u *Usage) tables() []render.Table {
+// tables of an account's usage in a period.
+func (u *Usage) tables(period string) []render.Table {
 	if u.Totals.Records == 0 && u.Totals.Billable.Sum.Sign() == 0 && len(u.Adjustments) == 0 {
 		return nil
 	}
@@ -101,10 +104,7 @@ func (u *Usage) tables() []render.Table {
 	if len(u.Adjustments) > 0 {
 		out = append(out, u.adjustmentTable())
 	}
-	if len(u.Outcomes) > 0 {
-		out = append(out, outcomeTable("Delivery by day", u.Outcomes))
-	}
-	return out
+	return append(out, outcomeTables("Delivery by day", period, u.Outcomes)...)
 }
 
 func (u *Usage) campaignTable() render.Table {
@@ -160,13 +160,15 @@ func (u *Usage) rateTable() render.Table {
 }
 
 func (u *Usage) adjustmentTable() render.Table {
-	t := render.Table{Caption: "Adjustments of closed months", Columns: append(append([]render.Column{{Name: "Month", Kind: render.Text}}, figureColumns()...),
+	t := render.Table{Caption: "Late messages and corrections", Columns: append(append([]render.Column{{Name: "Month", Kind: render.Text}}, figureColumns()...),
 		render.Column{Name: "Corrections", Kind: render.Money}, render.Column{Name: "Total", Kind: render.Money})}
 	for i := range u.Adjustments {
 		l := &u.Adjustments[i]
 		t.Rows = append(t.Rows, render.Row{Cells: append(append([]string{l.Period}, l.cells()...), l.Corrections.String(), l.Total.String())})
 	}
-	t.Rows = append(t.Rows, render.Row{Cells: []string{"Total", "", "", "", "", "", "", u.Totals.Adjustments.String()}, Total: true})
+	t.Rows = append(t.Rows, render.Row{Cells: []string{
+		"Total", count(u.Totals.LateRecords), "", "", "", u.Totals.Late.String(), u.Totals.Corrections.String(), u.Totals.Adjustments.String(),
+	}, Total: true})
 	return t
 }
 

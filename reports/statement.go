@@ -132,7 +132,7 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 		out.Totals.plus(&c.usage.Totals)
 		out.Completeness.add(f.quarantined[a.ID], f.waiting[a.ID])
 		fromWallet = fromWallet.Plus(c.purse[metering.PurseWallet])
-		if sec := f.section(a, s); !gone(a, s) || sec.Totals.Records > 0 || sec.Totals.Billable.Sum.Sign() != 0 {
+		if sec := f.section(a, s); !gone(a, s) || sec.Totals.Booked > 0 || sec.Totals.Billable.Sum.Sign() != 0 {
 			out.Accounts = append(out.Accounts, *sec)
 		}
 	}

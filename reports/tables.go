@@ -34,7 +34,7 @@ func (t *longTable) info(account string, pairs ...string) {
 func moneyTable() *longTable {
 	return &longTable{header: []string{
 		"section", "account", "period", "day", "channel", "direction", "country", "unit", "outcome", "records", "units", "billed_units",
-		"amount", "fees", "refunds", "net", "adjustments", "billable", "currency", "name", "value",
+		"amount", "fees", "refunds", "net", "late", "corrections", "adjustments", "billable", "currency", "name", "value",
 	}}
 }
 
@@ -49,8 +49,11 @@ func (f *Figures) pairs() []string {
 	}
 }
 
+// pairs of totals. A column that is named twice holds what is named last: the records
+// of the whole bill.
 func (t *Totals) pairs() []string {
-	return append(t.Figures.pairs(), "adjustments", t.Adjustments.String(), "billable", t.Billable.String())
+	return append(t.Figures.pairs(), "records", count(t.Booked), "late", t.Late.String(), "corrections", t.Corrections.String(),
+		"adjustments", t.Adjustments.String(), "billable", t.Billable.String())
 }
 
 // usage adds the lists of an account's usage.
@@ -82,7 +85,7 @@ func (t *longTable) usage(account string, u *Usage) {
 	}
 	for i := range u.Adjustments {
 		l := &u.Adjustments[i]
-		with(l.pairs(), "section", "adjustment", "period", l.Period, "adjustments", l.Total.String())
+		with(l.pairs(), "section", "adjustment", "period", l.Period, "late", l.Net.String(), "corrections", l.Corrections.String(), "adjustments", l.Total.String())
 	}
 	for _, l := range u.Outcomes {
 		t.add("section", "outcome", "account", account, "day", l.Day, "channel", l.Channel, "direction", l.Direction, "outcome", l.Outcome, "records", count(l.Messages))

@@ -22,10 +22,10 @@ import (
 
 // expected works a bill out from the rows themselves.
 type expected struct {
-	records                                      uint64
-	amount, fees, refunds, adjustments, purseNet metering.Micros
-	days, countries, channels, campaigns         map[string]metering.Micros // net
-	outcomes                                     map[string]uint64
+	records, lateRecords                               uint64
+	amount, fees, refunds, adjustments, late, purseNet metering.Micros
+	days, countries, channels, campaigns               map[string]metering.Micros // net
+	outcomes                                           map[string]uint64
 }
 
 func expect(rows []ledger.Row, account, period string, loc *time.Location) *expected {
@@ -59,6 +59,12 @@ func expect(rows []ledger.Row, account, period string, loc *time.Location) *expe
 		}
 		if r.Kind == metering.KindAdjustment || row.Period != period {
 			e.adjustments += net
+			if r.Kind != metering.KindAdjustment {
+				e.late += net
+			}
+			if r.Kind == metering.KindUsage {
+				e.lateRecords++
+			}
 			continue
 		}
 		if r.Kind == metering.KindUsage {
@@ -129,6 +135,10 @@ func TestParentStatementEqualsAnIndependentComputation(t *testing.T) {
 func equalUsage(t *testing.T, want *expected, u *Usage) {
 	t.Helper()
 	require.Equal(t, want.records, u.Totals.Records)
+	require.Equal(t, want.lateRecords, u.Totals.LateRecords)
+	require.Equal(t, want.records+want.lateRecords, u.Totals.Booked)
+	require.Equal(t, want.late, u.Totals.Late.micros())
+	require.Equal(t, want.adjustments-want.late, u.Totals.Corrections.micros())
 	require.Equal(t, want.amount, u.Totals.Amount.micros())
 	require.Equal(t, want.fees, u.Totals.Fees.micros())
 	require.Equal(t, want.refunds, u.Totals.Refunds.micros())
@@ -231,13 +241,14 @@ func TestCSVAddsUp(t *testing.T) {
 		}
 		sums := map[string]decimal.Decimal{}
 		for _, l := range lines[1:] {
-			for _, column := range []string{"amount", "refunds", "net", "billable", "records", "adjustments"} {
+			for _, column := range []string{"amount", "refunds", "net", "billable", "records", "late", "corrections", "adjustments"} {
 				if v := l[at[column]]; v != "" {
 					k := l[at["section"]] + " " + column
 					sums[k] = sums[k].Add(decimal.RequireFromString(v))
 				}
 			}
 		}
+		sums["account_total records"] = sums["account_total records"].Sub(sums["adjustment records"]) // late ones are in no other list
 		for _, column := range []string{"amount", "refunds", "net", "records"} {
 			for _, section := range []string{"channel", "country", "campaign", "day", "rate"} {
 				require.Equal(t, sums["account_total "+column].String(), sums[section+" "+column].String(), "%s %s", section, column)
@@ -246,7 +257,10 @@ func TestCSVAddsUp(t *testing.T) {
 		if q.Audience == "" {
 			require.Equal(t, sums["account_total billable"].String(), sums["total billable"].String())
 		}
-		require.Equal(t, sums["account_total adjustments"].String(), sums["adjustment adjustments"].String())
+		for _, column := range []string{"late", "corrections", "adjustments"} {
+			require.NotZero(t, sums["adjustment "+column].Sign(), column)
+			require.Equal(t, sums["account_total "+column].String(), sums["adjustment "+column].String(), column)
+		}
 	}
 }
 

@@ -43,16 +43,21 @@ func (f *Figures) in(currency string) {
 	f.Amount.Currency, f.Fees.Currency, f.Refunds.Currency, f.Net.Currency = currency, currency, currency, currency
 }
 
-// Totals of a month: its own records, the adjustments that closed months left
-// in its bill, and both together.
+// Totals are what a month's bill comes to, in the words of docs/finance.md (What each
+// sum is): the figures of the month's own messages, and what is beside them.
 type Totals struct {
 	Figures
-	Adjustments Money `json:"adjustments"`
-	Billable    Money `json:"billable"` // net + adjustments
+	Booked      uint64 `json:"records"`      // messages in the bill, late ones too: in JSON instead of the figures' own
+	LateRecords uint64 `json:"late_records"` // of them, of closed months
+	Late        Money  `json:"late"`         // net of what came too late for the bill of its own month
+	Corrections Money  `json:"corrections"`  // booked by re-ratings
+	Adjustments Money  `json:"adjustments"`  // late + corrections
+	Billable    Money  `json:"billable"`     // net + adjustments
 }
 
 // Usage is what an account's bill is made of. The lines of each list but
-// Outcomes sum to the totals' figures, those of Adjustments to its adjustments.
+// Outcomes sum to the totals' figures, those of Adjustments to its adjustments and
+// late records.
 type Usage struct {
 	Totals      Totals           `json:"totals"`
 	ByChannel   []ChannelLine    `json:"by_channel"`
@@ -315,9 +320,14 @@ func (x *sums) finish() *charges {
 	for i := range u.Adjustments {
 		l := &u.Adjustments[i]
 		l.Total.Sum = l.Net.Sum.Plus(l.Corrections.Sum)
-		u.Totals.Adjustments.add(l.Total.Sum)
+		u.Totals.LateRecords += l.Records
+		u.Totals.Late.add(l.Net.Sum)
+		u.Totals.Corrections.add(l.Corrections.Sum)
 	}
-	u.Totals.Billable.Sum = u.Totals.Net.Sum.Plus(u.Totals.Adjustments.Sum)
+	t := &u.Totals
+	t.Booked = t.Records + t.LateRecords
+	t.Adjustments.Sum = t.Late.Sum.Plus(t.Corrections.Sum)
+	t.Billable.Sum = t.Net.Sum.Plus(t.Adjustments.Sum)
 	u.Outcomes, u.ByCampaign = []ActivityLine{}, []CampaignLine{}
 	u.in(x.currency)
 	return &x.charges
@@ -376,11 +386,17 @@ func (u *Usage) in(currency string) {
 
 func (t *Totals) in(currency string) {
 	t.Figures.in(currency)
-	t.Adjustments.Currency, t.Billable.Currency = currency, currency
+	for _, m := range []*Money{&t.Late, &t.Corrections, &t.Adjustments, &t.Billable} {
+		m.Currency = currency
+	}
 }
 
 func (t *Totals) plus(o *Totals) {
 	t.Figures.plus(&o.Figures)
+	t.Booked += o.Booked
+	t.LateRecords += o.LateRecords
+	t.Late.add(o.Late.Sum)
+	t.Corrections.add(o.Corrections.Sum)
 	t.Adjustments.add(o.Adjustments.Sum)
 	t.Billable.add(o.Billable.Sum)
 }

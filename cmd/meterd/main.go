@@ -81,7 +81,7 @@ type cli struct {
 	Record     recordCmd     `cmd:"" help:"What became of one message."`
 	Enqueue    enqueueCmd    `cmd:"" help:"Send usage records from files of JSON lines."`
 	Import     importCmd     `cmd:"" help:"Send the message logs of other platforms as usage records."`
-	Usage      usageCmd      `cmd:"" help:"Aggregates over usage."`
+	Usage      usageCmd      `cmd:"" help:"Aggregates over usage, by when it occurred."`
 	Report     reportCmd     `cmd:"" help:"Reports: run, list, schedule, resend."`
 	Export     exportCmd     `cmd:"" help:"Aggregates for finance: CSV, JSON Lines, Parquet, FOCUS."`
 	Period     periodCmd     `cmd:"" help:"Months: list them, close one."`

@@ -28,9 +28,14 @@ type periodView struct {
 	Amount      string `json:"amount"`
 	Refunds     string `json:"refunds"`
 	Adjustments string `json:"adjustments"`
+	Billable    string `json:"billable"`
 	Currency    string `json:"currency"`
 	Digest      string `json:"digest"`
 	AsOf        string `json:"as_of,omitempty"`
+}
+
+func (v *periodView) sums() string {
+	return fmt.Sprintf("%d records, %s %s, refunds %s, adjustments %s, billable %s", v.Records, v.Amount, v.Currency, v.Refunds, v.Adjustments, v.Billable)
 }
 
 // monthOpen is the state of a month whose closing hasn't begun.
@@ -44,7 +49,7 @@ func openMonth(a *metering.Account, m *ledger.Month) (periodView, error) {
 	return periodView{
 		Parent: a.ID, Period: m.Period, Start: p.Start.Format(time.RFC3339), End: p.End.Format(time.RFC3339), State: monthOpen,
 		Records: m.Records, Amount: m.Amount.Format(a.Currency), Refunds: m.Refunds.Format(a.Currency),
-		Adjustments: m.Adjustments.Format(a.Currency), Currency: a.Currency,
+		Adjustments: m.Adjustments.Format(a.Currency), Billable: m.Billable().Format(a.Currency), Currency: a.Currency,
 	}, nil
 }
 
@@ -52,7 +57,7 @@ func closedMonth(a *metering.Account, c *ledger.Closing) periodView {
 	return periodView{
 		Parent: a.ID, Period: c.Period, Start: c.Start.UTC().Format(time.RFC3339), End: c.End.UTC().Format(time.RFC3339), State: c.State,
 		Records: c.Records, Amount: c.Amount.Format(a.Currency), Refunds: c.Refunds.Format(a.Currency),
-		Adjustments: c.Adjustments.Format(a.Currency), Currency: a.Currency, Digest: c.Digest, AsOf: c.AsOf.UTC().Format(time.RFC3339Nano),
+		Adjustments: c.Adjustments.Format(a.Currency), Billable: c.Billable().Format(a.Currency), Currency: a.Currency, Digest: c.Digest, AsOf: c.AsOf.UTC().Format(time.RFC3339Nano),
 	}
 }
 
@@ -83,7 +88,7 @@ func (c *periodListCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	t := a.table("PARENT", "PERIOD", "STATE", "RECORDS", "AMOUNT", "REFUNDS", "ADJUSTMENTS", "", "DIGEST")
+	t := a.table("PARENT", "PERIOD", "STATE", "RECORDS", "AMOUNT", "REFUNDS", "ADJUSTMENTS", "BILLABLE", "", "DIGEST")
 	for i := range views {
 		v := &views[i]
 		if a.JSON {
@@ -92,7 +97,7 @@ func (c *periodListCmd) Run(a *app) error {
 			}
 			continue
 		}
-		t.AppendRow([]any{v.Parent, v.Period, v.State, v.Records, v.Amount, v.Refunds, v.Adjustments, v.Currency, shortDigest(v.Digest)})
+		t.AppendRow([]any{v.Parent, v.Period, v.State, v.Records, v.Amount, v.Refunds, v.Adjustments, v.Billable, v.Currency, shortDigest(v.Digest)})
 	}
 	if !a.JSON {
 		a.render(t)
@@ -171,8 +176,7 @@ func (c *periodCloseCmd) Run(a *app) error {
 	if a.JSON {
 		return a.printJSON(v)
 	}
-	_, err = fmt.Fprintf(a.out, "%s of %s is closed: %d records, %s %s, refunds %s, adjustments %s\ndigest %s\n",
-		v.Period, v.Parent, v.Records, v.Amount, v.Currency, v.Refunds, v.Adjustments, v.Digest)
+	_, err = fmt.Fprintf(a.out, "%s of %s is closed: %s\ndigest %s\n", v.Period, v.Parent, v.sums(), v.Digest)
 	return err
 }
 
@@ -203,7 +207,7 @@ func (c *periodCloseCmd) confirm(a *app, e *engines) error {
 		if m.Period != c.Period {
 			continue
 		}
-		stands = fmt.Sprintf("as it stands %d records, %s %s, refunds %s, adjustments %s", m.Records, m.Amount, m.Currency, m.Refunds, m.Adjustments)
+		stands = "as it stands " + m.sums()
 	}
 	return a.confirm(c.Yes, fmt.Sprintf("closing %s of %s for ever: %s; what arrives for it later is booked in a month that is open then", c.Period, c.Parent, stands))
 }

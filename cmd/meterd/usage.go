@@ -57,10 +57,12 @@ func (e *engines) tellUsage(a *app, q *ledger.UsageQuery, aud metering.Audience)
 	}
 	t := a.table(header...)
 	right(t, cols...)
+	lines := 0
 	show := func(keys []string, values []any) error {
 		if a.JSON {
 			return a.usageJSON(q.By, keys, names, values)
 		}
+		lines++
 		row := make([]any, 0, len(header))
 		for _, k := range keys {
 			row = append(row, k)
@@ -69,15 +71,26 @@ func (e *engines) tellUsage(a *app, q *ledger.UsageQuery, aud metering.Audience)
 		return nil
 	}
 	var err error
+	var total ledger.UsageLine
 	rows := aud == metering.AudienceReseller
 	q.OnRows = func() { rows = true }
 	if aud == metering.AudienceReseller {
 		err = e.activity(a, q, func(r activityRow) error { return show(r.Keys, []any{r.Records}) })
 	} else {
-		err = e.ledger.Usage(a.ctx, *q, func(u *ledger.UsageLine) error { return show(u.Keys, figuresOf(u)) })
+		err = e.ledger.Usage(a.ctx, *q, func(u *ledger.UsageLine) error {
+			total.Add(u)
+			return show(u.Keys, figuresOf(u))
+		})
 	}
 	if err == nil && !a.JSON {
+		if lines > 1 && len(names) > 1 && len(q.By) > 0 {
+			total.Keys = append([]string{"Total"}, make([]string, len(q.By)-1)...)
+			err = show(total.Keys, figuresOf(&total))
+		}
 		a.render(t)
+		if len(names) > 1 {
+			_, _ = fmt.Fprintln(a.out, "by when messages occurred; what a month's bill comes to: meterd period list")
+		}
 	}
 	if from := e.snapshots.Current().RowsFrom; err == nil && rows && q.From.Before(from) {
 		_, _ = fmt.Fprintf(a.err, "meterd: warning: messages of before %s are past their retention and not counted here%s\n", from.Format(time.RFC3339), otherwise(aud))
@@ -126,7 +139,7 @@ func (e *engines) activity(a *app, q *ledger.UsageQuery, show func(activityRow) 
 }
 
 // figures of a line, in their order; decimals as strings.
-var figures = []string{"records", "units", "billed_units", "amount", "refunds", "net", "adjustments", "currency"} //nolint:gochecknoglobals // constant
+var figures = []string{"records", "units", "billed_units", "amount", "refunds", "net", "corrections", "currency"} //nolint:gochecknoglobals // constant
 
 func figuresOf(u *ledger.UsageLine) []any {
 	return []any{

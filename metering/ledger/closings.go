@@ -38,6 +38,9 @@ type Closing struct {
 	Frozen   Frozen
 }
 
+// Billable is what the bill comes to.
+func (c *Closing) Billable() metering.Sum { return c.Amount.Minus(c.Refunds).Plus(c.Adjustments) }
+
 // Frozen is what a closed month's reports show of things that go on changing.
 type Frozen struct {
 	Quarantined map[string]map[metering.Reason]uint64 `json:"quarantined"` // account → reason → open entries
@@ -187,6 +190,9 @@ type Month struct {
 	Records                      uint64
 	Amount, Refunds, Adjustments metering.Sum
 }
+
+// Billable is what the bill comes to so far.
+func (m *Month) Billable() metering.Sum { return m.Amount.Minus(m.Refunds).Plus(m.Adjustments) }
 
 // Months that have a record or a transfer, of a parent ("": of all).
 func (l *Ledger) Months(ctx context.Context, parent string, f func(*Month) error) error {

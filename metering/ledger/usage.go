@@ -54,6 +54,14 @@ type UsageLine struct {
 // Net is what is left after refunds.
 func (u *UsageLine) Net() metering.Sum { return u.Amount.Minus(u.Refunds) }
 
+// Add another line's figures; the keys stay.
+func (u *UsageLine) Add(o *UsageLine) {
+	u.Records += o.Records
+	u.Units, u.BilledUnits = u.Units.Add(o.Units), u.BilledUnits.Add(o.BilledUnits)
+	u.Amount, u.Refunds, u.Fees, u.Adjustments = u.Amount.Plus(o.Amount), u.Refunds.Plus(o.Refunds), u.Fees.Plus(o.Fees), u.Adjustments.Plus(o.Adjustments)
+	u.Currency = o.Currency
+}
+
 // statusSlack is how long before its message a status may be dated and still
 // be one of its statuses: the clocks of two senders differ.
 const statusSlack = 24 * time.Hour

@@ -41,6 +41,8 @@ func aggregateColumns() []column {
 		{"fees", money, 6},
 		{"refunds", money, 6},
 		{"net", money, 6},
+		{"late", money, 6},
+		{"corrections", money, 6},
 		{"adjustments", money, 6},
 		{"billable", money, 6},
 	}
@@ -59,11 +61,12 @@ func (x *Exporter) aggregates(ctx context.Context, m *month, write func([]any) e
 		if err != nil {
 			return fmt.Errorf("plan version: %w", err)
 		}
-		sum.add(k[2], u.Records, u.Amount, u.Refunds, u.Adjustments)
+		bill := billOf(m.period.Name, k[2], u.Records, u.Amount, u.Fees, u.Refunds, u.Adjustments)
+		sum.add(&bill)
 		in := func(v metering.Sum) amount { return amount{v, u.Currency} }
 		return write([]any{
-			m.parent.ID, m.period.Name, k[0], day, k[2], k[3], k[4], k[5], k[6], k[7], k[8], k[9], version, u.Currency,
-			u.Records, u.Units, u.BilledUnits, in(u.Amount), in(u.Fees), in(u.Refunds), in(u.Net()), in(u.Adjustments), in(u.Net().Plus(u.Adjustments)),
+			m.parent.ID, m.period.Name, k[0], day, k[2], k[3], k[4], k[5], k[6], k[7], k[8], k[9], version, u.Currency, u.Records, u.Units, u.BilledUnits,
+			in(bill.amount), in(bill.fees), in(bill.refunds), in(bill.net()), in(bill.late), in(bill.corrections), in(bill.adjustments()), in(bill.billable()),
 		})
 	})
 }

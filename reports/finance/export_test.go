@@ -3,6 +3,7 @@ package finance
 import (
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,18 +65,29 @@ func (b *books) run(q Request) *Manifest {
 	return m
 }
 
-// checkBill compares a manifest and lines with what the test says.
+// billColumns are the columns of an export's lines that a manifest has the sums of.
+var billColumns = []string{"records", "amount", "fees", "refunds", "net", "late", "corrections", "adjustments", "billable"}
+
+// checkBill compares a manifest and lines with what the test says, and each sum of the
+// manifest with its column.
 func checkBill(t *testing.T, b *books, m *Manifest, rows []map[string]string) {
 	t.Helper()
 	require.Len(t, m.Months, 2)
 	for _, s := range m.Months {
 		want := b.bill(s.Parent)
 		require.Equal(t, want.records, s.Records)
+		require.Equal(t, want.late, s.LateRecords)
 		same(t, want.amount, d(t, s.Amount), "amount")
 		same(t, want.refunds, d(t, s.Refunds), "refunds")
 		same(t, want.adjustments, d(t, s.Adjustments), "adjustments")
 		same(t, want.lines, d(t, s.Billable), "billable")
-		same(t, want.lines, sum(t, rows, "billable", func(r map[string]string) bool { return r["parent"] == s.Parent }), "the lines")
+		text, err := json.Marshal(s)
+		require.NoError(t, err)
+		var of map[string]any
+		require.NoError(t, json.Unmarshal(text, &of))
+		for _, c := range billColumns {
+			same(t, d(t, fmt.Sprint(of[c])), sum(t, rows, c, func(r map[string]string) bool { return r["parent"] == s.Parent }), c)
+		}
 	}
 }
 
@@ -97,9 +109,13 @@ func TestTheLinesOfEachFormatSumToTheBill(t *testing.T) {
 	require.NoError(t, err)
 	var fromJSON []map[string]string
 	for line := range strings.Lines(string(text)) {
-		var v struct{ Parent, Billable string }
+		var v map[string]any
 		require.NoError(t, json.Unmarshal([]byte(line), &v))
-		fromJSON = append(fromJSON, map[string]string{"parent": v.Parent, "billable": v.Billable})
+		row := map[string]string{}
+		for name, value := range v {
+			row[name] = fmt.Sprint(value)
+		}
+		fromJSON = append(fromJSON, row)
 	}
 	checkBill(t, b, m, fromJSON)
 
@@ -107,22 +123,27 @@ func TestTheLinesOfEachFormatSumToTheBill(t *testing.T) {
 	path = filepath.Join(dir, "bill.parquet")
 	m = b.run(Request{From: "2026-11", To: "2026-11", Format: FormatParquet, Out: path})
 	var fromParquet []map[string]string
-	parquetRows(t, b, path, "parent, toString(billable)", func(cells []string) {
-		fromParquet = append(fromParquet, map[string]string{"parent": cells[0], "billable": cells[1]})
+	columns := append([]string{"parent"}, billColumns...)
+	parquetRows(t, b, path, columns, func(cells []string) {
+		row := map[string]string{}
+		for i, name := range columns {
+			row[name] = cells[i]
+		}
+		fromParquet = append(fromParquet, row)
 	})
 	require.Len(t, fromParquet, m.Rows)
 	checkBill(t, b, m, fromParquet)
 }
 
-// parquetRows reads two columns of text of a Parquet file with ClickHouse.
-func parquetRows(t *testing.T, b *books, path, columns string, f func(cells []string)) {
+// parquetRows reads columns of a Parquet file, as text, with ClickHouse.
+func parquetRows(t *testing.T, b *books, path string, columns []string, f func(cells []string)) {
 	t.Helper()
-	rows, err := b.conn().Query(t.Context(), "SELECT "+columns+" FROM file('"+path+"', 'Parquet')")
+	rows, err := b.conn().Query(t.Context(), "SELECT [ifNull(toString("+strings.Join(columns, "), ''), ifNull(toString(")+"), '')] FROM file('"+path+"', 'Parquet')")
 	require.NoError(t, err)
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
-		cells := make([]string, 2)
-		require.NoError(t, rows.Scan(&cells[0], &cells[1]))
+		var cells []string
+		require.NoError(t, rows.Scan(&cells))
 		f(cells)
 	}
 	require.NoError(t, rows.Err())

@@ -226,15 +226,15 @@ func (b *books) exporter() *Exporter {
 	return New(Deps{Ledger: b.ledger, Snapshot: b.snap, Clock: b.clock})
 }
 
-// bill is what this test says that a parent's November comes to.
-type bill struct {
+// wantBill is what this test says that a parent's November comes to.
+type wantBill struct {
 	amount, refunds, adjustments decimal.Decimal
-	records                      uint64
+	records, late                uint64
 	lines                        decimal.Decimal // amount − refunds, with corrections, of whatever period
 }
 
-func (b *books) bill(parent string) bill {
-	var out bill
+func (b *books) bill(parent string) wantBill {
+	var out wantBill
 	for i := range b.all {
 		r := &b.all[i]
 		if r.ParentID != parent || r.Booked != "2026-11" {
@@ -257,6 +257,7 @@ func (b *books) bill(parent string) bill {
 		default:
 			out.records++
 			if late {
+				out.late++
 				out.adjustments = out.adjustments.Add(v)
 			} else {
 				out.amount = out.amount.Add(v)

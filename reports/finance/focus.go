@@ -82,15 +82,17 @@ func (x *Exporter) focus(ctx context.Context, q *Request, mo *month, write func(
 
 func (s *running) line(l *ledger.ChargeLine) {
 	none, net := metering.Sum{}, l.Amount
+	var b bill
 	switch l.Kind {
 	case metering.KindRefund:
 		net = net.Neg()
-		s.add(l.Period, 0, none, l.Amount, none)
+		b = billOf(s.Period, l.Period, 0, none, none, l.Amount, none)
 	case metering.KindAdjustment:
-		s.add(l.Period, 0, none, none, l.Amount)
+		b = billOf(s.Period, l.Period, 0, none, none, none, l.Amount)
 	case metering.KindUsage, metering.KindStatus:
-		s.add(l.Period, l.Messages, l.Amount, none, none)
+		b = billOf(s.Period, l.Period, l.Messages, l.Amount, l.Fee.Sum().Times(l.Messages), none, none)
 	}
+	s.add(&b)
 	if l.Purse == metering.PurseWallet || l.Purse == metering.PurseBudget {
 		s.drawn = s.drawn.Plus(net)
 	}

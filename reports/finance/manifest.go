@@ -53,19 +53,50 @@ type MonthSum struct {
 	File        string     `json:"file"`
 	Rows        int        `json:"rows"`
 	Records     uint64     `json:"records"`
+	LateRecords uint64     `json:"late_records"` // of them, of closed months
 	Amount      string     `json:"amount"`
+	Fees        string     `json:"fees"`
 	Refunds     string     `json:"refunds"`
+	Net         string     `json:"net"`
+	Late        string     `json:"late"`
+	Corrections string     `json:"corrections"`
 	Adjustments string     `json:"adjustments"`
 	Billable    string     `json:"billable"`
 	Currency    string     `json:"currency"`
 	Wallet      *WalletSum `json:"wallet,omitempty"`
 }
 
+// bill is what lines come to, in the words of docs/finance.md (What each sum is).
+type bill struct {
+	records, lateRecords                     uint64
+	amount, fees, refunds, late, corrections metering.Sum
+}
+
+// billOf a line of a period that is booked in a month: of another period it came after
+// that was closed.
+func billOf(booked, period string, records uint64, amount, fees, refunds, corrections metering.Sum) bill {
+	if period != booked {
+		return bill{records: records, lateRecords: records, late: amount.Minus(refunds), corrections: corrections}
+	}
+	return bill{records: records, amount: amount, fees: fees, refunds: refunds, corrections: corrections}
+}
+
+func (b *bill) net() metering.Sum         { return b.amount.Minus(b.refunds) }
+func (b *bill) adjustments() metering.Sum { return b.late.Plus(b.corrections) }
+func (b *bill) billable() metering.Sum    { return b.net().Plus(b.adjustments()) }
+
+func (b *bill) add(o *bill) {
+	b.records += o.records
+	b.lateRecords += o.lateRecords
+	b.amount, b.fees, b.refunds = b.amount.Plus(o.amount), b.fees.Plus(o.fees), b.refunds.Plus(o.refunds)
+	b.late, b.corrections = b.late.Plus(o.late), b.corrections.Plus(o.corrections)
+}
+
 // running is a month's sum in the making.
 type running struct {
 	MonthSum
-	amount, refunds, adjustments metering.Sum
-	drawn                        metering.Sum // of them, from a wallet or budget
+	bill
+	drawn metering.Sum // of it, from a wallet or budget
 }
 
 // WalletSum is what a parent's wallet and budgets held, all together, where it is
@@ -138,20 +169,11 @@ func (m *Manifest) add(p *part) {
 	}
 }
 
-// add sums up a line as `meterd period list` does: what came after its own
-// month was closed is an adjustment of this one.
-func (s *running) add(period string, records uint64, amount, refunds, adjustments metering.Sum) {
-	s.Records += records
-	if period != s.Period {
-		amount, refunds, adjustments = metering.Sum{}, metering.Sum{}, adjustments.Plus(amount).Minus(refunds)
-	}
-	s.amount, s.refunds, s.adjustments = s.amount.Plus(amount), s.refunds.Plus(refunds), s.adjustments.Plus(adjustments)
-}
-
 func (s *running) finish(currency string) {
-	s.Currency = currency
-	s.Amount, s.Refunds, s.Adjustments = s.amount.Format(currency), s.refunds.Format(currency), s.adjustments.Format(currency)
-	s.Billable = s.amount.Minus(s.refunds).Plus(s.adjustments).Format(currency)
+	in := func(v metering.Sum) string { return v.Format(currency) }
+	s.Currency, s.Records, s.LateRecords = currency, s.records, s.lateRecords
+	s.Amount, s.Fees, s.Refunds, s.Net = in(s.amount), in(s.fees), in(s.refunds), in(s.net())
+	s.Late, s.Corrections, s.Adjustments, s.Billable = in(s.late), in(s.corrections), in(s.adjustments()), in(s.billable())
 }
 
 // save writes the manifest, whole or not at all.
