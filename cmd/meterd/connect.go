@@ -100,6 +100,9 @@ func (a *app) addresses() (embedded.RunInfo, error) {
 		return info, nil
 	}
 	run, err := embedded.ReadRunFile(a.Data)
+	if errors.Is(err, embedded.ErrIsBackup) {
+		return info, err
+	}
 	if err != nil {
 		servers := "servers with --redis and --clickhouse"
 		switch {

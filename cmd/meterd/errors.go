@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/meterd/meterd/internal/embedded"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/worker"
@@ -49,7 +50,7 @@ func exitCode(err error) int {
 		return exitRefused
 	case errors.As(err, &in), errors.As(err, &file),
 		errors.Is(err, metering.ErrUnknownAccount), errors.Is(err, metering.ErrAmount), errors.Is(err, metering.ErrNotVisible),
-		errors.Is(err, metering.ErrPeriod), errors.Is(err, metering.ErrOverflow), isTransferInput(err):
+		errors.Is(err, metering.ErrPeriod), errors.Is(err, metering.ErrOverflow), errors.Is(err, embedded.ErrIsBackup), isTransferInput(err):
 		return exitInput
 	default:
 		return exitRefused
