@@ -53,11 +53,7 @@ type awayError struct {
 
 // Error implements error.
 func (e *awayError) Error() string {
-	todo := "see that it runs, and that " + e.flag + " names it (`meterd config`)"
-	if e.refused() {
-		todo = "give both in " + e.flag + ", as scheme://user:password@host:port"
-	}
-	return fmt.Sprintf("%s at %s can't be used: %v: %s", e.engine, e.address, doctor.Reason(e.err), todo)
+	return fmt.Sprintf("%s at %s can't be used: %v: %s", e.engine, e.address, doctor.Reason(e.err), doctor.TodoOfAway(e.err, e.flag))
 }
 
 // Unwrap gives the cause.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/meterd/meterd/doctor"
 	"github.com/meterd/meterd/internal/embedded"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
@@ -78,6 +79,6 @@ func explain(err error) string {
 	case errors.Is(err, worker.ErrUnknownRun):
 		return err.Error() + ": `meterd report list` shows those there are"
 	default:
-		return err.Error()
+		return err.Error() + doctor.TodoOfRedis(err)
 	}
 }
