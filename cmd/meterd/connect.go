@@ -283,6 +283,20 @@ func (e *engines) view(as, target string) (metering.Audience, *metering.Account,
 	return e.snapshots.Current().View(as, target)
 }
 
+// parent refuses what isn't a parent's id; "" is none. It is for the operator, who may
+// know whose sub-account it is.
+func (e *engines) parent(id string) error {
+	switch a := e.snapshots.Current().Accounts[id]; {
+	case id == "":
+		return nil
+	case a == nil:
+		return metering.ErrUnknownAccount
+	case !a.IsParent():
+		return wrongInput("--parent: %s is a sub-account of %s: give --parent %s", id, a.ParentID, a.ParentID)
+	}
+	return nil
+}
+
 // one is view for a command about one account, which must be named.
 func (e *engines) one(as, target string) (metering.Audience, *metering.Account, error) {
 	if target == "" {
