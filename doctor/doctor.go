@@ -51,7 +51,11 @@ type findings []Check
 func (f *findings) add(name string, err error, detail string) bool {
 	c := Check{Name: name, OK: err == nil, Detail: detail}
 	if err != nil {
-		c.Detail = strings.ReplaceAll(Reason(err).Error(), "\n", "; ")
+		reason := Reason(err)
+		c.Detail = strings.ReplaceAll(reason.Error(), "\n", "; ")
+		if errors.Is(reason, ErrSilent) {
+			c.Detail += ": see that its machine isn't overloaded and the network lets its answers through, then ask again"
+		}
 	}
 	*f = append(*f, c)
 	return err == nil

@@ -108,7 +108,7 @@ func ofEngines() []broken {
 				require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
 			},
 			mend: func(t *testing.T, p *patient) { t.Helper(); require.NoError(t, syscall.Kill(pid, syscall.SIGCONT)) },
-			want: map[string]string{"redis": "no answer in time"},
+			want: map[string]string{"redis": "no answer in time: see that it runs, that --redis names it"},
 		},
 		{
 			name: "a replica",
@@ -155,7 +155,7 @@ func ofEngines() []broken {
 			}
 		}, map[string]string{"clocks": "ahead of this machine: keep all machines' time by NTP"}),
 		seenAs("clickhouse hangs", func(d *door) { d.hang = true }, map[string]string{"clickhouse": "no answer in time"}),
-		seenAs("clickhouse away", func(d *door) { d.err = errors.New("dial tcp 10.0.0.1:8123: connect: connection refused") }, map[string]string{"clickhouse": "connection refused"}),
+		seenAs("clickhouse away", func(d *door) { d.err = errors.New("dial tcp 10.0.0.1:8123: connect: connection refused") }, map[string]string{"clickhouse": "connection refused: see that it runs, that --clickhouse names it"}),
 		seenAs("clickhouse's disk full", func(d *door) {
 			d.ask = func(query string) string {
 				if strings.Contains(query, "INSERT INTO") {

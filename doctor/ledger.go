@@ -14,7 +14,7 @@ import (
 func (s *System) ledger(ctx context.Context, f *findings) bool {
 	ping, cancel := context.WithTimeout(ctx, pingMax)
 	defer cancel()
-	if !f.add("clickhouse", s.Ledger.Ping(ping), s.LedgerName) {
+	if !f.add("clickhouse", unreachable(s.Ledger.Ping(ping), "--clickhouse"), s.LedgerName) {
 		return false
 	}
 	due, unknown, err := s.Ledger.SchemaGap(ctx)

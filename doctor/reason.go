@@ -39,3 +39,19 @@ var (
 	ErrPassword = errors.New("it refuses the user or the password")
 	ErrSilent   = errors.New("no answer in time")
 )
+
+// TodoOfAway is what to do where an engine that a flag names can't be used.
+func TodoOfAway(err error, flag string) string {
+	if errors.Is(Reason(err), ErrPassword) {
+		return "give both in " + flag + ", as scheme://user:password@host:port"
+	}
+	return "see that it runs, that " + flag + " names it (`meterd config`), and that the network lets it be reached"
+}
+
+// unreachable is why an engine can't be used, and what to do.
+func unreachable(err error, flag string) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(Reason(err).Error() + ": " + TodoOfAway(err, flag))
+}

@@ -16,7 +16,7 @@ import (
 func (s *System) redis(ctx context.Context, f *findings) bool {
 	ping, cancel := context.WithTimeout(ctx, pingMax)
 	defer cancel()
-	if !f.add("redis", s.Redis.Ping(ping).Err(), s.RedisName) {
+	if !f.add("redis", unreachable(s.Redis.Ping(ping).Err(), "--redis"), s.RedisName) {
 		return false
 	}
 	f.add("redis write", s.redisWrite(ctx), "taken")
@@ -35,14 +35,16 @@ func (s *System) redisWrite(ctx context.Context) error {
 			err = s.Redis.Del(ctx, key).Err()
 		}
 		if err != nil {
-			return fmt.Errorf("%w%s", err, todoOfRedis(err))
+			return fmt.Errorf("%w%s", err, TodoOfRedis(err))
 		}
 	}
 	return nil
 }
 
-// todoOfRedis is what to do about a write that Redis refuses.
-func todoOfRedis(err error) string {
+// TodoOfRedis is what to do about what Redis refuses, to be put behind the error; ""
+// where nothing is known. Some layers keep only the text of its answer.
+func TodoOfRedis(err error) string {
+	text := err.Error()
 	for start, todo := range map[string]string{
 		"OOM":      ": nothing is charged: raise maxmemory, or free memory",
 		"MISCONF":  ": it can't write its file: free its disk, see its log",
@@ -50,7 +52,7 @@ func todoOfRedis(err error) string {
 		"NOPERM":   ": give its user all commands on all keys",
 		"LOADING":  ": it reads its file, wait",
 	} {
-		if strings.HasPrefix(err.Error(), start) {
+		if strings.HasPrefix(text, start+" ") || strings.Contains(text, ": "+start+" ") {
 			return todo
 		}
 	}

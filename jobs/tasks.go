@@ -103,6 +103,10 @@ func RunOf(task string) string {
 	return run
 }
 
+// RunReplay begins the runs whose lines come out of the quarantine: what is refused of
+// them has been there before.
+const RunReplay = "replay-"
+
 // endless: a task is tried again without end, each time later, up to half a
 // minute (worker). So many tries take centuries.
 const endless = 1 << 30

@@ -5,7 +5,7 @@ import "errors"
 // Errors that callers branch on.
 var (
 	// ErrAmount: not a plain decimal with at most six decimals.
-	ErrAmount = errors.New("not a decimal amount with at most six decimals")
+	ErrAmount = errors.New("not a decimal amount with at most six decimals after a point, such as 10.50")
 	// ErrOverflow: the amount or a sum with it is too large to be kept.
 	ErrOverflow = errors.New("amount too large")
 	// ErrUnknownAccount: the id isn't an account that the asker may see. A

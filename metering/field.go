@@ -102,11 +102,11 @@ func (f field) need() string {
 	case fieldCategory:
 		return "category: send a lower-case word such as marketing, at most 32 bytes"
 	case fieldUnits:
-		return "units: send a number from 0 to below 10^12 with at most six decimals"
+		return "units: send a number from 0 to below 10^12 with at most six decimals after a point"
 	case fieldUnit:
 		return "unit: send a lower-case word such as segment, at most 32 bytes"
 	case fieldAmount:
-		return "amount: send a decimal of 0 or more, as a string or number"
+		return "amount: send a decimal of 0 or more such as 10.50, with a point, as a string or number"
 	case fieldCurrency:
 		return "currency: send three upper-case letters (ISO 4217)"
 	case fieldRefersTo:

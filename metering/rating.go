@@ -64,7 +64,7 @@ func Rate(s *Snapshot, a *Account, r *Record, now time.Time) (Charge, *Refusal) 
 func rateBy(s *Snapshot, plan *Plan, r *Record) (Charge, *Refusal) {
 	v := plan.versionAt(r.OccurredAt)
 	if v < 0 {
-		return Charge{}, refuse(ReasonNoPrice, "occurred_at: before the first version of the account's plan; add one, then replay")
+		return Charge{}, refuse(ReasonNoPrice, "occurred_at: before the first version of the account's plan, and a new version can't start in the past; send this one with its amount and currency, or discard it")
 	}
 	index := s.index(plan, v)
 	i := index.match(r)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -330,7 +331,7 @@ func (e *engine) entry(t *task, line int, reason metering.Reason, detail string)
 	now := e.clock.Now().UTC()
 	en := ledger.Entry{
 		Reason: reason, Detail: detail, Raw: t.lines[line], QuarantinedAt: now,
-		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()),
+		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()), Again: strings.HasPrefix(t.run, jobs.RunReplay),
 	}
 	if t.bad[line] == nil || t.bad[line].Reason == metering.ReasonOverflow {
 		r := &t.recs[line]

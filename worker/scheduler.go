@@ -175,6 +175,7 @@ func (w *Worker) dueRefunds(ctx context.Context) error {
 			}
 		} else {
 			t := newTask("", [][]byte{wt.Raw}, true)
+			t.run = wt.Run
 			detail := "refers_to: no such message came in time; enqueue the message, then replay"
 			if from := e.snapshots.Current().RowsFrom; !from.IsZero() {
 				detail = fmt.Sprintf("refers_to: no such message came in time; if it is of before %s its row is gone: discard this, and book a wallet adjustment if it is due; else enqueue the message, then replay", from.Format(time.RFC3339))

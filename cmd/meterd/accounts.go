@@ -145,8 +145,8 @@ func (e *engines) list(a *app, as, only string) ([]any, error) {
 		}
 		parents = []string{reader.Parent()}
 	} else if only != "" {
-		if p := snap.Accounts[only]; p == nil || !p.IsParent() {
-			return nil, metering.ErrUnknownAccount
+		if err := e.parent(only); err != nil {
+			return nil, err
 		}
 		parents = []string{only}
 	}
@@ -244,8 +244,8 @@ func (c *accountsExportCmd) Run(a *app) error {
 		parent = reader.ID
 	}
 	snap := e.snapshots.Current()
-	if p := snap.Accounts[parent]; parent != "" && (p == nil || !p.IsParent()) {
-		return metering.ErrUnknownAccount
+	if err := e.parent(parent); err != nil {
+		return err
 	}
 	file, err := admin.ExportAccounts(snap, parent, e.clock.Now())
 	if err != nil {

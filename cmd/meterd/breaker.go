@@ -63,6 +63,9 @@ type breakerReleaseCmd struct {
 
 // Run implements the command.
 func (c *breakerReleaseCmd) Run(a *app) error {
+	if len(c.Note) > noteMax {
+		return wrongInput("--note: say why, in %d bytes at most", noteMax)
+	}
 	e, done, err := a.connect()
 	if err != nil {
 		return err

@@ -53,11 +53,7 @@ type awayError struct {
 
 // Error implements error.
 func (e *awayError) Error() string {
-	todo := "see that it runs, and that " + e.flag + " names it (`meterd config`)"
-	if e.refused() {
-		todo = "give both in " + e.flag + ", as scheme://user:password@host:port"
-	}
-	return fmt.Sprintf("%s at %s can't be used: %v: %s", e.engine, e.address, doctor.Reason(e.err), todo)
+	return fmt.Sprintf("%s at %s can't be used: %v: %s", e.engine, e.address, doctor.Reason(e.err), doctor.TodoOfAway(e.err, e.flag))
 }
 
 // Unwrap gives the cause.
@@ -100,6 +96,9 @@ func (a *app) addresses() (embedded.RunInfo, error) {
 		return info, nil
 	}
 	run, err := embedded.ReadRunFile(a.Data)
+	if errors.Is(err, embedded.ErrIsBackup) {
+		return info, err
+	}
 	if err != nil {
 		servers := "servers with --redis and --clickhouse"
 		switch {
@@ -282,6 +281,20 @@ func (a *app) connectToChange() (*engines, func(), error) {
 // view is what --as may see of target.
 func (e *engines) view(as, target string) (metering.Audience, *metering.Account, error) {
 	return e.snapshots.Current().View(as, target)
+}
+
+// parent refuses what isn't a parent's id; "" is none. It is for the operator, who may
+// know whose sub-account it is.
+func (e *engines) parent(id string) error {
+	switch a := e.snapshots.Current().Accounts[id]; {
+	case id == "":
+		return nil
+	case a == nil:
+		return metering.ErrUnknownAccount
+	case !a.IsParent():
+		return wrongInput("--parent: %s is a sub-account of %s: give --parent %s", id, a.ParentID, a.ParentID)
+	}
+	return nil
 }
 
 // one is view for a command about one account, which must be named.

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,17 +16,14 @@ import (
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/redis/go-redis/v9"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/time/rate"
 
-	"github.com/meterd/meterd/doctor"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/jobs/importer"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
-	"github.com/meterd/meterd/worker"
 )
 
 // enqueueCmd sends files of JSON lines.
@@ -42,6 +38,13 @@ type sendOptions struct {
 	Wait  bool `help:"Return once every record is stored, a duplicate, quarantined or waiting for its message."`
 	Batch int  `help:"Records of a task." default:"8000"`
 	Rate  int  `help:"Records a second; 0: as fast as it goes."`
+}
+
+// Help implements kong's HelpProvider.
+func (*sendOptions) Help() string {
+	return "Exit code 0: every line is in the queue and, with --wait, has its outcome; that is 0 too where lines were quarantined, and what was printed says how many. " +
+		"1: Redis is away or refuses, or it was stopped; the error says how many lines are safe: send all again, none is charged twice. " +
+		"2: the input is wrong, such as a file that isn't there or has no lines."
 }
 
 func (o *sendOptions) check(files []string) error {
@@ -69,15 +72,9 @@ const sendLinger = 50 * time.Millisecond
 
 // enqueued is what it prints.
 type enqueued struct {
-	Read        int64  `json:"read"`
-	Enqueued    int64  `json:"enqueued"`
-	Stored      *int64 `json:"stored,omitempty"`
-	Duplicates  *int64 `json:"duplicates,omitempty"`
-	Quarantined *int64 `json:"quarantined,omitempty"`
-	Waiting     *int64 `json:"waiting,omitempty"`
-	// Reasons of the quarantined, as far as the workers told.
-	Reasons map[metering.Reason]int64 `json:"quarantined_by_reason,omitempty"`
-	Seconds *float64                  `json:"seconds,omitempty"` //nolint:forbidigo // elapsed time
+	Read     int64 `json:"read"`
+	Enqueued int64 `json:"enqueued"`
+	outcome
 	// Unknown counts the records that had a field which isn't defined, by its
 	// name: it is kept out.
 	Unknown map[string]*int64 `json:"unknown_fields,omitempty"`
@@ -132,17 +129,11 @@ func (s *sending) run(files []string) (*enqueued, error) {
 		return nil, fmt.Errorf("%w (%d lines read, %d of them are safe in the queue)", err, s.read, s.client.Sent())
 	}
 	if s.options.Wait {
-		counts, err := s.wait(rdb, store, run)
-		if err != nil {
+		if out.outcome, err = s.outcome(rdb, store, run); err != nil {
 			return nil, err
 		}
-		if counts.Quarantined > 0 {
-			if out.Reasons, err = store.RunReasons(a.ctx, run); err != nil {
-				return nil, err
-			}
-		}
 		took := time.Since(started).Seconds() //nolint:forbidigo // as above
-		out.Stored, out.Duplicates, out.Quarantined, out.Waiting, out.Seconds = &counts.Stored, &counts.Duplicates, &counts.Quarantined, &counts.Waiting, &took
+		out.Seconds = &took
 	}
 	return out, nil
 }
@@ -156,28 +147,9 @@ func (a *app) showEnqueued(out *enqueued) error {
 	}
 	_, _ = fmt.Fprintf(a.out, "%d lines read, %d enqueued\n", out.Read, out.Enqueued)
 	if out.Stored != nil {
-		_, _ = fmt.Fprintf(a.out, "%d stored, %d duplicates, %d quarantined, %d waiting for their message, in %.1f s\n",
-			*out.Stored, *out.Duplicates, *out.Quarantined, *out.Waiting, *out.Seconds)
-		a.tellQuarantined(out)
+		out.show(a.out, "quarantined")
 	}
 	return nil
-}
-
-// tellQuarantined says why lines were quarantined.
-func (a *app) tellQuarantined(out *enqueued) {
-	if *out.Quarantined == 0 {
-		return
-	}
-	var why []string
-	known := int64(0)
-	for _, reason := range slices.Sorted(maps.Keys(out.Reasons)) {
-		why = append(why, fmt.Sprintf("%d %s", out.Reasons[reason], reason))
-		known += out.Reasons[reason]
-	}
-	if rest := *out.Quarantined - known; rest > 0 {
-		why = append(why, fmt.Sprintf("%d others", rest))
-	}
-	_, _ = fmt.Fprintf(a.out, "quarantined: %s (`meterd quarantine list` shows how to mend each)\n", strings.Join(why, ", "))
 }
 
 // sending is one run of the command.
@@ -455,45 +427,4 @@ func (s *sending) add(line []byte) error {
 	s.read++
 	s.look(line)
 	return s.client.Add(s.app.ctx, line)
-}
-
-// wait asks for the run's counters until every line has its outcome.
-func (s *sending) wait(rdb redis.UniversalClient, store *balance.Store, run string) (balance.Counts, error) {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	progress, end := s.app.progress("metered")
-	defer end()
-	var last int64
-	silent := 0
-	for {
-		c, err := store.RunCounts(s.app.ctx, run)
-		if err != nil && !errors.Is(err, context.Canceled) {
-			return c, fmt.Errorf("%w (what became of the %d lines isn't known; all are safe in the queue, or metered)", err, s.read)
-		}
-		if c.Sum() >= s.read {
-			return c, nil
-		}
-		progress(c.Sum(), s.read)
-		if silent++; c.Sum() != last {
-			last, silent = c.Sum(), 0
-		}
-		if silent == 300 {
-			s.tellIfUnserved(rdb)
-		}
-		if silent == 3000 {
-			_, _ = fmt.Fprintln(s.app.err, "meterd: nothing has come back for 30 s: `meterd doctor` tells what is broken; still waiting")
-		}
-		select {
-		case <-tick.C:
-		case <-s.app.ctx.Done():
-			return c, fmt.Errorf("stopped while waiting: %d of %d lines have their outcome; all are safe in the queue", c.Sum(), s.read)
-		}
-	}
-}
-
-// tellIfUnserved says that nobody is there who would take what was sent.
-func (s *sending) tellIfUnserved(rdb redis.UniversalClient) {
-	if err := doctor.Serving(s.app.ctx, rdb, worker.RoleIngest); err != nil {
-		_, _ = fmt.Fprintf(s.app.err, "meterd: role %s: %v; what was sent is safe in the queue; still waiting\n", worker.RoleIngest, err)
-	}
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/meterd/meterd/doctor"
+	"github.com/meterd/meterd/internal/embedded"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/worker"
@@ -49,7 +51,7 @@ func exitCode(err error) int {
 		return exitRefused
 	case errors.As(err, &in), errors.As(err, &file),
 		errors.Is(err, metering.ErrUnknownAccount), errors.Is(err, metering.ErrAmount), errors.Is(err, metering.ErrNotVisible),
-		errors.Is(err, metering.ErrPeriod), errors.Is(err, metering.ErrOverflow), isTransferInput(err):
+		errors.Is(err, metering.ErrPeriod), errors.Is(err, metering.ErrOverflow), errors.Is(err, embedded.ErrIsBackup), isTransferInput(err):
 		return exitInput
 	default:
 		return exitRefused
@@ -77,6 +79,6 @@ func explain(err error) string {
 	case errors.Is(err, worker.ErrUnknownRun):
 		return err.Error() + ": `meterd report list` shows those there are"
 	default:
-		return err.Error()
+		return err.Error() + doctor.TodoOfRedis(err)
 	}
 }

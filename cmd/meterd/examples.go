@@ -44,7 +44,7 @@ func examples() map[string][]string {
 		"meterd rerate":             {"meterd rerate --parent acme --period 2026-10 --plan standard-eur", `meterd rerate --parent acme --period 2026-10 --plan standard-eur --apply --ref fix-9 --reason "wrong price"`},
 		"meterd quarantine list":    {"meterd quarantine list --by reason", "meterd quarantine list --reason no_price --limit 20"},
 		"meterd quarantine show":    {"meterd quarantine show ENTRY"},
-		"meterd quarantine replay":  {"meterd quarantine replay --reason no_price", "meterd quarantine replay ENTRY"},
+		"meterd quarantine replay":  {"meterd quarantine replay --reason unknown_account", "meterd quarantine replay ENTRY"},
 		"meterd quarantine discard": {`meterd quarantine discard ENTRY --reason "a test message"`},
 		"meterd reconcile":          {"meterd reconcile"},
 		"meterd findings list":      {"meterd findings list"},

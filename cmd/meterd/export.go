@@ -108,7 +108,7 @@ func (c *exportCmd) print(a *app, m *finance.Manifest, found []finance.Violation
 // parent that the reader may export: its own.
 func (c *exportCmd) parent(e *engines) (string, error) {
 	if c.As == "" {
-		return c.Parent, nil
+		return c.Parent, e.parent(c.Parent)
 	}
 	aud, reader, err := e.view(c.As, c.Parent)
 	if err != nil {

@@ -191,6 +191,9 @@ func (c *findingsAckCmd) Run(a *app) error {
 	if (len(c.IDs) == 0) == (c.Kind == "") {
 		return wrongInput("give ids, or --kind")
 	}
+	if strings.TrimSpace(c.Note) == "" || len(c.Note) > noteMax {
+		return wrongInput("--note: say what came of it, in 1 to %d bytes", noteMax)
+	}
 	if err := kindOfFinding(c.Kind); err != nil {
 		return err
 	}

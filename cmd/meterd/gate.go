@@ -30,6 +30,9 @@ var errNoAnswer = errors.New("redis doesn't answer in time, or its projection is
 
 // Run implements the command.
 func (c *gateCmd) Run(a *app) error {
+	if !metering.ValidWord(c.Channel) { // of a record it would be malformed
+		return wrongInput("--channel: give a lower-case word such as sms, at most 32 bytes")
+	}
 	info, err := a.addresses()
 	if err != nil {
 		return err

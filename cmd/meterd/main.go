@@ -69,7 +69,7 @@ type cli struct {
 	globals
 
 	Up         upCmd         `cmd:"" help:"Run the embedded system in the foreground."`
-	Worker     workerCmd     `cmd:"" help:"Run a worker against real servers."`
+	Worker     workerCmd     `cmd:"" help:"Run a worker against real servers, which --redis and --clickhouse name."`
 	Doctor     doctorCmd     `cmd:"" help:"Check every part."`
 	Migrate    migrateCmd    `cmd:"" help:"Create or upgrade the schema."`
 	Accounts   accountsCmd   `cmd:"" help:"Accounts and plans."`

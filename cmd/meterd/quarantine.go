@@ -34,7 +34,8 @@ type quarantineView struct {
 	RecordID      string `json:"record_id,omitempty"`
 	Detail        string `json:"detail"`
 	Raw           string `json:"raw"`
-	QuarantinedAt string `json:"quarantined_at"`
+	QuarantinedAt string `json:"quarantined_at"`            // since when it is there
+	LastRefusedAt string `json:"last_refused_at,omitempty"` // of an open one: later where it came again
 	State         string `json:"state"`
 	Note          string `json:"note,omitempty"`
 }
@@ -66,8 +67,13 @@ func quarantineOf(aud metering.Audience, en *ledger.Entry) quarantineView {
 	if aud == metering.AudienceEnterprise && en.Kind == metering.KindAdjustment {
 		raw = "" // no line that was sent: what meterd made, with the purse that the parent pays from
 	}
+	last := ""
+	if en.State == ledger.QuarantineOpen {
+		last = time.UnixMicro(int64(en.Version)).UTC().Format(time.RFC3339Nano)
+	}
 	return quarantineView{
-		ID: en.ID, Reason: string(en.Reason), AccountID: en.AccountID, Kind: string(en.Kind), RecordID: en.RecordID, Detail: en.Detail,
+		LastRefusedAt: last,
+		ID:            en.ID, Reason: string(en.Reason), AccountID: en.AccountID, Kind: string(en.Kind), RecordID: en.RecordID, Detail: en.Detail,
 		Raw: raw, QuarantinedAt: en.QuarantinedAt.UTC().Format(time.RFC3339Nano), State: en.State, Note: en.Note,
 	}
 }
@@ -226,7 +232,11 @@ func (c *quarantineShowCmd) Run(a *app) error {
 		if _, ok := a.terminal(); ok {
 			raw = visible(raw)
 		}
-		_, _ = fmt.Fprintf(a.out, "%s  %s  %s\n%s\n%s\n", v.ID, v.Reason, v.State, visible(v.Detail), raw)
+		times := "quarantined " + en.QuarantinedAt.UTC().Format(time.RFC3339)
+		if v.LastRefusedAt != "" {
+			times += ", last refused " + time.UnixMicro(int64(en.Version)).UTC().Format(time.RFC3339)
+		}
+		_, _ = fmt.Fprintf(a.out, "%s  %s  %s  %s\n%s\n%s\n", v.ID, v.Reason, v.State, times, visible(v.Detail), raw)
 	}
 	return nil
 }
@@ -234,7 +244,18 @@ func (c *quarantineShowCmd) Run(a *app) error {
 // quarantineReplayCmd sends entries again.
 type quarantineReplayCmd struct {
 	Reason string `help:"Only this reason." placeholder:"R"`
+	Wait   bool   `help:"Return once each line has its outcome, and say how many came back."`
 	ID     string `arg:"" optional:"" help:"Only this entry."`
+}
+
+// replayed is what it prints.
+type replayed struct {
+	Replayed int `json:"replayed"`
+	Left     int `json:"left"` // open: no record in them could be sent again
+	outcome
+
+	lines int64 // that were sent
+	run   string
 }
 
 // Validate is called before anything runs (kong).
@@ -253,41 +274,54 @@ func (c *quarantineReplayCmd) Run(a *app) error {
 			return err
 		}
 	}
-	replayed, left := 0, 0
-	err = e.admin.DecideQuarantine(a.ctx, func(ctx context.Context) (err error) {
-		replayed, left, err = c.replay(ctx, a, e)
-		return err
-	})
+	out := &replayed{run: jobs.RunReplay + uuid.NewString()}
+	err = e.admin.DecideQuarantine(a.ctx, func(ctx context.Context) error { return c.replay(ctx, a, e, out) })
 	if err != nil {
 		return err
 	}
+	if c.Wait {
+		s := &sending{app: a, read: out.lines}
+		if out.outcome, err = s.outcome(e.redis, e.store, out.run); err != nil {
+			return err
+		}
+	}
+	return c.show(a, out)
+}
+
+func (c *quarantineReplayCmd) show(a *app, out *replayed) error {
 	if a.JSON {
-		if err := a.printJSON(map[string]int{"replayed": replayed, "left": left}); err != nil {
+		if err := a.printJSON(out); err != nil {
 			return err
 		}
 	} else {
-		_, _ = fmt.Fprintf(a.out, "%d entries replayed\n", replayed)
+		_, _ = fmt.Fprintf(a.out, "%d entries replayed\n", out.Replayed)
+		switch {
+		case c.Wait:
+			out.show(a.out, "back in quarantine")
+		case out.Replayed > 0:
+			_, _ = fmt.Fprintln(a.out, "what can't be charged yet comes back: `meterd quarantine list --by reason` counts it once the workers have taken it; --wait waits for that")
+		}
 	}
-	if left > 0 {
+	if out.Left > 0 {
 		return fmt.Errorf("%d entries stay open: they hold no record that could be sent again. Corrections of a re-rating (kind adjustment): "+
 			"run `meterd rerate` under a new reference, which books what is missing. Payloads of whole tasks: unpack what `meterd quarantine show --json` "+
-			"has of them (base64) and enqueue its lines. Then `meterd quarantine discard` them", left)
+			"has of them (base64) and enqueue its lines. Then `meterd quarantine discard` them", out.Left)
 	}
 	return nil
 }
 
-// replay sends the entries, and tells how many, and how many can't be sent.
-func (c *quarantineReplayCmd) replay(ctx context.Context, a *app, e *engines) (replayed, left int, err error) {
-	client, err := jobs.NewClient(e.redis, jobs.ClientOptions{Shards: a.Shards, Run: "replay-" + uuid.NewString()})
+// replay sends the entries, and notes how many, and how many can't be sent.
+func (c *quarantineReplayCmd) replay(ctx context.Context, a *app, e *engines, out *replayed) error {
+	client, err := jobs.NewClient(e.redis, jobs.ClientOptions{Shards: a.Shards, Run: out.run})
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	var entries []ledger.Entry
 	err = e.ledger.Quarantined(ctx, ledger.QuarantineFilter{State: ledger.QuarantineOpen, Reason: c.Reason, ID: c.ID}, func(en *ledger.Entry) error {
 		if replayable(en) {
 			entries = append(entries, *en)
 		} else {
-			left++
+			out.Left++
 		}
 		return nil
 	})
@@ -295,11 +329,12 @@ func (c *quarantineReplayCmd) replay(ctx context.Context, a *app, e *engines) (r
 		err = resend(ctx, client, entries)
 	}
 	if err := errors.Join(err, client.Close(ctx)); err != nil {
-		return 0, 0, err // they are open still
+		return err // they are open still
 	}
+	out.Replayed, out.lines = len(entries), client.Sent()
 	// The next version after the one that was read: an entry that the worker
 	// refuses again meanwhile is newer, and stays open.
-	return len(entries), left, e.ledger.CloseQuarantine(ctx, entries, ledger.QuarantineReplayed, "", time.UnixMicro(0))
+	return e.ledger.CloseQuarantine(ctx, entries, ledger.QuarantineReplayed, "", time.UnixMicro(0))
 }
 
 // replayable tells whether an entry holds records, which can be sent again. What

@@ -91,10 +91,7 @@ func (c *reportRunCmd) narrow(e *engines, q *reports.Request) error {
 		if q.Parent == "" && q.Audience == reports.AudienceParent {
 			return wrongInput("--parent: say whose report")
 		}
-		if p := e.snapshots.Current().Accounts[q.Parent]; q.Parent != "" && (p == nil || !p.IsParent()) {
-			return metering.ErrUnknownAccount
-		}
-		return nil
+		return e.parent(q.Parent)
 	}
 	target := q.Audience
 	if target == reports.AudienceParent {
@@ -204,10 +201,7 @@ func (e *engines) reportScope(as, parent string) (scope, sub string, err error) 
 		return "", "", err
 	}
 	if reader == nil {
-		if p := e.snapshots.Current().Accounts[parent]; parent != "" && (p == nil || !p.IsParent()) {
-			return "", "", metering.ErrUnknownAccount
-		}
-		return parent, "", nil
+		return parent, "", e.parent(parent)
 	}
 	if parent != "" && parent != reader.Parent() {
 		return "", "", metering.ErrUnknownAccount

@@ -50,6 +50,9 @@ func (c *rerateCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
+	if err := e.parent(c.Parent); err != nil {
+		return err
+	}
 	total, err := e.messagesOf(a.ctx, c.Parent, c.Period)
 	if err != nil {
 		return err

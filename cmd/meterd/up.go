@@ -73,6 +73,23 @@ func (f *serveFlags) smtpPassword() notify.Secret {
 	return notify.Secret{Env: f.SMTPPasswordEnv}
 }
 
+// check is what can be told of the flags before anything is made or waited for.
+func (f *serveFlags) check(a *app) error {
+	if f.CloseGrace < a.Window {
+		return wrongInput("--close-grace: give at least the dedup window, %s: a copy of a record may come that late", a.Window)
+	}
+	_, err := f.mail()
+	return err
+}
+
+func (f *serveFlags) mail() (*notify.Mail, error) {
+	m, err := notify.NewMail(notify.MailOptions{Server: f.SMTP, Password: f.smtpPassword(), From: f.MailFrom})
+	if err != nil {
+		return nil, wrongInput("--smtp, --mail-from: %w", err)
+	}
+	return m, nil
+}
+
 // retainMin keeps rows while refunds, reports and corrections may need them.
 const retainMin = 62
 
@@ -83,6 +100,14 @@ const stopMax = 40 * time.Second
 
 // Run implements the command.
 func (u *upCmd) Run(a *app) error {
+	if err := u.check(a); err != nil {
+		return err
+	}
+	if _, err := embedded.ReadRunFile(a.Data); err != nil { // else who runs there has the address too, and Start says so
+		if err := httpd.Free(a.ctx, u.Listen); err != nil {
+			return err
+		}
+	}
 	log, flush := a.quietLogger(a.err)
 	defer flush()
 	sys, err := embedded.Start(a.ctx, a.Data, embedded.SystemOptions{})
@@ -152,6 +177,12 @@ type workerCmd struct {
 
 // Run implements the command.
 func (w *workerCmd) Run(a *app) error {
+	if a.Redis == "" || a.ClickHouse == "" { // meterd up counts on being alone on its data
+		return wrongInput("a worker runs against real servers: give both --redis and --clickhouse; the embedded system, `meterd up`, has a worker of its own")
+	}
+	if err := w.check(a); err != nil {
+		return err
+	}
 	log, flush := a.quietLogger(a.err)
 	defer flush()
 	e, done, err := a.open(log, false)
@@ -210,12 +241,9 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 			hooks = append(hooks, metering.Hook{URL: h.URL, SecretEnv: h.SecretEnv, Events: h.Events})
 		}
 	}
-	if f.CloseGrace < a.Window {
-		return wrongInput("--close-grace: give at least the dedup window, %s: a copy of a record may come that late", a.Window)
-	}
-	mail, err := notify.NewMail(notify.MailOptions{Server: f.SMTP, Password: f.smtpPassword(), From: f.MailFrom})
+	mail, err := f.mail()
 	if err != nil {
-		return wrongInput("--smtp, --mail-from: %w", err)
+		return err
 	}
 	w, err := worker.New(worker.Deps{
 		Redis: e.redis, Store: e.store, Ledger: e.ledger, Snapshots: e.snapshots, Projector: e.projector,

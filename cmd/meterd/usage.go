@@ -231,6 +231,11 @@ func (c *usageCmd) subject(e *engines) (metering.Audience, *metering.Account, er
 	if c.As == "" && target == "" {
 		return "", nil, wrongInput("--parent: say whose usage")
 	}
+	if c.As == "" {
+		if err := e.parent(c.Parent); err != nil {
+			return "", nil, err
+		}
+	}
 	if c.As != "" {
 		reader := e.snapshots.Current().Accounts[c.As]
 		if reader == nil {

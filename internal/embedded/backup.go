@@ -24,6 +24,8 @@ var (
 	ErrNotEmpty = errors.New("something is there already: give a folder that is empty, or doesn't exist")
 	// ErrNoBackup: the folder isn't a backup.
 	ErrNoBackup = errors.New("not a backup")
+	// ErrIsBackup: what runs on a backup changes it, and then it is none any more.
+	ErrIsBackup = errors.New("it is a backup, on which nothing may run")
 	// ErrDamaged: a backup isn't what was written.
 	ErrDamaged = errors.New("the backup is damaged")
 	// ErrHalfRestored: a restore was cut off.
@@ -75,6 +77,9 @@ type BackupFile struct {
 func Backup(ctx context.Context, dir, to, version string, now time.Time, progress func(done, total int64)) (*BackupManifest, error) {
 	dir, to, err := apart(dir, to)
 	if err != nil {
+		return nil, err
+	}
+	if err := noBackup(dir); err != nil {
 		return nil, err
 	}
 	switch st, err := os.Stat(filepath.Join(dir, "clickhouse")); {
@@ -168,6 +173,9 @@ func Restore(ctx context.Context, from, dir string, progress func(done, total in
 	if err != nil {
 		return nil, err
 	}
+	if err := noBackup(dir); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
@@ -225,6 +233,15 @@ func end(dir, mark string) error {
 		return err
 	}
 	return flush(dir)
+}
+
+// noBackup refuses a data folder that is a backup, or was to become one, before
+// anything is written to it.
+func noBackup(dir string) error {
+	if exists(filepath.Join(dir, manifestFile)) || exists(filepath.Join(dir, backingUp)) {
+		return fmt.Errorf("data folder %s: %w: `meterd restore --data FOLDER %s` makes a data folder of it", dir, ErrIsBackup, dir)
+	}
+	return nil
 }
 
 func exists(path string) bool {

@@ -33,8 +33,11 @@ func WriteRunFile(dir string, info RunInfo) error {
 }
 
 // ReadRunFile reads DIR/run.json. It returns ErrNotRunning where there is none
-// or where the process that wrote it is gone.
+// or where the process that wrote it is gone, and ErrIsBackup of a backup.
 func ReadRunFile(dir string) (RunInfo, error) {
+	if err := noBackup(dir); err != nil {
+		return RunInfo{}, err
+	}
 	data, err := os.ReadFile(RunFile(dir))
 	if errors.Is(err, os.ErrNotExist) {
 		return RunInfo{}, fmt.Errorf("%s: %w", dir, ErrNotRunning)

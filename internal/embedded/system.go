@@ -45,11 +45,15 @@ type System struct {
 }
 
 // Start locks dir, which is made where it is missing, and opens both engines
-// on it. A folder that another process holds gives an *InUseError.
+// on it. A folder that another process holds gives an *InUseError, a backup
+// ErrIsBackup.
 func Start(ctx context.Context, dir string, opts SystemOptions) (*System, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("start the embedded system: %w", err)
+	}
+	if err := noBackup(dir); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder %s can't be made: %w: give another --data", dir, err)
@@ -58,7 +62,7 @@ func Start(ctx context.Context, dir string, opts SystemOptions) (*System, error)
 	if s.lock, err = lockFolder(ctx, dir); err != nil {
 		return nil, err
 	}
-	if _, err := os.Lstat(filepath.Join(dir, restoring)); err == nil {
+	if exists(filepath.Join(dir, restoring)) {
 		return nil, errors.Join(fmt.Errorf("data folder %s: %w", dir, ErrHalfRestored), s.lock.release())
 	}
 	if err := s.open(ctx, opts); err != nil {

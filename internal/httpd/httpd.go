@@ -26,10 +26,9 @@ type Server struct {
 
 // Listen binds the address, "127.0.0.1:0" for any free port of loopback.
 func Listen(ctx context.Context, address string, reg prometheus.Gatherer, ready func(context.Context) error) (*Server, error) {
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", address)
+	ln, err := bind(ctx, address)
 	if err != nil {
-		return nil, fmt.Errorf("listen for health checks on %s: %w", address, err)
+		return nil, err
 	}
 	ready = shared(ready)
 	mux := http.NewServeMux()
@@ -45,6 +44,25 @@ func Listen(ctx context.Context, address string, reg prometheus.Gatherer, ready 
 	mux.HandleFunc("GET /debug/pprof/profile", fromHere(pprof.Profile))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{reg, readiness(ctx, ready)}, promhttp.HandlerOpts{}))
 	return &Server{ln: ln, srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}, nil
+}
+
+// Free tells whether the address could be bound just now, for who makes something
+// before it listens.
+func Free(ctx context.Context, address string) error {
+	ln, err := bind(ctx, address)
+	if err != nil {
+		return err
+	}
+	return ln.Close() //nolint:wrapcheck // nobody has it
+}
+
+func bind(ctx context.Context, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for health checks: %w: give another --listen", err)
+	}
+	return ln, nil
 }
 
 // shared asks once for all who ask at the same time: each time both engines are asked

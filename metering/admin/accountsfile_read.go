@@ -178,7 +178,7 @@ func (r *fileReader) rule(n ast.Node, where place) (metering.Rule, bool) {
 	if price := m.required("price", "a decimal of 0 or more with at most eight decimals"); price.set {
 		v, err := metering.ParsePrice(price.v)
 		if err != nil {
-			r.fail(price.at, "%q isn't a price; give a decimal from 0 to below 10^10 with at most eight decimals", price.v)
+			r.fail(price.at, "%q isn't a price; give a decimal from 0 to below 10^10 with at most eight decimals after a point", price.v)
 		}
 		rule.Price = v
 	}
@@ -218,7 +218,7 @@ func (m *mapping) money(key string) located[metering.Micros] {
 	case errors.Is(err, metering.ErrOverflow):
 		m.r.fail(t.at, "too large; give less than 10^12")
 	case err != nil:
-		m.r.fail(t.at, "%q isn't an amount; give a decimal with at most six decimals", t.v)
+		m.r.fail(t.at, "%q isn't an amount; give a decimal with at most six decimals after a point", t.v)
 	case v < 0 || strings.HasPrefix(t.v, "-"):
 		m.r.fail(t.at, "negative; give 0 or more")
 	}

@@ -119,9 +119,9 @@ func (p *pair) entries() {
 	e := Entry{
 		ID: EntryID(p.account(id), "usage", fmt.Append(nil, p.salt, id)), Reason: metering.ReasonConflict, AccountID: p.account(id % 2), Kind: kind,
 		RecordID: fmt.Sprintf("m%d", id), ContentHash: uint64(100*id + 2), Raw: []byte("raw'\\\n"), QuarantinedAt: now,
-		State: []string{QuarantineOpen, QuarantineReplayed}[p.pick(2)], Version: uint64(now.UnixMicro()),
+		State: []string{QuarantineOpen, QuarantineReplayed}[p.pick(2)], Again: p.pick(2) == 1,
 	}
-	p.each(func(l *Ledger) error { return l.InsertQuarantine(p.t.Context(), []Entry{e}) })
+	p.each(func(l *Ledger) error { return l.openQuarantine(p.t.Context(), []Entry{e}, now) })
 }
 
 func (p *pair) waiting() {

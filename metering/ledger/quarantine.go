@@ -28,6 +28,9 @@ type Entry struct {
 	State         string
 	Note          string
 	Version       uint64
+	// Again: it comes of a replay. Refused again, it keeps the time from which on it
+	// has been in quarantine.
+	Again bool
 }
 
 // States of a quarantine entry.
@@ -64,7 +67,38 @@ func (l *Ledger) openQuarantine(ctx context.Context, entries []Entry, now time.T
 	for i := range entries {
 		entries[i].Version = uint64(now.UnixMicro())
 	}
+	if err := l.keepSince(ctx, entries); err != nil {
+		return err
+	}
 	return l.InsertQuarantine(ctx, entries)
+}
+
+// keepSince gives entries that come back from a replay their first time.
+func (l *Ledger) keepSince(ctx context.Context, entries []Entry) error {
+	var ids []string
+	for i := range entries {
+		if entries[i].Again {
+			ids = append(ids, entries[i].ID)
+		}
+	}
+	since := make(map[string]time.Time, len(ids))
+	for page := range slices.Chunk(ids, lookupMax) {
+		if err := l.each(ctx, "quarantine_since", map[string]string{"ids": array(page)}, func(r driver.Rows) error {
+			var id string
+			var at time.Time
+			err := r.Scan(&id, &at)
+			since[id] = at
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	for i := range entries {
+		if at, ok := since[entries[i].ID]; ok && entries[i].Again {
+			entries[i].QuarantinedAt = at
+		}
+	}
+	return nil
 }
 
 // quarantineBytes bounds the raw lines of one insert, which are held several times

@@ -107,6 +107,38 @@ func TestQuarantineEntriesCloseAndResolve(t *testing.T) {
 	require.Equal(t, []Entry{again}, entries(t, l, QuarantineFilter{ID: "conflict"}))
 }
 
+// TestAReplayKeepsTheFirstTime: else nobody could tell for how long an entry has waited
+// for somebody. What had been settled begins anew, and so does what its sender sends again.
+func TestAReplayKeepsTheFirstTime(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	later := noon.Add(time.Hour)
+	for _, c := range []struct {
+		state string
+		again bool
+		want  time.Time
+	}{
+		{QuarantineOpen, true, noon}, // refused before the replay could mark it
+		{QuarantineReplayed, true, noon},
+		{QuarantineDiscarded, true, later},
+		{QuarantineResolved, true, later},
+		{QuarantineReplayed, false, later},
+		{"", true, later}, // not there before
+	} {
+		id := fmt.Sprint(c.state, c.again)
+		e := Entry{ID: id, Reason: metering.ReasonNoPrice, QuarantinedAt: noon, State: c.state, Version: 5}
+		if c.state != "" {
+			require.NoError(t, l.InsertQuarantine(t.Context(), []Entry{e}))
+		}
+		e.QuarantinedAt, e.State, e.Again = later, QuarantineOpen, c.again
+		require.NoError(t, l.OpenQuarantine(t.Context(), []Entry{e}))
+		got := entries(t, l, QuarantineFilter{ID: id})
+		require.Len(t, got, 1, id)
+		require.Equal(t, c.want, got[0].QuarantinedAt, id)
+		require.Equal(t, QuarantineOpen, got[0].State, id)
+	}
+}
+
 // TestQuarantineIsLookedAtInPages: each costs the same, however much there is.
 func TestQuarantineIsLookedAtInPages(t *testing.T) {
 	t.Parallel()

@@ -23,7 +23,7 @@ func queries() map[string]query {
 		"bill_lines":  billLines, "breaker": breaker, "breakers_open": breakersOpen, "catalog": catalog, "catalog_number": catalogNumber, "catalog_under": catalogUnder, "closed_counts": closedCounts, "entries_known": entriesKnown,
 		"closed_lines": closedLines, "closing_bases": closingBases, "closing_transfers": closingTransfers, "closings": closings, "epoch_older": epochOlder, "epoch_max": epochMax,
 		"booked_twice": bookedTwice, "failing_due": failingDue, "lookup": lookup, "message_statuses": messageStatuses, "messages": messages, "months_open": monthsOpen, "now": now,
-		"quarantine_open": quarantineOpen, "quarantine_page": quarantinePage, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
+		"quarantine_open": quarantineOpen, "quarantine_since": quarantineSince, "quarantine_page": quarantinePage, "quarantine_resolved": quarantineResolved, "report_quarantined": quarantinedAt,
 		"report_rejected": rejectedAt, "report_waiting": waitingAt, "seq_max": seqMax, "states_latest": statesLatest, "sums": sums, "suspended_since": suspendedSince, "sums_transfers": sumsTransfers, "rerates": rerates, "rerates_open": reratesOpen, "rerate_rows": rerateRows, "told_suspended": toldSuspended,
 		"transfer_by_ref": transferByRef, "transfer_refs": transferRefs, "waiting_due": waitingDue,
 	}
@@ -256,6 +256,17 @@ func entriesKnown(s *Server, params map[string]string) [][]any {
 		if id := r.str("id"); slices.Contains(ids, id) && !known[id] {
 			known[id] = true
 			out = append(out, []any{id})
+		}
+	}
+	return out
+}
+
+func quarantineSince(s *Server, params map[string]string) [][]any {
+	ids := array(params["ids"])
+	var out [][]any
+	for _, r := range s.final("quarantine") {
+		if state := r.str("state"); slices.Contains(ids, r.str("id")) && (state == "open" || state == "replayed") {
+			out = append(out, r.pick("id", "quarantined_at"))
 		}
 	}
 	return out
