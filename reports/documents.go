@@ -106,25 +106,26 @@ func (p *ParentStatement) purseCard() render.Card {
 func share(percent, word string) *render.Share {
 	whole, _, _ := strings.Cut(percent, ".")
 	n, _ := strconv.Atoi(whole)
-	return &render.Share{Percent: n, Text: percent + " % " + word}
+	return &render.Share{Percent: n, Text: render.Group(percent) + " % " + word}
 }
 
 // overview has all accounts side by side.
 func (p *ParentStatement) overview() render.Section {
 	t := render.Table{Caption: "Accounts", Columns: []render.Column{
 		{Name: "Account", Kind: render.Text},
+		{Name: p.billableWord(), Kind: render.Money}, // seen on a phone too
+		{Name: "Name", Kind: render.Text},
 		{Name: "State", Kind: render.Text},
 		{Name: "Limit used", Kind: render.Percent},
 		{Name: "Messages", Kind: render.Count},
 		{Name: "Amount", Kind: render.Money},
 		{Name: "Refunded", Kind: render.Money},
 		{Name: "Late and corrections", Kind: render.Money},
-		{Name: p.billableWord(), Kind: render.Money},
 		{Name: "Reasons", Kind: render.Text},
 	}}
-	cells := func(first, state, used string, x *Totals, reasons []string) []string {
+	cells := func(id, name, state, used string, x *Totals, reasons []string) []string {
 		return []string{
-			first, state, used, count(x.Booked), x.Amount.String(), x.Refunds.String(), x.Adjustments.String(), x.Billable.String(),
+			id, x.Billable.String(), name, state, used, count(x.Booked), x.Amount.String(), x.Refunds.String(), x.Adjustments.String(),
 			strings.Join(reasons, ", "),
 		}
 	}
@@ -140,14 +141,14 @@ func (p *ParentStatement) overview() render.Section {
 		case s.Budget != nil:
 			used = s.Budget.Share
 		}
-		t.Rows = append(t.Rows, render.Row{Cells: cells(s.Account, s.State, used, &s.Totals, s.Reasons), Levels: []render.Level{1: stateLevel(s.State)}})
+		t.Rows = append(t.Rows, render.Row{Cells: cells(s.Account, s.Name, s.State, used, &s.Totals, s.Reasons), Levels: []render.Level{3: stateLevel(s.State)}})
 	}
-	t.Rows = append(t.Rows, render.Row{Cells: cells("Total", "", "", &p.Totals, nil), Total: true})
+	t.Rows = append(t.Rows, render.Row{Cells: cells("Total", "", "", "", &p.Totals, nil), Total: true})
 	slices.SortStableFunc(list, func(a, b *Section) int {
 		return b.Totals.Billable.Sum.Cmp(a.Totals.Billable.Sum)
 	})
 	for _, s := range list {
-		if s.Totals.Billable.Sum.Sign() > 0 && len(bars.Bars) < topBars {
+		if s.Totals.Billable.Sum.Sign() != 0 && len(bars.Bars) < topBars {
 			bars.Bars = append(bars.Bars, render.Bar{Label: s.Account, Values: []string{s.Totals.Billable.String()}, Text: s.Totals.Billable.text()})
 		}
 	}
@@ -167,6 +168,7 @@ func (p *ParentStatement) daysChart() render.Chart {
 		m := p.Totals.Net.with(days[day])
 		c.Bars = append(c.Bars, render.Bar{Label: day, Values: []string{m.String()}, Text: m.text()})
 	}
+	c.Bars = everyDay(c.Bars, daysOf(p.Period, p.AsOf, p.Timezone), none(1, p.Totals.Net.with(metering.Sum{}).text()))
 	return c
 }
 
@@ -227,7 +229,7 @@ func (s *Section) section(p *ParentStatement) render.Section {
 			out.Shares = append(out.Shares, *share(s.Budget.Share, "of its budget used"))
 		}
 	}
-	out.Charts, out.Tables = s.charts(), s.tables(p.Period)
+	out.Charts, out.Tables = s.charts(daysOf(p.Period, p.AsOf, p.Timezone)), s.tables(p.Period)
 	if s.Budget != nil && len(s.Budget.Movements) > 0 {
 		out.Tables = append(out.Tables, movementTable("Budget movements", s.Budget, p.Timezone))
 	}
@@ -268,7 +270,7 @@ func (e *EnterpriseStatement) document() *render.Document {
 		d.Cards = append(d.Cards, c)
 	}
 	d.Sections = []render.Section{{
-		Sheet: e.Account, Title: "Usage", Charts: e.charts(), Facts: e.Totals.facts(chargedWord),
+		Sheet: e.Account, Title: "Usage", Charts: e.charts(daysOf(e.Period, e.AsOf, e.Timezone)), Facts: e.Totals.facts(chargedWord),
 		Tables: slices.Concat(e.tables(e.Period), suspensionTables(e.Suspensions, e.Timezone, false), alertTables(e.Alerts, e.Timezone)),
 		Empty:  "No messages in this period.",
 	}}

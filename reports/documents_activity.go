@@ -26,7 +26,7 @@ func (a *ActivityStatement) document() *render.Document {
 		d.Notes = append(d.Notes, render.Note{Level: render.Bad, Text: "This account is suspended."})
 	}
 	first := true
-	for _, s := range channelSections(a.Period, a.Activity) {
+	for _, s := range channelSections(a.Period, daysOf(a.Period, a.AsOf, a.Timezone), a.Activity) {
 		if first {
 			s.Sheet = a.Account
 		}
@@ -51,7 +51,7 @@ func activityNotes(closed bool, rejected uint64) []render.Note {
 }
 
 // channelSections has a part for each channel, without a sum over them.
-func channelSections(period string, lines []ActivityLine) []render.Section {
+func channelSections(period string, axis []string, lines []ActivityLine) []render.Section {
 	channels := map[string][]ActivityLine{}
 	for _, l := range lines {
 		channels[l.Channel] = append(channels[l.Channel], l)
@@ -60,7 +60,7 @@ func channelSections(period string, lines []ActivityLine) []render.Section {
 	for _, ch := range sortedKeys(channels) {
 		list := channels[ch]
 		out = append(out, render.Section{
-			Title: render.ChannelName(ch), Charts: outcomeCharts(period, list), Tables: outcomeTables(render.ChannelName(ch)+" by day", period, list),
+			Title: render.ChannelName(ch), Charts: outcomeCharts(period, axis, list), Tables: outcomeTables(render.ChannelName(ch)+" by day", period, list),
 		})
 	}
 	return out
@@ -107,8 +107,8 @@ func outcomeTables(caption, period string, lines []ActivityLine) []render.Table 
 	return out
 }
 
-// outcomeCharts stack the outcomes of each of a month's days.
-func outcomeCharts(period string, lines []ActivityLine) []render.Chart {
+// outcomeCharts stack the outcomes of each of a month's days, on an axis of days.
+func outcomeCharts(period string, axis []string, lines []ActivityLine) []render.Chart {
 	lines, _ = splitDays(period, lines)
 	if len(lines) == 0 {
 		return nil
@@ -133,6 +133,7 @@ func outcomeCharts(period string, lines []ActivityLine) []render.Chart {
 		}
 		c.Bars = append(c.Bars, b)
 	}
+	c.Bars = everyDay(c.Bars, axis, none(len(outcomes), ""))
 	return []render.Chart{c}
 }
 
@@ -182,6 +183,7 @@ func (o *ActivityOverview) document() *render.Document {
 		Notes: activityNotes(o.Closed, o.Rejected),
 	}
 	d.Sections = append(d.Sections, o.overview())
+	axis := daysOf(o.Period, o.AsOf, o.Timezone)
 	for i := range o.Accounts {
 		s := &o.Accounts[i]
 		sec := render.Section{
@@ -195,7 +197,7 @@ func (o *ActivityOverview) document() *render.Document {
 			sec.Title, sec.Sheet = s.Name+" — own traffic", s.Account+" own"
 		}
 		if len(s.Activity) > 0 {
-			sec.Charts, sec.Tables = outcomeCharts(o.Period, s.Activity), outcomeTables("Delivery by day", o.Period, s.Activity)
+			sec.Charts, sec.Tables = outcomeCharts(o.Period, axis, s.Activity), outcomeTables("Delivery by day", o.Period, s.Activity)
 		}
 		d.Sections = append(d.Sections, sec)
 	}
@@ -236,7 +238,7 @@ func (o *ActivityOverview) overview() render.Section {
 		})
 	}
 	t.Rows = append(t.Rows, render.Row{Cells: cells([]string{"Total", "", count(o.Messages)}, sums, o.Rejected), Total: true})
-	charts := outcomeCharts(o.Period, all)
+	charts := outcomeCharts(o.Period, daysOf(o.Period, o.AsOf, o.Timezone), all)
 	for i := range charts {
 		charts[i].Caption += ", all accounts"
 	}

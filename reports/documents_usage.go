@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/reports/render"
 )
 
@@ -37,8 +38,8 @@ func (t *Totals) facts(billableWord string) []render.Fact {
 	return append(out, render.Fact{Label: billableWord, Value: t.Billable.text()})
 }
 
-// charts of an account's usage.
-func (u *Usage) charts() []render.Chart {
+// charts of an account's usage, on an axis of days.
+func (u *Usage) charts(axis []string) []render.Chart {
 	if u.Totals.Records == 0 {
 		return nil
 	}
@@ -47,11 +48,12 @@ func (u *Usage) charts() []render.Chart {
 		l := &u.ByDay[i]
 		days.Bars = append(days.Bars, render.Bar{Label: l.Day, Values: []string{l.Net.String()}, Text: l.Net.text()})
 	}
+	days.Bars = everyDay(days.Bars, axis, none(1, u.Totals.Net.with(metering.Sum{}).text()))
 	countries := render.Chart{Caption: "Net amount by country", Series: []string{"Net"}, Rows: true}
 	list := slices.Clone(u.ByCountry)
 	slices.SortStableFunc(list, func(a, b CountryLine) int { return b.Net.Sum.Cmp(a.Net.Sum) })
 	for i := range list {
-		if l := &list[i]; len(countries.Bars) < topBars && l.Net.Sum.Sign() > 0 {
+		if l := &list[i]; len(countries.Bars) < topBars && l.Net.Sum.Sign() != 0 {
 			countries.Bars = append(countries.Bars, render.Bar{Label: countryWord(l.Country), Values: []string{l.Net.String()}, Text: l.Net.text()})
 		}
 	}

@@ -47,13 +47,13 @@ func (w *WalletStatement) document() *render.Document {
 		d.Notes = []render.Note{{Level: render.Plain, Text: "This period is open: figures may still change."}}
 	}
 	for i := range w.Purses {
-		d.Sections = append(d.Sections, w.Purses[i].section(w.Timezone))
+		d.Sections = append(d.Sections, w.Purses[i].section(w.Timezone, daysOf(w.Period, w.AsOf, w.Timezone)))
 	}
 	return d
 }
 
 // section of one purse on the page, and its sheet.
-func (b *PurseBook) section(zone string) render.Section {
+func (b *PurseBook) section(zone string, axis []string) render.Section {
 	s := render.Section{
 		Sheet: b.Account, Title: b.Name + " — budget", Subtitle: b.Account, Empty: "Nothing moved in this period.",
 		Facts: []render.Fact{
@@ -99,6 +99,12 @@ func (b *PurseBook) section(zone string) render.Section {
 			balance.Bars = append(balance.Bars, bar)
 		}
 	}
+	balance.Bars = everyDay(balance.Bars, axis, func(day string, before *render.Bar) render.Bar {
+		if before == nil {
+			return render.Bar{Label: day, Values: []string{b.Opening.String()}, Text: b.Opening.text()}
+		}
+		return render.Bar{Label: day, Values: before.Values, Text: before.Text}
+	})
 	t.Rows = append(t.Rows, render.Row{Cells: []string{"Closing", "", "", "", "", b.Moved.with(b.Moved.Sum.Minus(b.Charged.Sum)).String(), b.Closing.String()}, Total: true})
 	s.Charts, s.Tables = []render.Chart{balance}, []render.Table{t}
 	return s

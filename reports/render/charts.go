@@ -12,7 +12,7 @@ import (
 // Size of a chart of columns, in its own units; the page scales it.
 const (
 	chartWidth, chartHeight         = 520, 210
-	chartLeft, chartBottom          = 46, 24
+	chartLeft, chartBottom          = 54, 24
 	chartTop, chartRight            = 10, 6
 	labelHalf                       = 26 // of a label's width
 	labelsMax                       = 7
@@ -75,16 +75,14 @@ func newPlot(c Chart) *plot {
 	if len(c.Bars) == 0 {
 		return nil
 	}
-	top := niceTop(highest(c))
-	if len(c.Series) > 1 {
-		top = math.Max(top, gridLines) // counts: no fractions at the axis
-	}
 	p := &plot{}
 	height := float64(chartHeight - chartTop - chartBottom)
-	for i := range gridLines + 1 {
-		y := float64(chartTop) + height - height*float64(i)/gridLines
-		p.grid = append(p.grid, y)
-		p.labels = append(p.labels, plotLabel{chartLeft - 6, y + 4, "end", short(top * float64(i) / gridLines)})
+	lines := axis(c)
+	bottom, top := lines[0], lines[len(lines)-1]
+	at := func(v float64) float64 { return float64(chartTop) + height*(top-v)/(top-bottom) }
+	for _, v := range lines {
+		p.grid = append(p.grid, at(v))
+		p.labels = append(p.labels, plotLabel{chartLeft - 6, at(v) + 4, "end", short(v)})
 	}
 	step := float64(chartWidth-chartLeft-chartRight) / float64(len(c.Bars))
 	width := math.Min(step*(1-columnGap), columnMax)
@@ -92,14 +90,16 @@ func newPlot(c Chart) *plot {
 	for i, bar := range c.Bars {
 		x := chartLeft + step*(float64(i)+0.5)
 		col := plotColumn{title: barTitle(c, bar)}
-		y := float64(chartTop) + height
+		up, down := 0.0, 0.0 // how far the parts reach from the line of nothing
 		for s := range bar.Values {
-			h := height * math.Max(value(bar.Values[s]), 0) / top
-			if h <= 0 {
-				continue
+			switch v := value(bar.Values[s]); {
+			case v > 0:
+				col.parts = append(col.parts, plotPart{seriesClass(c, s), x - width/2, at(up + v), width, at(up) - at(up+v)})
+				up += v
+			case v < 0:
+				col.parts = append(col.parts, plotPart{"c-bad", x - width/2, at(down), width, at(down+v) - at(down)})
+				down += v
 			}
-			y -= h
-			col.parts = append(col.parts, plotPart{seriesClass(c, s), x - width/2, y, width, h})
 		}
 		p.columns = append(p.columns, col)
 		if i%every == 0 {
@@ -113,40 +113,65 @@ func newPlot(c Chart) *plot {
 	return p
 }
 
+// axis are the values of a chart's lines: nothing, and round figures above it and, where
+// there are bars below it, below.
+func axis(c Chart) []float64 {
+	low, high := reach(c)
+	if len(c.Series) > 1 {
+		high = math.Max(high, gridLines) // counts: no fractions at the axis
+	}
+	if low == 0 {
+		top := niceTop(high)
+		out := make([]float64, gridLines+1)
+		for i := range out {
+			out[i] = top * float64(i) / gridLines
+		}
+		return out
+	}
+	step := niceTop((high - low) / gridLines)
+	var out []float64
+	for i := math.Floor(low / step); i <= math.Ceil(high/step); i++ {
+		out = append(out, i*step)
+	}
+	return out
+}
+
 // lying is one bar of a chart of rows.
 type lying struct {
 	Label, Text string
-	Width       int // percent of the longest
+	Width       int  // percent of the longest
+	Below       bool // it is of less than nothing
 }
 
 // barChart has the bars of a chart whose bars lie.
 func barChart(c Chart) []lying {
-	top := highest(c)
+	low, high := reach(c)
+	longest := math.Max(high, -low)
 	out := make([]lying, len(c.Bars))
 	for i, b := range c.Bars {
 		sum := 0.0
 		for _, v := range b.Values {
 			sum += value(v)
 		}
-		out[i] = lying{Label: b.Label, Text: b.Text}
-		if top > 0 {
-			out[i].Width = int(math.Round(100 * math.Max(sum, 0) / top))
+		out[i] = lying{Label: b.Label, Text: b.Text, Below: sum < 0}
+		if longest > 0 {
+			out[i].Width = int(math.Round(100 * math.Abs(sum) / longest))
 		}
 	}
 	return out
 }
 
-// highest is the sum of the highest bar.
-func highest(c Chart) float64 {
-	top := 0.0
+// reach is the lowest and the highest that a bar comes to, from nothing.
+func reach(c Chart) (low, high float64) {
 	for _, b := range c.Bars {
-		sum := 0.0
+		up, down := 0.0, 0.0
 		for _, v := range b.Values {
-			sum += math.Max(value(v), 0)
+			up += math.Max(value(v), 0)
+			down += math.Min(value(v), 0)
 		}
-		top = math.Max(top, sum)
+		low, high = math.Min(low, down), math.Max(high, up)
 	}
-	return top
+	return low, high
 }
 
 // niceTop is a round figure that isn't below v.
@@ -174,6 +199,9 @@ func value(s string) float64 {
 
 // short prints a figure beside an axis.
 func short(v float64) string {
+	if v < 0 {
+		return "−" + short(-v)
+	}
 	for _, u := range []struct {
 		of   float64
 		name string
@@ -201,7 +229,7 @@ func barTitle(c Chart, b Bar) string {
 	}
 	var parts []string
 	for i, v := range b.Values {
-		if value(v) > 0 {
+		if value(v) != 0 {
 			parts = append(parts, strings.ReplaceAll(c.Series[i], "_", " ")+" "+Group(v))
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 //go:embed page.gohtml
@@ -34,10 +35,12 @@ func HTML(w io.Writer, d *Document) error {
 		"numeric": func(k Kind) bool { return k != Text },
 		"level":   func(r Row, i int) Level { return levelOf(r, i) },
 		"long":    func(t Table) bool { return len(t.Rows) > longTable },
-		"capped":  func(n int) int { return min(max(n, 0), 100) },
-		"full":    fullness,
-		"anchor":  func(i int) string { return "s" + strconv.Itoa(i+1) },
-		"nav":     func(d *Document) bool { return len(d.Sections) >= navSections },
+		"width":   cardWidth, "factClass": factClass,
+		"longWord": func(s string) bool { return utf8.RuneCountInString(s) > longText },
+		"capped":   func(n int) int { return min(max(n, 0), 100) },
+		"full":     fullness,
+		"anchor":   func(i int) string { return "s" + strconv.Itoa(i+1) },
+		"nav":      func(d *Document) bool { return len(d.Sections) >= navSections },
 	}).Parse(pageText)
 	if err != nil {
 		return fmt.Errorf("write HTML: %w", err)
@@ -46,6 +49,34 @@ func HTML(w io.Writer, d *Document) error {
 		return fmt.Errorf("write HTML: %w", err)
 	}
 	return nil
+}
+
+// longText is from how many letters on a table's text may break.
+const longText = 40
+
+// cardWidth is how wide a card's figure is, in digits: it is set smaller where it is too
+// wide for the card, for a figure never breaks.
+func cardWidth(c Card) int {
+	n := utf8.RuneCountInString(c.Value)
+	if c.Unit != "" {
+		n += 1 + (utf8.RuneCountInString(c.Unit)*3+4)/5 // smaller letters
+	}
+	return max(n, 1)
+}
+
+// wideFact is from how many letters on a figure has a line of its own on a phone.
+const wideFact = 18
+
+// factClass of a figure, which never breaks; "" of other facts.
+func factClass(value string) string {
+	figure, _, _ := strings.Cut(value, " ") // of thousands the space is another
+	switch {
+	case strings.Trim(figure, "−0123456789.\u202f") != "" || !strings.ContainsAny(figure, "0123456789"):
+		return ""
+	case utf8.RuneCountInString(value) > wideFact:
+		return "n wide"
+	}
+	return "n"
 }
 
 func levelOf(r Row, i int) Level {

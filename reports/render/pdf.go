@@ -137,6 +137,18 @@ func (p *pdf) at(x, y float64, s, align string, width float64) {
 	p.f.Text(x, y+size*0.8, s)
 }
 
+// figure writes a figure as at does, smaller where it is too wide: none is ever cut.
+func (p *pdf) figure(x, y float64, s, align string, width float64) {
+	points, size := p.f.GetFontSize()
+	if w := p.f.GetStringWidth(p.text(s)); w > width {
+		small := points * width / w
+		p.f.SetFontSize(small)
+		defer p.f.SetFontSize(points)
+		y += size * 0.8 * (1 - small/points) // the same line to stand on
+	}
+	p.at(x, y, s, align, width)
+}
+
 // cut ends a text that is too wide with dots.
 func (p *pdf) cut(s string, width float64) string {
 	if p.f.GetStringWidth(s) <= width+0.01 {
@@ -225,7 +237,7 @@ func (p *pdf) cards(list []Card) {
 		p.style("", smallSize, inkSoft)
 		p.at(x+4, p.y+2.5, c.Label, "L", w-8)
 		p.style("B", figureSize, inkMain)
-		p.at(x+4, p.y+6, strings.TrimSpace(c.Value+" "+c.Unit), "L", w-8)
+		p.figure(x+4, p.y+6, strings.TrimSpace(c.Value+" "+c.Unit), "L", w-8)
 		switch {
 		case c.Share != nil:
 			p.share(x+4, p.y+12.4, w-8, c.Share)

@@ -38,6 +38,7 @@ const (
 	pictureScale  = pictureWidth / chartWidth
 	pictureHeight = chartHeight * pictureScale
 	barHeight     = 4.6
+	figuresShare  = 0.45 // of a picture's width, for the figures beside its bars
 )
 
 // charts stand two beside each other.
@@ -131,6 +132,7 @@ func (p *pdf) rows(c *Chart, x float64) float64 {
 	for _, b := range bars {
 		figures = math.Max(figures, p.f.GetStringWidth(p.text(b.Text)))
 	}
+	figures = min(figures, pictureWidth*figuresShare)
 	track := pictureWidth - name - figures - 5
 	y := p.y + 6
 	for _, b := range bars {
@@ -138,9 +140,12 @@ func (p *pdf) rows(c *Chart, x float64) float64 {
 		p.at(x, y, b.Label, "L", name-2)
 		if w := track * float64(b.Width) / 100; w > 0 {
 			p.fill(seriesInks["c-main"])
+			if b.Below {
+				p.fill(seriesInks["c-bad"])
+			}
 			p.f.RoundedRect(x+name, y+0.2, max(w, 0.6), 2.6, min(w/2, 0.8), "1234", "F")
 		}
-		p.at(x+pictureWidth-figures, y, b.Text, "R", figures)
+		p.figure(x+pictureWidth-figures, y, b.Text, "R", figures)
 		y += barHeight
 	}
 	return y - p.y

@@ -7,6 +7,7 @@ const (
 	rowHeight             = 4.7
 	measuredRows          = 300
 	miniWidth             = 9.0
+	textLeast             = 16.0 // a column of texts isn't narrower while there are other ways
 )
 
 // table writes a table; its header stands again on each page that it goes on
@@ -81,20 +82,25 @@ func (p *pdf) measure(t *Table, l *tableLayout) float64 {
 	return sum
 }
 
-// fit takes from the widest texts what is too much, or spreads what is left.
+// fit takes from the widest texts what is too much, then from all columns alike, whose
+// figures are set smaller; or it spreads what is left.
 func (p *pdf) fit(t *Table, l *tableLayout, sum float64) {
 	for sum > pageInner {
-		widest := 0
+		widest := -1
 		for c := range t.Columns {
-			if (t.Columns[c].Kind == Text) == (t.Columns[widest].Kind == Text) && l.widths[c] > l.widths[widest] || t.Columns[widest].Kind != Text && t.Columns[c].Kind == Text {
+			if t.Columns[c].Kind == Text && l.widths[c] > textLeast && (widest < 0 || l.widths[c] > l.widths[widest]) {
 				widest = c
 			}
 		}
-		cut := min(sum-pageInner, l.widths[widest]*0.2)
-		l.widths[widest] -= cut
-		if sum -= cut; cut < 0.01 {
+		if widest < 0 {
+			for c := range l.widths {
+				l.widths[c] *= pageInner / sum
+			}
 			return
 		}
+		cut := min(sum-pageInner, max(l.widths[widest]*0.2, 1), l.widths[widest]-textLeast)
+		l.widths[widest] -= cut
+		sum -= cut
 	}
 	// A table keeps together: no column gets more than a little to spare.
 	spare := min((pageInner-sum)/float64(max(len(t.Columns), 1)), 6)
@@ -128,7 +134,7 @@ func (p *pdf) header(t *Table, l *tableLayout) {
 		if col.Kind == Text {
 			align = "L"
 		}
-		p.at(x+cellPad*lead(c), p.y, col.Name, align, l.widths[c]-cellPad*(1+lead(c)))
+		p.figure(x+cellPad*lead(c), p.y, col.Name, align, l.widths[c]-cellPad*(1+lead(c)))
 		x += l.widths[c]
 	}
 	p.y += rowHeight
@@ -190,7 +196,11 @@ func (p *pdf) row(t *Table, l *tableLayout, r *Row, lines [][]string) {
 			p.track(x+cellPad*lead(c)+w-p.f.GetStringWidth(lines[c][0])-miniWidth-1, top+1.2, miniWidth, 1.5, wholeOf(r.Cells[c]))
 		}
 		for i, s := range lines[c] {
-			p.at(x+cellPad*lead(c), top+0.4+float64(i)*l.size*0.42, s, align, w)
+			if y := top + 0.4 + float64(i)*l.size*0.42; t.Columns[c].Kind == Text {
+				p.at(x+cellPad*lead(c), y, s, align, w)
+			} else {
+				p.figure(x+cellPad*lead(c), y, s, align, w)
+			}
 		}
 		most = max(most, len(lines[c]))
 		x += l.widths[c]
