@@ -51,7 +51,10 @@ type findings []Check
 func (f *findings) add(name string, err error, detail string) bool {
 	c := Check{Name: name, OK: err == nil, Detail: detail}
 	if err != nil {
-		c.Detail = strings.ReplaceAll(Reason(err).Error(), "\n", "; ")
+		if _, ok := errors.AsType[deliveriesError](err); !ok { // which is no engine's
+			err = Reason(err)
+		}
+		c.Detail = strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
 	*f = append(*f, c)
 	return err == nil
@@ -80,6 +83,7 @@ func (s *System) All(ctx context.Context) []Check {
 				}
 			}
 			s.projection(ctx, &ofBoth)
+			ofBoth.add("hooks", s.hooks(ctx, ofLedger[0].OK), "none fails")
 		})
 	}
 	if s.Folder != "" {
