@@ -23,6 +23,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/meterd/meterd/doctor"
+	"github.com/meterd/meterd/internal/embedded"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/jobs/importer"
 	"github.com/meterd/meterd/metering"
@@ -103,6 +104,7 @@ func (s *sending) run(files []string) (*enqueued, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.info = info
 	rdb, err := openRedis(info.Redis, info.RedisPassword, 16)
 	if err != nil {
 		return nil, err
@@ -189,6 +191,7 @@ type sending struct {
 	// each.
 	convert func(r io.Reader, emit func(line []byte) error) error
 	client  *jobs.Client
+	info    embedded.RunInfo
 	read    int64
 	limit   *rate.Limiter
 	shift   time.Duration
@@ -468,7 +471,7 @@ func (s *sending) wait(rdb redis.UniversalClient, store *balance.Store, run stri
 	for {
 		c, err := store.RunCounts(s.app.ctx, run)
 		if err != nil && !errors.Is(err, context.Canceled) {
-			return c, fmt.Errorf("%w (what became of the %d lines isn't known; all are safe in the queue, or metered)", err, s.read)
+			return c, s.lost(err)
 		}
 		if c.Sum() >= s.read {
 			return c, nil
@@ -489,6 +492,16 @@ func (s *sending) wait(rdb redis.UniversalClient, store *balance.Store, run stri
 			return c, fmt.Errorf("stopped while waiting: %d of %d lines have their outcome; all are safe in the queue", c.Sum(), s.read)
 		}
 	}
+}
+
+// lost says that Redis went away while the run's counters were asked for.
+func (s *sending) lost(err error) error {
+	back := "once it is back"
+	if s.app.Redis == "" {
+		back = fmt.Sprintf("once `meterd up --data %s` runs again", s.app.Data)
+	}
+	return fmt.Errorf("%w; what became of the %d lines isn't known, all are safe in the queue, or metered: %s send them again, none is charged twice",
+		&awayError{"redis", "--redis", hideSecret(s.info.Redis), err}, s.read, back)
 }
 
 // tellIfUnserved says that nobody is there who would take what was sent.
