@@ -51,9 +51,11 @@ type findings []Check
 func (f *findings) add(name string, err error, detail string) bool {
 	c := Check{Name: name, OK: err == nil, Detail: detail}
 	if err != nil {
-		reason := Reason(err)
-		c.Detail = strings.ReplaceAll(reason.Error(), "\n", "; ")
-		if errors.Is(reason, ErrSilent) {
+		if _, ok := errors.AsType[deliveriesError](err); !ok { // which is no engine's
+			err = Reason(err)
+		}
+		c.Detail = strings.ReplaceAll(err.Error(), "\n", "; ")
+		if errors.Is(err, ErrSilent) {
 			c.Detail += ": see that its machine isn't overloaded and the network lets its answers through, then ask again"
 		}
 	}
@@ -88,6 +90,7 @@ func (s *System) All(ctx context.Context) []Check {
 				detail, err := s.accounts(ctx)
 				ofBoth.add("accounts", err, detail)
 			}
+			ofBoth.add("hooks", s.hooks(ctx, ofLedger[0].OK), "none fails")
 		})
 	}
 	if s.Folder != "" {

@@ -95,6 +95,7 @@ func (s *System) ledgerState(ctx context.Context, f *findings) {
 		err = fmt.Errorf("%d runs should have begun %s ago: see `meterd report list`, and that workers with the role reports live", late, runOverdue)
 	}
 	f.add("scheduled reports", err, "none is overdue")
+	f.add("report deliveries", s.reports(ctx, now), "none fails")
 }
 
 // findings that somebody must look at.

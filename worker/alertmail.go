@@ -93,6 +93,7 @@ func (h *hooks) letter(a *metering.Account, id, to string, al *jobs.Alert, now c
 	l.ID, l.To = messageID(id), []string{to}
 	return &notice{
 		account: a, key: id + ":" + mailKey(to), event: eventAlert, epoch: onceEpoch, server: "mail", host: "mail",
+		whose: a.Parent(), receiver: "mail " + digest(to),
 		send: func(ctx context.Context) error {
 			if h.mail == nil {
 				return fmt.Errorf("%w: an alert can't be mailed: no mail server is set", errNever)

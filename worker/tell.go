@@ -25,9 +25,12 @@ type notice struct {
 	what    string // the state; "" of what has none
 	shown   int64  // what the ledger names as epoch
 
-	server string                          // whose gate it goes through
-	host   string                          // what of the address may be shown
-	send   func(ctx context.Context) error // nil: it isn't to be told this
+	server   string                          // whose gate it goes through
+	host     string                          // what of the address may be shown
+	whose    string                          // the parent whose receiver it is, "" of the operator's
+	receiver string                          // tells it from the others of whose it is
+	hook     string                          // its digest; "": it is no hook
+	send     func(ctx context.Context) error // nil: it isn't to be told this
 }
 
 // onceEpoch is that of what is told once and has no state.
@@ -38,7 +41,7 @@ func gateOf(hook *metering.Hook) string { return "hook " + notify.Host(hook.URL)
 
 // byHook sends the notice as a message to a hook.
 func (h *hooks) byHook(n *notice, hook *metering.Hook, m *notify.Message) {
-	n.host = notify.Host(hook.URL)
+	h.of(n, hook)
 	n.server = gateOf(hook)
 	n.send = func(ctx context.Context) error {
 		return h.sender.Send(ctx, hook.URL, notify.Secret{Env: hook.SecretEnv}, m, h.clock.Now().UTC())
@@ -119,6 +122,7 @@ func (h *hooks) outcome(ctx context.Context, p int, n *notice, tries int, err er
 		d.Outcome, again = outcomeFailed, true
 	}
 	h.metrics.hooks.WithLabelValues(d.Outcome).Inc()
+	marked := h.mark(ctx, n, d.Attempts, err)
 	row, bad := json.Marshal(d)
 	if bad != nil {
 		return fmt.Errorf("note what became of a message: %w", bad)
@@ -130,9 +134,9 @@ func (h *hooks) outcome(ctx context.Context, p int, n *notice, tries int, err er
 	case tries == 0:
 		kept = h.store.HookFailed(ctx, p, n.key, string(row))
 	default:
-		return errors.Join(err, h.store.HookFailed(ctx, p, n.key, ""))
+		return errors.Join(err, marked, h.store.HookFailed(ctx, p, n.key, ""))
 	}
-	return errors.Join(err, kept, h.note(ctx, p, n.key, string(row)))
+	return errors.Join(err, marked, kept, h.note(ctx, p, n.key, string(row)))
 }
 
 // note brings an outcome to the ledger.

@@ -149,8 +149,11 @@ func TestNight(t *testing.T) {
 	n.run("suspend", "meterd suspend acme-support --note x")
 	require.True(t, testengine.Until(30*time.Second, func() bool { return n.told.Load() > 1 }), "it is tried again")
 	n.says("meterd accounts show acme-support", `hook .*failed`)
+	said = n.named("hooks")
+	require.Regexp(t, `of acme: webhook 127\.0\.0\.1:[0-9]+: answered 500 \(try [0-9]+\): tell the receiver's owner`, said)
 	n.answer.Store(http.StatusOK)
 	n.says("meterd accounts show acme-support", `hook .*delivered`)
+	n.named()
 
 	// An account suspended by mistake.
 	n.says("meterd accounts show acme-support", `because +manual.* by operator: x`)

@@ -19,6 +19,7 @@ import (
 	"github.com/meterd/meterd/bench/internal/traffic"
 	"github.com/meterd/meterd/internal/embedded"
 	"github.com/meterd/meterd/internal/quietlog"
+	"github.com/meterd/meterd/metering/reconcile"
 	"github.com/meterd/meterd/worker"
 )
 
@@ -96,6 +97,11 @@ func TestLogsOfOutages(t *testing.T) {
 			r.eventually("that it is back is said", 30*time.Second, func() (bool, string) {
 				return out.find(during, "an engine can be used again", "over="+c.engine) >= 0, strings.Join(out.lines(), "")
 			})
+			if c.name == "Redis killed" { // what the runbook says is seen
+				r.eventually("what became of the projection is said", 30*time.Second, func() (bool, string) {
+					return out.find(during, "projection", "redis restarted") >= 0, strings.Join(out.lines(), "")
+				})
+			}
 			stop()
 			text := strings.Join(out.lines(), "")
 			t.Log(text)
@@ -123,6 +129,7 @@ func (r *rig) logging(out *logged) (stop func()) {
 	a.Redis = r.redis.Addr() // it is killed and paused itself
 	end := r.worker(a, func(s *system, _ *worker.Options) {
 		s.Log, s.Metrics = slog.New(h), prometheus.NewRegistry()
+		s.Projector = reconcile.New(s.Store, s.Ledger, s.Clock, s.Log, reconcile.Options{Durable: a.Durable})
 	})
 	return func() {
 		end()

@@ -195,14 +195,17 @@ func (e *engines) suspensionsOf(a *app, aud metering.Audience, acct *metering.Ac
 	return out, nil
 }
 
-// begun are the changes by which each of an account's flags last began to hold. An
-// account begins with an empty purse, without a change that says so: a reason for that
-// which came by none, or is first seen beside what somebody did by hand, is its own.
+// begun are the changes by which each of an account's flags last began to hold. What
+// it is born with holds without a change that says so, also where a later one, of what
+// somebody did by hand or of a record, names it first.
 func (e *engines) begun(a *app, id string, now time.Time) (map[metering.Flags]ledger.StateRow, error) {
-	created := ledger.StateRow{At: e.snapshots.Current().Accounts[id].CreatedAt}
-	out := map[metering.Flags]ledger.StateRow{metering.FlagBudget: created, metering.FlagWallet: created}
-	before := ledger.StateRow{Flags: metering.FlagBudget | metering.FlagWallet}
-	err := e.ledger.States(a.ctx, []string{id}, time.Unix(0, 0), now.Add(time.Hour), func(row *ledger.StateRow) error {
+	born, err := e.bornWith(a, e.snapshots.Current().Accounts[id])
+	if err != nil {
+		return nil, err
+	}
+	out := map[metering.Flags]ledger.StateRow{born.Flags: born}
+	before := born
+	err = e.ledger.States(a.ctx, []string{id}, time.Unix(0, 0), now.Add(time.Hour), func(row *ledger.StateRow) error {
 		held := before.Flags
 		if before.Period != "" && row.Period != before.Period {
 			held &^= metering.FlagsMonthly // these end with their month, without a row
@@ -218,6 +221,43 @@ func (e *engines) begun(a *app, id string, now time.Time) (map[metering.Flags]le
 		return nil
 	})
 	return out, err
+}
+
+// bornWith is the state in which an account began: suspended by its empty purse, if it
+// had one then and its parent didn't only observe. What it has now doesn't tell that.
+func (e *engines) bornWith(a *app, acct *metering.Account) (ledger.StateRow, error) {
+	born := ledger.StateRow{At: acct.CreatedAt}
+	var first time.Time
+	err := e.ledger.Versions(a.ctx, acct.ID, func(v *metering.Account, applied time.Time) error {
+		if !first.IsZero() {
+			return nil
+		}
+		first = applied
+		switch v.Source {
+		case metering.SourceAllocated:
+			born.Flags = metering.FlagBudget
+		case metering.SourceWallet:
+			born.Flags = metering.FlagWallet
+		case metering.SourceShared, metering.SourceCredit:
+		}
+		return nil
+	})
+	if err != nil || born.Flags == 0 {
+		return born, err
+	}
+	observed := false
+	if err := e.ledger.Versions(a.ctx, acct.Parent(), func(v *metering.Account, applied time.Time) error {
+		if !applied.After(first) {
+			observed = v.Observe
+		}
+		return nil
+	}); err != nil {
+		return born, err
+	}
+	if observed {
+		born.Flags = 0
+	}
+	return born, nil
 }
 
 // help says to a reader what ends a suspension of an account.

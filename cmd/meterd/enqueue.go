@@ -20,6 +20,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/time/rate"
 
+	"github.com/meterd/meterd/internal/embedded"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/jobs/importer"
 	"github.com/meterd/meterd/metering"
@@ -100,6 +101,7 @@ func (s *sending) run(files []string) (*enqueued, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.info = info
 	rdb, err := openRedis(info.Redis, info.RedisPassword, 16)
 	if err != nil {
 		return nil, err
@@ -161,6 +163,7 @@ type sending struct {
 	// each.
 	convert func(r io.Reader, emit func(line []byte) error) error
 	client  *jobs.Client
+	info    embedded.RunInfo
 	read    int64
 	limit   *rate.Limiter
 	shift   time.Duration

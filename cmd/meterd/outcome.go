@@ -76,7 +76,7 @@ func (s *sending) wait(rdb redis.UniversalClient, store *balance.Store, run stri
 	for {
 		c, err := store.RunCounts(s.app.ctx, run)
 		if err != nil && !errors.Is(err, context.Canceled) {
-			return c, fmt.Errorf("%w (what became of the %d lines isn't known; all are safe in the queue, or metered)", err, s.read)
+			return c, s.lost(err)
 		}
 		if c.Sum() >= s.read {
 			return c, nil
@@ -97,6 +97,16 @@ func (s *sending) wait(rdb redis.UniversalClient, store *balance.Store, run stri
 			return c, fmt.Errorf("stopped while waiting: %d of %d lines have their outcome; all are safe in the queue", c.Sum(), s.read)
 		}
 	}
+}
+
+// lost says that Redis went away while the run's counters were asked for.
+func (s *sending) lost(err error) error {
+	back := "once it is back"
+	if s.app.Redis == "" {
+		back = fmt.Sprintf("once `meterd up --data %s` runs again", s.app.Data)
+	}
+	return fmt.Errorf("%w; what became of the %d lines isn't known, all are safe in the queue, or metered: %s send them again, none is charged twice",
+		&awayError{"redis", "--redis", hideSecret(s.info.Redis), err}, s.read, back)
 }
 
 // tellIfUnserved says that nobody is there who would take what was sent.

@@ -52,7 +52,7 @@ var rooms = map[string][]string{
 	"metering/reconcile": {"metering", "metering/balance", "metering/ledger", "internal"},
 	"jobs":               {"metering"},
 	"worker":             {"jobs", "metering", "metering/", "reports", "internal"},
-	"doctor":             {"jobs", "metering", "metering/", "worker", "internal"},
+	"doctor":             {"jobs", "metering", "metering/", "worker", "reports", "internal"},
 	"reports":            {"metering", "metering/ledger", "reports/", "internal"},
 	"sql":                {},
 	"internal":           {"internal"},

@@ -28,9 +28,9 @@ type Options struct {
 const (
 	linesLeast = 20
 	kindsMax   = 200 // what is more is counted together
-	sumsMax    = 5   // kinds that are summed up each; what is more waits, and is counted together if there is more of it next time
+	sumsMax    = 5   // kinds that are summed up each; what is more is counted together
 	keptFor    = 3   // rounds without a line after which a kind is new again
-	spareLines = 2   // of a round, for lines that name a cause or say that it is over
+	spareLines = 4   // for lines that name a cause or say that it is over
 )
 
 // Names of the attributes that mean something here.
@@ -59,8 +59,9 @@ type Handler struct {
 func New(next slog.Handler, o Options) *Handler {
 	o.Every = cmp.Or(o.Every, time.Minute)
 	o.Clock = cmp.Or(o.Clock, clock.System())
-	// Rounds are at least Every long, so any time of Every touches two at most.
-	s := &state{next: next, every: o.Every, most: max(o.Lines, linesLeast) / 2, clock: o.Clock, kinds: map[string]*kind{}}
+	// Rounds are at least Every long, so in any time of Every one is summed up. What that
+	// writes takes no room from what is new.
+	s := &state{next: next, every: o.Every, most: max(o.Lines, linesLeast) - sumsMax - 1, clock: o.Clock, kinds: map[string]*kind{}}
 	s.ends = o.Clock.Now().Add(o.Every)
 	return &Handler{next: next, of: s}
 }
@@ -148,12 +149,12 @@ func (s *surplus) add(lines int, level slog.Level) {
 type state struct {
 	next  slog.Handler
 	every time.Duration
-	most  int // lines of a round
+	most  int // lines within every that don't sum up
 	clock clock.Clock
 
 	mu      sync.Mutex
-	ends    time.Time // of this round
-	written int       // lines of this round
+	ends    time.Time   // of this round
+	written []time.Time // when such lines were, the last ones
 	kinds   map[string]*kind
 	surplus surplus
 }
@@ -180,22 +181,29 @@ func (s *state) take(ctx context.Context, l *line) error {
 		s.kinds[l.key] = k
 	}
 	k.idle = 0
-	room := s.most - s.written
-	if l.plain() {
-		room -= spareLines
-	}
-	if (!k.shown || l.over != "") && room > 0 {
+	now := s.clock.Now()
+	if (!k.shown || l.over != "") && s.roomLocked(now, l) {
 		k.shown = true
-		s.written++
+		s.written = append(s.written, now)
 		return errors.Join(err, l.handler.Handle(ctx, l.record))
 	}
 	if k.count == 0 {
-		k.since = s.clock.Now()
+		k.since = now
 	}
 	k.count++
 	k.newest = *l
 	k.newest.record = l.record.Clone()
 	return err
+}
+
+// roomLocked tells whether a line may be written now.
+func (s *state) roomLocked(now time.Time, l *line) bool {
+	s.written = slices.DeleteFunc(s.written, func(at time.Time) bool { return now.Sub(at) >= s.every || at.After(now) })
+	room := s.most - len(s.written)
+	if l.plain() {
+		room -= spareLines
+	}
+	return room > 0
 }
 
 // round ends the present one if its time is over.
@@ -211,7 +219,6 @@ func (s *state) roundLocked(ctx context.Context) error {
 		return nil
 	}
 	s.ends = now.Add(s.every)
-	s.written = 0
 	return s.sumUp(ctx)
 }
 
@@ -239,7 +246,6 @@ func (s *state) sumUp(ctx context.Context) error {
 		if i < sumsMax {
 			errs = append(errs, k.write(ctx))
 			k.shown = true
-			s.written++
 		} else {
 			s.surplus.add(k.count, k.newest.record.Level)
 		}
@@ -249,23 +255,21 @@ func (s *state) sumUp(ctx context.Context) error {
 		r := slog.NewRecord(s.clock.Now(), s.surplus.level, "more lines were held back: `--log-level debug` shows all", 0)
 		r.AddAttrs(slog.Int("lines", s.surplus.lines), slog.Int("kinds", s.surplus.kinds))
 		errs = append(errs, s.next.Handle(ctx, r))
-		s.written++
 		s.surplus = surplus{}
 	}
 	return errors.Join(errs...)
 }
 
-// moreTelling orders kinds by what a reader needs first: what is bad, what nobody has
-// read yet, what came often.
+// moreTelling orders kinds by what a reader needs first: what nobody has read yet, what
+// is bad, what came often.
 func moreTelling(a, b *kind) int {
-	order := cmp.Compare(b.newest.record.Level, a.newest.record.Level)
-	if order == 0 && a.shown != b.shown {
-		order = 1
+	if a.shown != b.shown {
 		if b.shown {
-			order = -1
+			return -1
 		}
+		return 1
 	}
-	return cmp.Or(order, cmp.Compare(b.count, a.count), a.since.Compare(b.since))
+	return cmp.Or(cmp.Compare(b.newest.record.Level, a.newest.record.Level), cmp.Compare(b.count, a.count), a.since.Compare(b.since))
 }
 
 // write the newest of what was held back, with how many more there were.

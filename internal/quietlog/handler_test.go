@@ -192,11 +192,68 @@ func TestNewKindsAreWrittenWhileThereIsRoom(t *testing.T) {
 	log.Error("redis can't be used", quietlog.Cause("redis"))
 	log.Info("redis can be used again", quietlog.Over("redis"))
 	lines := out.all()
-	require.Len(t, lines, 10, "in one round half of what is allowed: the next may begin at once")
-	require.Equal(t, "redis can be used again", lines[9]["msg"])
+	require.Len(t, lines, 12, "ten, and what names a cause or its end")
+	require.Equal(t, "redis can be used again", lines[11]["msg"])
 	ended(t, h)
 	require.Equal(t, 302, standsFor(out.all()))
-	require.LessOrEqual(t, len(out.all()), 16)
+	require.LessOrEqual(t, len(out.all()), 18)
+}
+
+// TestWhatIsNewIsWrittenAtOnceInALongOutage: what sums up what fails takes no room from
+// what ends it, of which the runbook says that it is seen.
+func TestWhatIsNewIsWrittenAtOnceInALongOutage(t *testing.T) {
+	t.Parallel()
+	clk, out, log, _ := begin(t)
+	for range 600 {
+		for _, what := range []string{"a", "b", "c", "d", "e", "f", "g"} {
+			log.Error("chore failed", slog.String("chore", what))
+		}
+		clk.Advance(time.Second / 2)
+	}
+	clk.Advance(time.Second) // the last minute was summed up just now
+	for _, what := range []string{"a", "b", "c", "d"} {
+		log.Info("chore runs again", slog.String("chore", what))
+	}
+	log.Info("redis can be used again", quietlog.Over("redis"))
+	for p := range 64 {
+		log.Info("projection rebuilt", slog.Int("partition", p), slog.String("reason", "no projection"))
+	}
+	log.Info("projection rebuilt", slog.Int("partition", 3), slog.String("reason", "redis restarted or failed over"))
+	lines := out.all()
+	last := lines[len(lines)-2:]
+	require.Equal(t, []any{"no projection", "redis restarted or failed over"}, []any{last[0]["reason"], last[1]["reason"]}, "%v", lines)
+	require.EqualValues(t, 0, last[0]["partition"], "one for all partitions")
+}
+
+// TestWhatNobodyHasReadComesFirst: also where what is worse goes on.
+func TestWhatNobodyHasReadComesFirst(t *testing.T) {
+	t.Parallel()
+	clk, out, log, _ := begin(t)
+	noise := func() {
+		for i := range 12 {
+			log.Error("failed", slog.String("word", strings.Repeat("x", i)))
+		}
+	}
+	noise()
+	clk.Advance(time.Minute)
+	noise()
+	clk.Advance(30 * time.Second)
+	noise()
+	before := len(out.all())
+	for i := range 11 { // more than there is room for
+		log.Info("message", slog.String("word", strings.Repeat("y", i)))
+	}
+	held := 11 - (len(out.all()) - before)
+	require.Positive(t, held)
+	clk.Advance(time.Minute)
+	log.Info("new")
+	told := map[any]bool{}
+	for _, l := range out.all()[before:] {
+		told[l["word"]] = true
+	}
+	for i := range 11 {
+		require.True(t, told[strings.Repeat("y", i)], "%d: %v", i, told)
+	}
 }
 
 func TestRunSumsUpByItself(t *testing.T) {

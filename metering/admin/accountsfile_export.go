@@ -115,16 +115,20 @@ type exportedDestination struct {
 // of it, or one parent ("": all) with the plans that its accounts use. Applied where
 // it comes from it changes nothing; applied to an empty installation it makes the same
 // accounts and plans. What a file can't say isn't in it: money, suspensions, and
-// sub-accounts that are closed, which can't be opened again.
+// sub-accounts that are closed, which can't be opened again. A comment says which zone
+// a parent has until the one in the file holds.
 func ExportAccounts(snap *metering.Snapshot, parent string, now time.Time) ([]byte, error) {
 	parents, plans := snap.Parents, map[string]bool{}
 	if parent != "" {
 		parents = []string{parent}
 	}
 	var f exportedFile
-	closed := 0
+	closed, later := 0, yaml.CommentMap{}
 	for _, id := range parents {
 		p := exportParent(snap.Accounts[id], snap)
+		if until := zoneUntil(snap.Accounts[id], now); until != "" {
+			later[fmt.Sprintf("$.parents[%d].timezone", len(f.Parents))] = []*yaml.Comment{yaml.LineComment(until)}
+		}
 		plans[p.Plan] = true
 		for _, sub := range snap.Subs[id] {
 			a := snap.Accounts[sub]
@@ -148,7 +152,7 @@ func ExportAccounts(snap *metering.Snapshot, parent string, now time.Time) ([]by
 	for _, id := range ids {
 		f.Plans = append(f.Plans, exportPlan(snap.Plans[id]))
 	}
-	body, err := yaml.MarshalWithOptions(f, yaml.IndentSequence(true))
+	body, err := yaml.MarshalWithOptions(f, yaml.IndentSequence(true), yaml.WithComment(later))
 	if err != nil {
 		return nil, fmt.Errorf("write the accounts file: %w", err)
 	}
@@ -156,7 +160,21 @@ func ExportAccounts(snap *metering.Snapshot, parent string, now time.Time) ([]by
 	if closed > 0 {
 		head += fmt.Sprintf(" Sub-accounts that are closed aren't here: %d.", closed)
 	}
+	if len(later) > 0 {
+		head += fmt.Sprintf("\n# Time zones that don't hold yet: %d. Applied to an empty installation each holds at once; to have this month\n# too as it is, apply the file first with the zone that stands beside it.", len(later))
+	}
 	return append([]byte(head+"\n"), body...), nil
+}
+
+// zoneUntil says which zone a parent has until its newest one holds, "" where that
+// does. A file names one zone, of which a change holds from the next month on: the
+// newest is what changes nothing here, and what any later month has elsewhere.
+func zoneUntil(a *metering.Account, now time.Time) string {
+	newest := a.Zones[len(a.Zones)-1]
+	if is := a.Calendar.Location(now).String(); is != newest.Zone {
+		return fmt.Sprintf(" from %s on, %s until then", newest.From, is)
+	}
+	return ""
 }
 
 func exportPlan(p *metering.Plan) exportedPlan {

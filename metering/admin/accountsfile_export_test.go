@@ -104,6 +104,41 @@ func TestExportsOfWhatHasChanged(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// TestExportsOfAZoneToCome: the file names it, and says what holds until then; applied
+// first with that and then as it is, it makes the same months elsewhere.
+func TestExportsOfAZoneToCome(t *testing.T) {
+	t.Parallel()
+	cur := applied(t, now)
+	moved := strings.Replace(base, "timezone: Europe/Rome", "timezone: Asia/Tokyo", 1)
+	c, err := plan(moved, cur, now)
+	require.NoError(t, err)
+	cur = apply(t, cur, c)
+	zones := cur.Accounts["p"].Zones
+	require.Len(t, zones, 2)
+	src, err := ExportAccounts(cur, "", now)
+	require.NoError(t, err)
+	line := "timezone: Asia/Tokyo # from " + zones[1].From + " on, Europe/Rome until then\n"
+	require.Contains(t, string(src), line)
+	require.Contains(t, string(src), "# Time zones that don't hold yet: 1.")
+
+	here, err := plan(string(src), cur, now)
+	require.NoError(t, err, "%s", src)
+	require.True(t, here.Empty(), "%+v", here)
+
+	first, err := plan(strings.Replace(string(src), "Asia/Tokyo", "Europe/Rome", 1), nil, now)
+	require.NoError(t, err)
+	there := apply(t, nil, first)
+	second, err := plan(string(src), there, now)
+	require.NoError(t, err)
+	require.Equal(t, zones, apply(t, there, second).Accounts["p"].Zones)
+
+	// Once it holds there is nothing to say.
+	src, err = ExportAccounts(cur, "", now.AddDate(0, 2, 0))
+	require.NoError(t, err)
+	require.NotContains(t, string(src), "until then")
+	require.NotContains(t, string(src), "Time zones")
+}
+
 // TestExportsKeepAnyText: names may be what YAML takes for something else.
 func TestExportsKeepAnyText(t *testing.T) {
 	t.Parallel()

@@ -108,6 +108,20 @@ func (l *Ledger) OpenRuns(ctx context.Context, before time.Time, limit int, f fu
 	})
 }
 
+// TroubledRuns are runs that were given up, or that go on after a try, whose newest
+// round began after an instant: the newest first, at most limit of them. They hold what
+// says whose they are and what became of them.
+func (l *Ledger) TroubledRuns(ctx context.Context, from time.Time, limit int) ([]ReportRun, error) {
+	var out []ReportRun
+	err := l.each(ctx, "report_runs_troubled", map[string]string{"from": ms(from), "limit": strconv.Itoa(limit)}, func(rows driver.Rows) error {
+		var r ReportRun
+		err := rows.Scan(&r.Run, &r.ParentID, &r.Owner, &r.Name, &r.Destinations, &r.State, &r.Detail)
+		out = append(out, r)
+		return err
+	})
+	return out, err
+}
+
 // LatestRuns tells when each schedule was last due, by whose it is and name.
 func (l *Ledger) LatestRuns(ctx context.Context) (map[[2]string]time.Time, error) {
 	out := map[[2]string]time.Time{}

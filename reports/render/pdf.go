@@ -169,7 +169,7 @@ func (p *pdf) head() {
 	p.badge(pageMargin+p.f.GetStringWidth(p.text(d.Subtitle))+3, p.y, d.Badge)
 	p.y += 6
 	p.style("B", titleSize, inkMain)
-	p.at(pageMargin, p.y, d.Title, "L", pageInner)
+	p.figure(pageMargin, p.y, d.Title, "L", pageInner)
 	p.y += 11
 	p.facts(d.Facts)
 	p.cards(d.Cards)
