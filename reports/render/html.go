@@ -69,9 +69,9 @@ const wideFact = 18
 
 // factClass of a figure, which never breaks; "" of other facts.
 func factClass(value string) string {
-	figure, _, _ := strings.Cut(value, " ") // of thousands the space is another
+	figure, currency, _ := strings.Cut(value, " ") // of thousands the space is another
 	switch {
-	case strings.Trim(figure, "−0123456789.\u202f") != "" || !strings.ContainsAny(figure, "0123456789"):
+	case strings.Trim(figure, "−0123456789.\u202f") != "" || !strings.ContainsAny(figure, "0123456789") || len(currency) > len("EUR"):
 		return ""
 	case utf8.RuneCountInString(value) > wideFact:
 		return "n wide"

@@ -82,6 +82,7 @@ func TestPDFHasAllOfTheDocument(t *testing.T) {
 	for _, s := range []string{"Ελλάς Кириллица Łódź", "closed", "120 % used", "Long", "row 0", "row 199", "Wide", "□□ □ ok", "No messages.", "The end.", "delivered", "Rows"} {
 		require.Contains(t, text, drawn(s), s)
 	}
+	require.Equal(t, 40, strings.Count(text, drawn(Group("123456789.123456"))), "no figure is cut, however many stand in a row")
 	require.Greater(t, strings.Count(text, drawn("Amount")), 3, "the header stands on every page of a table")
 	pages := regexp.MustCompile(`/Count (\d+)`).FindStringSubmatch(b.String())
 	require.NotNil(t, pages)

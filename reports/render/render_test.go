@@ -2,11 +2,16 @@ package render
 
 import (
 	"bytes"
+	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 	"github.com/xuri/excelize/v2"
+	"pgregory.net/rapid"
 )
 
 func TestSafeCell(t *testing.T) {
@@ -69,5 +74,52 @@ func TestChartsEscapeTheirTexts(t *testing.T) {
 	require.Empty(t, columnChart(Chart{}))
 	for v, want := range map[float64]float64{0: 1, 0.03: 0.032, 1: 1, 13: 16, 999: 1000} {
 		require.InDelta(t, want, niceTop(v), 1e-9)
+	}
+}
+
+// TestChartsReachBelowNothing: what is below zero hangs from the line of nothing, and
+// each bar's parts have the height of their values.
+func TestChartsReachBelowNothing(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		values := rapid.SliceOfN(rapid.Int64Range(-1_000_000, 1_000_000), 1, 40).Draw(r, "values")
+		c := Chart{Series: []string{"Balance"}}
+		for i, v := range values {
+			c.Bars = append(c.Bars, Bar{Label: strconv.Itoa(i), Values: []string{decimal.New(v, -2).String()}})
+		}
+		p := newPlot(c)
+		lines := axis(c)
+		require.Contains(r, lines, 0.0)
+		require.Len(r, p.grid, len(lines))
+		require.LessOrEqual(r, len(lines), 2*gridLines+2)
+		nothing := p.grid[slices.Index(lines, 0)]
+		scale := (p.grid[0] - p.grid[len(p.grid)-1]) / (lines[len(lines)-1] - lines[0])
+		require.InDelta(r, chartTop, p.grid[len(p.grid)-1], 1e-6)
+		require.InDelta(r, chartHeight-chartBottom, p.grid[0], 1e-6)
+		for i, v := range values {
+			parts := p.columns[i].parts
+			if v == 0 {
+				require.Empty(r, parts)
+				continue
+			}
+			require.Len(r, parts, 1)
+			require.InDelta(r, math.Abs(float64(v))/100*scale, parts[0].h, 1e-6)
+			if v > 0 {
+				require.InDelta(r, nothing, parts[0].y+parts[0].h, 1e-6)
+			} else {
+				require.InDelta(r, nothing, parts[0].y, 1e-6)
+			}
+		}
+	})
+	bars := barChart(Chart{Bars: []Bar{{Values: []string{"5"}}, {Values: []string{"-10"}}}})
+	require.Equal(t, []lying{{Width: 50}, {Width: 100, Below: true}}, bars)
+}
+
+// TestFiguresDontBreak: what is a figure is told from what is a text.
+func TestFiguresDontBreak(t *testing.T) {
+	for value, class := range map[string]string{
+		"0.00 EUR": "n", Group("-12345.67") + " EUR": "n", Group("1234567890123.45") + " EUR": "n wide", "18": "n",
+		"1 Nov 2026 to 30 Nov 2026": "", "acme": "", "2026-11-30 15:35 CET": "", "": "", "− ": "",
+	} {
+		require.Equal(t, class, factClass(value), value)
 	}
 }
