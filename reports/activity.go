@@ -9,13 +9,15 @@ import (
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/reports/render"
 )
 
 // ActivityStatement is what a reseller sub-account gets: its own messages and
 // how their delivery ended. Neither it nor anything in it has a field for
 // money, shares of limits, plans, or other accounts. It has no grand total.
 type ActivityStatement struct {
-	Kind      string         `json:"kind"` // "activity"
+	Kind      string         `json:"kind"`   // "activity"
+	Layout    uint64         `json:"layout"` // that made it
 	Account   string         `json:"account"`
 	Name      string         `json:"name"`
 	Period    string         `json:"period"`
@@ -30,7 +32,8 @@ type ActivityStatement struct {
 // ActivityOverview is the parent-level report without money: all sub-accounts,
 // activity and outcomes. A reseller's staff may pass it on.
 type ActivityOverview struct {
-	Kind     string            `json:"kind"` // "activity_overview"
+	Kind     string            `json:"kind"`   // "activity_overview"
+	Layout   uint64            `json:"layout"` // that made it
 	Account  string            `json:"account"`
 	Name     string            `json:"name"`
 	Period   string            `json:"period"`
@@ -68,7 +71,7 @@ type ActivityLine struct {
 func (r *Reporter) BuildActivity(ctx context.Context, a *metering.Account, s *span) (*ActivityStatement, error) {
 	zone := ownZone(a, s)
 	out := &ActivityStatement{
-		Kind: "activity", Account: a.ID, Name: a.Name, Period: s.name, Timezone: zone.String(), AsOf: s.asOf, Closed: s.closed,
+		Kind: "activity", Layout: render.Layout, Account: a.ID, Name: a.Name, Period: s.name, Timezone: zone.String(), AsOf: s.asOf, Closed: s.closed,
 		Activity: []ActivityLine{},
 	}
 	lines, err := r.activity(ctx, a.Parent(), []string{a.ID}, zone, s)
@@ -93,7 +96,7 @@ func (r *Reporter) BuildActivity(ctx context.Context, a *metering.Account, s *sp
 func (r *Reporter) BuildOverview(ctx context.Context, parent *metering.Account, s *span) (*ActivityOverview, error) {
 	accounts := s.family(parent.ID)
 	out := &ActivityOverview{
-		Kind: "activity_overview", Account: parent.ID, Name: parent.Name, Period: s.name, Timezone: s.zone.String(), AsOf: s.asOf, Closed: s.closed,
+		Kind: "activity_overview", Layout: render.Layout, Account: parent.ID, Name: parent.Name, Period: s.name, Timezone: s.zone.String(), AsOf: s.asOf, Closed: s.closed,
 		Accounts: []ActivitySection{},
 	}
 	ids := idsOf(accounts)

@@ -16,7 +16,8 @@ import (
 // DetailAbout is what a detail's files don't say line by line: a small file
 // beside them.
 type DetailAbout struct {
-	Kind     string    `json:"kind"` // "messages"
+	Kind     string    `json:"kind"`   // "messages"
+	Layout   uint64    `json:"layout"` // that made it
 	Account  string    `json:"account"`
 	Period   string    `json:"period"`
 	Timezone string    `json:"timezone"`
@@ -80,7 +81,7 @@ func (r *Reporter) runMessages(ctx context.Context, q *Request, parent, reader *
 		return nil, err
 	}
 	about := DetailAbout{
-		Kind: KindMessages, Account: reader.ID, Period: s.name, Timezone: s.zone.String(), Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed,
+		Kind: KindMessages, Layout: render.Layout, Account: reader.ID, Period: s.name, Timezone: s.zone.String(), Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed,
 	}
 	base := reader.ID + "-" + fileSpan(s.name) + "-messages"
 	if !q.Redacted && (reader.IsParent() || reader.Audience() == metering.AudienceEnterprise) {

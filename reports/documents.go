@@ -26,7 +26,7 @@ func (p *ParentStatement) document() *render.Document {
 		},
 		Notes:    p.Completeness.notes(p.Closed),
 		Currency: p.Currency, Digits: min(metering.MinorDigits(p.Currency), 6),
-		Footer: "Amounts are rounded once, for each message; every total is the sum of its lines.",
+		Footer: footer("Amounts are rounded once, for each message; every total is the sum of its lines."),
 	}
 	d.Cards = append(p.Totals.cards(p.billableWord()), p.purseCard())
 	suspended := 0
@@ -251,7 +251,7 @@ func (e *EnterpriseStatement) document() *render.Document {
 		},
 		Cards: e.Totals.cards(chargedWord), Notes: e.Completeness.notes(e.Closed),
 		Currency: e.Currency, Digits: min(metering.MinorDigits(e.Currency), 6),
-		Footer: "Amounts are rounded once, for each message; every total is the sum of its lines.",
+		Footer: footer("Amounts are rounded once, for each message; every total is the sum of its lines."),
 	}
 	d.Facts = append(d.Facts, stateFacts(e.Reasons)...)
 	if e.State == string(metering.StateSuspended) {

@@ -20,6 +20,7 @@ func (a *ActivityStatement) document() *render.Document {
 			{Label: "As of", Value: stamp(a.AsOf, a.Timezone)},
 			{Label: "State", Value: suspendedWord(a.Suspended)},
 		},
+		Footer: footer(""),
 	}
 	d.Notes = activityNotes(a.Closed, a.Rejected)
 	if a.Suspended {
@@ -180,7 +181,7 @@ func (o *ActivityOverview) document() *render.Document {
 			{Label: "As of", Value: stamp(o.AsOf, o.Timezone)},
 		},
 		Cards: []render.Card{{Label: "Messages", Value: render.Group(count(o.Messages))}, {Label: "Accounts", Value: strconv.Itoa(len(o.Accounts))}},
-		Notes: activityNotes(o.Closed, o.Rejected),
+		Notes: activityNotes(o.Closed, o.Rejected), Footer: footer(""),
 	}
 	d.Sections = append(d.Sections, o.overview())
 	axis := daysOf(o.Period, o.AsOf, o.Timezone)

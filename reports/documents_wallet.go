@@ -37,7 +37,7 @@ func (w *WalletStatement) document() *render.Document {
 			{Label: "Currency", Value: w.Currency},
 		},
 		Currency: w.Currency, Digits: min(metering.MinorDigits(w.Currency), 6),
-		Footer: "Opening balance and lines add up to the closing balance, to a millionth. Charges are net of refunds.",
+		Footer: footer("Opening balance and lines add up to the closing balance, to a millionth. Charges are net of refunds."),
 	}
 	d.Cards = []render.Card{
 		w.Purses[0].Opening.card("Wallet at the start"), w.Purses[0].Moved.card("Moved in and out"),

@@ -3,12 +3,19 @@ package reports
 import (
 	"context"
 	"maps"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/reports/render"
 )
+
+// footer of a document says its layout.
+func footer(text string) string {
+	return strings.TrimSpace(text + " Layout " + strconv.Itoa(render.Layout) + ".")
+}
 
 // Statement is a report, made for one audience.
 type Statement interface {
@@ -19,7 +26,8 @@ type Statement interface {
 
 // ParentStatement is a parent's report in full.
 type ParentStatement struct {
-	Kind         string       `json:"kind"` // "statement"
+	Kind         string       `json:"kind"`   // "statement"
+	Layout       uint64       `json:"layout"` // that made it
 	Account      string       `json:"account"`
 	Name         string       `json:"name"`
 	Module       string       `json:"module"`
@@ -121,7 +129,7 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 		return nil, err
 	}
 	out := &ParentStatement{
-		Kind: "statement", Account: parent.ID, Name: parent.Name, Module: string(parent.Module), Timezone: s.zone.String(), Currency: parent.Currency,
+		Kind: "statement", Layout: render.Layout, Account: parent.ID, Name: parent.Name, Module: string(parent.Module), Timezone: s.zone.String(), Currency: parent.Currency,
 		Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Funding: string(parent.Mode), Accounts: []Section{},
 	}
 	out.Totals.in(parent.Currency)

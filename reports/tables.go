@@ -141,7 +141,7 @@ func (t *longTable) completeness(account string, c *Completeness) {
 
 func (p *ParentStatement) table() ([]string, [][]string) {
 	t := moneyTable()
-	t.info(p.Account, "report", p.Kind, "account_name", p.Name, "period", p.Period, "timezone", p.Timezone, "start", instant(p.Start),
+	t.info(p.Account, "report", p.Kind, "layout", count(p.Layout), "account_name", p.Name, "period", p.Period, "timezone", p.Timezone, "start", instant(p.Start),
 		"end", instant(p.End), "as_of", instant(p.AsOf), "state", closedWord(p.Closed), "funding", p.Funding)
 	t.completeness(p.Account, &p.Completeness)
 	t.limit(p.Account, p.Ceiling)
@@ -164,7 +164,7 @@ func (p *ParentStatement) table() ([]string, [][]string) {
 
 func (e *EnterpriseStatement) table() ([]string, [][]string) {
 	t := moneyTable()
-	t.info(e.Account, "report", e.Kind, "account_name", e.Name, "period", e.Period, "timezone", e.Timezone, "start", instant(e.Start),
+	t.info(e.Account, "report", e.Kind, "layout", count(e.Layout), "account_name", e.Name, "period", e.Period, "timezone", e.Timezone, "start", instant(e.Start),
 		"end", instant(e.End), "as_of", instant(e.AsOf), "state", closedWord(e.Closed), "account_state", e.State,
 		"reasons", strings.Join(e.Reasons, " "), "funds", e.Funds)
 	if e.Budget != nil {
@@ -194,7 +194,7 @@ func (t *longTable) activity(account string, list []ActivityLine) {
 
 func (a *ActivityStatement) table() ([]string, [][]string) {
 	t := activityTable()
-	t.info(a.Account, "report", a.Kind, "account_name", a.Name, "period", a.Period, "timezone", a.Timezone, "as_of", instant(a.AsOf),
+	t.info(a.Account, "report", a.Kind, "layout", count(a.Layout), "account_name", a.Name, "period", a.Period, "timezone", a.Timezone, "as_of", instant(a.AsOf),
 		"state", closedWord(a.Closed), "account_state", suspendedWord(a.Suspended), "rejected", count(a.Rejected))
 	t.activity(a.Account, a.Activity)
 	return t.header, t.lines
@@ -202,7 +202,7 @@ func (a *ActivityStatement) table() ([]string, [][]string) {
 
 func (o *ActivityOverview) table() ([]string, [][]string) {
 	t := activityTable()
-	t.info(o.Account, "report", o.Kind, "account_name", o.Name, "period", o.Period, "timezone", o.Timezone, "as_of", instant(o.AsOf),
+	t.info(o.Account, "report", o.Kind, "layout", count(o.Layout), "account_name", o.Name, "period", o.Period, "timezone", o.Timezone, "as_of", instant(o.AsOf),
 		"state", closedWord(o.Closed), "rejected", count(o.Rejected))
 	t.add("section", "total", "messages", count(o.Messages))
 	for i := range o.Accounts {

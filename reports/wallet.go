@@ -9,13 +9,15 @@ import (
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/reports/render"
 )
 
 // WalletStatement is what moved in a prepaid parent's wallet and in the budgets
 // of its sub-accounts over a month: transfers as they were made, and what was
 // charged each day. Recharge and its history are the parent's only.
 type WalletStatement struct {
-	Kind     string      `json:"kind"` // "wallet"
+	Kind     string      `json:"kind"`   // "wallet"
+	Layout   uint64      `json:"layout"` // that made it
 	Account  string      `json:"account"`
 	Name     string      `json:"name"`
 	Timezone string      `json:"timezone"`
@@ -77,7 +79,7 @@ func (r *Reporter) BuildWallet(ctx context.Context, parent *metering.Account, s 
 		return nil, err
 	}
 	out := &WalletStatement{
-		Kind: KindWallet, Account: parent.ID, Name: parent.Name, Timezone: s.zone.String(), Currency: parent.Currency,
+		Kind: KindWallet, Layout: render.Layout, Account: parent.ID, Name: parent.Name, Timezone: s.zone.String(), Currency: parent.Currency,
 		Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Purses: []PurseBook{},
 	}
 	wallet := map[chargeOf]metering.Sum{}

@@ -13,6 +13,7 @@ import (
 	"github.com/meterd/meterd/internal/outfile"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/reports/render"
 )
 
 // ManifestSuffix of the manifest beside a file.
@@ -42,6 +43,7 @@ type FileSum struct {
 	Rows   int    `json:"rows"`
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`
+	Layout int    `json:"layout"` // render.Layout that made it: 1 where an older manifest says none
 }
 
 // MonthSum is what the lines of a parent's month come to.
@@ -135,7 +137,9 @@ type part struct {
 	months []*running
 }
 
-func (m *Manifest) begin(path string) *part { return &part{file: FileSum{Path: filepath.Base(path)}} }
+func (m *Manifest) begin(path string) *part {
+	return &part{file: FileSum{Path: filepath.Base(path), Layout: render.Layout}}
+}
 
 func (p *part) month(m *month) *running {
 	s := &running{MonthSum: MonthSum{Parent: m.parent.ID, Period: m.period.Name, State: m.state(), File: p.file.Path}}
@@ -229,6 +233,7 @@ func (m *Manifest) keep(q *Request, path string, mo *month, now *Manifest) bool 
 			if sum, err := outfile.SHA256(path); err != nil || sum != f.SHA256 {
 				return false
 			}
+			f.Layout = max(f.Layout, 1)
 			now.add(&part{file: f, months: []*running{{MonthSum: s}}})
 			return true
 		}

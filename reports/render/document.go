@@ -5,6 +5,14 @@ import (
 	"time"
 )
 
+// Layout of reports and exports: which figures stand where. It rises when a version of
+// meterd shows the same figures otherwise, and each document says its own: one of a
+// closed month has the same bytes for as long as the layout stays.
+//
+// 1 is that of documents which say none. 2: late and corrections are sums of their own,
+// and an export's amount has no late messages.
+const Layout = 2
+
 // Document is a report, ready to be shown.
 type Document struct {
 	AsOf     time.Time // what its files are dated
