@@ -31,14 +31,18 @@ type letterData struct {
 	Else     []Enclosure
 }
 
-// NewLetter writes to the reader of a run. Only a parent learns where files lie:
-// a folder's or a bucket's name may tell of accounts.
-func (r *Reporter) NewLetter(run *ledger.ReportRun, files []Enclosure) (*Letter, error) {
+// NewLetter writes to the reader of a run, whose files were made when its month was
+// closed or not. Only a parent learns where files lie: a folder's or a bucket's name may
+// tell of accounts.
+func (r *Reporter) NewLetter(run *ledger.ReportRun, closed bool, files []Enclosure) (*Letter, error) {
 	_, reader, err := r.audience(Request{Parent: run.ParentID, Audience: run.Audience})
 	if err != nil {
 		return nil, err
 	}
-	d := letterData{Title: "Report for " + monthWord(run.Period) + ": " + reader.Name}
+	d := letterData{Title: fmt.Sprintf("%s for %s: %s", reportWord(run, reader), periodTitle(run.Period, closed), reader.Name)}
+	if reader.Name != reader.ID {
+		d.Title += " (" + reader.ID + ")"
+	}
 	for _, f := range files {
 		if f.Attached {
 			d.Attached = append(d.Attached, f.Name)
@@ -54,6 +58,30 @@ func (r *Reporter) NewLetter(run *ledger.ReportRun, files []Enclosure) (*Letter,
 		return nil, err
 	}
 	return &Letter{Subject: d.Title, Text: d.text(), HTML: page}, nil
+}
+
+// reportWord is what a run's report is, for people.
+func reportWord(run *ledger.ReportRun, reader *metering.Account) string {
+	switch {
+	case run.Kind == KindMessages:
+		return "Messages"
+	case run.Kind == KindWallet:
+		return "Wallet"
+	case reader.IsParent() && run.Redacted:
+		return "Activity of all accounts, without amounts,"
+	case run.Redacted || !reader.IsParent() && reader.Audience() != metering.AudienceEnterprise:
+		return "Activity"
+	}
+	return "Statement"
+}
+
+// periodTitle says of a month whether it is closed.
+func periodTitle(period string, closed bool) string {
+	word := monthWord(period)
+	if word == period || strings.Contains(period, "..") {
+		return word
+	}
+	return word + ", " + closedWord(closed)
 }
 
 const askForIt = "ask whoever has this report sent to you"

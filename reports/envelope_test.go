@@ -37,12 +37,12 @@ func TestEnvelopesOfSubAccounts(t *testing.T) {
 			Period: rapid.SampledFrom([]string{"2026-11", "2026-11-05", "2026-11-02..2026-11-08"}).Draw(t, "period"),
 		}
 		files := []File{{Path: "/tmp/" + parent.ID + "/" + own + "-activity.csv", Format: FormatCSV, Bytes: 12, SHA256: "ab"}}
-		l, err := r.NewLetter(run, []Enclosure{{Name: own + ".csv", Attached: true}, {Name: own + ".html", Places: []string{place}}})
+		l, err := r.NewLetter(run, rapid.Bool().Draw(t, "closed"), []Enclosure{{Name: own + ".csv", Attached: true}, {Name: own + ".html", Places: []string{place}}})
 		require.NoError(t, err)
 		b, err := json.Marshal(NewNotice(run, files, ledger.RunDelivered, func(string) []string { return []string{place} }))
 		require.NoError(t, err)
 		words := l.Subject + l.Text + strings.ReplaceAll(l.HTML, "<!doctype html>", "") + string(b)
-		for _, may := range []string{"Report for", "Attached", "Too large", "UTF", "November"} {
+		for _, may := range []string{"Activity for", "Statement for", "Attached", "Too large", "UTF", "November"} {
 			words = strings.ReplaceAll(words, may, "")
 		}
 		for _, c := range []string{parent.ID, parent.Name, sibling.ID, sibling.Name, run.Name, place, "JPY", "7" + limit.String()[1:4]} {
@@ -58,10 +58,10 @@ func TestEnvelopesOfSubAccounts(t *testing.T) {
 
 		// A stranger's, a sibling's under another parent and a missing account answer alike.
 		run.ParentID = draw("another parent")
-		_, err = r.NewLetter(run, nil)
+		_, err = r.NewLetter(run, false, nil)
 		require.ErrorIs(t, err, metering.ErrUnknownAccount)
 		run.Audience = draw("nobody")
-		_, err2 := r.NewLetter(run, nil)
+		_, err2 := r.NewLetter(run, false, nil)
 		require.Equal(t, err, err2)
 	})
 }
@@ -72,10 +72,10 @@ func TestEnvelopeOfAParent(t *testing.T) {
 	snap := metering.NewSnapshot(1, []*metering.Account{parent}, nil)
 	r := NewReporter(Deps{Snapshot: func() *metering.Snapshot { return snap }})
 	run := &ledger.ReportRun{Run: "r", ParentID: "acme", Name: "monthly", Audience: AudienceParent, Period: "2026-11"}
-	l, err := r.NewLetter(run, []Enclosure{{Name: "a.csv", Attached: true}, {Name: "b.csv", Places: []string{"s3://reports/b.csv", "file:/srv/b.csv"}}, {Name: "c.csv"}})
+	l, err := r.NewLetter(run, true, []Enclosure{{Name: "a.csv", Attached: true}, {Name: "b.csv", Places: []string{"s3://reports/b.csv", "file:/srv/b.csv"}}, {Name: "c.csv"}})
 	require.NoError(t, err)
-	require.Equal(t, "Report for November 2026: Acme & <Söhne>", l.Subject)
-	require.Equal(t, `Report for November 2026: Acme & <Söhne>
+	require.Equal(t, "Statement for November 2026, closed: Acme & <Söhne> (acme)", l.Subject)
+	require.Equal(t, `Statement for November 2026, closed: Acme & <Söhne> (acme)
 
 Attached:
 - a.csv
@@ -103,4 +103,27 @@ func TestAudiencesAndPlaces(t *testing.T) {
 	require.Zero(t, SecretOf(snap, run, "https://other"))
 	run.Owner = "gone"
 	require.Zero(t, SecretOf(snap, run, "https://h"))
+}
+
+func TestLettersSayWhatTheyBring(t *testing.T) {
+	t.Parallel()
+	parent := &metering.Account{ID: "acme", Name: "Acme", Module: metering.Reseller, Currency: "EUR", Zones: []metering.ZoneFrom{{Zone: "UTC"}}}
+	shop := &metering.Account{ID: "shop", ParentID: "acme", Name: "shop", Module: metering.Reseller}
+	own := &metering.Account{ID: "own", ParentID: "acme", Name: "Own", Module: metering.Enterprise, OwnModule: metering.Enterprise}
+	snap := metering.NewSnapshot(1, []*metering.Account{parent, shop, own}, nil)
+	r := NewReporter(Deps{Snapshot: func() *metering.Snapshot { return snap }})
+	for subject, run := range map[string]ledger.ReportRun{
+		"Statement for November 2026, open: Acme (acme)":                                  {Audience: AudienceParent, Period: "2026-11"},
+		"Activity of all accounts, without amounts, for November 2026, open: Acme (acme)": {Audience: AudienceParent, Period: "2026-11", Redacted: true},
+		"Wallet for November 2026, open: Acme (acme)":                                     {Audience: AudienceParent, Period: "2026-11", Kind: KindWallet},
+		"Messages for 2026-11-02 to 2026-11-08: Acme (acme)":                              {Audience: AudienceParent, Period: "2026-11-02..2026-11-08", Kind: KindMessages},
+		"Activity for 2026-11-05: shop":                                                   {Audience: "shop", Period: "2026-11-05"},
+		"Statement for November 2026, open: Own (own)":                                    {Audience: "own", Period: "2026-11"},
+		"Activity for November 2026, open: Own (own)":                                     {Audience: "own", Period: "2026-11", Redacted: true},
+	} {
+		run.ParentID = "acme"
+		l, err := r.NewLetter(&run, false, nil)
+		require.NoError(t, err)
+		require.Equal(t, subject, l.Subject)
+	}
 }

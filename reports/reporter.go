@@ -79,6 +79,7 @@ type File struct {
 	SHA256   string `json:"sha256"`
 	Lines    int64  `json:"lines,omitempty"`  // of a detail
 	Sheets   int    `json:"sheets,omitempty"` // of lines, in a detail's workbook
+	Closed   bool   `json:"closed,omitempty"` // it is of a month that was closed when it was made
 }
 
 // Run makes a report in each of the formats and writes it to the folder. Every
@@ -101,7 +102,7 @@ func (r *Reporter) Run(ctx context.Context, q Request) ([]File, error) {
 		if err != nil {
 			return files, err
 		}
-		f.Audience, f.Format = audience, format
+		f.Audience, f.Format, f.Closed = audience, format, st.closed()
 		files = append(files, f)
 	}
 	return files, nil
@@ -118,7 +119,7 @@ func (r *Reporter) runDetail(ctx context.Context, q *Request, formats []string) 
 	}
 	files, err := r.runMessages(ctx, q, parent, reader, s, formats)
 	for i := range files {
-		files[i].Audience = audienceName(reader)
+		files[i].Audience, files[i].Closed = audienceName(reader), s.closed
 	}
 	return files, err
 }

@@ -20,6 +20,7 @@ func footer(text string) string {
 // Statement is a report, made for one audience.
 type Statement interface {
 	baseName() string // of its files, without a format
+	closed() bool     // its month was closed
 	table() (header []string, lines [][]string)
 	document() *render.Document
 }

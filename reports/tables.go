@@ -230,6 +230,12 @@ func (o *ActivityOverview) baseName() string {
 	return o.Account + "-" + fileSpan(o.Period) + "-activity-overview"
 }
 
+func (p *ParentStatement) closed() bool     { return p.Closed }
+func (e *EnterpriseStatement) closed() bool { return e.Closed }
+func (a *ActivityStatement) closed() bool   { return a.Closed }
+func (o *ActivityOverview) closed() bool    { return o.Closed }
+func (w *WalletStatement) closed() bool     { return w.Closed }
+
 // fileSpan is a period as a part of a file's name.
 func fileSpan(period string) string { return strings.ReplaceAll(period, "..", "_") }
 

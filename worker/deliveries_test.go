@@ -170,8 +170,8 @@ func TestDeliveriesByEveryWay(t *testing.T) {
 	for _, letter := range o.box.all {
 		text := opened(t, letter)
 		require.Contains(t, text, "Message-Id: <report_")
-		if !strings.Contains(text, "Report for 2026-10-20: Shop") {
-			require.Contains(t, text, "Report for 2026-10-20: Acme")
+		if !strings.Contains(text, "Activity for 2026-10-20: Shop (acme-shop)") {
+			require.Contains(t, text, "Statement for 2026-10-20: Acme (acme)")
 			continue
 		}
 		mails++

@@ -162,7 +162,9 @@ func (x *roundRun) parcel(t target) (p *deliver.Parcel, left []string, err error
 // large for it.
 func (x *roundRun) letter(p *deliver.Parcel, large []string) (left []string, err error) {
 	var list []reports.Enclosure
+	closed := true
 	for _, f := range x.files {
+		closed = closed && f.Closed
 		name := filepath.Base(f.Path)
 		e := reports.Enclosure{Name: name, Attached: !slices.Contains(large, name)}
 		if !e.Attached {
@@ -175,7 +177,7 @@ func (x *roundRun) letter(p *deliver.Parcel, large []string) (left []string, err
 		}
 		list = append(list, e)
 	}
-	l, err := x.deps.Reporter.NewLetter(x.row, list)
+	l, err := x.deps.Reporter.NewLetter(x.row, closed, list)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errForGood, err)
 	}
