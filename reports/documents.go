@@ -16,7 +16,7 @@ const topBars = 12
 
 func (p *ParentStatement) document() *render.Document {
 	d := &render.Document{
-		AsOf: p.AsOf, Title: p.Name, Subtitle: "Statement for " + monthWord(p.Period), Badge: closedBadge(p.Closed),
+		AsOf: p.AsOf, Title: p.Name, Subtitle: statementTitle(p.Period), Badge: closedBadge(p.Closed),
 		Facts: []render.Fact{
 			{Label: "Account", Value: p.Account},
 			{Label: "Period", Value: periodWord(p.Start, p.End, p.Timezone)},
@@ -29,6 +29,9 @@ func (p *ParentStatement) document() *render.Document {
 		Footer: footer("Amounts are rounded once, for each message; every total is the sum of its lines."),
 	}
 	d.Cards = append(p.Totals.cards(p.billableWord()), p.purseCard())
+	if p.Payable != nil {
+		d.Cards = slices.Insert(d.Cards, 0, p.payableCard())
+	}
 	suspended := 0
 	for i := range p.Accounts {
 		if p.Accounts[i].State == string(metering.StateSuspended) {
@@ -37,6 +40,11 @@ func (p *ParentStatement) document() *render.Document {
 	}
 	if suspended > 0 {
 		d.Notes = append(d.Notes, render.Note{Level: render.Bad, Text: fmt.Sprintf("Suspended: %d of %s. The reasons are below, with each.", suspended, plural(uint64(len(p.Accounts)), "account"))})
+	}
+	if p.isMonth() {
+		d.Sections = append(d.Sections, p.bill())
+	} else {
+		d.Notes = append(d.Notes, render.Note{Level: render.Plain, Text: "These figures are of what occurred in these days, in whatever month it is booked: no bill."})
 	}
 	d.Sections = append(d.Sections, p.overview())
 	if p.Wallet != nil {
@@ -50,7 +58,10 @@ func (p *ParentStatement) document() *render.Document {
 
 // billableWord names what a bill comes to: a prepaid parent doesn't owe it.
 func (p *ParentStatement) billableWord() string {
-	if p.Funding == string(metering.Prepaid) {
+	switch {
+	case !p.isMonth():
+		return chargedWord
+	case p.Funding == string(metering.Prepaid):
 		return "Amount drawn"
 	}
 	return "Amount billable"
@@ -62,6 +73,9 @@ const chargedWord = "Amount charged"
 // cards are the figures that are looked for first.
 func (t *Totals) cards(billableWord string) []render.Card {
 	cards := []render.Card{t.Billable.card(billableWord), {Label: "Messages", Value: render.Group(count(t.Booked))}}
+	if t.Amount.Sum != t.Billable.Sum {
+		cards = append(cards, t.Amount.card("Amount"))
+	}
 	var after []string
 	for _, x := range []struct {
 		sum               Money
@@ -90,17 +104,36 @@ func (p *ParentStatement) purseCard() render.Card {
 		c := p.Ceiling.Limit.card("Credit limit")
 		c.Share = share(p.Ceiling.Share, "used")
 		return c
-	case p.Funding != string(metering.Prepaid):
+	case p.Funding != string(metering.Prepaid) && p.isMonth():
 		return render.Card{Label: "Credit limit", Value: "none"}
+	case p.Funding != string(metering.Prepaid):
+		return render.Card{Label: "Accounts", Value: count(uint64(len(p.Accounts)))} // a limit is a month's
 	case p.Wallet.Closing != nil:
 		c := p.Wallet.Closing.card("Wallet")
 		if p.Wallet.Share != "" {
-			c.Share = share(p.Wallet.Share, "used")
+			c.Share = share(p.Wallet.Share, drawnShare)
 		}
 		return c
 	default:
 		return p.Wallet.Charged.card("Charged to wallet")
 	}
+}
+
+// drawnShare is what a purse's share is of: alerts go by what was there after the last
+// top-up or allocation, whatever the month.
+const drawnShare = "drawn of what the month had"
+
+// isMonth: else the statement is of days, and no bill.
+func (p *ParentStatement) isMonth() bool { return isMonth(p.Period) }
+
+func isMonth(period string) bool { return len(period) == len("2006-01") }
+
+// statementTitle says of days that their statement isn't a bill.
+func statementTitle(period string) string {
+	if isMonth(period) {
+		return "Statement for " + monthWord(period)
+	}
+	return "Usage of " + monthWord(period) + ", by when it occurred"
 }
 
 func share(percent, word string) *render.Share {
@@ -226,7 +259,7 @@ func (s *Section) section(p *ParentStatement) render.Section {
 	if s.Budget != nil {
 		out.Facts = append(out.Facts, purseFacts(s.Budget)...)
 		if s.Budget.Share != "" {
-			out.Shares = append(out.Shares, *share(s.Budget.Share, "of its budget used"))
+			out.Shares = append(out.Shares, *share(s.Budget.Share, drawnShare))
 		}
 	}
 	out.Charts, out.Tables = s.charts(daysOf(p.Period, p.AsOf, p.Timezone)), s.tables(p.Period)
@@ -240,7 +273,7 @@ func (s *Section) section(p *ParentStatement) render.Section {
 
 func (e *EnterpriseStatement) document() *render.Document {
 	d := &render.Document{
-		AsOf: e.AsOf, Title: e.Name, Subtitle: "Statement for " + monthWord(e.Period), Badge: closedBadge(e.Closed),
+		AsOf: e.AsOf, Title: e.Name, Subtitle: statementTitle(e.Period), Badge: closedBadge(e.Closed),
 		Facts: []render.Fact{
 			{Label: "Account", Value: e.Account},
 			{Label: "Period", Value: periodWord(e.Start, e.End, e.Timezone)},
@@ -261,7 +294,7 @@ func (e *EnterpriseStatement) document() *render.Document {
 	case e.Budget != nil && e.Budget.Balance != nil:
 		c := e.Budget.Balance.card("Budget left")
 		if e.Budget.Share != "" {
-			c.Share = share(e.Budget.Share, "used")
+			c.Share = share(e.Budget.Share, drawnShare)
 		}
 		d.Cards = append(d.Cards, c)
 	case e.Limit != nil:

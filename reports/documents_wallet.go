@@ -105,6 +105,9 @@ func (b *PurseBook) section(zone string, axis []string) render.Section {
 		}
 		return render.Bar{Label: day, Values: before.Values, Text: before.Text}
 	})
+	if n := len(balance.Bars); n > 0 && balance.Bars[n-1].Values[0] != b.Closing.String() { // what is of no day of the month
+		balance.Bars = append(balance.Bars, render.Bar{Label: "closing", Values: []string{b.Closing.String()}, Text: b.Closing.text()})
+	}
 	t.Rows = append(t.Rows, render.Row{Cells: []string{"Closing", "", "", "", "", b.Moved.with(b.Moved.Sum.Minus(b.Charged.Sum)).String(), b.Closing.String()}, Total: true})
 	s.Charts, s.Tables = []render.Chart{balance}, []render.Table{t}
 	return s

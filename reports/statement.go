@@ -27,24 +27,26 @@ type Statement interface {
 
 // ParentStatement is a parent's report in full.
 type ParentStatement struct {
-	Kind         string       `json:"kind"`   // "statement"
-	Layout       uint64       `json:"layout"` // that made it
-	Account      string       `json:"account"`
-	Name         string       `json:"name"`
-	Module       string       `json:"module"`
-	Timezone     string       `json:"timezone"`
-	Currency     string       `json:"currency"`
-	Period       string       `json:"period"`
-	Start        time.Time    `json:"start"`
-	End          time.Time    `json:"end"`
-	AsOf         time.Time    `json:"as_of"`
-	Closed       bool         `json:"closed"`
-	Completeness Completeness `json:"completeness"`
-	Funding      string       `json:"funding"` // prepaid or postpaid
-	Wallet       *Purse       `json:"wallet"`  // prepaid, and while one that was holds or moves anything
-	Ceiling      *Limit       `json:"ceiling"` // postpaid, where there is one
-	Totals       Totals       `json:"totals"`  // the sum of the accounts'
-	Accounts     []Section    `json:"accounts"`
+	Kind         string         `json:"kind"`   // "statement"
+	Layout       uint64         `json:"layout"` // that made it
+	Account      string         `json:"account"`
+	Name         string         `json:"name"`
+	Module       string         `json:"module"`
+	Timezone     string         `json:"timezone"`
+	Currency     string         `json:"currency"`
+	Period       string         `json:"period"`
+	Start        time.Time      `json:"start"`
+	End          time.Time      `json:"end"`
+	AsOf         time.Time      `json:"as_of"`
+	Closed       bool           `json:"closed"`
+	Completeness Completeness   `json:"completeness"`
+	Funding      string         `json:"funding"`  // prepaid or postpaid
+	Wallet       *Purse         `json:"wallet"`   // prepaid, and while one that was holds or moves anything
+	Ceiling      *Limit         `json:"ceiling"`  // postpaid, where there is one
+	Totals       Totals         `json:"totals"`   // the sum of the accounts'
+	Payable      *Money         `json:"payable"`  // of a postpaid parent's month, in the currency's own digits
+	Previous     *PreviousMonth `json:"previous"` // null: there is none, or it is of days
+	Accounts     []Section      `json:"accounts"`
 }
 
 // Completeness says what isn't in the figures.
@@ -108,7 +110,7 @@ type Purse struct {
 	Moved     Money      `json:"moved"`   // the sum of the movements
 	Charged   Money      `json:"charged"` // net of refunds, with adjustments, whoever drew on it
 	Closing   *Money     `json:"closing"`
-	Share     string     `json:"share,omitempty"` // percent charged of what was there
+	Share     string     `json:"share,omitempty"` // percent charged of what was there: opening and moved
 	Movements []Movement `json:"movements"`
 }
 
@@ -147,6 +149,12 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 	}
 	if w := f.purse(parent.ID, metering.PurseWallet, Money{fromWallet, parent.Currency}, s); parent.Mode == metering.Prepaid || w.used() {
 		out.Wallet = w
+	}
+	if out.Payable, err = payable(parent, s, out.Totals.Billable); err != nil {
+		return nil, err
+	}
+	if out.Previous, err = r.previous(ctx, parent, s, &out.Totals); err != nil {
+		return nil, err
 	}
 	if parent.Mode != metering.Prepaid {
 		out.Ceiling = newLimit(metering.ReasonCreditCeiling, parent.CreditLimit, out.Totals.Billable, s)

@@ -147,6 +147,14 @@ func (p *ParentStatement) table() ([]string, [][]string) {
 	t.limit(p.Account, p.Ceiling)
 	t.purse(p.Account, "wallet", p.Wallet)
 	t.add(append(p.Totals.pairs(), "section", "total")...)
+	if p.Payable != nil {
+		t.info(p.Account, "payable", p.Payable.String())
+	}
+	if m := p.Previous; m != nil {
+		t.add("section", "previous", "period", m.Period, "records", count(m.Records), "amount", m.Amount.String(), "refunds", m.Refunds.String(),
+			"net", m.Amount.with(m.Amount.Sum.Minus(m.Refunds.Sum)).String(), "adjustments", m.Adjustments.String(), "billable", m.Billable.String(),
+			"currency", m.Billable.Currency)
+	}
 	for i := range p.Accounts {
 		s := &p.Accounts[i]
 		t.info(s.Account, "account_name", s.Name, "account_state", s.State, "reasons", strings.Join(s.Reasons, " "))

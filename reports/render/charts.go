@@ -118,10 +118,13 @@ func newPlot(c Chart) *plot {
 func axis(c Chart) []float64 {
 	low, high := reach(c)
 	if len(c.Series) > 1 {
-		high = math.Max(high, gridLines) // counts: no fractions at the axis
+		high = math.Max(high, gridLines)
 	}
 	if low == 0 {
 		top := niceTop(high)
+		if len(c.Series) > 1 {
+			top = math.Ceil(top/gridLines) * gridLines // counts: no fractions at the axis
+		}
 		out := make([]float64, gridLines+1)
 		for i := range out {
 			out[i] = top * float64(i) / gridLines

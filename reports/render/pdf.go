@@ -243,7 +243,7 @@ func (p *pdf) cards(list []Card) {
 			p.share(x+4, p.y+12.4, w-8, c.Share)
 		case c.Hint != "":
 			p.style("", smallSize, inkSoft)
-			p.at(x+4, p.y+13.2, c.Hint, "L", w-8)
+			p.figure(x+4, p.y+13.2, c.Hint, "L", w-8)
 		}
 	}
 	if len(list) > 0 {

@@ -1,0 +1,118 @@
+package reports
+
+import (
+	"context"
+	"time"
+
+	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/reports/render"
+)
+
+// PreviousMonth is what the bill before a month's came to.
+type PreviousMonth struct {
+	Period      string `json:"period"`
+	Closed      bool   `json:"closed"`
+	Records     uint64 `json:"records"`
+	Amount      Money  `json:"amount"`
+	Refunds     Money  `json:"refunds"`
+	Adjustments Money  `json:"adjustments"`
+	Billable    Money  `json:"billable"`
+	Change      Money  `json:"change"` // from it to this month's billable
+}
+
+// previous is the bill before a month's; nil where there is none, or it is of days.
+func (r *Reporter) previous(ctx context.Context, parent *metering.Account, s *span, now *Totals) (*PreviousMonth, error) {
+	name := parent.Calendar.Of(s.start.Add(-time.Millisecond)).Name
+	if !s.month {
+		return nil, nil
+	}
+	p := &PreviousMonth{Period: name}
+	for _, m := range []*Money{&p.Amount, &p.Refunds, &p.Adjustments, &p.Billable, &p.Change} {
+		m.Currency = parent.Currency
+	}
+	closings, err := r.deps.Ledger.Closings(ctx, parent.ID)
+	if err != nil {
+		return nil, err
+	}
+	for i := range closings {
+		if c := &closings[i]; c.Period == name && c.State == ledger.ClosingDone {
+			p.Closed, p.Records, p.Amount.Sum, p.Refunds.Sum, p.Adjustments.Sum = true, c.Records, c.Amount, c.Refunds, c.Adjustments
+		}
+	}
+	if !p.Closed { // it is closed before this one is
+		q := ledger.UsageQuery{Parent: parent.ID, Booked: name, By: []ledger.Dimension{ledger.DimPeriod}, Zone: s.zone}
+		if err := r.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) error {
+			p.Records += u.Records
+			p.Adjustments.add(u.Adjustments)
+			if u.Keys[0] != name {
+				p.Adjustments.add(u.Net())
+				return nil
+			}
+			p.Amount.add(u.Amount)
+			p.Refunds.add(u.Refunds)
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	p.Billable.Sum = p.Amount.Sum.Minus(p.Refunds.Sum).Plus(p.Adjustments.Sum)
+	p.Change.Sum = now.Billable.Sum.Minus(p.Billable.Sum)
+	if p.Records == 0 && p.Billable.Sum.Sign() == 0 {
+		return nil, nil
+	}
+	return p, nil
+}
+
+// payable is a bill in the currency's own digits, halves away from zero: what a postpaid
+// parent pays. nil: it pays nothing of this.
+func payable(parent *metering.Account, s *span, bill Money) (*Money, error) {
+	if !s.month || parent.Mode == metering.Prepaid {
+		return nil, nil
+	}
+	sum, err := metering.SumOf(bill.Sum.Decimal().Round(int32(metering.MinorDigits(bill.Currency))))
+	if err != nil {
+		return nil, err
+	}
+	out := bill.with(sum)
+	return &out, nil
+}
+
+// payableCard is what a controller looks for first.
+func (p *ParentStatement) payableCard() render.Card {
+	word := "Payable"
+	if !p.Closed {
+		word = "Payable so far"
+	}
+	c := p.Payable.card(word)
+	if p.Payable.Sum != p.Totals.Billable.Sum {
+		c.Hint = render.Group(p.Totals.Billable.String()) + ", rounded"
+	}
+	return c
+}
+
+// bill sets the month beside the one before.
+func (p *ParentStatement) bill() render.Section {
+	t := render.Table{Caption: "Bill", Columns: []render.Column{{Name: "", Kind: render.Text}, {Name: monthWord(p.Period), Kind: render.Money}}}
+	rows := []struct {
+		word      string
+		now, then Money
+	}{
+		{"Amount", p.Totals.Amount, Money{}},
+		{"Refunded", p.Totals.Refunds.with(p.Totals.Refunds.Sum.Neg()), Money{}},
+		{"Late messages and corrections", p.Totals.Adjustments, Money{}},
+		{p.billableWord(), p.Totals.Billable, Money{}},
+	}
+	if was := p.Previous; was != nil {
+		t.Columns = append(t.Columns, render.Column{Name: monthWord(was.Period), Kind: render.Money}, render.Column{Name: "Change", Kind: render.Money})
+		rows[0].then, rows[1].then, rows[2].then, rows[3].then = was.Amount, was.Refunds.with(was.Refunds.Sum.Neg()), was.Adjustments, was.Billable
+	}
+	for i, r := range rows {
+		cells := []string{r.word, r.now.String()}
+		if p.Previous != nil {
+			cells = append(cells, r.then.String(), r.now.with(r.now.Sum.Minus(r.then.Sum)).String())
+		}
+		t.Rows = append(t.Rows, render.Row{Cells: cells, Total: i == len(rows)-1})
+	}
+	return render.Section{Sheet: "Bill", Title: "Bill", Tables: []render.Table{t}}
+}
