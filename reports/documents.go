@@ -28,7 +28,11 @@ func (p *ParentStatement) document() *render.Document {
 		Currency: p.Currency, Digits: min(metering.MinorDigits(p.Currency), 6),
 		Footer: footer("Amounts are rounded once, for each message; every total is the sum of its lines."),
 	}
-	d.Cards = append(p.Totals.cards(p.billableWord()), p.purseCard())
+	d.Cards = p.Totals.cards(p.billableWord())
+	if p.isMonth() {
+		d.Cards = d.Cards[:2] // the bill has the others
+	}
+	d.Cards = append(d.Cards, p.purseCard())
 	if p.Payable != nil {
 		d.Cards = slices.Insert(d.Cards, 0, p.payableCard())
 	}

@@ -21,12 +21,29 @@ type PreviousMonth struct {
 	Change      Money  `json:"change"` // from it to this month's billable
 }
 
-// previous is the bill before a month's; nil where there is none, or it is of days.
+// owe sets what is payable of a month's statement, and the bill before it. Days are no bill.
+func (r *Reporter) owe(ctx context.Context, parent *metering.Account, s *span, out *ParentStatement) error {
+	if !s.month {
+		return nil
+	}
+	was, err := r.previous(ctx, parent, s, &out.Totals)
+	if err != nil {
+		return err
+	}
+	if was.Records > 0 || was.Billable.Sum.Sign() != 0 {
+		out.Previous = was
+	}
+	if parent.Mode == metering.Prepaid { // it pays nothing of this
+		return nil
+	}
+	sum, err := payable(out.Totals.Billable)
+	out.Payable = &sum
+	return err
+}
+
+// previous is the bill before a month's.
 func (r *Reporter) previous(ctx context.Context, parent *metering.Account, s *span, now *Totals) (*PreviousMonth, error) {
 	name := parent.Calendar.Of(s.start.Add(-time.Millisecond)).Name
-	if !s.month {
-		return nil, nil
-	}
 	p := &PreviousMonth{Period: name}
 	for _, m := range []*Money{&p.Amount, &p.Refunds, &p.Adjustments, &p.Billable, &p.Change} {
 		m.Currency = parent.Currency
@@ -58,24 +75,13 @@ func (r *Reporter) previous(ctx context.Context, parent *metering.Account, s *sp
 	}
 	p.Billable.Sum = p.Amount.Sum.Minus(p.Refunds.Sum).Plus(p.Adjustments.Sum)
 	p.Change.Sum = now.Billable.Sum.Minus(p.Billable.Sum)
-	if p.Records == 0 && p.Billable.Sum.Sign() == 0 {
-		return nil, nil
-	}
 	return p, nil
 }
 
-// payable is a bill in the currency's own digits, halves away from zero: what a postpaid
-// parent pays. nil: it pays nothing of this.
-func payable(parent *metering.Account, s *span, bill Money) (*Money, error) {
-	if !s.month || parent.Mode == metering.Prepaid {
-		return nil, nil
-	}
+// payable is a bill in the currency's own digits, halves away from zero.
+func payable(bill Money) (Money, error) {
 	sum, err := metering.SumOf(bill.Sum.Decimal().Round(int32(metering.MinorDigits(bill.Currency))))
-	if err != nil {
-		return nil, err
-	}
-	out := bill.with(sum)
-	return &out, nil
+	return bill.with(sum), err
 }
 
 // payableCard is what a controller looks for first.
@@ -93,7 +99,7 @@ func (p *ParentStatement) payableCard() render.Card {
 
 // bill sets the month beside the one before.
 func (p *ParentStatement) bill() render.Section {
-	t := render.Table{Caption: "Bill", Columns: []render.Column{{Name: "", Kind: render.Text}, {Name: monthWord(p.Period), Kind: render.Money}}}
+	t := render.Table{Caption: "What it is made of", Columns: []render.Column{{Name: "", Kind: render.Text}, {Name: monthWord(p.Period), Kind: render.Money}}}
 	rows := []struct {
 		word      string
 		now, then Money

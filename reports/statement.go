@@ -150,10 +150,7 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 	if w := f.purse(parent.ID, metering.PurseWallet, Money{fromWallet, parent.Currency}, s); parent.Mode == metering.Prepaid || w.used() {
 		out.Wallet = w
 	}
-	if out.Payable, err = payable(parent, s, out.Totals.Billable); err != nil {
-		return nil, err
-	}
-	if out.Previous, err = r.previous(ctx, parent, s, &out.Totals); err != nil {
+	if err := r.owe(ctx, parent, s, out); err != nil {
 		return nil, err
 	}
 	if parent.Mode != metering.Prepaid {
