@@ -29,6 +29,9 @@ func (s *System) projection(ctx context.Context, f *findings) {
 			var replid string
 			if replid, err = s.Store.Replid(ctx, p); err == nil && replid != m.Replid {
 				err = balance.ErrReplid
+				if m.Lost != "" {
+					err = balance.ErrLost
+				}
 			}
 			detail = fmt.Sprintf("epoch %d", m.Epoch)
 		}
@@ -65,7 +68,7 @@ func (s *System) accounts(ctx context.Context) (string, error) {
 			return "", err
 		}
 		for _, id := range absent {
-			if snap.Accounts[id].Catalog <= meta.Catalog { // else it is on its way
+			if snap.Accounts[id].First <= meta.Catalog { // else it is on its way
 				lost = append(lost, id)
 			}
 		}

@@ -80,6 +80,10 @@ type Account struct {
 	ClosedAt  *time.Time `json:"closed_at"`  // what occurs after is refused
 	Catalog   int64      `json:"catalog"`    // number of the apply that made this version
 
+	// First is the number of the apply that made the account: who reads a snapshot of the
+	// ledger knows it.
+	First int64 `json:"-"`
+
 	// Opened are the months of a parent that have been opened; they stand beside
 	// its versions, not in them.
 	Opened Opened `json:"-"`

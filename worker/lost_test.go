@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -47,12 +48,41 @@ func TestALostAccountComesBack(t *testing.T) {
 		require.NoError(t, h.admin.Resume(t.Context(), "mover-sub", "operator", ""))
 		require.NoError(t, h.admin.Suspend(t.Context(), "mover-sub", "operator", "asks again"))
 	})
+	limit := strings.Replace(movingAccounts, "{source: allocated}", "{source: allocated, monthly_limit: \"400\"}", 1)
+	lost("mover-sub", "who changes it", func() { h.apply(limit) })
+	lost("mover", "who changes its sub-account", func() { h.apply(movingAccounts) })
+	lost("mover", "who changes it", func() { h.apply(strings.Replace(movingAccounts, "Europe/Rome", "Asia/Tokyo", 1)) })
+	lost("mover-sub", "another process's snapshot", func() {
+		// What an apply that died before it pushed has left.
+		sub := *h.Snapshots.Current().Accounts["mover-sub"]
+		sub.Name = "renamed"
+		number, err := h.Ledger.CatalogNumber(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, h.Ledger.SaveCatalog(t.Context(), number+1, []*metering.Account{&sub}, nil, time.Now()))
+		_, err = h.Snapshots.Refresh(t.Context())
+		require.NoError(t, err)
+		_, err = h.Projector.Ensure(t.Context(), 0)
+		require.NoError(t, err)
+	})
+	lost("mover-sub", "whom it is listed to", func() { require.NoError(t, h.admin.Whole(t.Context(), "mover-sub")) })
 	stop()
-	h.work(Options{ReconcileEvery: time.Second})
+	stop = h.work(Options{ReconcileEvery: time.Second})
 	lost("mover", "the worker's reconcile", func() {
 		h.eventually("it is there again", func() bool { return h.Redis.Exists(t.Context(), "{p00}:a:mover").Val() == 1 })
 		h.knowsAccounts()
 		h.eventually("all are judged", func() bool { _, err := h.Store.State(t.Context(), "mover-sub"); return err == nil })
 	})
+	require.Zero(t, h.reconcile())
+
+	stop() // nobody else would see it in time
+	require.NoError(t, h.Redis.Del(t.Context(), "{p00}:a:mover-sub").Err())
+	h.apply(strings.Replace(movingAccounts, "{source: allocated}", "{source: shared}", 1))
+	require.Equal(t, []metering.Micros{500_000 + sub, 0}, []metering.Micros{h.balanceOf("mover"), h.balanceOf("mover-sub")}, "its budget is swept")
+	h.apply(movingAccounts)
+	h.transfer("again", metering.TransferAllocate, "mover-sub", 7)
+	require.NoError(t, h.Redis.Del(t.Context(), "{p00}:a:mover-sub", "{p00}:a:mover").Err())
+	_, err := h.admin.Close(t.Context(), "mover-sub")
+	require.NoError(t, err)
+	require.Equal(t, []metering.Micros{500_000 + sub, 0}, []metering.Micros{h.balanceOf("mover"), h.balanceOf("mover-sub")}, "and at its closing")
 	require.Zero(t, h.reconcile())
 }

@@ -169,6 +169,9 @@ func (e *engines) list(a *app, as, only string) ([]any, error) {
 
 // states of a parent's accounts; one that isn't held yet reads as new.
 func (e *engines) states(a *app, parent string, ids []string) (map[string]*balance.State, error) {
+	if err := e.admin.Whole(a.ctx, ids...); err != nil {
+		return nil, err
+	}
 	proj, err := e.store.Read(a.ctx, e.store.PartitionOf(parent), ids)
 	if err != nil {
 		return nil, err

@@ -171,6 +171,9 @@ func (e *engines) left(ctx context.Context, a *metering.Account) (bool, error) {
 	if !a.IsParent() {
 		return false, nil
 	}
+	if err := e.admin.Whole(ctx, a.ID); err != nil {
+		return false, err
+	}
 	st, err := e.store.State(ctx, a.ID)
 	if err != nil {
 		return false, err

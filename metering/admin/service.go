@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -53,6 +54,41 @@ func (s *Service) ensureAll(ctx context.Context) error {
 	}
 	_, err := s.snapshots.Refresh(ctx)
 	return err
+}
+
+// Whole makes sure that Redis holds what it has had of accounts: who reads them, or
+// changes them, is told no figures of accounts that it has lost.
+func (s *Service) Whole(ctx context.Context, ids ...string) error {
+	snap := s.snapshots.Current()
+	of := map[int][]string{}
+	for _, id := range ids {
+		a := snap.Accounts[id]
+		if a == nil {
+			continue
+		}
+		p := s.store.PartitionOf(a.Parent())
+		of[p] = append(of[p], id)
+		if !a.IsParent() {
+			of[p] = append(of[p], a.ParentID)
+		}
+	}
+	for p, list := range of {
+		lost, err := s.store.Absent(ctx, p, list)
+		if err != nil || len(lost) == 0 {
+			return err
+		}
+		meta, err := s.meta(ctx, p)
+		if err != nil {
+			return err
+		}
+		if err := s.snapshots.PushMissing(ctx, p, meta, slices.Compact(slices.Sorted(slices.Values(lost)))); err != nil {
+			return err
+		}
+		if _, err := s.meta(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lease for changes of the catalog: one at a time.
@@ -114,6 +150,13 @@ func (s *Service) Apply(ctx context.Context, f *AccountsFile, dry bool) (*Change
 		now := s.clock.Now().UTC()
 		var err error
 		if changes, err = f.Plan(s.snapshots.Current(), now); err != nil {
+			return err
+		}
+		ids := make([]string, len(changes.Accounts))
+		for i, a := range changes.Accounts {
+			ids[i] = a.ID
+		}
+		if err := s.Whole(ctx, ids...); err != nil {
 			return err
 		}
 		if err := s.save(ctx, changes.Accounts, changes.Plans, now); err != nil {
@@ -209,6 +252,9 @@ func (s *Service) Close(ctx context.Context, id string) (*metering.Account, erro
 		if a.IsParent() {
 			return fmt.Errorf("%w: a parent can't be closed; close its sub-accounts, or suspend it", ErrWrongKind)
 		}
+		if err := s.Whole(ctx, id); err != nil {
+			return err
+		}
 		if a.ClosedAt == nil {
 			next := *a
 			now := s.clock.Now().UTC().Truncate(time.Millisecond)
@@ -248,6 +294,9 @@ func (s *Service) manual(ctx context.Context, id, actor, note string, set bool) 
 	flag := metering.FlagManualOperator
 	if actor != OperatorActor {
 		flag = metering.FlagManualParent
+	}
+	if err := s.Whole(ctx, id); err != nil {
+		return err
 	}
 	p := s.store.PartitionOf(a.Parent())
 	for range 5 {

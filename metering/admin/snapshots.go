@@ -87,7 +87,11 @@ func (h *Snapshots) push(ctx context.Context, s *metering.Snapshot, since int64)
 			// the newest versions may have died before they were pushed.
 			from = meta.Catalog
 		}
-		if err := h.store.PushSnapshot(ctx, p, meta, s, from, h.clock.Now()); err != nil {
+		err = h.store.PushSnapshot(ctx, p, meta, s, from, h.clock.Now())
+		if errors.Is(err, balance.ErrLost) {
+			continue // likewise, from what is stored
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -34,12 +34,15 @@ type live struct {
 	Priced  string `json:"pr"`
 	Closed  string `json:"closed"`
 	Catalog string `json:"cat"`
+	// First catalog number of the account: a projection of a later one has had it.
+	First string `json:"first"`
 }
 
 func liveOf(a *metering.Account) live {
 	l := live{
 		ID: a.ID, Parent: a.ParentID, Mode: string(a.Mode), Source: string(a.Source),
 		Channels: "*", Priced: "*", Catalog: strconv.FormatInt(a.Catalog, 10),
+		First: strconv.FormatInt(cmp.Or(a.First, a.Catalog), 10),
 	}
 	if a.MonthlyLimit != nil {
 		l.Limit = strconv.FormatInt(int64(*a.MonthlyLimit), 10)
@@ -237,7 +240,7 @@ func (s *Store) stateIn(ctx context.Context, id string, h home) (*State, error) 
 			ids = append(ids, parent)
 		}
 		pr, err := s.Read(ctx, h.partition, ids)
-		if errors.Is(err, ErrReplid) {
+		if errors.Is(err, ErrReplid) || errors.Is(err, ErrLost) {
 			return nil, ErrAnew
 		}
 		if err != nil {

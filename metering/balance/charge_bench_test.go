@@ -36,9 +36,9 @@ func benchCharge(b *testing.B, records int) {
 	for i := range 20 {
 		parent := fmt.Sprintf("parent-%d", i)
 		byParent[parent] = months
-		accounts = append(accounts, &metering.Account{ID: parent, Mode: metering.Postpaid, Source: metering.SourceCredit, Calendar: calendar, Alerts: []int{50, 80, 100}})
+		accounts = append(accounts, &metering.Account{ID: parent, Mode: metering.Postpaid, Source: metering.SourceCredit, Calendar: calendar, Alerts: []int{50, 80, 100}, Catalog: 1})
 		for s := range 50 {
-			accounts = append(accounts, &metering.Account{ID: fmt.Sprintf("%s-sub-%d", parent, s), ParentID: parent, Mode: metering.Postpaid, Source: metering.SourceCredit, Calendar: calendar})
+			accounts = append(accounts, &metering.Account{ID: fmt.Sprintf("%s-sub-%d", parent, s), ParentID: parent, Mode: metering.Postpaid, Source: metering.SourceCredit, Calendar: calendar, Catalog: 1})
 		}
 	}
 	require.NoError(b, p.Push(b.Context(), 0, p.meta, 1, accounts, p.start))

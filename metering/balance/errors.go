@@ -17,6 +17,8 @@ var (
 	ErrAnew = errors.New("the projection is being made anew: try again in a moment")
 	// ErrReplid: Redis restarted, or isn't the one that answered before.
 	ErrReplid = errors.New("redis restarted or failed over since the projection was made")
+	// ErrLost: Redis has lost an account, so the projection is over.
+	ErrLost = errors.New("redis has lost an account: the projection is made anew, try again")
 	// ErrEpoch: the caller's projection epoch is over.
 	ErrEpoch = errors.New("the projection epoch has changed")
 	// ErrCatalog: the caller's snapshot is older than the applied accounts.
@@ -81,7 +83,7 @@ func NotOurs(err error) bool {
 // Over tells whether an error says that the projection that a caller has asked isn't in
 // use any more: it must ask for the one that is (reconcile.Projector.Ensure).
 func Over(err error) bool {
-	return errors.Is(err, ErrEpoch) || errors.Is(err, ErrEmpty) || errors.Is(err, ErrReplid)
+	return errors.Is(err, ErrEpoch) || errors.Is(err, ErrEmpty) || errors.Is(err, ErrReplid) || errors.Is(err, ErrLost)
 }
 
 // MissingError names accounts that the partition doesn't hold yet: push them

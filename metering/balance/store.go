@@ -164,6 +164,8 @@ func (s *Store) run(ctx context.Context, name string, keys []string, args ...any
 		return nil, ErrEmpty
 	case "replid":
 		return nil, ErrReplid
+	case "void":
+		return nil, ErrLost
 	case "epoch":
 		return nil, ErrEpoch
 	case "catalog":

@@ -31,8 +31,8 @@ func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
 	opened := map[string]metering.Opened{}
 	err := l.each(ctx, "catalog", nil, func(r driver.Rows) error {
 		var kind, doc string
-		var number uint64
-		if err := r.Scan(&kind, &doc, &number); err != nil {
+		var number, first uint64
+		if err := r.Scan(&kind, &doc, &number, &first); err != nil {
 			return err
 		}
 		newest = max(newest, int64(number))
@@ -42,7 +42,7 @@ func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
 			if err := json.Unmarshal([]byte(doc), a); err != nil {
 				return fmt.Errorf("stored account: %w", err)
 			}
-			a.Catalog = int64(number)
+			a.Catalog, a.First = int64(number), int64(first)
 			accounts = append(accounts, a)
 		case monthsKind:
 			var m openedMonths

@@ -45,9 +45,11 @@ func TestCatalogKeepsAccountsAndPlans(t *testing.T) {
 	require.NotNil(t, got.Calendar)
 	got.Calendar, got.Priced, got.PlanCatalog = nil, nil, 0
 	want := *parent
-	want.Catalog = 1
+	want.Catalog, want.First = 1, 1
 	require.Equal(t, want, got)
 	require.Equal(t, "renamed", s.Accounts["acme-marketing"].Name)
+	require.EqualValues(t, 3, s.Accounts["acme-marketing"].Catalog)
+	require.EqualValues(t, 1, s.Accounts["acme-marketing"].First)
 	require.Equal(t, limit, *s.Accounts["acme-marketing"].MonthlyLimit)
 	require.EqualValues(t, 3, s.Accounts["acme-marketing"].Catalog)
 	require.EqualValues(t, 1, s.Plans["p"].Catalog)

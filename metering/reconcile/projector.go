@@ -175,7 +175,7 @@ func (r *Projector) stands(ctx context.Context, p int) (bool, error) {
 	return err == nil && replid == meta.Replid && meta.Lost == "", nil
 }
 
-// noteLost is stands, and keeps as a finding what a projection that doesn't has lost.
+// noteLost is stands, and keeps as findings what a projection that doesn't has lost.
 func (r *Projector) noteLost(ctx context.Context, p int) (bool, error) {
 	if ok, err := r.stands(ctx, p); ok || err != nil {
 		return ok, err
@@ -184,10 +184,34 @@ func (r *Projector) noteLost(ctx context.Context, p int) (bool, error) {
 	if err != nil || meta.Lost == "" {
 		return false, nil //nolint:nilerr // a rebuild finds out what is wrong
 	}
-	r.log.ErrorContext(ctx, "the projection has lost an account, it is made anew: look for who removes keys of Redis", slog.Int("partition", p), slog.String("account", meta.Lost))
-	return false, r.ledger.InsertFindings(ctx, []ledger.Finding{{
-		At: r.clock.Now().UTC(), Kind: ledger.FindingDrift, AccountID: meta.Lost, Field: fieldAccount, Expected: accountHeld, Actual: accountLost, Healed: true,
-	}})
+	snap, err := r.ledger.Snapshot(ctx)
+	if err != nil {
+		return false, err
+	}
+	var had []string
+	for _, parent := range snap.Parents {
+		for _, id := range snap.Family(parent) {
+			if r.store.PartitionOf(parent) == p && snap.Accounts[id].First <= meta.Catalog {
+				had = append(had, id)
+			}
+		}
+	}
+	lost, err := r.store.Absent(ctx, p, had)
+	if err != nil {
+		return false, err
+	}
+	if len(lost) == 0 {
+		lost = []string{meta.Lost} // it has come back since
+	}
+	r.log.ErrorContext(ctx, "the projection has lost accounts, it is made anew: look for who removes keys of Redis",
+		slog.Int("partition", p), slog.Int("accounts", len(lost)), slog.String("first", lost[0]))
+	var list []ledger.Finding
+	for _, id := range lost[:min(len(lost), driftsMax)] {
+		list = append(list, ledger.Finding{
+			At: r.clock.Now().UTC(), Kind: ledger.FindingDrift, AccountID: id, Field: fieldAccount, Expected: accountHeld, Actual: accountLost, Healed: true,
+		})
+	}
+	return false, r.ledger.InsertFindings(ctx, list)
 }
 
 // What a finding says of an account that the projection has lost.

@@ -185,7 +185,7 @@ func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int
 func lostAccounts(snap *metering.Snapshot, meta *balance.Meta, parents []string, projs []*balance.Projection) (lost []string) {
 	for i, parent := range parents {
 		for _, id := range snap.Family(parent) {
-			if projs[i].States[id] == nil && snap.Accounts[id].Catalog <= meta.Catalog {
+			if projs[i].States[id] == nil && snap.Accounts[id].First <= meta.Catalog {
 				lost = append(lost, id)
 			}
 		}
@@ -201,7 +201,7 @@ func (r *Reconciler) replace(ctx context.Context, snap *metering.Snapshot, p int
 	if err == nil { // another was faster
 		return balance.ErrMoved
 	}
-	if !errors.Is(err, balance.ErrReplid) {
+	if !errors.Is(err, balance.ErrLost) {
 		return err
 	}
 	for _, id := range lost {

@@ -100,6 +100,8 @@ func (c *call) guard(epoch string) []any {
 	switch {
 	case c.meta["epoch"] == "":
 		return []any{"empty"}
+	case c.meta["replid"] == "" && c.r.Without != RuleReplid:
+		return []any{"void"}
 	case c.meta["replid"] != c.r.id() && c.r.Without != RuleReplid:
 		return []any{"replid", c.r.id()}
 	case epoch != "" && epoch != c.meta["epoch"] && c.r.Without != RuleEpoch:

@@ -1,6 +1,7 @@
 package balancetest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 )
@@ -19,6 +20,7 @@ type pushed struct {
 	Channels string `json:"ch"`
 	Closed   string `json:"closed"`
 	Catalog  string `json:"cat"`
+	First    string `json:"first"`
 }
 
 func push(c *call) ([]any, error) {
@@ -41,7 +43,7 @@ func push(c *call) ([]any, error) {
 	}
 	if lost := c.lost(list); lost != "" {
 		c.meta["lost"], c.meta["replid"] = lost, ""
-		return []any{"replid"}, nil
+		return []any{"void"}, nil
 	}
 	fresh := map[string]bool{}
 	for _, d := range list {
@@ -89,7 +91,7 @@ func (c *call) lost(list []pushed) string {
 		if d.Parent != "" && !listed[d.Parent] && c.account(d.Parent) == nil {
 			return d.Parent
 		}
-		if c.account(d.ID) == nil && integer(d.Catalog) <= integer(c.meta["catalog"]) {
+		if c.account(d.ID) == nil && integer(cmp.Or(d.First, d.Catalog)) <= integer(c.meta["catalog"]) {
 			return d.ID
 		}
 	}

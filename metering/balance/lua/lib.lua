@@ -58,6 +58,7 @@ local function guard(epoch)
   local m = {}
   for i, n in ipairs(META) do m[n] = v[i] end
   local id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+  if m.replid == '' then return nil, {'void'} end -- see push.lua
   if id ~= m.replid then return nil, {'replid', id} end
   if epoch and m.epoch ~= epoch then return nil, {'epoch', m.epoch} end
   M = m

@@ -3,9 +3,9 @@
 -- knows what else, so the projection ends, and is made anew.
 -- KEYS 1 {pNN}:meta
 -- ARGV 1 epoch  2 raise the partition's catalog number to this (0: leave)
---      3 accounts as JSON: [{id, par, mode, src, lim, ceil, alerts, obs, ch, pr, closed, cat}]
+--      3 accounts as JSON: [{id, par, mode, src, lim, ceil, alerts, obs, ch, pr, closed, cat, first}]
 --      4 parents, then for each: id and three months (name, start, end)
--- RETURN {"ok"} | {"clock"} | {"replid"} an account was lost | guard's refusals
+-- RETURN {"ok"} | {"clock"} | {"void"} an account was lost | guard's refusals
 local m, refusal = guard(ARGV[1])
 if not m then return refusal end
 local month, at = {}, 4
@@ -20,11 +20,11 @@ local fresh, listed = {}, {}
 for _, d in ipairs(list) do
   listed[d.id] = true
   local lost
-  if not account(d.id) and tonumber(d.cat) <= tonumber(m.catalog) then lost = d.id end
+  if not account(d.id) and tonumber(d.first or d.cat) <= tonumber(m.catalog) then lost = d.id end
   if d.par ~= '' and not listed[d.par] and not account(d.par) then lost = d.par end
   if lost then
     redis.call('HSET', KEYS[1], 'lost', lost, 'replid', '') -- no Redis has that one: every script refuses
-    return {'replid'}
+    return {'void'}
   end
 end
 for _, d in ipairs(list) do

@@ -283,9 +283,12 @@ func catalogUnder(s *Server, params map[string]string) [][]any {
 }
 
 func catalog(s *Server, _ map[string]string) [][]any {
-	newest := map[string]Row{}
+	newest, first := map[string]Row{}, map[string]Row{}
 	for _, r := range s.tables["catalog"] {
 		k := r.str("kind") + "\x00" + r.str("id")
+		if old, ok := first[k]; !ok || r.num("number") < old.num("number") {
+			first[k] = r
+		}
 		if old, ok := newest[k]; !ok || r.num("number") >= old.num("number") {
 			newest[k] = r
 		}
@@ -297,7 +300,7 @@ func catalog(s *Server, _ map[string]string) [][]any {
 	slices.Sort(keys)
 	var out [][]any
 	for _, k := range keys {
-		out = append(out, newest[k].pick("kind", "doc", "number"))
+		out = append(out, append(newest[k].pick("kind", "doc", "number"), first[k].pick("number")...))
 	}
 	return out
 }
