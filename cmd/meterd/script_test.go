@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/redis/go-redis/v9"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/embedded"
 	"github.com/meterd/meterd/internal/testengine"
@@ -246,5 +248,24 @@ func cmdMode(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	if got := fmt.Sprintf("%04o", st.Mode().Perm()); got != args[0] {
 		ts.Fatalf("mode %s, want %s", got, args[0])
+	}
+}
+
+// TestScriptsShareNoAccounts: they run side by side on one system.
+func TestScriptsShareNoAccounts(t *testing.T) {
+	t.Parallel()
+	scripts, err := filepath.Glob("testdata/*.txtar")
+	require.NoError(t, err)
+	require.NotEmpty(t, scripts)
+	of := map[string]string{}
+	for _, path := range scripts {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile(`(?m)^\s*-\s+\{?id: ([a-z0-9-]+)`).FindAllStringSubmatch(string(text), -1) {
+			if other, ok := of[m[1]]; ok {
+				require.Equal(t, other, path, "%s is an account or a plan of both", m[1])
+			}
+			of[m[1]] = path
+		}
 	}
 }
