@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -85,4 +86,29 @@ func TestALostAccountComesBack(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []metering.Micros{500_000 + sub, 0}, []metering.Micros{h.balanceOf("mover"), h.balanceOf("mover-sub")}, "and at its closing")
 	require.Zero(t, h.reconcile())
+}
+
+// TestLostAccountsOfEachPartition are looked for, not of the first alone.
+func TestLostAccountsOfEachPartition(t *testing.T) {
+	t.Parallel()
+	const partitions = 8
+	h := newHarnessOf(t, partitions)
+	ids := []string{"acme", "acme-own", "globex", "globex-shop"}
+	of := map[int]bool{}
+	var keys []string
+	for _, id := range ids {
+		p := h.Store.PartitionOf(h.Snapshots.Current().Accounts[id].Parent())
+		of[p] = true
+		keys = append(keys, fmt.Sprintf("{p%02d}:a:%s", p, id))
+	}
+	require.Len(t, of, 2, "the two parents are in two partitions")
+	for range 5 { // in whatever order they are looked through
+		for _, lost := range keys {
+			require.NoError(t, h.Redis.Del(t.Context(), lost).Err())
+			require.NoError(t, h.admin.Whole(t.Context(), ids...))
+			for _, k := range keys {
+				require.EqualValues(t, 1, h.Redis.Exists(t.Context(), k).Val(), "%s, once %s was lost", k, lost)
+			}
+		}
+	}
 }

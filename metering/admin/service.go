@@ -74,8 +74,11 @@ func (s *Service) Whole(ctx context.Context, ids ...string) error {
 	}
 	for p, list := range of {
 		lost, err := s.store.Absent(ctx, p, list)
-		if err != nil || len(lost) == 0 {
+		if err != nil {
 			return err
+		}
+		if len(lost) == 0 {
+			continue
 		}
 		meta, err := s.meta(ctx, p)
 		if err != nil {
