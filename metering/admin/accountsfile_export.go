@@ -1,7 +1,10 @@
 package admin
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -52,9 +55,30 @@ func (r exportedRule) MarshalYAML() ([]byte, error) {
 	return yaml.MarshalWithOptions(plain(r), yaml.Flow(true))
 }
 
+// anyText is what somebody called something. The library leaves some texts bare that
+// YAML reads otherwise ("? a").
+type anyText string
+
+// plainText is what needs no quotes, unless it is a word of YAML's, which the library knows.
+var plainText = regexp.MustCompile(`^\p{L}([\p{L}\p{N} .,&()_-]*[\p{L}\p{N}.)])?$`)
+
+// MarshalYAML puts all but simple texts in double quotes.
+func (t anyText) MarshalYAML() ([]byte, error) {
+	if plainText.MatchString(string(t)) {
+		return yaml.Marshal(string(t))
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b) // a JSON text is one of YAML
+	e.SetEscapeHTML(false)
+	if err := e.Encode(string(t)); err != nil {
+		return nil, fmt.Errorf("write %q: %w", string(t), err)
+	}
+	return b.Bytes(), nil
+}
+
 type exportedAccount struct {
 	ID       string    `yaml:"id"`
-	Name     string    `yaml:"name,omitempty"`
+	Name     anyText   `yaml:"name,omitempty"`
 	Module   string    `yaml:"module,omitempty"`
 	Timezone string    `yaml:"timezone,omitempty"`
 	Plan     string    `yaml:"plan,omitempty"`
@@ -217,7 +241,7 @@ func exportRule(r *metering.Rule) exportedRule {
 func exportAccount(a *metering.Account) exportedAccount {
 	out := exportedAccount{ID: a.ID}
 	if a.Name != a.ID {
-		out.Name = a.Name
+		out.Name = anyText(a.Name)
 	}
 	if n := len(a.Channels); n > 0 && a.Channels[n-1].Channels != nil {
 		out.Channels = &a.Channels[n-1].Channels
