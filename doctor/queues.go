@@ -52,26 +52,17 @@ func (s *System) accounts(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	of := make([][]string, s.Store.Partitions())
-	for _, parent := range snap.Parents {
-		p := s.Store.PartitionOf(parent)
-		of[p] = append(of[p], snap.Family(parent)...)
-	}
 	var lost []string
-	for p, ids := range of {
+	for p := range s.Store.Partitions() {
 		meta, err := s.Store.Meta(ctx, p)
 		if err != nil {
 			continue // which stands above
 		}
-		absent, err := s.Store.Absent(ctx, p, ids)
+		ids, err := s.Store.LostAccounts(ctx, p, meta, snap)
 		if err != nil {
 			return "", err
 		}
-		for _, id := range absent {
-			if snap.Accounts[id].First <= meta.Catalog { // else it is on its way
-				lost = append(lost, id)
-			}
-		}
+		lost = append(lost, ids...)
 	}
 	if n := len(lost); n > 0 {
 		return "", fmt.Errorf("redis has lost %d of %d, %s: `meterd reconcile` brings them back; look for who removes keys", n, len(snap.Accounts), some(lost))

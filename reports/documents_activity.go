@@ -86,7 +86,7 @@ func outcomesOf(lines []ActivityLine) []string {
 func splitDays(period string, lines []ActivityLine) (own, before []ActivityLine) {
 	first := period + "-01"
 	for _, l := range lines {
-		if len(period) == len("2006-01") && l.Day < first {
+		if isMonth(period) && l.Day < first {
 			before = append(before, l)
 		} else {
 			own = append(own, l)

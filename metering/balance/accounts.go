@@ -370,6 +370,23 @@ func (s *Store) Absent(ctx context.Context, p int, ids []string) (absent []strin
 	return absent, nil
 }
 
+// LostAccounts are a partition's accounts that were pushed to the projection of meta and
+// that it holds no more. What was applied later is on its way.
+func (s *Store) LostAccounts(ctx context.Context, p int, meta *Meta, snap *metering.Snapshot) ([]string, error) {
+	var had []string
+	for _, parent := range snap.Parents {
+		if s.PartitionOf(parent) != p {
+			continue
+		}
+		for _, id := range snap.Family(parent) {
+			if snap.Accounts[id].First <= meta.Catalog {
+				had = append(had, id)
+			}
+		}
+	}
+	return s.Absent(ctx, p, had)
+}
+
 // Drift is what a field of the projection lacks against the ledger.
 type Drift struct {
 	Account string

@@ -188,15 +188,7 @@ func (r *Projector) noteLost(ctx context.Context, p int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var had []string
-	for _, parent := range snap.Parents {
-		for _, id := range snap.Family(parent) {
-			if r.store.PartitionOf(parent) == p && snap.Accounts[id].First <= meta.Catalog {
-				had = append(had, id)
-			}
-		}
-	}
-	lost, err := r.store.Absent(ctx, p, had)
+	lost, err := r.store.LostAccounts(ctx, p, meta, snap)
 	if err != nil {
 		return false, err
 	}
