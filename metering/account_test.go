@@ -140,20 +140,22 @@ func TestTransfer(t *testing.T) {
 		change func(*Transfer)
 		want   error
 	}{
-		"good":            {func(*Transfer) {}, nil},
-		"zero":            {func(x *Transfer) { x.Amount = 0 }, ErrTransferZero},
-		"negative":        {func(x *Transfer) { x.Amount = -1 }, ErrTransferAmount},
-		"huge":            {func(x *Transfer) { x.Amount = MicrosMax + 1 }, ErrOverflow},
-		"ref":             {func(x *Transfer) { x.Ref = "" }, ErrTransferRef},
-		"ref, text":       {func(x *Transfer) { x.Ref = "é" }, ErrTransferRef},
-		"to itself":       {func(x *Transfer) { x.AccountID = "p" }, ErrTransferAccount},
-		"topup of a sub":  {func(x *Transfer) { x.Kind = TransferTopup }, ErrTransferAccount},
-		"adjust":          {func(x *Transfer) { x.Kind, x.Amount, x.Reason = TransferAdjust, -1, "why" }, nil},
-		"adjust, no why":  {func(x *Transfer) { x.Kind = TransferAdjust }, ErrTransferReason},
-		"negative sweep":  {func(x *Transfer) { x.Kind, x.Amount = TransferSweep, -1 }, nil},
-		"currency":        {func(x *Transfer) { x.Currency = "EURO" }, ErrTransferCurrency},
-		"no actor":        {func(x *Transfer) { x.Actor = "" }, ErrTransferActor},
-		"close of itself": {func(x *Transfer) { x.Kind, x.AccountID = TransferClose, "p" }, ErrTransferAccount},
+		"good":                {func(*Transfer) {}, nil},
+		"zero":                {func(x *Transfer) { x.Amount = 0 }, ErrTransferZero},
+		"negative":            {func(x *Transfer) { x.Amount = -1 }, ErrTransferAmount},
+		"huge":                {func(x *Transfer) { x.Amount = MicrosMax + 1 }, ErrOverflow},
+		"ref":                 {func(x *Transfer) { x.Ref = "" }, ErrTransferRef},
+		"ref, text":           {func(x *Transfer) { x.Ref = "é" }, ErrTransferRef},
+		"to itself":           {func(x *Transfer) { x.AccountID = "p" }, ErrTransferAccount},
+		"topup of a sub":      {func(x *Transfer) { x.Kind = TransferTopup }, ErrTransferAccount},
+		"adjust":              {func(x *Transfer) { x.Kind, x.Amount, x.Reason = TransferAdjust, -1, "why" }, nil},
+		"adjust, no why":      {func(x *Transfer) { x.Kind = TransferAdjust }, ErrTransferReason},
+		"adjust, invoiced":    {func(x *Transfer) { x.Kind, x.Reason, x.Invoiced = TransferAdjust, "why", true }, nil},
+		"allocated, invoiced": {func(x *Transfer) { x.Invoiced = true }, ErrTransferInvoiced},
+		"negative sweep":      {func(x *Transfer) { x.Kind, x.Amount = TransferSweep, -1 }, nil},
+		"currency":            {func(x *Transfer) { x.Currency = "EURO" }, ErrTransferCurrency},
+		"no actor":            {func(x *Transfer) { x.Actor = "" }, ErrTransferActor},
+		"close of itself":     {func(x *Transfer) { x.Kind, x.AccountID = TransferClose, "p" }, ErrTransferAccount},
 	} {
 		x := good
 		c.change(&x)
@@ -168,6 +170,12 @@ func TestTransfer(t *testing.T) {
 	}
 	if other.Amount = 6; other.ContentHash() == good.ContentHash() {
 		t.Error("the amount isn't in the hash")
+	}
+	if other = good; other.ContentHash() != 6_773_931_966_209_750_882 {
+		t.Error("references of before would be refused as used for something else")
+	}
+	if other.Invoiced = true; other.ContentHash() == good.ContentHash() {
+		t.Error("whether it is invoiced isn't in the hash")
 	}
 }
 

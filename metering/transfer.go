@@ -34,8 +34,9 @@ type Transfer struct {
 	AccountID string       `json:"account_id"`    // the parent for a top-up, else whose purse it is about
 	Amount    Micros       `json:"amount_micros"` // not 0; below 0 only to adjust, sweep and close
 	Currency  string       `json:"currency"`
-	Reason    string       `json:"reason"` // required to adjust
-	Actor     string       `json:"actor"`  // operator, or the parent's id
+	Reason    string       `json:"reason"`             // required to adjust
+	Actor     string       `json:"actor"`              // operator, or the parent's id
+	Invoiced  bool         `json:"invoiced,omitempty"` // an adjustment's: it is on an invoice; what is paid in always is
 	At        time.Time    `json:"at"`
 }
 
@@ -54,6 +55,7 @@ var (
 	ErrTransferAccount  = errors.New("account: a top-up goes to a parent; an allocation, a reclaim, a sweep and a closing are of a sub-account")
 	ErrTransferCurrency = errors.New("currency: not an ISO 4217 code")
 	ErrTransferReason   = errors.New("reason: give one, of at most 1024 bytes, with an adjustment")
+	ErrTransferInvoiced = errors.New("invoiced: only an adjustment may say so; a top-up always is, and nothing else concerns an invoice")
 	ErrTransferActor    = errors.New("actor: say who acts, operator or the parent's id")
 )
 
@@ -90,6 +92,8 @@ func (t *Transfer) Validate() error {
 		return ErrTransferCurrency
 	case len(t.Reason) > reasonMax || t.Kind == TransferAdjust && t.Reason == "":
 		return ErrTransferReason
+	case t.Invoiced && t.Kind != TransferAdjust:
+		return ErrTransferInvoiced
 	case t.Actor == "":
 		return ErrTransferActor
 	}
@@ -110,7 +114,8 @@ func printable(s string, limit int) bool {
 }
 
 // ContentHash tells whether a reference comes again with the same content:
-// kind, account, amount, currency and reason; not who acts and when.
+// kind, account, amount, currency, reason and whether it is invoiced; not who acts
+// and when.
 func (t *Transfer) ContentHash() uint64 {
 	b := append(make([]byte, 0, 256), 1) // version of this form
 	b = appendPart(b, string(t.Kind))
@@ -118,6 +123,9 @@ func (t *Transfer) ContentHash() uint64 {
 	b = appendOptional(b, true, int64(t.Amount))
 	b = appendPart(b, t.Currency)
 	b = appendPart(b, t.Reason)
+	if t.Invoiced { // nothing else, so that others have the hash that they always had
+		b = append(b, 1)
+	}
 	return digest(b)
 }
 

@@ -34,6 +34,7 @@ type MoneyAbout struct {
 	Currency     string       `json:"currency"`
 	Amount       Money        `json:"amount"`
 	Refunded     Money        `json:"refunded"`
+	Late         Money        `json:"late"`
 	Corrections  Money        `json:"corrections"`
 	Billable     Money        `json:"amount_billable"`
 	Completeness Completeness `json:"completeness"`
@@ -66,13 +67,14 @@ type detailOrder struct {
 	*Request
 	formats  []string
 	query    ledger.ActivityQuery
+	reader   *metering.Account
 	accounts []string // that it is about
 	span     *span
 }
 
 // runMessages writes a detail in each of the formats, all in one pass.
 func (r *Reporter) runMessages(ctx context.Context, q *Request, parent, reader *metering.Account, s *span, formats []string) ([]File, error) {
-	o := &detailOrder{Request: q, formats: formats, query: detailQuery(parent, reader, s), span: s}
+	o := &detailOrder{Request: q, formats: formats, reader: reader, query: detailQuery(parent, reader, s), span: s}
 	if o.accounts = o.query.Accounts; len(o.accounts) == 0 {
 		o.accounts = idsOf(s.family(parent.ID))
 	}
@@ -99,23 +101,31 @@ func (r *Reporter) moneyMessages(ctx context.Context, o *detailOrder, about Mone
 	for _, id := range o.accounts {
 		about.Completeness.add(f.quarantined[id], f.waiting[id])
 	}
-	for _, m := range []*Money{&about.Amount, &about.Refunded, &about.Corrections, &about.Billable} {
+	for _, m := range []*Money{&about.Amount, &about.Refunded, &about.Late, &about.Corrections, &about.Billable} {
 		m.Currency = about.Currency
 	}
 	d.title, d.digits = "Messages of "+about.Account+", "+about.Period, min(metering.MinorDigits(about.Currency), 6)
 	d.about = func() []render.Fact {
 		return append(about.facts(), render.Fact{Label: "Amount", Value: about.Amount.String()}, render.Fact{Label: "Refunded", Value: about.Refunded.String()},
-			render.Fact{Label: "Corrections", Value: about.Corrections.String()}, render.Fact{Label: "Amount billable", Value: about.Billable.String()},
+			render.Fact{Label: "Late", Value: about.Late.String()}, render.Fact{Label: "Corrections", Value: about.Corrections.String()}, render.Fact{Label: "Amount billable", Value: about.Billable.String()},
 			render.Fact{Label: "Currency", Value: about.Currency},
 			render.Fact{Label: "Quarantined records", Value: count(about.Completeness.Quarantined)},
 			render.Fact{Label: "Not yet priced", Value: count(about.Completeness.NotYetPriced)},
 			render.Fact{Label: "Refunds waiting", Value: count(about.Completeness.Waiting)})
 	}
+	var reasons map[string]string
+	if o.reader.IsParent() {
+		var err error
+		if reasons, err = r.deps.Ledger.RerateReasons(ctx, o.reader.ID); err != nil {
+			return nil, err
+		}
+	}
 	d.each = func(ctx context.Context, f func(*MessageLine) error) error {
-		return r.messageLines(ctx, o.query, func(l *MessageLine) error {
+		return r.messageLines(ctx, o.query, reasons, func(l *MessageLine) error {
 			about.Lines++
 			about.Amount.add(l.Amount.Sum())
 			about.Refunded.add(l.Refunded.Sum())
+			about.Late.add(l.Late.Sum())
 			about.Corrections.add(l.Correction.Sum())
 			about.Billable.add(l.Billable.Sum())
 			return f(l)

@@ -220,7 +220,15 @@ func purseFacts(p *Purse) []render.Fact {
 	if p.Opening != nil {
 		out = append(out, render.Fact{Label: "Opening balance", Value: p.Opening.text()})
 	}
-	out = append(out, render.Fact{Label: "Moved in and out", Value: p.Moved.text()}, render.Fact{Label: "Charged", Value: p.Charged.text()})
+	for _, x := range []struct {
+		label string
+		sum   Money
+	}{{"Paid in", p.PaidIn}, {"Adjusted", p.Adjusted}, {"Allocated", p.Allocated}} {
+		if x.sum.Sum.Sign() != 0 {
+			out = append(out, render.Fact{Label: x.label, Value: x.sum.text()})
+		}
+	}
+	out = append(out, render.Fact{Label: "Drawn", Value: p.Charged.text()})
 	if p.Closing != nil {
 		out = append(out, render.Fact{Label: "Closing balance", Value: p.Closing.text()})
 	}
@@ -231,16 +239,19 @@ func movementTable(caption string, p *Purse, zone string) render.Table {
 	t := render.Table{Caption: caption, Columns: []render.Column{
 		{Name: "When", Kind: render.Text},
 		{Name: "Kind", Kind: render.Text},
+		{Name: "Amount", Kind: render.Money},
+		{Name: "To or from", Kind: render.Text},
+		{Name: "Reason", Kind: render.Text},
 		{Name: "Reference", Kind: render.Text},
 		{Name: "By", Kind: render.Text},
-		{Name: "Reason", Kind: render.Text},
-		{Name: "Amount", Kind: render.Money},
 	}}
 	for i := range p.Movements {
 		m := &p.Movements[i]
-		t.Rows = append(t.Rows, render.Row{Cells: []string{stamp(m.At, zone), m.Kind, m.Ref, m.Actor, m.Reason, m.Amount.String()}})
+		t.Rows = append(t.Rows, render.Row{Cells: []string{
+			stamp(m.At, zone), kindWord(m.Kind, m.Invoiced), m.Amount.String(), otherWord(m.Purse, m.Other), m.Reason, m.Ref, m.Actor,
+		}})
 	}
-	t.Rows = append(t.Rows, render.Row{Cells: []string{"Total", "", "", "", "", p.Moved.String()}, Total: true})
+	t.Rows = append(t.Rows, render.Row{Cells: []string{"Total", "", p.Moved.String(), "", "", "", ""}, Total: true})
 	return t
 }
 

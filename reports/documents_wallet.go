@@ -8,20 +8,20 @@ import (
 func (w *WalletStatement) baseName() string { return w.Account + "-" + fileSpan(w.Period) + "-wallet" }
 
 func (w *WalletStatement) table() ([]string, [][]string) {
-	header := []string{"account", "purse", "day", "at", "kind", "ref", "actor", "reason", "period", "amount", "balance", "currency"}
+	header := []string{"account", "purse", "day", "at", "kind", "ref", "actor", "reason", "period", "amount", "balance", "currency", "other"}
 	var lines [][]string
 	for i := range w.Purses {
 		p := &w.Purses[i]
-		lines = append(lines, []string{p.Account, p.Purse, "", instant(w.Start), "opening", "", "", "", w.Period, "", p.Opening.String(), w.Currency})
+		lines = append(lines, []string{p.Account, p.Purse, "", instant(w.Start), "opening", "", "", "", w.Period, "", p.Opening.String(), w.Currency, ""})
 		for j := range p.Lines {
 			l := &p.Lines[j]
 			at := ""
 			if l.At != nil {
 				at = instant(*l.At)
 			}
-			lines = append(lines, []string{p.Account, p.Purse, l.Day, at, l.Kind, l.Ref, l.Actor, l.Reason, l.Period, l.Amount.String(), l.Balance.String(), w.Currency})
+			lines = append(lines, []string{p.Account, p.Purse, l.Day, at, l.Kind, l.Ref, l.Actor, l.Reason, l.Period, l.Amount.String(), l.Balance.String(), w.Currency, l.Other})
 		}
-		lines = append(lines, []string{p.Account, p.Purse, "", instant(earlier(w.End, w.AsOf)), "closing", "", "", "", w.Period, "", p.Closing.String(), w.Currency})
+		lines = append(lines, []string{p.Account, p.Purse, "", instant(earlier(w.End, w.AsOf)), "closing", "", "", "", w.Period, "", p.Closing.String(), w.Currency, ""})
 	}
 	return header, lines
 }
@@ -72,23 +72,24 @@ func (b *PurseBook) section(zone string, axis []string) render.Section {
 	t := render.Table{Caption: "Movements and charges", Columns: []render.Column{
 		{Name: "When", Kind: render.Text},
 		{Name: "Kind", Kind: render.Text},
-		{Name: "Reference", Kind: render.Text},
-		{Name: "By", Kind: render.Text},
-		{Name: "Reason", Kind: render.Text},
 		{Name: "Amount", Kind: render.Money},
 		{Name: "Balance", Kind: render.Money},
+		{Name: "To or from", Kind: render.Text},
+		{Name: "Reason", Kind: render.Text},
+		{Name: "Reference", Kind: render.Text},
+		{Name: "By", Kind: render.Text},
 	}}
 	balance := render.Chart{Caption: "Balance at the end of each day", Series: []string{"Balance"}}
 	for i := range b.Lines {
 		l := &b.Lines[i]
-		when, kind := l.Day, l.Kind
+		when, kind, other := l.Day, kindWord(l.Kind, l.Invoiced), ""
 		if l.At != nil {
-			when = stamp(*l.At, zone)
+			when, other = stamp(*l.At, zone), otherWord(b.Purse, l.Other)
 		}
 		if l.Period != "" {
-			kind += " of " + l.Period
+			kind += " of " + monthWord(l.Period)
 		}
-		t.Rows = append(t.Rows, render.Row{Cells: []string{when, kind, l.Ref, l.Actor, l.Reason, l.Amount.String(), l.Balance.String()}})
+		t.Rows = append(t.Rows, render.Row{Cells: []string{when, kind, l.Amount.String(), l.Balance.String(), other, l.Reason, l.Ref, l.Actor}})
 		if l.Day == "" {
 			continue
 		}
@@ -108,7 +109,7 @@ func (b *PurseBook) section(zone string, axis []string) render.Section {
 	if n := len(balance.Bars); n > 0 && balance.Bars[n-1].Values[0] != b.Closing.String() { // what is of no day of the month
 		balance.Bars = append(balance.Bars, render.Bar{Label: "closing", Values: []string{b.Closing.String()}, Text: b.Closing.text()})
 	}
-	t.Rows = append(t.Rows, render.Row{Cells: []string{"Closing", "", "", "", "", b.Moved.with(b.Moved.Sum.Minus(b.Charged.Sum)).String(), b.Closing.String()}, Total: true})
+	t.Rows = append(t.Rows, render.Row{Cells: []string{"Closing", "", b.Moved.with(b.Moved.Sum.Minus(b.Charged.Sum)).String(), b.Closing.String(), "", "", "", ""}, Total: true})
 	s.Charts, s.Tables = []render.Chart{balance}, []render.Table{t}
 	return s
 }

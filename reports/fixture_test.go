@@ -323,11 +323,19 @@ func (w *world) late() {
 		w.rows[len(w.rows)-1].Booked = "2026-11"
 		w.row(account, october, func(r *ledger.Row) {
 			r.Record.Kind, r.Booked = metering.KindAdjustment, "2026-11"
+			r.Record.RefersTo, r.Record.ID = r.Record.ID, rerateOf(r.ParentID)+" "+r.Record.ID
 			r.Charge = metering.Charge{Amount: -20_000, Plan: r.Charge.Plan, Version: 1, Rule: 1}
 		})
 		w.row(account, october, nil)
+		parent := w.snap.Accounts[account].Parent()
+		require.NoError(w.tb, w.ledger.InsertRerate(w.tb.Context(), &ledger.Rerate{
+			Ref: rerateOf(parent), ParentID: parent, Period: "2026-10", Plan: "standard", Reason: canaryNote, Actor: "operator", At: now,
+		}))
 	}
 }
+
+// rerateOf is the reference of a parent's re-rating.
+func rerateOf(parent string) string { return "rerate-" + parent + "-" + canaryRef }
 
 func (w *world) money() {
 	day := time.Date(2026, 11, 2, 10, 0, 0, 0, time.UTC)

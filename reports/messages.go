@@ -42,11 +42,15 @@ type MessageLine struct {
 	Amount       metering.Micros   `parquet:"amount,decimal(6:18)"`
 	Fee          metering.Micros   `parquet:"fee_non_refundable,decimal(6:18)"` // of it
 	Refunded     metering.Micros   `parquet:"refunded,decimal(6:18)"`
+	Late         metering.Micros   `parquet:"late,decimal(6:18)"` // of a message or refund of a closed month: instead of amount, fee and refunded
 	Correction   metering.Micros   `parquet:"correction,decimal(6:18)"`
 	Billable     metering.Micros   `parquet:"amount_billable,decimal(6:18)"`
 	Currency     string            `parquet:"currency,dict"`
 	Period       string            `parquet:"period,dict"`        // the message's
 	Booked       string            `parquet:"booked_period,dict"` // whose bill it is in
+	// Of the re-ratings that corrected it, with commas; a parent's alone.
+	CorrectionRef    string `parquet:"correction_ref,dict"`
+	CorrectionReason string `parquet:"correction_reason,dict"`
 }
 
 func (*MessageLine) columns() []render.Column {
@@ -64,10 +68,10 @@ func (*MessageLine) columns() []render.Column {
 	}
 	out = append(out, text("plan")...)
 	out = append(out, render.Column{Name: "plan_version", Kind: render.Count}, render.Column{Name: "rule", Kind: render.Count}, render.Column{Name: "price", Kind: render.Price})
-	for _, n := range []string{"amount", "fee_non_refundable", "refunded", "correction", "amount_billable"} {
+	for _, n := range []string{"amount", "fee_non_refundable", "refunded", "late", "correction", "amount_billable"} {
 		out = append(out, render.Column{Name: n, Kind: render.Money})
 	}
-	return append(out, text("currency", "period", "booked_period")...)
+	return append(out, text("currency", "period", "booked_period", "correction_ref", "correction_reason")...)
 }
 
 func (l *MessageLine) cells(to []string) []string {
@@ -78,7 +82,7 @@ func (l *MessageLine) cells(to []string) []string {
 	money := func(m metering.Micros) string { return m.Format(l.Currency) }
 	return append(to, l.MessageID, instant(l.OccurredAt), l.Account, l.Channel, l.Direction, l.From, l.To, l.Country, l.Network, l.Category,
 		l.Campaign, l.Tags, l.Status, l.StatusTrace, l.ErrorCode, l.Unit, l.Units.String(), l.UnitsCharged.String(), l.Plan, version, rule, price,
-		money(l.Amount), money(l.Fee), money(l.Refunded), money(l.Correction), money(l.Billable), l.Currency, l.Period, l.Booked)
+		money(l.Amount), money(l.Fee), money(l.Refunded), money(l.Late), money(l.Correction), money(l.Billable), l.Currency, l.Period, l.Booked, l.CorrectionRef, l.CorrectionReason)
 }
 
 // ActivityMessage is one message of a detail for a reader without sight of
@@ -194,8 +198,9 @@ func detailQuery(parent, account *metering.Account, s *span) ledger.ActivityQuer
 	return q
 }
 
-// messageLines calls f for each line of a detail, by account and message id.
-func (r *Reporter) messageLines(ctx context.Context, q ledger.ActivityQuery, f func(*MessageLine) error) error {
+// messageLines calls f for each line of a detail, by account and message id. reasons are
+// those of re-ratings by reference, for a reader who may know them.
+func (r *Reporter) messageLines(ctx context.Context, q ledger.ActivityQuery, reasons map[string]string, f func(*MessageLine) error) error {
 	var l MessageLine
 	var t trace
 	own, money := false, false // the message's own row, any row with an amount
@@ -211,7 +216,7 @@ func (r *Reporter) messageLines(ctx context.Context, q ledger.ActivityQuery, f f
 				l.ErrorCode = err
 			}
 		}
-		l.Billable = l.Amount - l.Refunded + l.Correction
+		l.Billable = l.Amount - l.Refunded + l.Late + l.Correction
 		return f(&l)
 	}
 	err := r.deps.Ledger.MessageRows(ctx, q, func(d *ledger.DetailRow) error {
@@ -230,14 +235,25 @@ func (r *Reporter) messageLines(ctx context.Context, q ledger.ActivityQuery, f f
 			l.describe(d, prices)
 		}
 		money = true
+		late := q.Booked != "" && d.Period != d.Booked // days know of no bill
 		switch d.Part {
 		case ledger.PartMessage:
-			own, l.Units, l.UnitsCharged, l.Amount, l.Fee, l.ErrorCode = true, d.Units, d.Billed, d.Amount, d.Fee, d.ErrorCode
+			own, l.Units, l.UnitsCharged, l.ErrorCode = true, d.Units, d.Billed, d.ErrorCode
+			if late {
+				l.Late += d.Amount
+			} else {
+				l.Amount, l.Fee = d.Amount, d.Fee
+			}
 			t.begin(&d.ActivityRow)
 		case ledger.PartRefund:
-			l.Refunded += d.Amount
+			if late {
+				l.Late -= d.Amount
+			} else {
+				l.Refunded += d.Amount
+			}
 		case ledger.PartCorrection:
 			l.Correction += d.Amount
+			l.because(d.Ref, reasons)
 		case ledger.PartStatus:
 		}
 		return nil
@@ -256,6 +272,23 @@ func (l *MessageLine) describe(d *ledger.DetailRow, prices func(plan string, ver
 	if l.Plan = d.Plan; d.Plan != "" {
 		l.PlanVersion, l.Rule, l.Price = int64(d.Version), int64(d.Rule), prices(d.Plan, d.Version, d.Rule)
 	}
+}
+
+// because adds the re-rating of a correction.
+func (l *MessageLine) because(ref string, reasons map[string]string) {
+	reason, known := reasons[ref]
+	if !known {
+		return
+	}
+	l.CorrectionRef, l.CorrectionReason = joined(l.CorrectionRef, ref), joined(l.CorrectionReason, reason)
+}
+
+// joined adds to a list for people.
+func joined(list, more string) string {
+	if list == "" {
+		return more
+	}
+	return list + ", " + more
 }
 
 // priceList gives the price of a unit by a rule, in hundred-millionths.

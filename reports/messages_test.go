@@ -85,8 +85,8 @@ func TestTheDetailIsTheStatementLineByLine(t *testing.T) {
 				require.Less(t, lines[i-1]["account"]+"\x00"+lines[i-1]["message_id"], l["account"]+"\x00"+l["message_id"], "in the order of accounts and ids")
 			}
 			sums[l["account"]] += micro(l["amount_billable"])
-			require.Equal(t, micro(l["amount"])-micro(l["refunded"])+micro(l["correction"]), micro(l["amount_billable"]))
-			if micro(l["correction"]) != 0 && micro(l["amount"]) == 0 {
+			require.Equal(t, micro(l["amount"])-micro(l["refunded"])+micro(l["late"])+micro(l["correction"]), micro(l["amount_billable"]))
+			if micro(l["correction"]) != 0 && micro(l["amount"]) == 0 && micro(l["late"]) == 0 {
 				require.Equal(t, "2026-10", l["period"]) // a correction of a closed month's
 				continue
 			}
@@ -110,9 +110,12 @@ func TestTheDetailIsTheStatementLineByLine(t *testing.T) {
 		var about MoneyAbout
 		var raw map[string]any
 		require.NoError(t, json.Unmarshal(got[account+"-2026-11-messages-about.json"], &raw))
-		delete(raw, "amount") // Money is only written
-		for _, k := range []string{"refunded", "corrections", "amount_billable"} {
-			delete(raw, k)
+		bill := totalsOf(st)
+		for k, sum := range map[string]Money{
+			"amount": bill.Amount, "refunded": bill.Refunds, "late": bill.Late, "corrections": bill.Corrections, "amount_billable": bill.Billable,
+		} {
+			require.Equal(t, sum.String(), raw[k], "%s of the lines and of the statement", k)
+			delete(raw, k) // Money is only written
 		}
 		b, err := json.Marshal(raw)
 		require.NoError(t, err)
@@ -120,6 +123,17 @@ func TestTheDetailIsTheStatementLineByLine(t *testing.T) {
 		require.EqualValues(t, len(lines), about.Lines)
 		require.EqualValues(t, len(lines), progress[len(progress)-1])
 	}
+}
+
+// totalsOf a statement with money.
+func totalsOf(st Statement) *Totals {
+	switch s := st.(type) {
+	case *ParentStatement:
+		return &s.Totals
+	case *EnterpriseStatement:
+		return &s.Totals
+	}
+	return nil
 }
 
 // jsonMaps reads JSON lines; every value as text.

@@ -120,5 +120,25 @@ func (p *ParentStatement) bill() render.Section {
 		}
 		t.Rows = append(t.Rows, render.Row{Cells: cells, Total: i == len(rows)-1})
 	}
-	return render.Section{Sheet: "Bill", Title: "Bill", Tables: []render.Table{t}}
+	tables := []render.Table{t}
+	if p.Wallet != nil {
+		tables = append(tables, p.Wallet.table())
+	}
+	return render.Section{Sheet: "Bill", Title: "Bill", Tables: append(tables, p.reratingTable()...)}
+}
+
+// table of a wallet's month, from what it held to what it holds.
+func (p *Purse) table() render.Table {
+	t := render.Table{Caption: "Wallet", Columns: []render.Column{{Name: "", Kind: render.Text}, {Name: "Amount", Kind: render.Money}}}
+	for _, r := range []struct {
+		word string
+		sum  Money
+	}{
+		{"Opening balance", *p.Opening}, {"Paid in", p.PaidIn}, {"Adjusted", p.Adjusted}, {"Allocated to budgets, less what came back", p.Allocated},
+		{"Drawn", p.Charged.with(p.Charged.Sum.Neg())},
+	} {
+		t.Rows = append(t.Rows, render.Row{Cells: []string{r.word, r.sum.String()}})
+	}
+	t.Rows = append(t.Rows, render.Row{Cells: []string{"Closing balance", p.Closing.String()}, Total: true})
+	return t
 }

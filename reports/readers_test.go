@@ -45,7 +45,7 @@ func xlsxMaps(t *testing.T, b []byte) []map[string]string {
 				switch name {
 				case "occurred_at":
 					require.Equal(t, xlsxreader.TypeDateTime, c.Type, "a time is one")
-				case "amount", "refunded", "amount_billable", "units", "price", "fee_non_refundable", "correction", "units_charged", "plan_version", "rule", "call_seconds":
+				case "amount", "refunded", "amount_billable", "units", "price", "fee_non_refundable", "late", "correction", "units_charged", "plan_version", "rule", "call_seconds":
 					require.Equal(t, xlsxreader.TypeNumerical, c.Type, "%s is a number", name)
 				default:
 					require.Equal(t, xlsxreader.TypeString, c.Type, "%s is a text", name)
@@ -72,7 +72,7 @@ func columnsOf(names []string) string {
 		switch n {
 		case "occurred_at":
 			kind = "DateTime64(3, 'UTC')"
-		case "amount", "refunded", "amount_billable", "units", "fee_non_refundable", "correction", "units_charged":
+		case "amount", "refunded", "amount_billable", "units", "fee_non_refundable", "late", "correction", "units_charged":
 			kind = "Decimal(18, 6)"
 		case "price":
 			kind = "Decimal(18, 8)"

@@ -40,12 +40,13 @@ type ParentStatement struct {
 	AsOf         time.Time      `json:"as_of"`
 	Closed       bool           `json:"closed"`
 	Completeness Completeness   `json:"completeness"`
-	Funding      string         `json:"funding"`  // prepaid or postpaid
-	Wallet       *Purse         `json:"wallet"`   // prepaid, and while one that was holds or moves anything
-	Ceiling      *Limit         `json:"ceiling"`  // postpaid, where there is one
-	Totals       Totals         `json:"totals"`   // the sum of the accounts'
-	Payable      *Money         `json:"payable"`  // of a postpaid parent's month, in the currency's own digits
-	Previous     *PreviousMonth `json:"previous"` // null: there is none, or it is of days
+	Funding      string         `json:"funding"`   // prepaid or postpaid
+	Wallet       *Purse         `json:"wallet"`    // prepaid, and while one that was holds or moves anything
+	Ceiling      *Limit         `json:"ceiling"`   // postpaid, where there is one
+	Totals       Totals         `json:"totals"`    // the sum of the accounts'
+	Payable      *Money         `json:"payable"`   // of a postpaid parent's month, in the currency's own digits
+	Previous     *PreviousMonth `json:"previous"`  // null: there is none, or it is of days
+	Reratings    []Rerating     `json:"reratings"` // that booked the month's corrections; none of days
 	Accounts     []Section      `json:"accounts"`
 }
 
@@ -107,8 +108,11 @@ func newLimit(kind string, limit *metering.Micros, used Money, s *span) *Limit {
 // closing. A report of days has the movements only.
 type Purse struct {
 	Opening   *Money     `json:"opening"`
-	Moved     Money      `json:"moved"`   // the sum of the movements
-	Charged   Money      `json:"charged"` // net of refunds, with adjustments, whoever drew on it
+	PaidIn    Money      `json:"paid_in"`
+	Adjusted  Money      `json:"adjusted"`  // by the operator, signed
+	Allocated Money      `json:"allocated"` // from the wallet to budgets: below 0 where it left this purse
+	Moved     Money      `json:"moved"`     // the sum of these three, and of the movements
+	Charged   Money      `json:"charged"`   // net of refunds, with adjustments, whoever drew on it
 	Closing   *Money     `json:"closing"`
 	Share     string     `json:"share,omitempty"` // percent charged of what was there: opening and moved
 	Movements []Movement `json:"movements"`
@@ -116,12 +120,15 @@ type Purse struct {
 
 // Movement is one transfer, seen from a purse.
 type Movement struct {
-	At     time.Time `json:"at"`
-	Ref    string    `json:"ref"`
-	Kind   string    `json:"kind"`
-	Amount Money     `json:"amount"` // signed
-	Actor  string    `json:"actor"`
-	Reason string    `json:"reason,omitempty"`
+	At       time.Time `json:"at"`
+	Ref      string    `json:"ref"`
+	Kind     string    `json:"kind"`
+	Purse    string    `json:"purse"`
+	Other    string    `json:"other,omitempty"` // whose purse is the other side; "": the world outside
+	Amount   Money     `json:"amount"`          // signed
+	Actor    string    `json:"actor"`
+	Reason   string    `json:"reason,omitempty"`
+	Invoiced bool      `json:"invoiced,omitempty"` // an adjustment that is on an invoice
 }
 
 // BuildParent makes a parent's statement in full.
@@ -133,7 +140,7 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 	}
 	out := &ParentStatement{
 		Kind: "statement", Layout: render.Layout, Account: parent.ID, Name: parent.Name, Module: string(parent.Module), Timezone: s.zone.String(), Currency: parent.Currency,
-		Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Funding: string(parent.Mode), Accounts: []Section{},
+		Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Funding: string(parent.Mode), Accounts: []Section{}, Reratings: []Rerating{},
 	}
 	out.Totals.in(parent.Currency)
 	out.Completeness.add(nil, 0)
@@ -151,6 +158,9 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 		out.Wallet = w
 	}
 	if err := r.owe(ctx, parent, s, out); err != nil {
+		return nil, err
+	}
+	if err := r.reratings(ctx, parent, s, out); err != nil {
 		return nil, err
 	}
 	if parent.Mode != metering.Prepaid {
@@ -268,14 +278,17 @@ func stateOf(a *metering.Account, st AccountState, s *span) string {
 
 // purse of an account, with what was charged to it.
 func (f *facts) purse(id string, kind metering.Purse, charged Money, s *span) *Purse {
-	p := &Purse{Moved: charged.with(metering.Sum{}), Charged: charged, Movements: []Movement{}}
+	none := charged.with(metering.Sum{})
+	p := &Purse{PaidIn: none, Adjusted: none, Allocated: none, Moved: none, Charged: charged, Movements: []Movement{}}
 	for _, t := range f.movements[id] {
 		if t.Purse != string(kind) {
 			continue
 		}
+		p.moved(metering.TransferKind(t.Kind)).add(t.Amount.Sum())
 		p.Moved.add(t.Amount.Sum())
 		p.Movements = append(p.Movements, Movement{
-			At: t.At.UTC(), Ref: t.Ref, Kind: t.Kind, Amount: charged.with(t.Amount.Sum()), Actor: t.Actor, Reason: t.Reason,
+			At: t.At.UTC(), Ref: t.Ref, Kind: t.Kind, Purse: t.Purse, Other: t.Other, Amount: charged.with(t.Amount.Sum()),
+			Actor: t.Actor, Reason: t.Reason, Invoiced: t.Invoiced,
 		})
 	}
 	if !s.month {
@@ -288,6 +301,18 @@ func (f *facts) purse(id string, kind metering.Purse, charged Money, s *span) *P
 		p.Share = percent(charged.Sum, there)
 	}
 	return p
+}
+
+// moved is the sum that a kind of transfer is in.
+func (p *Purse) moved(k metering.TransferKind) *Money {
+	switch k {
+	case metering.TransferTopup:
+		return &p.PaidIn
+	case metering.TransferAdjust:
+		return &p.Adjusted
+	case metering.TransferAllocate, metering.TransferReclaim, metering.TransferSweep, metering.TransferClose:
+	}
+	return &p.Allocated
 }
 
 // used tells whether a purse holds, moved or paid anything: an account that draws

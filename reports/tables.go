@@ -34,7 +34,7 @@ func (t *longTable) info(account string, pairs ...string) {
 func moneyTable() *longTable {
 	return &longTable{header: []string{
 		"section", "account", "period", "day", "channel", "direction", "country", "unit", "outcome", "records", "units", "billed_units",
-		"amount", "fees", "refunds", "net", "late", "corrections", "adjustments", "billable", "currency", "name", "value",
+		"amount", "fees", "refunds", "net", "late", "corrections", "adjustments", "billable", "currency", "name", "value", "other", "reason",
 	}}
 }
 
@@ -121,14 +121,15 @@ func (t *longTable) purse(account, name string, p *Purse) {
 	if p.Opening != nil {
 		t.info(account, name+"_opening", p.Opening.String())
 	}
-	t.info(account, name+"_moved", p.Moved.String(), name+"_charged", p.Charged.String())
+	t.info(account, name+"_paid_in", p.PaidIn.String(), name+"_adjusted", p.Adjusted.String(), name+"_allocated", p.Allocated.String(),
+		name+"_moved", p.Moved.String(), name+"_charged", p.Charged.String())
 	if p.Closing != nil {
 		t.info(account, name+"_closing", p.Closing.String())
 	}
 	for i := range p.Movements {
 		m := &p.Movements[i]
 		t.add("section", "transfer", "account", account, "day", instant(m.At), "amount", m.Amount.String(), "currency", m.Amount.Currency,
-			"name", m.Kind, "value", m.Ref)
+			"name", m.Kind, "value", m.Ref, "other", m.Other, "reason", m.Reason)
 	}
 }
 
@@ -154,6 +155,11 @@ func (p *ParentStatement) table() ([]string, [][]string) {
 		t.add("section", "previous", "period", m.Period, "records", count(m.Records), "amount", m.Amount.String(), "refunds", m.Refunds.String(),
 			"net", m.Amount.with(m.Amount.Sum.Minus(m.Refunds.Sum)).String(), "adjustments", m.Adjustments.String(), "billable", m.Billable.String(),
 			"currency", m.Billable.Currency)
+	}
+	for i := range p.Reratings {
+		x := &p.Reratings[i]
+		t.add("section", "rerating", "account", p.Account, "period", x.Period, "records", count(x.Messages), "corrections", x.Corrections.String(),
+			"currency", p.Currency, "name", x.Ref, "reason", x.Reason)
 	}
 	for i := range p.Accounts {
 		s := &p.Accounts[i]

@@ -45,15 +45,17 @@ type PurseBook struct {
 // PurseLine is one transfer, or what was charged on a day, or what is charged for
 // a closed month.
 type PurseLine struct {
-	Day     string     `json:"day"`          // the parent's
-	At      *time.Time `json:"at,omitempty"` // of a transfer
-	Kind    string     `json:"kind"`         // topup, …, charges, adjustments
-	Ref     string     `json:"ref,omitempty"`
-	Actor   string     `json:"actor,omitempty"`
-	Reason  string     `json:"reason,omitempty"`
-	Period  string     `json:"period,omitempty"` // the closed month that adjustments are of
-	Amount  Money      `json:"amount"`           // signed
-	Balance Money      `json:"balance"`          // after it
+	Day      string     `json:"day"`          // the parent's
+	At       *time.Time `json:"at,omitempty"` // of a transfer
+	Kind     string     `json:"kind"`         // topup, …, charges, adjustments
+	Ref      string     `json:"ref,omitempty"`
+	Actor    string     `json:"actor,omitempty"`
+	Reason   string     `json:"reason,omitempty"`
+	Other    string     `json:"other,omitempty"`    // whose purse is the other side of a transfer; "": the world outside
+	Invoiced bool       `json:"invoiced,omitempty"` // an adjustment that is on an invoice
+	Period   string     `json:"period,omitempty"`   // the closed month that adjustments are of
+	Amount   Money      `json:"amount"`             // signed
+	Balance  Money      `json:"balance"`            // after it
 }
 
 // Kinds of lines that aren't transfers.
@@ -118,7 +120,8 @@ func (f *facts) book(a *metering.Account, kind metering.Purse, charged map[charg
 		at := t.At.UTC()
 		b.Moved.add(t.Amount.Sum())
 		b.Lines = append(b.Lines, PurseLine{
-			Day: at.In(s.zone).Format(time.DateOnly), At: &at, Kind: t.Kind, Ref: t.Ref, Actor: t.Actor, Reason: t.Reason, Amount: money(t.Amount.Sum()),
+			Day: at.In(s.zone).Format(time.DateOnly), At: &at, Kind: t.Kind, Ref: t.Ref, Actor: t.Actor, Reason: t.Reason,
+			Other: t.Other, Invoiced: t.Invoiced, Amount: money(t.Amount.Sum()),
 		})
 	}
 	for k, v := range charged {

@@ -114,7 +114,7 @@ func TestAWalletStatementInEveryFormat(t *testing.T) {
 	}
 	require.Len(t, running, 2)
 	text := reportstest.Text(t, got[FormatPDF])
-	require.Contains(t, text, "adjustments of 2026-10")
+	require.Contains(t, text, "Late and corrections of October 2026")
 	require.Contains(t, string(got[FormatJSON]), `"kind": "adjustments"`)
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -34,8 +33,8 @@ func (c *exportCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if c.Check && (c.Format != finance.FormatFOCUS || strings.HasSuffix(c.Out, ".parquet")) {
-		return wrongInput("--check: is for focus files of CSV")
+	if c.Check && c.Format != finance.FormatFOCUS {
+		return wrongInput("--check: is for focus files")
 	}
 	e, done, err := a.connect()
 	if err != nil {
@@ -142,12 +141,8 @@ func (c *exportCmd) check(m *finance.Manifest) ([]finance.Violation, error) {
 	}
 	var found []finance.Violation
 	for _, f := range m.Files {
-		r, err := os.Open(m.PathOf(c.Out, f))
+		list, err := finance.Check(m.PathOf(c.Out, f), m.FOCUS.Version)
 		if err != nil {
-			return nil, fmt.Errorf("read the export again: %w", err)
-		}
-		list, err := finance.Check(r, m.FOCUS.Version)
-		if err := errors.Join(err, r.Close()); err != nil {
 			return nil, err
 		}
 		found = append(found, list...)

@@ -37,29 +37,30 @@ type (
 
 // Run implements the command.
 func (c *walletTopupCmd) Run(a *app) error {
-	return a.transfer(metering.TransferTopup, &c.transferArgs, "")
+	return a.transfer(metering.TransferTopup, &c.transferArgs, "", false)
 }
 
 // Run implements the command.
 func (c *walletAllocateCmd) Run(a *app) error {
-	return a.transfer(metering.TransferAllocate, &c.transferArgs, "")
+	return a.transfer(metering.TransferAllocate, &c.transferArgs, "", false)
 }
 
 // Run implements the command.
 func (c *walletReclaimCmd) Run(a *app) error {
-	return a.transfer(metering.TransferReclaim, &c.transferArgs, "")
+	return a.transfer(metering.TransferReclaim, &c.transferArgs, "", false)
 }
 
 // walletAdjustCmd corrects by hand.
 type walletAdjustCmd struct {
 	transferArgs
 
-	Reason string `required:"" help:"Why."`
+	Reason   string `required:"" help:"Why."`
+	Invoiced bool   `help:"It is on an invoice: billed, in FOCUS. Without, what was paid stays what was billed."`
 }
 
 // Run implements the command.
 func (c *walletAdjustCmd) Run(a *app) error {
-	return a.transfer(metering.TransferAdjust, &c.transferArgs, c.Reason)
+	return a.transfer(metering.TransferAdjust, &c.transferArgs, c.Reason, c.Invoiced)
 }
 
 // moved is what a movement prints.
@@ -97,7 +98,7 @@ func unsigned(arg string) string {
 	return arg
 }
 
-func (a *app) transfer(kind metering.TransferKind, args *transferArgs, reason string) error {
+func (a *app) transfer(kind metering.TransferKind, args *transferArgs, reason string, invoiced bool) error {
 	args.Account, args.Amount, args.Ref = unsigned(args.Account), unsigned(args.Amount), unsigned(args.Ref)
 	reason = unsigned(reason)
 	amount, err := metering.ParseMicros(args.Amount)
@@ -105,7 +106,7 @@ func (a *app) transfer(kind metering.TransferKind, args *transferArgs, reason st
 		return wrongInput("amount: %w", err)
 	}
 	t := metering.Transfer{
-		Ref: args.Ref, Kind: kind, AccountID: args.Account, Amount: amount, Reason: reason, Actor: admin.OperatorActor,
+		Ref: args.Ref, Kind: kind, AccountID: args.Account, Amount: amount, Reason: reason, Actor: admin.OperatorActor, Invoiced: invoiced,
 		ParentID: args.Account, Currency: "XXX",
 	}
 	if amount == 0 {
@@ -218,10 +219,12 @@ type movement struct {
 	Amount   string `json:"amount"`
 	Balance  string `json:"balance,omitempty"` // right after it; absent: made by a version that didn't keep it
 	Currency string `json:"currency"`
+	Purse    string `json:"purse"`
 	Other    string `json:"other,omitempty"` // whose purse is the other side; absent: the world outside
 	Booked   string `json:"period"`
 	Actor    string `json:"actor"`
 	Reason   string `json:"reason,omitempty"`
+	Invoiced bool   `json:"invoiced,omitempty"` // of an adjustment
 }
 
 // Run implements the command.
@@ -238,12 +241,12 @@ func (c *walletHistoryCmd) Run(a *app) error {
 	if aud != metering.AudienceOperator && aud != metering.AudienceParent {
 		return metering.ErrNotVisible // billing history is the parent's only
 	}
-	t := a.table("WHEN", "REF", "KIND", "AMOUNT", "BALANCE", "", "FROM OR TO", "ACTOR", "REASON")
+	t := a.table("WHEN", "REF", "KIND", "AMOUNT", "BALANCE", "", "PURSE", "FROM OR TO", "ACTOR", "REASON")
 	right(t, 4, 5)
 	err = e.ledger.Transfers(a.ctx, acct.ID, func(l *ledger.TransferLine) error {
 		m := movement{
 			At: l.At.UTC().Format(time.RFC3339Nano), Ref: l.Ref, Kind: l.Kind, Amount: l.Amount.Format(l.Currency), Currency: l.Currency,
-			Other: l.Other, Booked: l.Booked, Actor: l.Actor, Reason: l.Reason,
+			Purse: l.Purse, Other: l.Other, Booked: l.Booked, Actor: l.Actor, Reason: l.Reason, Invoiced: l.Invoiced,
 		}
 		if l.After != nil {
 			m.Balance = l.After.Format(l.Currency)
@@ -251,7 +254,7 @@ func (c *walletHistoryCmd) Run(a *app) error {
 		if a.JSON {
 			return a.printJSON(m)
 		}
-		t.AppendRow([]any{m.At, m.Ref, m.Kind, m.Amount, m.Balance, m.Currency, orOutside(m.Other), m.Actor, m.Reason})
+		t.AppendRow([]any{m.At, m.Ref, m.Kind, m.Amount, m.Balance, m.Currency, m.Purse, orOutside(m.Other), m.Actor, m.Reason})
 		return nil
 	})
 	if err == nil && !a.JSON {

@@ -47,8 +47,9 @@ type ChargeLine struct {
 	Rule                 RuleKey  // Plan "": came rated
 	Tags                 []string // values, as in ChargeQuery.Tags
 	Fee                  metering.Micros
-	Minimum              bool // priced at the rule's minimum
-	Whole                bool // a refund of all that its message was charged but the fee
+	Minimum              bool   // priced at the rule's minimum
+	Whole                bool   // a refund of all that its message was charged but the fee
+	Ref                  string // of the re-rating that booked it
 
 	Messages      uint64
 	Units, Billed decimal.Decimal
@@ -75,7 +76,7 @@ func (l *Ledger) ChargeLines(ctx context.Context, q ChargeQuery, f func(*ChargeL
 		var minimum, whole uint8
 		var amount decimal.Decimal
 		err := r.Scan(&x.Account, &x.Day, &x.Period, &kind, &x.Channel, &x.Direction, &x.Country, &x.Network, &x.Category, &x.Unit, &x.Currency,
-			&purse, &x.Rule.Plan, &version, &rule, &x.Tags, &fee, &minimum, &whole, &x.Messages, &x.Units, &x.Billed, &amount)
+			&purse, &x.Rule.Plan, &version, &rule, &x.Tags, &fee, &minimum, &whole, &x.Ref, &x.Messages, &x.Units, &x.Billed, &amount)
 		if err != nil {
 			return err
 		}

@@ -31,6 +31,7 @@ type DetailRow struct {
 	Version, Rule           uint32
 	Campaign, Tags          string // Tags: all of them, as JSON
 	Period, Booked          string
+	Ref                     string // of the re-rating that booked a correction
 }
 
 // ActivityRow is what a reader without sight of money may have of one.
@@ -69,7 +70,7 @@ func (l *Ledger) MessageRows(ctx context.Context, q ActivityQuery, f func(*Detai
 		var units, billed, amount, fee int64
 		if err := r.Scan(&d.Account, &d.Message, &part, &d.At, &d.Channel, &d.Direction, &d.Status, &d.ErrorCode, &d.To, &d.From, &d.Country,
 			&d.Network, &d.Category, &units, &d.Unit, &billed, &amount, &fee, &d.Currency, &d.Plan, &d.Version, &d.Rule,
-			&d.Campaign, &d.Tags, &d.Period, &d.Booked, &d.Rank, &d.RowID); err != nil {
+			&d.Campaign, &d.Tags, &d.Period, &d.Booked, &d.Rank, &d.RowID, &d.Ref); err != nil {
 			return err
 		}
 		d.Part, d.Units, d.Billed, d.Amount, d.Fee = Part(part), metering.Quantity(units), metering.Quantity(billed), metering.Micros(amount), metering.Micros(fee)

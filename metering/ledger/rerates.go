@@ -29,6 +29,40 @@ func (l *Ledger) RerateByRef(ctx context.Context, ref string) (*Rerate, error) {
 	return out, err
 }
 
+// RerateReasons of a parent's re-ratings, by reference.
+func (l *Ledger) RerateReasons(ctx context.Context, parent string) (map[string]string, error) {
+	out := map[string]string{}
+	err := l.each(ctx, "rerate_reasons", map[string]string{"parent": parent}, func(r driver.Rows) error {
+		var ref, reason string
+		err := r.Scan(&ref, &reason)
+		out[ref] = reason
+		return err
+	})
+	return out, err
+}
+
+// Rerating is what a re-rating booked in a bill for the messages of one month.
+type Rerating struct {
+	Ref, Reason, Period string
+	Accounts, Messages  uint64
+	Amount              metering.Sum
+}
+
+// Reratings calls f for each that a bill has corrections of, by reference and month.
+func (l *Ledger) Reratings(ctx context.Context, parent, booked string, f func(*Rerating) error) error {
+	return l.each(ctx, "report_reratings", map[string]string{"parent": parent, "booked": booked}, func(r driver.Rows) error {
+		var x Rerating
+		var amount decimal.Decimal
+		if err := r.Scan(&x.Ref, &x.Reason, &x.Period, &x.Accounts, &x.Messages, &amount); err != nil {
+			return err
+		}
+		if err := sumsOf([]decimal.Decimal{amount}, &x.Amount); err != nil {
+			return err
+		}
+		return f(&x)
+	})
+}
+
 // InsertRerate stores it.
 func (l *Ledger) InsertRerate(ctx context.Context, x *Rerate) error {
 	return l.insertColumns(ctx, "rerates", "ref, parent_id, account_id, period, plan, reason, actor, booked_at",

@@ -26,7 +26,7 @@ type TransferRow struct {
 // InsertTransfers stores both lines of each; a reference's newest epoch stands.
 func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error {
 	var refs, kinds, parents, accounts, purses, currencies, reasons, actors, booked []string
-	var lines []uint8
+	var lines, invoiced []uint8
 	var amounts, bases []decimal.Decimal
 	var afters []*decimal.Decimal
 	var hashes, seqs []uint64
@@ -45,6 +45,11 @@ func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error 
 			currencies = append(currencies, t.Transfer.Currency)
 			reasons = append(reasons, t.Transfer.Reason)
 			actors = append(actors, t.Transfer.Actor)
+			billed := uint8(0)
+			if t.Transfer.Invoiced {
+				billed = 1
+			}
+			invoiced = append(invoiced, billed)
 			hashes = append(hashes, t.Transfer.ContentHash())
 			booked = append(booked, t.Booked)
 			at = append(at, t.At)
@@ -67,8 +72,8 @@ func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error 
 		return nil
 	}
 	return l.insertColumns(ctx, "transfers",
-		"ref, line, kind, parent_id, account_id, purse, amount, currency, reason, actor, content_hash, booked, transferred_at, epoch, seq, base, balance_after",
-		refs, lines, kinds, parents, accounts, purses, amounts, currencies, reasons, actors, hashes, booked, at, epochs, seqs, bases, afters)
+		"ref, line, kind, parent_id, account_id, purse, amount, currency, reason, actor, content_hash, booked, transferred_at, epoch, seq, base, balance_after, invoiced",
+		refs, lines, kinds, parents, accounts, purses, amounts, currencies, reasons, actors, hashes, booked, at, epochs, seqs, bases, afters, invoiced)
 }
 
 // TransferLine is one movement of an account's purse.
@@ -79,16 +84,18 @@ type TransferLine struct {
 	At                                    time.Time
 	Other                                 string           // whose purse is the other side; "": the world outside
 	After                                 *metering.Micros // what the purse held right after; nil: not known
+	Invoiced                              bool             // an adjustment that is on an invoice
 }
 
 // scan reads the columns of queries/transfers.sql and report_transfers.sql.
 func (t *TransferLine) scan(r driver.Rows) error {
 	var amount decimal.Decimal
 	var after *decimal.Decimal
-	if err := r.Scan(&t.Ref, &t.Kind, &t.ParentID, &t.AccountID, &t.Purse, &amount, &t.Currency, &t.Reason, &t.Actor, &t.Booked, &t.At, &t.Other, &after); err != nil {
+	var invoiced uint8
+	if err := r.Scan(&t.Ref, &t.Kind, &t.ParentID, &t.AccountID, &t.Purse, &amount, &t.Currency, &t.Reason, &t.Actor, &t.Booked, &t.At, &t.Other, &after, &invoiced); err != nil {
 		return err
 	}
-	t.Amount = micros(amount)
+	t.Amount, t.Invoiced = micros(amount), invoiced != 0
 	if after != nil {
 		held := micros(*after)
 		t.After = &held

@@ -29,6 +29,7 @@ func TestTransfersAndSums(t *testing.T) {
 		transfer("t3", metering.TransferReclaim, "acme-marketing", 5_000_000, 3),
 		transfer("t4", metering.TransferAdjust, "acme", -1, 4),
 	}
+	list[3].Transfer.Invoiced = true
 	list[1].After = map[string]metering.Micros{"acme": 70_000_000, "acme-marketing": 0}
 	require.NoError(t, l.InsertTransfers(t.Context(), list))
 	require.NoError(t, l.InsertTransfers(t.Context(), list)) // the outbox repeats
@@ -62,7 +63,10 @@ func TestTransfersAndSums(t *testing.T) {
 		case x.Ref == list[1].Transfer.Ref && x.AccountID == "acme":
 			require.Equal(t, metering.Micros(70_000_000), *x.After)
 			require.Equal(t, "acme-marketing", x.Other)
+		case x.Ref == "t4":
+			require.True(t, x.Invoiced)
 		case x.Ref == "t1":
+			require.False(t, x.Invoiced)
 			require.Empty(t, x.Other, "the world outside")
 		}
 	}

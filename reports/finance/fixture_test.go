@@ -150,7 +150,7 @@ func (b *books) refund(of ledger.Row, at time.Time, amount metering.Micros, book
 // correct books an adjustment of a message, as a re-rating does.
 func (b *books) correct(of ledger.Row, amount metering.Micros, booked string) {
 	rec := *of.Record
-	rec.Kind, rec.RefersTo, rec.ID, rec.Tags = metering.KindAdjustment, rec.ID, "fix:"+rec.ID, nil
+	rec.Kind, rec.RefersTo, rec.ID, rec.Tags = metering.KindAdjustment, rec.ID, "corr-"+of.ParentID+" "+rec.ID, nil
 	b.add(&ledger.Row{Record: &rec, Purse: of.Purse, Booked: booked, Charge: metering.Charge{Amount: amount, Plan: of.Charge.Plan, Version: 1, Rule: 1}})
 }
 
@@ -178,6 +178,11 @@ func (b *books) november(messages int) {
 		}
 	}
 	b.store(now)
+	for _, parent := range []string{"acme", "globex"} {
+		require.NoError(b.tb, b.ledger.InsertRerate(b.tb.Context(), &ledger.Rerate{
+			Ref: "corr-" + parent, ParentID: parent, Period: "2026-11", Plan: "eur", Reason: "agreed in October", Actor: "operator", At: now,
+		}))
+	}
 }
 
 func (b *books) money() {
@@ -185,7 +190,8 @@ func (b *books) money() {
 	for i, t := range []metering.Transfer{
 		{Ref: "inv-1", Kind: metering.TransferTopup, ParentID: "acme", AccountID: "acme", Amount: 250_000_000, Currency: "EUR", Actor: "operator", At: at},
 		{Ref: "inv-2", Kind: metering.TransferTopup, ParentID: "acme", AccountID: "acme", Amount: 10_500_000, Currency: "EUR", Actor: "operator", At: at.AddDate(0, 0, 9)},
-		{Ref: "fix-1", Kind: metering.TransferAdjust, ParentID: "acme", AccountID: "acme", Amount: -500_000, Currency: "EUR", Reason: "typed wrong", Actor: "operator", At: at},
+		{Ref: "fix-1", Kind: metering.TransferAdjust, ParentID: "acme", AccountID: "acme", Amount: -500_000, Currency: "EUR", Reason: "typed wrong", Actor: "operator", At: at, Invoiced: true},
+		{Ref: "gift-1", Kind: metering.TransferAdjust, ParentID: "acme", AccountID: "acme", Amount: 7_250_000, Currency: "EUR", Reason: "for the outage", Actor: "operator", At: at},
 		{Ref: "b-1", Kind: metering.TransferAllocate, ParentID: "acme", AccountID: "acme-own", Amount: 90_000_000, Currency: "EUR", Actor: "acme", At: at},
 	} {
 		require.NoError(b.tb, t.Validate())

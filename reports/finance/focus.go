@@ -32,10 +32,16 @@ type focusMonth struct {
 	plans   map[string]*metering.Plan
 	write   func(*charge) error
 
-	// rest is what the lines of an account's day came to beyond quantity × price.
-	rest    map[restKey]decimal.Decimal
-	restDay [2]string
+	reasons map[string]string // of re-ratings, by reference
+
+	// rest is what an account's lines came to beyond quantity × price.
+	rest        map[restKey]decimal.Decimal
+	restAccount string
 }
+
+// restMax is how many sums wait for the end of their account: one that has more, by tags,
+// has several rows for each.
+const restMax = 100_000
 
 // restKey tells apart what is rounded on its own row.
 type restKey struct{ period, channel, purse, tags string }
@@ -64,9 +70,12 @@ func (x *Exporter) focus(ctx context.Context, q *Request, mo *month, write func(
 			query.Minimums[k] = r.Minimum
 		}
 	}
+	if m.reasons, err = x.deps.Ledger.RerateReasons(ctx, mo.parent.ID); err != nil {
+		return err
+	}
 	if err := x.deps.Ledger.ChargeLines(ctx, query, func(l *ledger.ChargeLine) error {
 		l.Day = m.day(l.Period, l.Day)
-		if err := m.turn(l.Account, l.Day); err != nil {
+		if err := m.turn(l.Account); err != nil {
 			return err
 		}
 		sum.line(l)
@@ -74,7 +83,7 @@ func (x *Exporter) focus(ctx context.Context, q *Request, mo *month, write func(
 	}); err != nil {
 		return err
 	}
-	if err := m.turn("", ""); err != nil {
+	if err := m.turn(""); err != nil {
 		return err
 	}
 	return x.purses(ctx, m, sum)
@@ -232,7 +241,7 @@ func (m *focusMonth) price(c *charge, l *ledger.ChargeLine, tier string, quantit
 	}
 	c.sku = join(l.Channel, l.Direction, l.Country)
 	c.skuPrice = join(c.sku, l.Category, l.Network, tier)
-	c.meter = c.consumedUnit
+	c.meter = render.ChannelName(l.Channel) + " " + l.Direction
 	c.skuDetails = skuDetails(tier)
 	c.description = describe(l, tier)
 	c.cost = quantity.Mul(price)
@@ -253,27 +262,30 @@ func (m *focusMonth) fund(c *charge, cost decimal.Decimal) {
 func (m *focusMonth) correction(l *ledger.ChargeLine) error {
 	c := m.charge(l)
 	c.category, c.frequency = chargeAdjustment, frequencyOneTime
-	c.description = "Re-rating of " + describe(l, tierUnit)
+	c.reference = l.Ref
+	c.description = because("Re-rating of "+describe(l, tierUnit), m.reasons[l.Ref])
 	c.cost = l.Amount.Decimal()
 	m.fund(c, c.cost)
 	return m.write(c)
 }
 
-// turn writes, when the lines turn to another account or day, what those before
-// came to beyond quantity × price: each message's charge is rounded once.
-func (m *focusMonth) turn(account, day string) error {
-	if at := [2]string{account, day}; at != m.restDay {
-		for _, k := range sortedRest(m.rest) {
-			c := &charge{category: chargeAdjustment, frequency: frequencyOneTime, channel: k.channel, tags: k.tags, description: "Rounding of each message's charge to a millionth"}
-			m.place(c, m.restDay[0], k.period, m.restDay[1], metering.Purse(k.purse))
-			c.cost = m.rest[k]
-			m.fund(c, c.cost)
-			if err := m.write(c); err != nil {
-				return err
-			}
-		}
-		m.rest, m.restDay = map[restKey]decimal.Decimal{}, at
+// turn writes, when the lines turn to another account, what those before came to beyond
+// quantity × price: each message's charge is rounded once. A row is of the whole month that
+// they are of.
+func (m *focusMonth) turn(account string) error {
+	if account == m.restAccount && len(m.rest) < restMax {
+		return nil
 	}
+	for _, k := range sortedRest(m.rest) {
+		c := &charge{category: chargeAdjustment, frequency: frequencyOneTime, channel: k.channel, tags: k.tags, description: "Rounding of each message's charge to a millionth"}
+		m.place(c, m.restAccount, k.period, "", metering.Purse(k.purse))
+		c.cost = m.rest[k]
+		m.fund(c, c.cost)
+		if err := m.write(c); err != nil {
+			return err
+		}
+	}
+	m.rest, m.restAccount = map[restKey]decimal.Decimal{}, account
 	return nil
 }
 
@@ -312,6 +324,14 @@ func skuDetails(tier string) string {
 		tier = "unit"
 	}
 	return `{"x_Tier":` + strconv.Quote(tier) + `}`
+}
+
+// because adds a reason, where there is one.
+func because(what, reason string) string {
+	if reason == "" {
+		return what
+	}
+	return what + ": " + reason
 }
 
 func describe(l *ledger.ChargeLine, tier string) string {
@@ -393,15 +413,20 @@ func (x *Exporter) purses(ctx context.Context, m *focusMonth, sum *running) erro
 }
 
 // movement is a top-up, which is a purchase invoiced at once and used up later,
-// or an operator's correction of one.
+// or an operator's adjustment, which is billed if the operator said so: a gift costs nothing,
+// and what is drawn from it later accrues as any.
 func (m *focusMonth) movement(t *ledger.TransferLine) *charge {
 	one, value := decimal.NewFromInt(1), t.Amount.Decimal()
-	c := &charge{frequency: frequencyOneTime, channel: walletService, reference: t.Ref, billed: value, cost: value}
+	c := &charge{frequency: frequencyOneTime, channel: walletService, reference: t.Ref, moved: &value}
 	m.place(c, t.AccountID, m.period.Name, m.parent.Calendar.Day(t.At), metering.Purse(t.Purse))
 	if metering.TransferKind(t.Kind) == metering.TransferAdjust {
-		c.category, c.description = chargeAdjustment, "Correction of a "+t.Purse
+		c.category, c.description = chargeAdjustment, because("Adjustment of the "+t.Purse+", not invoiced", t.Reason)
+		if t.Invoiced {
+			c.billed, c.cost, c.description = value, value, because("Adjustment of the "+t.Purse+", invoiced", t.Reason)
+		}
 		return c
 	}
+	c.billed, c.cost = value, value
 	c.category, c.description = chargePurchase, "Top-up of the wallet"
 	c.quantity, c.price, c.unit = &value, &one, t.Currency
 	c.sku, c.skuPrice, c.meter, c.skuDetails = "wallet.topup", "wallet.topup", "Money paid in", `{"x_Tier":"topup"}`

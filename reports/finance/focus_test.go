@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/shopspring/decimal"
@@ -26,10 +27,7 @@ func focusFile(t *testing.T, b *books, version string) (string, *Manifest) {
 
 func violations(t *testing.T, path, version string) []Violation {
 	t.Helper()
-	f, err := os.Open(path)
-	require.NoError(t, err)
-	defer func() { _ = f.Close() }()
-	out, err := Check(f, version)
+	out, err := Check(path, version)
 	require.NoError(t, err)
 	return out
 }
@@ -56,9 +54,9 @@ func TestFOCUSKeepsItsRulesAndAddsUp(t *testing.T) {
 			messages := sum(t, rows, "x_MessageCount", of(chargeUsage))
 			same(t, decimal.NewFromUint64(want.records), messages, "messages")
 			if s.Parent == "acme" { // what is bought is what is drawn and what is left
-				bought := sum(t, rows, "BilledCost", of())
-				same(t, d(t, "260"), bought, "bought")
-				same(t, bought.Sub(want.lines), d(t, s.Wallet.Closing), "left")
+				same(t, d(t, "260"), sum(t, rows, "BilledCost", of()), "bought")
+				same(t, d(t, "267.25"), sum(t, rows, "x_PurseMovement", func(r map[string]string) bool { return r["x_PurseMovement"] != "" }), "bought, and given")
+				same(t, d(t, "267.25").Sub(want.lines), d(t, s.Wallet.Closing), "left")
 				continue
 			}
 			same(t, want.lines, sum(t, rows, "BilledCost", of()), "billed")
@@ -116,6 +114,43 @@ func TestFOCUSHasEachKindOfRow(t *testing.T) {
 	require.Equal(t, 2, seen[chargePurchase+` {"x_Tier":"topup"}`+""]+seen[chargePurchase+`  {"x_Tier":"topup"}`])
 }
 
+// TestFOCUSSaysWhy: what was booked by hand has its reference and reason, and only what
+// was invoiced is billed.
+func TestFOCUSSaysWhy(t *testing.T) {
+	t.Parallel()
+	b := openBooks(t)
+	b.november(200)
+	b.money()
+	path, _ := focusFile(t, b, FOCUS14)
+	moved, corrected, rounded := map[string][]string{}, 0, map[string]int{}
+	for _, r := range table(t, path) {
+		switch {
+		case strings.HasPrefix(r["ChargeDescription"], "Re-rating of "):
+			corrected++
+			require.Equal(t, "corr-"+r["BillingAccountId"], r["x_Reference"])
+			require.True(t, strings.HasSuffix(r["ChargeDescription"], ": agreed in October"), r["ChargeDescription"])
+		case strings.HasPrefix(r["ChargeDescription"], "Rounding"):
+			rounded[r["BillingAccountId"]+"/"+r["SubAccountId"]+"/"+r["ChargePeriodStart"]+"/"+r["ServiceName"]+"/"+r["x_Funding"]+"/"+r["Tags"]]++
+		case r["x_PurseMovement"] != "":
+			moved[r["x_Reference"]] = []string{r["ChargeDescription"], r["BilledCost"], r["ListCost"], r["EffectiveCost"], r["x_PurseMovement"]}
+		}
+		require.Equal(t, r["x_PricePlanId"] == "", r["x_PricePlanVersionId"] == "", "no plan has no version")
+		require.Equal(t, r["x_PricePlanId"] == "", r["x_PricePlanRule"] == "")
+		require.NotEqual(t, "0", r["x_PricePlanRule"])
+	}
+	require.Equal(t, map[string][]string{
+		"inv-1":  {"Top-up of the wallet", "250.0", "250.0", "0.0", "250.0"},
+		"inv-2":  {"Top-up of the wallet", "10.5", "10.5", "0.0", "10.5"},
+		"fix-1":  {"Adjustment of the wallet, invoiced: typed wrong", "-0.5", "-0.5", "0.0", "-0.5"},
+		"gift-1": {"Adjustment of the wallet, not invoiced: for the outage", "0.0", "0.0", "0.0", "7.25"},
+	}, moved)
+	require.NotZero(t, corrected)
+	require.NotEmpty(t, rounded)
+	for k, n := range rounded {
+		require.Equal(t, 1, n, "one row of rounding for %s", k)
+	}
+}
+
 func TestFOCUSMetadataDescribesTheColumns(t *testing.T) {
 	t.Parallel()
 	b := openBooks(t)
@@ -153,6 +188,8 @@ func TestFOCUSAsParquet(t *testing.T) {
 		total = total.Add(d(t, cells[1]))
 	})
 	require.Equal(t, m.Rows, n)
+	require.Empty(t, violations(t, path, FOCUS14))
+	require.NotEmpty(t, violations(t, path, FOCUS12), "columns of another version")
 	same(t, b.bill("acme").lines.Add(b.bill("globex").lines), total, "accrued")
 }
 
@@ -188,9 +225,9 @@ func TestCheckNoticesEachBrokenRule(t *testing.T) {
 		var b bytes.Buffer
 		w := csv.NewWriter(&b)
 		require.NoError(t, w.WriteAll(append([][]string{header}, rows...)))
-		out, err := Check(&b, FOCUS14)
-		require.NoError(t, err)
-		return out
+		path := filepath.Join(t.TempDir(), "focus.csv")
+		require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
+		return violations(t, path, FOCUS14)
 	}
 	header, rows := good()
 	require.Empty(t, check(header, rows))
@@ -232,6 +269,7 @@ func TestCheckNoticesEachBrokenRule(t *testing.T) {
 		{"purchase", 0, map[string]string{"ChargeCategory": "Purchase", "ListCost": "1"}},
 		{"credit", 1, map[string]string{"ChargeCategory": "Credit", "ListCost": "1"}},
 		{"one for each", 1, map[string]string{"BillingCurrency": "USD"}},
+		{"one for each", 1, map[string]string{"SkuId": "sms.outbound.IT", "SkuMeter": "Messages"}},
 		{"one for each", 1, map[string]string{"ServiceCategory": "Web", "ServiceSubcategory": ""}},
 	} {
 		header, rows := good()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ import (
 
 // Violation of one of FOCUS's rules.
 type Violation struct {
-	Line   int    `json:"line"` // of the file, the header's is 1
+	Line   int    `json:"line"` // of the file, the header's is 1; a Parquet file's first row is 2
 	Rule   string `json:"rule"`
 	Detail string `json:"detail"`
 }
@@ -26,33 +27,54 @@ type Violation struct {
 // violationsMax is how many are told.
 const violationsMax = 100
 
-// Check holds a CSV file of the dataset CostAndUsage against the rules of a
-// version of FOCUS that concern a row, or rows of one file. It knows nothing of how
-// the file was made.
-func Check(r io.Reader, version string) ([]Violation, error) {
-	in := csv.NewReader(r)
-	header, err := in.Read()
+// Check holds a file of the dataset CostAndUsage, CSV or Parquet by its name, against the
+// rules of a version of FOCUS that concern a row, or rows of one file. It knows nothing of
+// how the file was made.
+func Check(path, version string) ([]Violation, error) {
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the file's header: %w", err)
+		return nil, fmt.Errorf("read the export again: %w", err)
+	}
+	each := eachCSV
+	if strings.HasSuffix(path, ".parquet") {
+		each = eachParquet
 	}
 	k := &checker{version: version, seen: map[string]string{}, line: 1}
-	k.columns(header)
-	for len(k.out) < violationsMax {
-		cells, err := in.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return k.out, fmt.Errorf("read the file: %w", err)
-		}
+	err = each(f, k.columns, func(r row) bool {
 		k.line++
-		row := row{}
-		for i, name := range header {
-			row[name] = cells[i]
-		}
-		k.row(row)
+		k.row(r)
+		return len(k.out) < violationsMax
+	})
+	if err := errors.Join(err, f.Close()); err != nil {
+		return k.out, fmt.Errorf("check %s: %w", path, err)
 	}
 	return k.out, nil
+}
+
+// eachCSV hands over a file's header, then each row for as long as more are wanted.
+func eachCSV(f *os.File, columns func([]string), more func(row) bool) error {
+	in := csv.NewReader(f)
+	header, err := in.Read()
+	if err != nil {
+		return fmt.Errorf("read the header: %w", err)
+	}
+	columns(header)
+	for {
+		cells, err := in.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r := row{}
+		for i, name := range header {
+			r[name] = cells[i]
+		}
+		if !more(r) {
+			return nil
+		}
+	}
 }
 
 // row is a line by the names of its columns; "" is null.
@@ -269,7 +291,7 @@ func (k *checker) costs(r row) {
 
 // once: what must be one thing in the whole file.
 func (k *checker) once(r row) {
-	for _, pair := range [][2]string{{"SkuPriceId", "SkuId"}, {"ServiceName", "ServiceCategory"}, {"BillingAccountId", "BillingCurrency"}} {
+	for _, pair := range [][2]string{{"SkuPriceId", "SkuId"}, {"SkuId", "SkuMeter"}, {"ServiceName", "ServiceCategory"}, {"BillingAccountId", "BillingCurrency"}} {
 		if !r.has(pair[0]) {
 			continue
 		}

@@ -56,6 +56,7 @@ type charge struct {
 	version, rule                                         uint64
 	messages                                              uint64
 	reference                                             string
+	moved                                                 *decimal.Decimal // in a purse, by a top-up or an adjustment
 }
 
 // focusColumn is a column with what a row has in it.
@@ -161,9 +162,15 @@ func skuColumns() []focusColumn {
 }
 
 func customColumns() []focusColumn {
-	number := func(name string, of func(c *charge) uint64) focusColumn {
-		return focusColumn{column: column{name: name, kind: count}, null: true, of: func(_ *focusMonth, c *charge) any { return of(c) }}
+	number := func(name string, has func(c *charge) bool, of func(c *charge) uint64) focusColumn {
+		return focusColumn{column: column{name: name, kind: count}, null: true, of: func(_ *focusMonth, c *charge) any {
+			if has(c) {
+				return of(c)
+			}
+			return nil
+		}}
 	}
+	planned, used := func(c *charge) bool { return c.plan != "" }, func(c *charge) bool { return c.category == chargeUsage }
 	return []focusColumn{
 		str("x_Channel", true, func(_ *focusMonth, c *charge) string { return c.channel }),
 		str("x_Direction", true, func(_ *focusMonth, c *charge) string { return c.direction }),
@@ -172,9 +179,10 @@ func customColumns() []focusColumn {
 		str("x_MessageCategory", true, func(_ *focusMonth, c *charge) string { return c.messageCategory }),
 		str("x_Funding", true, func(_ *focusMonth, c *charge) string { return c.funding }),
 		str("x_PricePlanId", true, func(_ *focusMonth, c *charge) string { return c.plan }),
-		number("x_PricePlanVersionId", func(c *charge) uint64 { return c.version }),
-		number("x_PricePlanRule", func(c *charge) uint64 { return c.rule }),
-		number("x_MessageCount", func(c *charge) uint64 { return c.messages }),
+		number("x_PricePlanVersionId", planned, func(c *charge) uint64 { return c.version }),
+		number("x_PricePlanRule", planned, func(c *charge) uint64 { return c.rule }),
+		number("x_MessageCount", used, func(c *charge) uint64 { return c.messages }),
+		dec("x_PurseMovement", costScale, true, func(c *charge) any { return decOrNull(c.moved) }),
 		str("x_Reference", true, func(_ *focusMonth, c *charge) string { return c.reference }),
 	}
 }

@@ -2,7 +2,7 @@
 -- whose purse is the other side ('': the world outside).
 -- Params: parent, booked ("": any), from, to (ms). Dedup: FINAL.
 SELECT t.ref, t.kind, t.parent_id, t.account_id, t.purse, t.amount, t.currency, t.reason, t.actor, t.booked, t.transferred_at,
-    other.account_id, t.balance_after
+    other.account_id, t.balance_after, t.invoiced
 FROM
 (
     SELECT * FROM {db}.transfers FINAL

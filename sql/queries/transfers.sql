@@ -1,7 +1,7 @@
 -- transfers: movements of an account's purse, oldest first, with whose purse is the
 -- other side ('': the world outside). Params: account. Dedup: FINAL.
 SELECT t.ref, t.kind, t.parent_id, t.account_id, t.purse, t.amount, t.currency, t.reason, t.actor, t.booked, t.transferred_at,
-    other.account_id, t.balance_after
+    other.account_id, t.balance_after, t.invoiced
 FROM (SELECT * FROM {db}.transfers FINAL WHERE account_id = {account:String}) AS t
 LEFT JOIN
 (

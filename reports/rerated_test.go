@@ -1,0 +1,87 @@
+package reports
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/metering"
+)
+
+// TestWhyABillHasCorrections: the parent reads each re-rating's reference and reason, and
+// what they come to is the bill's corrections; nobody else does.
+func TestWhyABillHasCorrections(t *testing.T) {
+	t.Parallel()
+	w, _ := seeded(t)
+	for _, parent := range []string{"acme", "globex"} {
+		st, _, err := w.reporter().Build(t.Context(), Request{Parent: parent, Period: "2026-11"})
+		require.NoError(t, err)
+		p := st.(*ParentStatement)
+		require.Len(t, p.Reratings, 1)
+		x := p.Reratings[0]
+		require.Equal(t, p.Totals.Corrections.String(), x.Corrections.String())
+		require.Equal(t, Rerating{Ref: rerateOf(parent), Reason: canaryNote, Period: "2026-10", Accounts: 1, Messages: 1, Corrections: x.Corrections}, x)
+	}
+	st, _, err := w.reporter().Build(t.Context(), Request{Parent: "acme", Period: "2026-11-01..2026-11-30"})
+	require.NoError(t, err)
+	require.Empty(t, st.(*ParentStatement).Reratings, "days are no bill")
+
+	got, _ := detailOf(t, w, Request{Parent: "acme"})
+	told := 0
+	for _, l := range csvMaps(t, got["acme-2026-11-messages.csv"]) {
+		require.Equal(t, micro(l["correction"]) != 0, l["correction_ref"] != "", l)
+		if l["correction_ref"] != "" {
+			told++
+			require.Equal(t, []string{rerateOf("acme"), canaryNote}, []string{l["correction_ref"], l["correction_reason"]})
+		}
+	}
+	require.Equal(t, 1, told)
+	for name, b := range own(t, w) {
+		require.NotContains(t, string(b), rerateOf("acme"), name)
+		require.NotContains(t, string(b), canaryNote, name)
+	}
+}
+
+// own are an enterprise sub-account's statement and messages, as text.
+func own(t *testing.T, w *world) map[string][]byte {
+	t.Helper()
+	got, _ := detailOf(t, w, Request{Parent: "acme", Audience: "acme-marketing"})
+	st, _, err := w.reporter().Build(t.Context(), Request{Parent: "acme", Audience: "acme-marketing", Period: "2026-11"})
+	require.NoError(t, err)
+	require.NotZero(t, st.(*EnterpriseStatement).Totals.Corrections.Sum.Sign(), "there is something to tell")
+	b, err := json.Marshal(st)
+	require.NoError(t, err)
+	out := map[string][]byte{"statement": b}
+	for name, b := range got {
+		if !strings.HasSuffix(name, ".xlsx") && !strings.HasSuffix(name, ".parquet") {
+			out[name] = b
+		}
+	}
+	return out
+}
+
+// TestWhatMovedInAWallet: the sums of a purse are its movements', and each movement names
+// the other side.
+func TestWhatMovedInAWallet(t *testing.T) {
+	t.Parallel()
+	w, _ := seeded(t)
+	w.transfer(metering.Transfer{
+		Ref: "gift", Kind: metering.TransferAdjust, ParentID: "acme", AccountID: "acme", Amount: -1_250_000, Currency: "EUR", Actor: "operator",
+		Reason: "typed wrong", Invoiced: true, At: now,
+	}, "2026-11")
+	st, _, err := w.reporter().Build(t.Context(), Request{Parent: "acme", Period: "2026-11"})
+	require.NoError(t, err)
+	p := st.(*ParentStatement).Wallet
+	require.Equal(t, []string{"80.00", "120.50", "-1.25", "-12.00", "107.25"},
+		[]string{p.Opening.String(), p.PaidIn.String(), p.Adjusted.String(), p.Allocated.String(), p.Moved.String()})
+	require.Equal(t, p.Opening.Sum.Plus(p.Moved.Sum).Minus(p.Charged.Sum), p.Closing.Sum)
+	other := map[string]string{}
+	for _, m := range p.Movements {
+		require.Equal(t, "wallet", m.Purse)
+		require.Equal(t, m.Ref == "gift", m.Invoiced)
+		other[m.Kind] = m.Other
+	}
+	require.Equal(t, map[string]string{"topup": "", "allocate": "acme-marketing", "adjust": ""}, other)
+}
