@@ -73,6 +73,8 @@ type Account struct {
 	// AlertMail are addresses that alerts go to: a parent's of all its accounts,
 	// an enterprise sub-account's of its own budget and limit.
 	AlertMail []string `json:"alert_mail,omitempty"`
+	// Issuer is who bills a parent, on its statements; nil: not said.
+	Issuer *Issuer `json:"issuer,omitempty"`
 	// Reports that come by themselves: a parent's, or a sub-account's own.
 	Reports []Schedule `json:"reports"`
 
@@ -96,6 +98,12 @@ type Account struct {
 	// PlanCatalog is the number of the present plan's newest version. NewSnapshot
 	// sets it.
 	PlanCatalog int64 `json:"-"`
+}
+
+// Issuer is whoever a bill comes from.
+type Issuer struct {
+	Name    string `json:"name"`
+	Address string `json:"address,omitempty"` // lines
 }
 
 // ZoneFrom gives the zone from a period on: "2026-11" or "" for ever.

@@ -57,6 +57,7 @@ type detail[T any] struct {
 	name   string // of its files, without an ending
 	title  string
 	digits int
+	bom    bool // of CSV
 	total  int64
 	about  func() []render.Fact
 	each   func(ctx context.Context, f func(*T) error) error
@@ -87,9 +88,9 @@ func (r *Reporter) runMessages(ctx context.Context, q *Request, parent, reader *
 	}
 	base := reader.ID + "-" + fileSpan(s.name) + "-messages"
 	if !q.Redacted && (reader.IsParent() || reader.Audience() == metering.AudienceEnterprise) {
-		return r.moneyMessages(ctx, o, MoneyAbout{DetailAbout: about, Currency: reader.Currency}, detail[MessageLine]{name: base, total: total})
+		return r.moneyMessages(ctx, o, MoneyAbout{DetailAbout: about, Currency: reader.Currency}, detail[MessageLine]{name: base, total: total, bom: q.BOM})
 	}
-	return r.activityDetail(ctx, o, ActivityAbout{DetailAbout: about}, detail[ActivityMessage]{name: base + "-activity", total: total})
+	return r.activityDetail(ctx, o, ActivityAbout{DetailAbout: about}, detail[ActivityMessage]{name: base + "-activity", total: total, bom: q.BOM})
 }
 
 func (r *Reporter) moneyMessages(ctx context.Context, o *detailOrder, about MoneyAbout, d detail[MessageLine]) ([]File, error) {

@@ -28,6 +28,11 @@ func newLineWriter[T any, P interface {
 	case FormatParquet:
 		return newParquetWriter[T](w), nil
 	case FormatCSV:
+		if d.bom {
+			if err := render.ByteOrderMark(w); err != nil {
+				return nil, err
+			}
+		}
 		t.lines, err = render.CSVLines(w, columns)
 	case FormatJSON:
 		t.lines, err = render.JSONLines(w, columns)

@@ -16,7 +16,7 @@ const topBars = 12
 
 func (p *ParentStatement) document() *render.Document {
 	d := &render.Document{
-		AsOf: p.AsOf, Title: p.Name, Subtitle: statementTitle(p.Period), Badge: closedBadge(p.Closed),
+		AsOf: p.AsOf, Title: p.Name, Subtitle: statementTitle(p.Period), Badge: closedBadge(p.Closed), Issuer: nameOf(p.Issuer),
 		Facts: []render.Fact{
 			{Label: "Account", Value: p.Account},
 			{Label: "Period", Value: periodWord(p.Start, p.End, p.Timezone)},
@@ -28,6 +28,8 @@ func (p *ParentStatement) document() *render.Document {
 		Currency: p.Currency, Digits: min(metering.MinorDigits(p.Currency), 6),
 		Footer: footer("Amounts are rounded once, for each message; every total is the sum of its lines."),
 	}
+	d.Facts = append(numberFacts(p.Number), d.Facts...)
+	d.Facts = append(d.Facts, issuerFacts(p.Issuer)...)
 	d.Cards = p.Totals.cards(p.billableWord())
 	if p.isMonth() {
 		d.Cards = d.Cards[:2] // the bill has the others
@@ -163,7 +165,7 @@ func (p *ParentStatement) overview() render.Section {
 	cells := func(id, name, state, used string, x *Totals, reasons []string) []string {
 		return []string{
 			id, x.Billable.String(), name, state, used, count(x.Booked), x.Amount.String(), x.Refunds.String(), x.Adjustments.String(),
-			strings.Join(reasons, ", "),
+			reasonWords(reasons),
 		}
 	}
 	bars := render.Chart{Caption: p.billableWord() + " by account", Series: []string{p.billableWord()}, Rows: true}
@@ -301,9 +303,10 @@ func (e *EnterpriseStatement) document() *render.Document {
 		Currency: e.Currency, Digits: min(metering.MinorDigits(e.Currency), 6),
 		Footer: footer("Amounts are rounded once, for each message; every total is the sum of its lines."),
 	}
+	d.Facts = append(numberFacts(e.Number), d.Facts...)
 	d.Facts = append(d.Facts, stateFacts(e.Reasons)...)
 	if e.State == string(metering.StateSuspended) {
-		d.Notes = append(d.Notes, render.Note{Level: render.Bad, Text: "This account is suspended: " + strings.Join(e.Reasons, ", ")})
+		d.Notes = append(d.Notes, render.Note{Level: render.Bad, Text: "This account is suspended: " + reasonWords(e.Reasons)})
 	}
 	switch {
 	case e.Budget != nil && e.Budget.Balance != nil:
@@ -325,11 +328,18 @@ func (e *EnterpriseStatement) document() *render.Document {
 	return d
 }
 
+func numberFacts(number string) []render.Fact {
+	if number == "" {
+		return nil
+	}
+	return []render.Fact{{Label: "Statement", Value: number}}
+}
+
 func stateFacts(reasons []string) []render.Fact {
 	if len(reasons) == 0 {
 		return nil
 	}
-	return []render.Fact{{Label: "Suspended for", Value: strings.Join(reasons, ", ")}}
+	return []render.Fact{{Label: "Suspended for", Value: reasonWords(reasons)}}
 }
 
 func stateLevel(state string) render.Level {
@@ -362,7 +372,7 @@ func (c *Completeness) notes(closed bool) []render.Note {
 	if c.Quarantined > 0 {
 		var why []string
 		for _, r := range sortedKeys(c.Reasons) {
-			why = append(why, r+" "+count(c.Reasons[r]))
+			why = append(why, refusalWord(r)+" "+count(c.Reasons[r]))
 		}
 		out = append(out, render.Note{Level: render.Warn, Text: fmt.Sprintf(
 			"%s of any month not charged, so not in these figures (%s); %d of them for want of a price.", plural(c.Quarantined, "record"), strings.Join(why, ", "), c.NotYetPriced)})

@@ -3,7 +3,6 @@ package reports
 import (
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/reports/render"
@@ -133,7 +132,7 @@ func alertTables(list []Alert, zone string) []render.Table {
 		{Name: "When", Kind: render.Text}, {Name: "Of", Kind: render.Text}, {Name: "Used", Kind: render.Percent},
 	}}
 	for _, a := range list {
-		t.Rows = append(t.Rows, render.Row{Cells: []string{stamp(a.At, zone), strings.ReplaceAll(a.Limit, "_", " "), strconv.Itoa(a.Share)}})
+		t.Rows = append(t.Rows, render.Row{Cells: []string{stamp(a.At, zone), limitWord(a.Limit), strconv.Itoa(a.Share)}})
 	}
 	return []render.Table{t}
 }
@@ -189,7 +188,7 @@ func suspensionTables(list []Suspension, zone string, full bool) []render.Table 
 		if s.Until != nil {
 			until = stamp(*s.Until, zone)
 		}
-		cells := []string{stamp(s.From, zone), until, strings.Join(s.Reasons, ", ")}
+		cells := []string{stamp(s.From, zone), until, reasonWords(s.Reasons)}
 		if full {
 			cells = append(cells, s.Actor, s.Note)
 		}

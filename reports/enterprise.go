@@ -16,8 +16,9 @@ const Shared = "shared"
 // prices and deductions, its own budget or limit. It has no field for what is
 // its parent's; a shared wallet or the ceiling reads "shared".
 type EnterpriseStatement struct {
-	Kind         string       `json:"kind"`   // "statement"
-	Layout       uint64       `json:"layout"` // that made it
+	Kind         string       `json:"kind"`             // "statement"
+	Layout       uint64       `json:"layout"`           // that made it
+	Number       string       `json:"number,omitempty"` // of a month's
 	Account      string       `json:"account"`
 	Name         string       `json:"name"`
 	Timezone     string       `json:"timezone"`
@@ -57,7 +58,7 @@ func (r *Reporter) BuildEnterprise(ctx context.Context, a *metering.Account, s *
 	}
 	c := all[a.ID]
 	out := &EnterpriseStatement{
-		Kind: "statement", Layout: render.Layout, Account: a.ID, Name: a.Name, Timezone: zone.String(), Currency: a.Currency, Period: s.name,
+		Kind: "statement", Layout: render.Layout, Number: statementNumber(a, s), Account: a.ID, Name: a.Name, Timezone: zone.String(), Currency: a.Currency, Period: s.name,
 		Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Funds: Shared, Usage: c.usage,
 	}
 	outcomes, err := r.activity(ctx, a.ParentID, []string{a.ID}, zone, s)

@@ -15,7 +15,10 @@ import (
 
 // Letter is what a mail says beside its attachments. It holds no figure of the
 // report, whoever reads it.
-type Letter struct{ Subject, Text, HTML string }
+type Letter struct {
+	Subject, Text, HTML string
+	Sender              string // the name of who bills the parent, to that parent alone
+}
 
 // Enclosure is a file that a letter tells of.
 type Enclosure struct {
@@ -57,7 +60,11 @@ func (r *Reporter) NewLetter(run *ledger.ReportRun, closed bool, files []Enclosu
 	if err != nil {
 		return nil, err
 	}
-	return &Letter{Subject: d.Title, Text: d.text(), HTML: page}, nil
+	l := &Letter{Subject: d.Title, Text: d.text(), HTML: page}
+	if reader.IsParent() && !run.Redacted {
+		l.Sender = nameOf(reader.Issuer)
+	}
+	return l, nil
 }
 
 // reportWord is what a run's report is, for people.

@@ -21,7 +21,7 @@ func TestEnvelopesOfSubAccounts(t *testing.T) {
 		// Canaries are in capitals, what may be seen in small letters.
 		canary := rapid.StringMatching(`[A-Z]{6,12}`)
 		draw := func(what string) string { return canary.Draw(t, what) }
-		parent := &metering.Account{ID: draw("parent"), Name: draw("its name"), Module: metering.Reseller, Currency: "JPY", Zones: []metering.ZoneFrom{{Zone: "UTC"}}}
+		parent := &metering.Account{ID: draw("parent"), Name: draw("its name"), Module: metering.Reseller, Currency: "JPY", Zones: []metering.ZoneFrom{{Zone: "UTC"}}, Issuer: &metering.Issuer{Name: draw("issuer")}}
 		limit := metering.Micros(rapid.Int64Range(700_000_000_000, 799_999_999_999).Draw(t, "limit"))
 		own := rapid.StringMatching(`[a-z]{3,10}`).Draw(t, "account")
 		sub := &metering.Account{ID: own, ParentID: parent.ID, Name: own + " shop", Module: metering.Reseller, MonthlyLimit: &limit}
@@ -41,6 +41,7 @@ func TestEnvelopesOfSubAccounts(t *testing.T) {
 		require.NoError(t, err)
 		b, err := json.Marshal(NewNotice(run, files, ledger.RunDelivered, func(string) []string { return []string{place} }))
 		require.NoError(t, err)
+		require.Empty(t, l.Sender)
 		words := l.Subject + l.Text + strings.ReplaceAll(l.HTML, "<!doctype html>", "") + string(b)
 		for _, may := range []string{"Activity for", "Statement for", "Attached", "Too large", "UTF", "November"} {
 			words = strings.ReplaceAll(words, may, "")

@@ -11,10 +11,15 @@ import (
 	"github.com/meterd/meterd/reports/render"
 )
 
-// renderTo writes a statement in a format.
-func renderTo(b io.Writer, format string, st Statement) error {
+// renderTo writes a statement in a format, CSV with a byte order mark or without.
+func renderTo(b io.Writer, format string, bom bool, st Statement) error {
 	switch format {
 	case FormatCSV:
+		if bom {
+			if err := render.ByteOrderMark(b); err != nil {
+				return err
+			}
+		}
 		header, lines := st.table()
 		return render.CSV(b, header, lines)
 	case FormatJSON:

@@ -70,6 +70,7 @@ const (
 	canaryTag     = "tag-canary-0.777"
 	canaryNote    = "note-canary"
 	canaryRef     = "ref-canary"
+	canaryIssuer  = "issuer-canary"
 	canaryPrice   = "0.31337777"
 	canaryStatus  = "no-credits-0.31337"
 )
@@ -86,6 +87,7 @@ func accounts() []*metering.Account {
 		return &metering.Account{
 			ID: id, Name: name, Module: module, Currency: currency, Mode: mode, Source: source, Zones: []metering.ZoneFrom{{Zone: zone}},
 			Plans: []metering.PlanFrom{{Plan: "standard"}}, CreatedAt: created,
+			Issuer: &metering.Issuer{Name: canaryIssuer + " Ltd", Address: "1 " + canaryIssuer + " Street\nLondon"},
 		}
 	}
 	sub := func(p *metering.Account, id, name string, source metering.Source) *metering.Account {

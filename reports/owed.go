@@ -2,6 +2,7 @@ package reports
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/meterd/meterd/metering"
@@ -141,4 +142,24 @@ func (p *Purse) table() render.Table {
 	}
 	t.Rows = append(t.Rows, render.Row{Cells: []string{"Closing balance", p.Closing.String()}, Total: true})
 	return t
+}
+
+// issuerFacts say who bills.
+func issuerFacts(is *metering.Issuer) []render.Fact {
+	if is == nil {
+		return nil
+	}
+	facts := []render.Fact{{Label: "Issued by", Value: is.Name}}
+	if is.Address != "" {
+		facts = append(facts, render.Fact{Label: "Address", Value: strings.ReplaceAll(is.Address, "\n", ", ")})
+	}
+	return facts
+}
+
+// nameOf an issuer; "": not said.
+func nameOf(is *metering.Issuer) string {
+	if is == nil {
+		return ""
+	}
+	return is.Name
 }

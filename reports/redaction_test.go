@@ -64,7 +64,7 @@ func TestNoCanaryReachesAReseller(t *testing.T) {
 	require.Contains(t, text, metering.StatusNotAllowed)
 	require.Contains(t, text, "suspended")
 	for _, c := range []string{
-		canaryPlan, canarySibling, canaryParent, canaryTag, canaryNote, canaryRef, canaryPrice, canaryStatus, "no-credits", "31337", "31 337", "31\u202f337",
+		canaryPlan, canarySibling, canaryParent, canaryTag, canaryNote, canaryRef, canaryIssuer, canaryPrice, canaryStatus, "no-credits", "31337", "31 337", "31\u202f337",
 		"7654321", "JPY", "EUR", "USD", "¥", "budget", "wallet", "manual", "monthly_limit", "no_price", "segment", "12000000", "80000000",
 	} {
 		lacks(t, strings.ToLower(text), strings.ToLower(c))
@@ -75,7 +75,7 @@ func TestNoCanaryReachesAReseller(t *testing.T) {
 	for _, c := range []string{canaryPlan, canarySibling, canaryTag, canaryPrice, canaryStatus, "31337", "JPY"} {
 		require.GreaterOrEqual(t, strings.Count(details, c), 4, "%s in each format", c)
 	}
-	for _, c := range []string{canaryPlan, canarySibling, canaryParent, canaryNote, canaryRef, canaryPrice, "7654321.5", "JPY"} {
+	for _, c := range []string{canaryPlan, canarySibling, canaryParent, canaryNote, canaryRef, canaryIssuer, canaryPrice, "7654321.5", "JPY"} {
 		require.Contains(t, full, c)
 	}
 	// No errors of its requests either.
@@ -91,7 +91,7 @@ func TestNoCanaryReachesAReseller(t *testing.T) {
 		text := allRuns(t, w, q)
 		q.Kind = KindMessages
 		text += allRuns(t, w, q)
-		for _, c := range []string{"EUR", "standard", "autumn", "campaign", "not_allowed_", "acme-marketing", "Acme Retail", canaryNote, "500.00"} {
+		for _, c := range []string{"EUR", "standard", "autumn", "campaign", "not_allowed_", "acme-marketing", "Acme Retail", canaryNote, canaryIssuer, "500.00"} {
 			lacks(t, text, c)
 		}
 	}
@@ -102,7 +102,7 @@ func TestAnEnterpriseSeesNothingOfItsParentOrSiblings(t *testing.T) {
 	w, _ := seeded(t)
 	for _, id := range []string{"acme-support", "acme-marketing"} {
 		text := allRuns(t, w, Request{Parent: "acme", Audience: id}) + allRuns(t, w, Request{Parent: "acme", Audience: id, Kind: KindMessages})
-		for _, c := range []string{"Acme Retail", "acme-franchise", "wallet", "162.211292", canaryNote, canaryRef, "operator"} {
+		for _, c := range []string{"Acme Retail", "acme-franchise", "wallet", "162.211292", canaryNote, canaryRef, canaryIssuer, "operator"} {
 			lacks(t, text, c)
 		}
 		for _, sibling := range []string{"acme-support", "acme-marketing"} {
@@ -119,7 +119,7 @@ func TestTheOverviewHasNoMoney(t *testing.T) {
 	for _, parent := range []string{"globex", canaryParent, "acme"} {
 		text := allRuns(t, w, Request{Parent: parent, Redacted: true}) + allRuns(t, w, Request{Parent: parent, Redacted: true, Kind: KindMessages})
 		for _, c := range []string{
-			canaryPlan, canaryTag, canaryNote, canaryRef, canaryPrice, canaryStatus, "31337", "7654321", "10000.00", "10 000", "250.00", "standard",
+			canaryPlan, canaryTag, canaryNote, canaryRef, canaryIssuer, canaryPrice, canaryStatus, "31337", "7654321", "10000.00", "10 000", "250.00", "standard",
 			" eur", "eur,", "usd", "jpy", "amount", "price", "balance", "budget", "wallet", "credit", "no_price", "_exhausted",
 		} {
 			lacks(t, strings.ToLower(text), strings.ToLower(c))

@@ -48,6 +48,7 @@ type Request struct {
 	Kind     string // "statement" (or ""), "messages", "wallet"
 	Redacted bool   // the parent's report without money
 	Formats  []string
+	BOM      bool   // CSV begins with a byte order mark
 	Out      string // folder; made where it is missing
 	// Progress is told now and then how many messages of about how many are
 	// written. Nil: nobody.
@@ -98,7 +99,7 @@ func (r *Reporter) Run(ctx context.Context, q Request) ([]File, error) {
 	}
 	files := make([]File, 0, len(formats))
 	for _, format := range formats {
-		f, err := writeFile(q.Out, st.baseName()+"."+format, func(w io.Writer) error { return renderTo(w, format, st) })
+		f, err := writeFile(q.Out, st.baseName()+"."+format, func(w io.Writer) error { return renderTo(w, format, q.BOM, st) })
 		if err != nil {
 			return files, err
 		}

@@ -85,3 +85,21 @@ func TestWhatMovedInAWallet(t *testing.T) {
 	}
 	require.Equal(t, map[string]string{"topup": "", "allocate": "acme-marketing", "adjust": ""}, other)
 }
+
+// TestCSVForExcel: the mark stands in front of the same file, and of CSV only.
+func TestCSVForExcel(t *testing.T) {
+	t.Parallel()
+	w, _ := seeded(t)
+	for _, q := range []Request{{Parent: "acme"}, {Parent: "acme", Kind: KindMessages}, {Audience: "globex-shop"}} {
+		q.Formats = []string{FormatCSV, FormatJSON}
+		plain := files(t, w, q)
+		q.BOM = true
+		for format, b := range files(t, w, q) {
+			want := plain[format]
+			if format == FormatCSV {
+				want = append([]byte("\xEF\xBB\xBF"), want...)
+			}
+			require.Equal(t, string(want), string(b), format)
+		}
+	}
+}

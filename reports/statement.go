@@ -27,27 +27,29 @@ type Statement interface {
 
 // ParentStatement is a parent's report in full.
 type ParentStatement struct {
-	Kind         string         `json:"kind"`   // "statement"
-	Layout       uint64         `json:"layout"` // that made it
-	Account      string         `json:"account"`
-	Name         string         `json:"name"`
-	Module       string         `json:"module"`
-	Timezone     string         `json:"timezone"`
-	Currency     string         `json:"currency"`
-	Period       string         `json:"period"`
-	Start        time.Time      `json:"start"`
-	End          time.Time      `json:"end"`
-	AsOf         time.Time      `json:"as_of"`
-	Closed       bool           `json:"closed"`
-	Completeness Completeness   `json:"completeness"`
-	Funding      string         `json:"funding"`   // prepaid or postpaid
-	Wallet       *Purse         `json:"wallet"`    // prepaid, and while one that was holds or moves anything
-	Ceiling      *Limit         `json:"ceiling"`   // postpaid, where there is one
-	Totals       Totals         `json:"totals"`    // the sum of the accounts'
-	Payable      *Money         `json:"payable"`   // of a postpaid parent's month, in the currency's own digits
-	Previous     *PreviousMonth `json:"previous"`  // null: there is none, or it is of days
-	Reratings    []Rerating     `json:"reratings"` // that booked the month's corrections; none of days
-	Accounts     []Section      `json:"accounts"`
+	Kind         string           `json:"kind"`             // "statement"
+	Layout       uint64           `json:"layout"`           // that made it
+	Number       string           `json:"number,omitempty"` // of a month's; days are no bill
+	Issuer       *metering.Issuer `json:"issuer"`           // who bills; null: not said
+	Account      string           `json:"account"`
+	Name         string           `json:"name"`
+	Module       string           `json:"module"`
+	Timezone     string           `json:"timezone"`
+	Currency     string           `json:"currency"`
+	Period       string           `json:"period"`
+	Start        time.Time        `json:"start"`
+	End          time.Time        `json:"end"`
+	AsOf         time.Time        `json:"as_of"`
+	Closed       bool             `json:"closed"`
+	Completeness Completeness     `json:"completeness"`
+	Funding      string           `json:"funding"`   // prepaid or postpaid
+	Wallet       *Purse           `json:"wallet"`    // prepaid, and while one that was holds or moves anything
+	Ceiling      *Limit           `json:"ceiling"`   // postpaid, where there is one
+	Totals       Totals           `json:"totals"`    // the sum of the accounts'
+	Payable      *Money           `json:"payable"`   // of a postpaid parent's month, in the currency's own digits
+	Previous     *PreviousMonth   `json:"previous"`  // null: there is none, or it is of days
+	Reratings    []Rerating       `json:"reratings"` // that booked the month's corrections; none of days
+	Accounts     []Section        `json:"accounts"`
 }
 
 // Completeness says what isn't in the figures.
@@ -139,7 +141,7 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 		return nil, err
 	}
 	out := &ParentStatement{
-		Kind: "statement", Layout: render.Layout, Account: parent.ID, Name: parent.Name, Module: string(parent.Module), Timezone: s.zone.String(), Currency: parent.Currency,
+		Kind: "statement", Layout: render.Layout, Number: statementNumber(parent, s), Issuer: parent.Issuer, Account: parent.ID, Name: parent.Name, Module: string(parent.Module), Timezone: s.zone.String(), Currency: parent.Currency,
 		Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Funding: string(parent.Mode), Accounts: []Section{}, Reratings: []Rerating{},
 	}
 	out.Totals.in(parent.Currency)
@@ -167,6 +169,14 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 		out.Ceiling = newLimit(metering.ReasonCreditCeiling, parent.CreditLimit, out.Totals.Billable, s)
 	}
 	return out, nil
+}
+
+// statementNumber names a month's statement, open or closed; "" for days.
+func statementNumber(a *metering.Account, s *span) string {
+	if !s.month {
+		return ""
+	}
+	return a.ID + "-" + s.name
 }
 
 // facts is all that a parent's statement is made of.

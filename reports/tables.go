@@ -34,7 +34,7 @@ func (t *longTable) info(account string, pairs ...string) {
 func moneyTable() *longTable {
 	return &longTable{header: []string{
 		"section", "account", "period", "day", "channel", "direction", "country", "unit", "outcome", "records", "units", "billed_units",
-		"amount", "fees", "refunds", "net", "late", "corrections", "adjustments", "billable", "currency", "name", "value", "other", "reason",
+		"amount", "fees", "refunds", "net", "late", "corrections", "adjustments", "billable", "currency", "name", "value",
 	}}
 }
 
@@ -142,7 +142,8 @@ func (t *longTable) completeness(account string, c *Completeness) {
 
 func (p *ParentStatement) table() ([]string, [][]string) {
 	t := moneyTable()
-	t.info(p.Account, "report", p.Kind, "layout", count(p.Layout), "account_name", p.Name, "period", p.Period, "timezone", p.Timezone, "start", instant(p.Start),
+	t.header = append(t.header, "other", "reason") // of transfers and re-ratings, which are the parent's alone
+	t.info(p.Account, "report", p.Kind, "layout", count(p.Layout), "number", p.Number, "issuer", nameOf(p.Issuer), "account_name", p.Name, "period", p.Period, "timezone", p.Timezone, "start", instant(p.Start),
 		"end", instant(p.End), "as_of", instant(p.AsOf), "state", closedWord(p.Closed), "funding", p.Funding)
 	t.completeness(p.Account, &p.Completeness)
 	t.limit(p.Account, p.Ceiling)
@@ -178,7 +179,7 @@ func (p *ParentStatement) table() ([]string, [][]string) {
 
 func (e *EnterpriseStatement) table() ([]string, [][]string) {
 	t := moneyTable()
-	t.info(e.Account, "report", e.Kind, "layout", count(e.Layout), "account_name", e.Name, "period", e.Period, "timezone", e.Timezone, "start", instant(e.Start),
+	t.info(e.Account, "report", e.Kind, "layout", count(e.Layout), "number", e.Number, "account_name", e.Name, "period", e.Period, "timezone", e.Timezone, "start", instant(e.Start),
 		"end", instant(e.End), "as_of", instant(e.AsOf), "state", closedWord(e.Closed), "account_state", e.State,
 		"reasons", strings.Join(e.Reasons, " "), "funds", e.Funds)
 	if e.Budget != nil {

@@ -1,6 +1,10 @@
 package reports
 
-import "github.com/meterd/meterd/metering"
+import (
+	"strings"
+
+	"github.com/meterd/meterd/metering"
+)
 
 // Words for people where programs have code words: a report's page, sheet and mail say
 // these, its JSON and CSV the code.
@@ -43,3 +47,58 @@ func otherWord(purse, other string) string {
 	}
 	return "wallet of " + other
 }
+
+// reasonWords are why an account is suspended.
+func reasonWords(reasons []string) string {
+	words := make([]string, len(reasons))
+	for i, r := range reasons {
+		switch r {
+		case metering.ReasonBudgetExhausted:
+			words[i] = "budget used up"
+		case metering.ReasonWalletExhausted:
+			words[i] = "wallet used up"
+		case metering.ReasonCreditCeiling:
+			words[i] = "credit limit reached"
+		case metering.ReasonMonthlyLimit:
+			words[i] = "monthly limit reached"
+		case metering.ReasonManual:
+			words[i] = "by hand"
+		case metering.ReasonParentFunds:
+			words[i] = "funds of the parent"
+		default:
+			words[i] = spaced(r)
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// limitWord names what an alert is of.
+func limitWord(limit string) string {
+	if limit == string(metering.PurseCredit) {
+		return "credit limit"
+	}
+	return spaced(limit)
+}
+
+// refusalWord is why a record isn't charged.
+func refusalWord(reason string) string {
+	switch metering.Reason(reason) {
+	case metering.ReasonNoPrice:
+		return "no price"
+	case metering.ReasonFromFuture:
+		return "dated in the future"
+	case metering.ReasonConflict:
+		return "an id with other content"
+	case metering.ReasonUnknownMessage:
+		return "refund of an unknown message"
+	case metering.ReasonOverRefund:
+		return "refund above the charge"
+	case metering.ReasonOverflow:
+		return "too large"
+	case metering.ReasonMalformed, metering.ReasonUnknownAccount, metering.ReasonAccountClosed, metering.ReasonChannelNotEnabled,
+		metering.ReasonCurrencyMismatch, metering.ReasonUnitMismatch, metering.ReasonTooOld:
+	}
+	return spaced(reason)
+}
+
+func spaced(code string) string { return strings.ReplaceAll(code, "_", " ") }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meterd/meterd/internal/notify"
@@ -91,6 +92,9 @@ func (h *hooks) consequence(ctx context.Context, al *jobs.Alert) (consequence, e
 func (h *hooks) letter(a *metering.Account, id, to string, al *jobs.Alert, now consequence) *notice {
 	l := alertLetter(a, al, now)
 	l.ID, l.To = messageID(id), []string{to}
+	if p := h.snapshots.Current().Accounts[a.Parent()]; p != nil && p.Issuer != nil && slices.Contains(p.AlertMail, to) {
+		l.Sender = p.Issuer.Name
+	}
 	return &notice{
 		account: a, key: id + ":" + mailKey(to), event: eventAlert, epoch: onceEpoch, server: "mail", host: "mail",
 		whose: a.Parent(), receiver: "mail " + digest(to),

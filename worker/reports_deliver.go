@@ -181,7 +181,7 @@ func (x *roundRun) letter(p *deliver.Parcel, large []string) (left []string, err
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errForGood, err)
 	}
-	p.Subject, p.Text, p.HTML = l.Subject, l.Text, l.HTML
+	p.Subject, p.Text, p.HTML, p.Sender = l.Subject, l.Text, l.HTML, l.Sender
 	return left, nil
 }
 

@@ -19,9 +19,10 @@ type exportCmd struct {
 	Format   string            `help:"csv, jsonl, parquet or focus." default:"csv"`
 	Version  string            `name:"focus-version" help:"1.4 or 1.2." default:"1.4"`
 	Out      string            `required:"" help:"The file; or a folder, for a file a parent and month." placeholder:"FILE"`
+	BOM      bool              `name:"bom" help:"CSV begins with a byte order mark, as Excel wants it."`
 	Check    bool              `help:"Hold a focus file against FOCUS's rules when it is written; exit 3 if one is broken."`
 	Provider string            `name:"focus-provider" help:"Whose service it is, in focus files: your brand." default:"meterd" env:"METERD_FOCUS_PROVIDER"`
-	Issuer   string            `name:"focus-invoice-issuer" help:"Who invoices, in focus files. Default: the provider." env:"METERD_FOCUS_INVOICE_ISSUER"`
+	Issuer   string            `name:"focus-invoice-issuer" help:"Who invoices, in focus files. Default: the parent's issuer, or the provider." env:"METERD_FOCUS_INVOICE_ISSUER"`
 	Category map[string]string `name:"focus-service-category" help:"ServiceCategory of channels, in focus files, where the default doesn't fit: whatsapp=Web;rcs=Web." env:"METERD_FOCUS_SERVICE_CATEGORY"`
 	Tag      []string          `help:"Keys of messages' tags for the column Tags of focus files." placeholder:"KEY"`
 	As       string            `help:"What that account may see." placeholder:"ID"`
@@ -35,6 +36,9 @@ func (c *exportCmd) Run(a *app) error {
 	}
 	if c.Check && c.Format != finance.FormatFOCUS {
 		return wrongInput("--check: is for focus files")
+	}
+	if c.BOM && c.Format != finance.FormatCSV {
+		return wrongInput("--bom: is for csv files")
 	}
 	e, done, err := a.connect()
 	if err != nil {
@@ -50,7 +54,7 @@ func (c *exportCmd) Run(a *app) error {
 	}
 	progress, end := a.progress("exported lines")
 	q := finance.Request{
-		Parent: c.Parent, From: from, To: to, Closed: c.Closed, Since: since, Format: c.Format, Out: c.Out, Progress: progress,
+		Parent: c.Parent, From: from, To: to, Closed: c.Closed, Since: since, Format: c.Format, BOM: c.BOM, Out: c.Out, Progress: progress,
 		FOCUS: finance.FOCUSOptions{Version: c.Version, Provider: c.Provider, InvoiceIssuer: c.Issuer, Categories: c.Category, Tags: c.Tag},
 	}
 	m, err := finance.New(finance.Deps{Ledger: e.ledger, Snapshot: e.snapshots.Current(), Clock: e.clock}).Run(a.ctx, q)

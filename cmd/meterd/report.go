@@ -38,6 +38,7 @@ type reportRunCmd struct {
 	Kind     string   `help:"statement; messages: a line for each; wallet: what moved in a prepaid parent's wallet." default:"statement"`
 	Redacted bool     `help:"Without anything economic."`
 	Format   []string `help:"csv, json, html, xlsx, pdf; of messages csv, json, xlsx, parquet. Unless given: all, of messages csv."`
+	BOM      bool     `name:"bom" help:"CSV begins with a byte order mark, as Excel wants it."`
 	Out      string   `required:"" help:"Folder for the files." placeholder:"DIR"`
 	As       string   `help:"What that account may see." placeholder:"ID"`
 }
@@ -58,7 +59,7 @@ func (c *reportRunCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	q := reports.Request{Parent: c.Parent, Period: c.Period, Audience: c.Audience, Kind: c.Kind, Redacted: c.Redacted, Formats: c.Format, Out: c.Out}
+	q := reports.Request{Parent: c.Parent, Period: c.Period, Audience: c.Audience, Kind: c.Kind, Redacted: c.Redacted, Formats: c.Format, BOM: c.BOM, Out: c.Out}
 	if err := c.narrow(e, &q); err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ type Parcel struct {
 	Files []File
 
 	Subject, Text, HTML string // of a mail
+	Sender              string // what it is said to be written by; "": meterd
 
 	Event string // of a webhook
 	Data  any
@@ -99,7 +100,7 @@ func (d *Deliverer) send(ctx context.Context, a *destination.Address, secret not
 	case destination.Bucket:
 		return toBucket(ctx, a, p.Files)
 	case destination.Mail:
-		l := &notify.Letter{ID: p.ID, To: a.To, Subject: p.Subject, Text: p.Text, HTML: p.HTML, At: now}
+		l := &notify.Letter{ID: p.ID, To: a.To, Subject: p.Subject, Text: p.Text, HTML: p.HTML, Sender: p.Sender, At: now}
 		for _, f := range p.Files {
 			l.Files = append(l.Files, notify.Attachment{Name: f.Name, Path: f.Path, Type: f.Type})
 		}

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -89,6 +90,7 @@ type Letter struct {
 	To            []string
 	Subject, Text string
 	HTML          string // "": plain text only
+	Sender        string // what is said to have written it; "": meterd
 	Files         []Attachment
 	At            time.Time
 }
@@ -159,10 +161,11 @@ func (m *Mail) message(l *Letter) (*mail.Msg, error) {
 	if err := msg.To(l.To...); err != nil || len(l.To) == 0 {
 		return nil, fmt.Errorf("%w: receiver: not an address", ErrMail)
 	}
-	msg.SetMessageIDWithValue(l.ID + "@meterd")
+	_, domain, _ := strings.Cut(msg.GetFrom()[0].Address, "@")
+	msg.SetMessageIDWithValue(l.ID + "@" + domain)
 	msg.SetDateWithValue(l.At)
 	msg.Subject(l.Subject)
-	msg.SetUserAgent("meterd")
+	msg.SetUserAgent(cmp.Or(l.Sender, "meterd"))
 	msg.SetBodyString(mail.TypeTextPlain, l.Text)
 	if l.HTML != "" {
 		msg.AddAlternativeString(mail.TypeTextHTML, l.HTML)

@@ -122,9 +122,13 @@ func TestMailWithTLSAndAPassword(t *testing.T) { //nolint:paralleltest // it set
 	l := &Letter{ID: "id-1", To: []string{"finance@example.com"}, Subject: "80 % of the budget", Text: "it's nearly spent", At: time.Now()}
 	require.NoError(t, m.Send(t.Context(), l))
 	require.Len(t, box.letters, 1)
-	for _, want := range []string{"Message-ID: <id-1@meterd>", "80", "spent", "To: <finance@example.com>", "From: <meterd@example.com>"} {
+	for _, want := range []string{"Message-ID: <id-1@example.com>", "User-Agent: meterd", "80", "spent", "To: <finance@example.com>", "From: <meterd@example.com>"} {
 		require.Contains(t, box.letters[0], want)
 	}
+	l.Sender = "Acme Telecom"
+	require.NoError(t, m.Send(t.Context(), l))
+	require.Contains(t, box.letters[1], "User-Agent: Acme Telecom")
+	require.NotContains(t, strings.ReplaceAll(box.letters[1], "meterd@example.com", ""), "meterd")
 	t.Setenv("METERD_TEST_SMTP", "wrong-secret")
 	err = m.Send(t.Context(), l)
 	require.ErrorIs(t, err, ErrMail)
@@ -135,7 +139,7 @@ func TestMailWithTLSAndAPassword(t *testing.T) { //nolint:paralleltest // it set
 	require.ErrorContains(t, err, "user or password")
 	t.Setenv("METERD_TEST_SMTP", "")
 	require.ErrorIs(t, m.Send(t.Context(), l), ErrSecret)
-	require.Len(t, box.letters, 1)
+	require.Len(t, box.letters, 2)
 }
 
 func TestMailThatTheServerRefuses(t *testing.T) {

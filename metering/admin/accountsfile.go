@@ -64,6 +64,7 @@ type fileParent struct {
 	mode    metering.Mode
 	alerts  []int
 	observe bool
+	issuer  *metering.Issuer // nil: the file's
 	hooks   []metering.Hook
 	reports []fileReport
 	subs    []fileSub

@@ -30,7 +30,7 @@ func (p *planner) parent(f *fileParent) {
 		next.Source = metering.SourceCredit
 		next.CreditLimit = optional(f.limit)
 	}
-	next.Alerts, next.Observe = f.alerts, f.observe
+	next.Alerts, next.Observe, next.Issuer = f.alerts, f.observe, f.issuer
 	next.Zones = p.zones(old, f.zone.v)
 	next.Channels = p.channels(next.Channels, f.channels, nil)
 	next.Plans = p.plansFrom(next.Plans, plan.ID)

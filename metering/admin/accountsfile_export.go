@@ -89,6 +89,7 @@ type exportedParent struct {
 	exportedAccount `yaml:",inline"`
 
 	Funding     exportedFunding  `yaml:"funding"`
+	Issuer      *exportedIssuer  `yaml:"issuer,omitempty"`
 	Enforcement string           `yaml:"enforcement,omitempty"`
 	Alerts      []int            `yaml:"alerts,flow"`
 	AlertMail   []string         `yaml:"alert_mail,omitempty"`
@@ -101,6 +102,11 @@ type exportedFunding struct {
 	Mode        string `yaml:"mode,omitempty"`
 	CreditLimit string `yaml:"credit_limit,omitempty"`
 	Source      string `yaml:"source,omitempty"`
+}
+
+type exportedIssuer struct {
+	Name    anyText `yaml:"name"`
+	Address anyText `yaml:"address,omitempty"`
 }
 
 type exportedSub struct {
@@ -259,6 +265,9 @@ func exportParent(a *metering.Account, snap *metering.Snapshot) exportedParent {
 	out.Plan = a.Plans[len(a.Plans)-1].Plan
 	if a.Observe {
 		out.Enforcement = "observe"
+	}
+	if a.Issuer != nil {
+		out.Issuer = &exportedIssuer{anyText(a.Issuer.Name), anyText(a.Issuer.Address)}
 	}
 	for i := range a.Hooks {
 		h := &a.Hooks[i]

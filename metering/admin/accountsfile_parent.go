@@ -3,6 +3,7 @@ package admin
 import (
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -11,11 +12,11 @@ import (
 
 func (r *fileReader) parent(n ast.Node, where place) (fileParent, bool) {
 	m, ok := r.mapping(n, where, "id", "name", "module", "timezone", "plan", "channels", "funding",
-		"enforcement", "alerts", "alert_mail", "hooks", "reports", "sub_accounts")
+		"issuer", "enforcement", "alerts", "alert_mail", "hooks", "reports", "sub_accounts")
 	if !ok {
 		return fileParent{}, false
 	}
-	p := fileParent{fileAccount: m.account(), alerts: m.alerts(), observe: r.observe(&m)}
+	p := fileParent{fileAccount: m.account(), alerts: m.alerts(), observe: r.observe(&m), issuer: r.issuer(&m)}
 	for _, need := range []struct{ key, what string }{
 		{"module", "enterprise or reseller"},
 		{"timezone", "an IANA name such as Europe/Rome"},
@@ -44,6 +45,34 @@ func (r *fileReader) parent(n ast.Node, where place) (fileParent, bool) {
 		}
 	}
 	return p, true
+}
+
+// Bounds of an issuer's texts, in bytes.
+const (
+	issuerNameMax    = 256
+	issuerAddressMax = 1024
+)
+
+// issuer reads who bills, of one parent or of all in the file.
+func (r *fileReader) issuer(m *mapping) *metering.Issuer {
+	n := m.values["issuer"]
+	if n == nil {
+		return nil
+	}
+	f, ok := r.mapping(n, m.place("issuer"), "name", "address")
+	if !ok {
+		return nil
+	}
+	name, address := f.required("name", "the name that stands on statements"), f.text("address")
+	control := func(c rune) bool { return c < ' ' || c == 0x7f }
+	if name.set && (name.v == "" || len(name.v) > issuerNameMax || strings.ContainsFunc(name.v, control)) {
+		r.fail(name.at, "give one line of 1 to %d bytes", issuerNameMax)
+	}
+	lines := strings.TrimRight(address.v, "\n")
+	if len(lines) > issuerAddressMax || strings.ContainsFunc(strings.ReplaceAll(lines, "\n", ""), control) {
+		r.fail(address.at, "give at most %d bytes of plain lines", issuerAddressMax)
+	}
+	return &metering.Issuer{Name: name.v, Address: lines}
 }
 
 // observe reads whether the parent's limits only tell.

@@ -19,7 +19,7 @@ const needID = "1 to 64 of A-Z a-z 0-9 . _ -"
 
 // file reads the whole file into f.
 func (r *fileReader) file(root ast.Node, f *AccountsFile) {
-	m, ok := r.mapping(root, at(start(root), ""), "plans", "parents")
+	m, ok := r.mapping(root, at(start(root), ""), "issuer", "plans", "parents")
 	if !ok {
 		return
 	}
@@ -29,9 +29,13 @@ func (r *fileReader) file(root ast.Node, f *AccountsFile) {
 			f.plans = append(f.plans, p)
 		}
 	}
+	issuer := r.issuer(&m)
 	parents, places, _ := m.items("parents")
 	for i, n := range parents {
 		if p, ok := r.parent(n, places[i]); ok {
+			if p.issuer == nil {
+				p.issuer = issuer
+			}
 			f.parents = append(f.parents, p)
 		}
 	}

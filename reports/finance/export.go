@@ -15,6 +15,7 @@ import (
 	"github.com/meterd/meterd/internal/outfile"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/reports/render"
 )
 
 // Formats of an export.
@@ -58,6 +59,7 @@ type Request struct {
 	// changed since, each as a whole, to replace those there. Zero: all.
 	Since  time.Time
 	Format string
+	BOM    bool // CSV begins with a byte order mark
 	FOCUS  FOCUSOptions
 	// Out is a file; or a folder (it is there, or ends in a slash), which gets a
 	// file for each parent and month and keeps those of closed months that it has.
@@ -221,6 +223,11 @@ func (q *Request) sink(w io.Writer, path string, columns []column) (sink, error)
 	case q.Format == FormatJSONL:
 		return newJSON(w, columns), nil
 	default:
+		if q.BOM {
+			if err := render.ByteOrderMark(w); err != nil {
+				return nil, err
+			}
+		}
 		return newCSV(w, columns, q.Format == FormatFOCUS)
 	}
 }

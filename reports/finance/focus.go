@@ -1,6 +1,7 @@
 package finance
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 type FOCUSOptions struct {
 	Version       string            `json:"version"`              // FOCUS14, FOCUS12
 	Provider      string            `json:"provider"`             // whose service it is: a brand
-	InvoiceIssuer string            `json:"invoice_issuer"`       // who invoices; "": the provider
+	InvoiceIssuer string            `json:"invoice_issuer"`       // who invoices; "": the parent's issuer, else the provider
 	Categories    map[string]string `json:"categories,omitempty"` // channel → ServiceCategory, where the default doesn't fit
 	Tags          []string          `json:"tags,omitempty"`       // keys of the messages' tags that go into Tags
 }
@@ -185,6 +186,15 @@ func (m *focusMonth) charge(l *ledger.ChargeLine) *charge {
 	}
 	m.place(c, l.Account, l.Period, l.Day, l.Purse)
 	return c
+}
+
+// issuer is who invoices.
+func (m *focusMonth) issuer() string {
+	name := m.options.InvoiceIssuer
+	if is := m.parent.Issuer; name == "" && is != nil {
+		name = is.Name
+	}
+	return cmp.Or(name, m.options.Provider)
 }
 
 // place says whose a row is, of when, and from which money.
@@ -443,9 +453,6 @@ func (o *FOCUSOptions) check() error {
 	}
 	if o.Provider == "" {
 		o.Provider = "meterd"
-	}
-	if o.InvoiceIssuer == "" {
-		o.InvoiceIssuer = o.Provider
 	}
 	for channel, c := range o.Categories {
 		if !slices.Contains(serviceCategories(), c) {

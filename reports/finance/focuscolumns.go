@@ -132,7 +132,7 @@ func costColumns() []focusColumn {
 		str("ChargeFrequency", true, func(_ *focusMonth, c *charge) string { return c.frequency }),
 		str("InvoiceId", true, func(*focusMonth, *charge) string { return "" }),
 		in(FOCUS14, str("InvoiceDetailId", true, func(*focusMonth, *charge) string { return "" })),
-		str("InvoiceIssuerName", false, func(m *focusMonth, _ *charge) string { return m.options.InvoiceIssuer }),
+		str("InvoiceIssuerName", false, func(m *focusMonth, _ *charge) string { return m.issuer() }),
 		in(FOCUS14, str("ServiceProviderName", false, func(m *focusMonth, _ *charge) string { return m.options.Provider })),
 		in(FOCUS14, str("HostProviderName", true, func(m *focusMonth, _ *charge) string { return m.options.Provider })),
 		in(FOCUS12, str("ProviderName", false, func(m *focusMonth, _ *charge) string { return m.options.Provider })),

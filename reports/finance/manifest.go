@@ -23,6 +23,7 @@ const ManifestSuffix = ".manifest.json"
 // and from where the next one goes on.
 type Manifest struct {
 	Format string        `json:"format"`
+	BOM    bool          `json:"bom,omitempty"`
 	FOCUS  *FOCUSOptions `json:"focus,omitempty"`
 	// Since is the watermark that the export began from: its lines replace those
 	// of the same account and day.
@@ -121,7 +122,7 @@ func (m *Manifest) PathOf(out string, f FileSum) string {
 }
 
 func newManifest(q *Request, watermark, now time.Time) *Manifest {
-	m := &Manifest{Format: q.Format, Watermark: watermark, CreatedAt: now.UTC(), Files: []FileSum{}, Months: []MonthSum{}}
+	m := &Manifest{Format: q.Format, BOM: q.BOM, Watermark: watermark, CreatedAt: now.UTC(), Files: []FileSum{}, Months: []MonthSum{}}
 	if q.Format == FormatFOCUS {
 		m.FOCUS = &q.FOCUS
 	}
@@ -219,7 +220,7 @@ func ReadManifest(path string) (*Manifest, error) {
 // keep takes over from an earlier run into the same folder the file of a month
 // that was closed then too, if it is still as it was. false: it must be made.
 func (m *Manifest) keep(q *Request, path string, mo *month, now *Manifest) bool {
-	if m.Format != q.Format || !reflect.DeepEqual(m.FOCUS, now.FOCUS) {
+	if m.Format != q.Format || m.BOM != q.BOM || !reflect.DeepEqual(m.FOCUS, now.FOCUS) {
 		return false
 	}
 	for _, f := range m.Files {

@@ -1,6 +1,7 @@
 package finance
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -80,7 +81,7 @@ func saveMetadata(path string, o *FOCUSOptions, months []*month) error {
 	}
 	s.ID = uuid.NewSHA1(uuid.NameSpaceURL, columns).String()
 	m := metadata{
-		DatasetID: uuid.NewSHA1(uuid.NameSpaceURL, []byte("meterd:CostAndUsage:"+o.InvoiceIssuer)).String(), DatasetName: "CostAndUsage",
+		DatasetID: uuid.NewSHA1(uuid.NameSpaceURL, []byte("meterd:CostAndUsage:"+cmp.Or(o.InvoiceIssuer, o.Provider))).String(), DatasetName: "CostAndUsage",
 		Generator: "meterd", GeneratorVersion: "1", Schema: s, Recency: recent{Complete: true, Sectors: []timeSector{}},
 	}
 	for _, mo := range months {

@@ -32,6 +32,15 @@ func CSV(w io.Writer, header []string, lines [][]string) error {
 	return nil
 }
 
+// ByteOrderMark begins a CSV file for programs that take UTF-8 for something else without
+// one: Excel.
+func ByteOrderMark(w io.Writer) error {
+	if _, err := io.WriteString(w, "\uFEFF"); err != nil {
+		return fmt.Errorf("write CSV: %w", err)
+	}
+	return nil
+}
+
 // formulaStarts are what spreadsheets take for the beginning of a formula, at
 // once or once a blank before it is dropped; the wide forms are turned into the
 // narrow ones by some.

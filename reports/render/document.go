@@ -24,6 +24,7 @@ type Document struct {
 	Notes    []Note // what the reader must know of its completeness
 	Sections []Section
 	Footer   string
+	Issuer   string // whose name its files have as their maker; "": meterd
 	Currency string // of Money cells; "" where there are none
 	Digits   int    // decimals of the currency's minor unit
 }
