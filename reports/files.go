@@ -49,5 +49,5 @@ func writeFile(folder, name string, write func(io.Writer) error) (File, error) {
 	if errors.Is(err, outfile.ErrWrite) {
 		return File{}, fmt.Errorf("%w %s: %w", ErrFolder, folder, err)
 	}
-	return File{Path: path, Bytes: n, SHA256: sum}, err
+	return File{Path: path, Bytes: n, SHA256: sum, Layout: render.Layout}, err
 }

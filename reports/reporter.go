@@ -78,6 +78,7 @@ type File struct {
 	Format   string `json:"format"`
 	Bytes    int64  `json:"bytes"`
 	SHA256   string `json:"sha256"`
+	Layout   int    `json:"layout,omitempty"` // render.Layout that made it; absent: 2 or before
 	Lines    int64  `json:"lines,omitempty"`  // of a detail
 	Sheets   int    `json:"sheets,omitempty"` // of lines, in a detail's workbook
 	Closed   bool   `json:"closed,omitempty"` // it is of a month that was closed when it was made
