@@ -9,7 +9,7 @@ func label(name, id string) string {
 	if name == "" || name == id {
 		return id
 	}
-	return render.Isolated(name) + " · " + id
+	return render.Isolated(name) + render.Beside + id
 }
 
 // named is a name that a statement's document shows, and the id beside it.

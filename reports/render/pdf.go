@@ -266,7 +266,7 @@ func (p *pdf) section(s *Section) {
 	}
 	mark := s.Title
 	if s.Subtitle != "" && s.Subtitle != s.Title {
-		mark = typeset.Isolated(s.Title) + " · " + s.Subtitle
+		mark = typeset.Isolated(s.Title) + Beside + s.Subtitle
 	}
 	p.f.Bookmark(p.label(mark), 0, p.y)
 	p.style("B", headSize, inkMain)

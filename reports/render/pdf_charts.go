@@ -140,7 +140,7 @@ func (p *pdf) rows(c *Chart, x float64) float64 {
 	y := p.y + 6
 	for _, b := range bars {
 		p.style("", smallSize, inkMain)
-		p.at(x, y, b.Label, "L", name-2)
+		p.at(x, y, p.beside(b.Label, name-2), "L", name-2)
 		if w := track * float64(b.Width) / 100; w > 0 {
 			p.fill(seriesInks["c-main"])
 			if b.Below {

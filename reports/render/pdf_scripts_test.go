@@ -120,6 +120,13 @@ func TestTextsAreCutBetweenLetters(t *testing.T) {
 	cut := p.cut("שלום שלום שלום", p.width("שלום…")+0.1)
 	require.Equal(t, "שלום…", cut)
 	require.True(t, strings.HasPrefix(p.setting(cut).Runs[0].Letters, "…"), "the dots stand at the left, where the text goes on")
+	for _, name := range []string{"Plain name", "骨直商店骨直", Isolated("חנות שלום")} {
+		label := p.beside(name+" · shop-1", 25)
+		require.LessOrEqual(t, p.width(label), 25.02)
+		require.Regexp(t, "…\u2069?"+" · shop-1$", label)
+		require.Equal(t, name+" · shop-1", p.beside(name+" · shop-1", 60))
+	}
+	require.Equal(t, "a · shop-1", p.beside("a · shop-1", 5), "where there is no room for either")
 	require.Equal(t, []string{"שלום", "\u200fabc"}, p.lines("שלום abc", p.width("שלום ")+0.1))
 	require.Equal(t, []string{"骨直", "商店"}, p.lines("骨直商店", p.width("骨直")+0.1))
 }

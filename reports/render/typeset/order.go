@@ -2,6 +2,7 @@ package typeset
 
 import (
 	"slices"
+	"strings"
 	"unicode"
 
 	"github.com/go-text/typesetting/bidi"
@@ -28,6 +29,16 @@ func Isolated(s string) string {
 		}
 	}
 	return s
+}
+
+// Bare is a text without what sets its parts apart.
+func Bare(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= leftIsolate && r <= popIsolate {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // turns tells whether a text with this letter has an order other than from left to right.
