@@ -87,7 +87,7 @@ func TestPDFAlone(t *testing.T) {
 // TestPDFsAtOnceAreAlike: fonts are shared, documents aren't.
 func TestPDFsAtOnceAreAlike(t *testing.T) {
 	t.Parallel()
-	files := make([]bytes.Buffer, 6)
+	files := make([]bytes.Buffer, 3)
 	errs := make([]error, len(files))
 	var all sync.WaitGroup
 	for i := range files {
