@@ -145,9 +145,12 @@ func TestAnyTextFitsItsPlace(t *testing.T) {
 		require.True(r, cut == p.text(s) || ended && strings.HasPrefix(p.text(s), kept))
 		lines := p.lines(s, width)
 		for _, l := range lines {
+			l = strings.Trim(l, "\u200e\u200f")
 			require.True(r, p.width(l) <= width*1.2+1 || len(typeset.Clusters(l)) < 3, "%q", l)
 		}
-		letters := func(s string) string { return strings.NewReplacer(" ", "", "\u200e", "", "\u200f", "").Replace(s) }
+		letters := func(s string) string { // without what a line's end swallows, and what turns a line
+			return strings.Join(strings.Fields(strings.NewReplacer("\u200e", "", "\u200f", "").Replace(s)), "")
+		}
 		require.Equal(r, letters(p.text(s)), letters(strings.Join(lines, "")))
 		p.at(10, 10, s, "R", width)
 		p.figure(10, 10, s, "C", width)
