@@ -138,5 +138,7 @@ func TestDockerfile(t *testing.T) {
 	require.Contains(t, string(text), "CGO_ENABLED=0 go build")
 	require.Regexp(t, `(?m)^USER 65532`, final, "not root")
 	require.Regexp(t, `(?m)^ENTRYPOINT \["/usr/bin/meterd"\]$`, final)
+	require.Contains(t, string(text), fontPackages)
+	require.Contains(t, final, "COPY --from=build /out/fonts /usr/share/fonts\n")
 	require.NotContains(t, final, "RUN", "there is no shell in the last stage")
 }

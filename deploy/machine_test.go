@@ -42,17 +42,20 @@ const recordLock = record + `if { : >&9; } 2>/dev/null; then printf '%s inherits
 
 // stubs are in PATH from the start. What apt-get installs is in packages.
 var stubs = map[string]string{
-	"uname":        `case "$1" in -s) echo Linux ;; -m) echo x86_64 ;; esac`,
-	"id":           `echo "$(<"$MACHINE/uid")"`,
-	"go":           `[ "$*" = "env CC" ] && echo "$(<"$MACHINE/cc")"`,
-	"gcc":          `[ -f "$MACHINE/bin/pthread.h" ] && [ "$1" = -E ]`,
-	"pthread.h":    ``,
-	"chromium":     `exit 1`,
-	"redis-server": `echo "Redis server v=7.0.15 sha=00000000:0 bits=64"`,
-	"sleep":        record,
-	"systemctl":    recordLock,
-	"service":      recordLock,
-	"sudo":         record + `if [ "$1" = -n ]; then [ -f "$MACHINE/sudoer" ]; exit; fi; exec "$@"`,
+	"uname":           `case "$1" in -s) echo Linux ;; -m) echo x86_64 ;; esac`,
+	"id":              `echo "$(<"$MACHINE/uid")"`,
+	"go":              `[ "$*" = "env CC" ] && echo "$(<"$MACHINE/cc")"`,
+	"gcc":             `[ -f "$MACHINE/bin/pthread.h" ] && [ "$1" = -E ]`,
+	"pthread.h":       ``,
+	"chromium":        `exit 1`,
+	"fonts-noto-core": ``,
+	"fonts-noto-cjk":  ``,
+	"dpkg-query":      `for package in "$@"; do :; done; [ -f "$MACHINE/bin/$package" ] && printf installed`,
+	"redis-server":    `echo "Redis server v=7.0.15 sha=00000000:0 bits=64"`,
+	"sleep":           record,
+	"systemctl":       recordLock,
+	"service":         recordLock,
+	"sudo":            record + `if [ "$1" = -n ]; then [ -f "$MACHINE/sudoer" ]; exit; fi; exec "$@"`,
 	"sha256sum": record + `read -r text
 if [ "$text" = whole ]; then echo "$SUM  -"; else echo "0badc0de  -"; fi`,
 	"npm": recordLock + `package=

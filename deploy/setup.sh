@@ -2,8 +2,9 @@
 # setup.sh: fetch what meterd runs on: the ClickHouse library and redis-server.
 # It may be run again at any time; what is there already is left alone.
 #   setup.sh          set up whatever is missing
-#   setup.sh --tests  and what only the tests need: a C compiler, Chromium, and
-#                     what the documents' programs for Node import
+#   setup.sh --fonts  and fonts for names in any script, which PDFs are set in
+#   setup.sh --tests  and what only the tests need: these fonts, a C compiler,
+#                     Chromium, and what the documents' programs for Node import
 #   setup.sh --check  change nothing, and say whether something is missing
 set -euo pipefail
 
@@ -11,6 +12,9 @@ version=26.7.3-stable.1
 
 # What the programs that the documents print for Node import.
 programs="ioredis@6.0.0 protobufjs@8.8.1"
+
+# What Debian calls the fonts of all scripts.
+font_packages="fonts-noto-core fonts-noto-cjk"
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() {
@@ -250,7 +254,6 @@ has_browser() {
   return 1
 }
 
-# Fonts come with Chromium's libraries; the PDF brings its own.
 browser() {
   if has_browser; then return; fi
   if missing "Chromium is missing: run \`deploy/setup.sh --tests\`."; then return; fi
@@ -258,6 +261,29 @@ browser() {
   local instead="install Google Chrome (Ubuntu has Chromium only as a snap)"
   packages chromium
   has_browser || fail "apt-get installed chromium, but none of these is in PATH: $chromium_names. Add its folder, or $instead."
+}
+
+has_fonts() {
+  have dpkg-query || return 1
+  local name
+  for name in $font_packages; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || return 1
+  done
+}
+
+# A PDF brings a font for the scripts of Europe, Arabic and Hebrew.
+fonts() {
+  local instead="set METERD_FONTS to a folder with fonts of the scripts that names are in" names
+  if [ -n "${METERD_FONTS:-}" ]; then
+    [ -d "$METERD_FONTS" ] || fail "METERD_FONTS names $METERD_FONTS, which is no folder."
+    return
+  fi
+  if has_fonts; then return; fi
+  if missing "fonts of all scripts are missing: run \`deploy/setup.sh --fonts\`, or $instead."; then return; fi
+  local need="a set of fonts for all scripts"
+  read -ra names <<<"$font_packages"
+  packages "${names[@]}"
+  has_fonts || fail "apt-get installed $font_packages, but dpkg-query doesn't list them: $instead."
 }
 
 # node_programs puts it into a folder of its own, as a whole.
@@ -281,19 +307,22 @@ node_programs() {
 }
 
 check=no
+fonts=no
 tests=no
 complete=yes
 for argument in "$@"; do
   case "$argument" in
     --check) check=yes ;;
-    --tests) tests=yes ;;
-    *) fail "usage: setup.sh [--check] [--tests]" ;;
+    --fonts) fonts=yes ;;
+    --tests) tests=yes fonts=yes ;;
+    *) fail "usage: setup.sh [--check] [--fonts] [--tests]" ;;
   esac
 done
 
 have go || fail "Go 1.26 or later is missing: see https://go.dev/doc/install."
 library
 redis
+if [ "$fonts" = yes ]; then fonts; fi
 if [ "$tests" = yes ]; then
   compiler
   browser

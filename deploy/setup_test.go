@@ -21,6 +21,8 @@ func TestSetUpLeavesACompleteMachineAlone(t *testing.T) {
 	require.Empty(t, m.asked())
 }
 
+const fontPackages = "fonts-noto-core fonts-noto-cjk"
+
 func TestSetUpInstallsWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -31,6 +33,8 @@ func TestSetUpInstallsWhatIsMissing(t *testing.T) {
 		"compiler":     {"gcc", "gcc", "gcc libc6-dev"},
 		"headers":      {"pthread.h", "libc6-dev", "gcc libc6-dev"},
 		"chromium":     {"chromium", "chromium", "chromium"},
+		"fonts":        {"fonts-noto-core", "fonts-noto-core", fontPackages},
+		"cjk":          {"fonts-noto-cjk", "fonts-noto-cjk", fontPackages},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -78,6 +82,29 @@ func TestSetUpInstallsWhatProgramsImport(t *testing.T) {
 	require.Empty(t, m.asked())
 }
 
+// TestSetUpInstallsFontsWhereTheyAreWanted: a worker without them shows ids.
+func TestSetUpInstallsFontsWhereTheyAreWanted(t *testing.T) {
+	t.Parallel()
+	m := complete(t)
+	m.ok()
+	m.asked()
+	m.uninstall("fonts-noto-cjk", "fonts-noto-cjk")
+	require.Empty(t, m.ok())
+	require.Empty(t, m.ok("--check"))
+	require.Contains(t, m.refused("fonts of all scripts are missing", "--fonts", "--check"), "METERD_FONTS")
+	require.Empty(t, m.asked())
+	require.Contains(t, m.ok("--fonts"), "installing "+fontPackages+"\n")
+	require.Equal(t, []string{"apt-get update", "apt-get install " + fontPackages}, m.asked())
+	require.Empty(t, m.ok("--fonts", "--check"))
+
+	m.uninstall("fonts-noto-core", "fonts-noto-core")
+	out, err := m.setUp([]string{"METERD_FONTS=" + m.dir}, "--fonts")
+	require.NoError(t, err, out)
+	out, err = m.setUp([]string{"METERD_FONTS=" + filepath.Join(m.dir, "uid")}, "--fonts")
+	require.Error(t, err)
+	require.Contains(t, out, "which is no folder")
+}
+
 func TestSetUpWithoutTestsNeedsNeitherCompilerNorBrowser(t *testing.T) {
 	t.Parallel()
 	m := complete(t)
@@ -111,13 +138,13 @@ func TestSetUpChecksEverything(t *testing.T) {
 	t.Parallel()
 	m := complete(t)
 	m.removeLibrary()
-	for _, name := range []string{"redis-server", "gcc", "chromium"} {
+	for _, name := range []string{"redis-server", "gcc", "chromium", "fonts-noto-core"} {
 		m.remove(name)
 	}
 	require.NoError(t, os.Remove(filepath.Join(m.dir, installed)))
 	out, err := m.setUp(nil, "--tests", "--check")
 	require.Error(t, err)
-	for _, name := range []string{"library", "redis-server", "C compiler", "Chromium", "programs for Node"} {
+	for _, name := range []string{"library", "redis-server", "C compiler", "Chromium", "fonts", "programs for Node"} {
 		require.Contains(t, out, name)
 	}
 	require.Empty(t, m.asked())
@@ -147,7 +174,7 @@ func TestSetUpSaysWhatItNeeds(t *testing.T) {
 
 func TestSetUpSaysWhyItCannotInstall(t *testing.T) {
 	t.Parallel()
-	for name, words := range map[string]string{"redis-server": "set METERD_REDIS_SERVER", "gcc": "set CC", "chromium": "install Google Chrome"} {
+	for name, words := range map[string]string{"redis-server": "set METERD_REDIS_SERVER", "gcc": "set CC", "chromium": "install Google Chrome", "fonts-noto-core": "set METERD_FONTS"} {
 		m := complete(t)
 		m.remove(name)
 		m.write("apt-fails", "")

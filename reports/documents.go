@@ -188,7 +188,7 @@ func (p *ParentStatement) overview() render.Section {
 	})
 	for _, s := range list {
 		if s.Totals.Billable.Sum.Sign() != 0 && len(bars.Bars) < topBars {
-			bars.Bars = append(bars.Bars, render.Bar{Label: s.Account, Values: []string{s.Totals.Billable.String()}, Text: s.Totals.Billable.text()})
+			bars.Bars = append(bars.Bars, render.Bar{Label: label(s.Name, s.Account), Values: []string{s.Totals.Billable.String()}, Text: s.Totals.Billable.text()})
 		}
 	}
 	return render.Section{Sheet: "Overview", Title: "Overview", Charts: []render.Chart{p.daysChart(), bars}, Tables: []render.Table{t}}
@@ -265,7 +265,7 @@ func (s *Section) section(p *ParentStatement) render.Section {
 		Empty: "No messages in this period.",
 	}
 	if s.Account == p.Account {
-		out.Title, out.Sheet = s.Name+" — own traffic", s.Account+" own"
+		out.Title, out.Sheet = render.Isolated(s.Name)+" — own traffic", s.Account+" own"
 	}
 	out.Facts = append(out.Facts, stateFacts(s.Reasons)...)
 	out.Facts = append(out.Facts, s.Completeness.facts()...)

@@ -195,7 +195,7 @@ func (o *ActivityOverview) document() *render.Document {
 			},
 		}
 		if s.Account == o.Account {
-			sec.Title, sec.Sheet = s.Name+" — own traffic", s.Account+" own"
+			sec.Title, sec.Sheet = render.Isolated(s.Name)+" — own traffic", s.Account+" own"
 		}
 		if len(s.Activity) > 0 {
 			sec.Charts, sec.Tables = outcomeCharts(o.Period, axis, s.Activity), outcomeTables("Delivery by day", o.Period, s.Activity)
@@ -213,7 +213,7 @@ func (o *ActivityOverview) overview() render.Section {
 	}
 	outcomes := outcomesOf(all)
 	t := render.Table{Caption: "Accounts", Columns: []render.Column{
-		{Name: "Account", Kind: render.Text}, {Name: "State", Kind: render.Text}, {Name: "Messages", Kind: render.Count},
+		{Name: "Account", Kind: render.Text}, {Name: "State", Kind: render.Text}, {Name: "Messages", Kind: render.Count}, {Name: "Name", Kind: render.Text},
 	}}
 	for _, x := range outcomes {
 		t.Columns = append(t.Columns, render.Column{Name: strings.ReplaceAll(x, "_", " "), Kind: render.Count})
@@ -235,10 +235,10 @@ func (o *ActivityOverview) overview() render.Section {
 		}
 		state := suspendedWord(s.Suspended)
 		t.Rows = append(t.Rows, render.Row{
-			Cells: cells([]string{s.Account, state, count(s.Messages)}, by, s.Rejected), Levels: []render.Level{1: stateLevel(state)},
+			Cells: cells([]string{s.Account, state, count(s.Messages), s.Name}, by, s.Rejected), Levels: []render.Level{1: stateLevel(state)},
 		})
 	}
-	t.Rows = append(t.Rows, render.Row{Cells: cells([]string{"Total", "", count(o.Messages)}, sums, o.Rejected), Total: true})
+	t.Rows = append(t.Rows, render.Row{Cells: cells([]string{"Total", "", count(o.Messages), ""}, sums, o.Rejected), Total: true})
 	charts := outcomeCharts(o.Period, daysOf(o.Period, o.AsOf, o.Timezone), all)
 	for i := range charts {
 		charts[i].Caption += ", all accounts"

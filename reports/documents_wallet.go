@@ -55,7 +55,7 @@ func (w *WalletStatement) document() *render.Document {
 // section of one purse on the page, and its sheet.
 func (b *PurseBook) section(zone string, axis []string) render.Section {
 	s := render.Section{
-		Sheet: b.Account, Title: b.Name + " — budget", Subtitle: b.Account, Empty: "Nothing moved in this period.",
+		Sheet: b.Account, Title: render.Isolated(b.Name) + " — budget", Subtitle: b.Account, Empty: "Nothing moved in this period.",
 		Facts: []render.Fact{
 			{Label: "Opening balance", Value: b.Opening.text()},
 			{Label: "Moved in and out", Value: b.Moved.text()},

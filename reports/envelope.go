@@ -119,14 +119,14 @@ func (d *letterData) text() string {
 const letterPage = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>{{.Title}}</title></head>
 <body style="font-family:system-ui,sans-serif;line-height:1.5;margin:1.5em">
-<h1 style="font-size:1.25em">{{.Title}}</h1>
+<h1 dir="auto" style="font-size:1.25em">{{.Title}}</h1>
 {{- with .Attached}}
 <p>Attached:</p>
-<ul>{{range .}}<li>{{.}}</li>{{end}}</ul>
+<ul>{{range .}}<li dir="auto">{{.}}</li>{{end}}</ul>
 {{- end}}
 {{- with .Else}}
 <p>Too large for mail:</p>
-<ul>{{range .}}<li>{{.Name}}: {{range $i, $p := .Places}}{{if $i}}, {{end}}{{$p}}{{else}}` + askForIt + `{{end}}</li>{{end}}</ul>
+<ul>{{range .}}<li dir="auto">{{.Name}}: {{range $i, $p := .Places}}{{if $i}}, {{end}}{{$p}}{{else}}` + askForIt + `{{end}}</li>{{end}}</ul>
 {{- end}}
 </body></html>
 `

@@ -86,7 +86,7 @@ Too large for mail:
 - c.csv: ask whoever has this report sent to you
 `, l.Text)
 	require.Contains(t, l.HTML, "Acme &amp; &lt;Söhne&gt;")
-	require.Contains(t, l.HTML, "<li>b.csv: s3://reports/b.csv, file:/srv/b.csv</li><li>c.csv: ask")
+	require.Contains(t, l.HTML, "<li dir=\"auto\">b.csv: s3://reports/b.csv, file:/srv/b.csv</li><li dir=\"auto\">c.csv: ask")
 	for _, c := range []string{"http", "src=", "<script", "url("} {
 		require.NotContains(t, l.HTML, c)
 	}

@@ -34,7 +34,11 @@ func renderTo(b io.Writer, format string, bom bool, st Statement) error {
 	case FormatXLSX:
 		return render.XLSX(b, st.document())
 	case FormatPDF:
-		return render.PDF(b, st.document())
+		lacks, err := render.Lacks()
+		if err != nil {
+			return err
+		}
+		return render.PDF(b, printed(st, lacks))
 	default:
 		return ErrFormat
 	}

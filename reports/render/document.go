@@ -124,9 +124,12 @@ type Chart struct {
 	Rows    bool // bars lie: for few, long labels
 }
 
+// Beside stands between a name and its id in a label.
+const Beside = " · "
+
 // Bar of a chart: one value for each series, as plain decimals.
 type Bar struct {
-	Label  string
+	Label  string // may be a name and, behind Beside, its id
 	Values []string
 	Text   string // shown with the bar
 }

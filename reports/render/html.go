@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -36,11 +37,12 @@ func HTML(w io.Writer, d *Document) error {
 		"level":   func(r Row, i int) Level { return levelOf(r, i) },
 		"long":    func(t Table) bool { return len(t.Rows) > longTable },
 		"width":   cardWidth, "factClass": factClass,
-		"longWord": func(s string) bool { return utf8.RuneCountInString(s) > longText },
-		"capped":   func(n int) int { return min(max(n, 0), 100) },
-		"full":     fullness,
-		"anchor":   func(i int) string { return "s" + strconv.Itoa(i+1) },
-		"nav":      func(d *Document) bool { return len(d.Sections) >= navSections },
+		"longNames": longNames,
+		"longWord":  func(s string) bool { return utf8.RuneCountInString(s) > longText },
+		"capped":    func(n int) int { return min(max(n, 0), 100) },
+		"full":      fullness,
+		"anchor":    func(i int) string { return "s" + strconv.Itoa(i+1) },
+		"nav":       func(d *Document) bool { return len(d.Sections) >= navSections },
 	}).Parse(pageText)
 	if err != nil {
 		return fmt.Errorf("write HTML: %w", err)
@@ -49,6 +51,13 @@ func HTML(w io.Writer, d *Document) error {
 		return fmt.Errorf("write HTML: %w", err)
 	}
 	return nil
+}
+
+// longName is from how many letters on the labels of bars have more room.
+const longName = 16
+
+func longNames(c Chart) bool {
+	return slices.ContainsFunc(c.Bars, func(b Bar) bool { return utf8.RuneCountInString(b.Label) > longName })
 }
 
 // longText is from how many letters on a table's text may break.

@@ -9,7 +9,8 @@ import (
 	"codeberg.org/go-pdf/fpdf"
 	"github.com/go-fonts/dejavu/dejavusanscondensed"
 	"github.com/go-fonts/dejavu/dejavusanscondensedbold"
-	"golang.org/x/image/font/sfnt"
+
+	"github.com/meterd/meterd/reports/render/typeset"
 )
 
 // Measures of a page, A4 on its side, in millimetres and points.
@@ -22,24 +23,23 @@ const (
 	lineHeight                      = 4.4
 )
 
-// fontName is what the document calls its font. DejaVu Sans Condensed has
-// Latin, Greek, Cyrillic, Armenian, Georgian, and the letters of Hebrew and
-// Arabic (as they are written, without joining or turning them round). What it
-// lacks (Chinese, Japanese, Korean, Thai, the scripts of India, emoji) is
-// printed as an empty box.
+// fontName is what the document calls its own font, DejaVu Sans Condensed. It has Latin,
+// Greek, Cyrillic, Armenian, Georgian, and the letters of Hebrew and Arabic. Other letters
+// come from the fonts of the machine, as package typeset finds them.
 const fontName = "dejavu"
-
-// missing stands for a letter that the font lacks.
-const missing = '□'
 
 // PDF writes the document as pages to print or keep, with the pictures of
 // HTML. It is dated by the document's AsOf.
 func PDF(w io.Writer, d *Document) error {
-	font, err := sfnt.Parse(dejavusanscondensed.TTF)
+	return pdfWith(w, d, typeset.System())
+}
+
+func pdfWith(w io.Writer, d *Document, fonts *typeset.Book) error {
+	set, err := typeset.New(fonts)
 	if err != nil {
-		return fmt.Errorf("write PDF: read the font: %w", err)
+		return fmt.Errorf("write PDF: %w", err)
 	}
-	p := &pdf{f: fpdf.New("L", "mm", "A4", ""), doc: d, font: font, known: map[rune]bool{}}
+	p := &pdf{f: fpdf.New("L", "mm", "A4", ""), doc: d, set: set, sets: map[setKey]*typeset.Text{}}
 	p.open()
 	p.head()
 	for i := range d.Sections {
@@ -54,11 +54,14 @@ func PDF(w io.Writer, d *Document) error {
 
 // pdf is a document in the making. The font's owner keeps the first error.
 type pdf struct {
-	f     *fpdf.Fpdf
-	doc   *Document
-	font  *sfnt.Font
-	known map[rune]bool // whether the font has a letter
-	y     float64
+	f    *fpdf.Fpdf
+	doc  *Document
+	set  *typeset.Setter
+	sets map[setKey]*typeset.Text
+	bold bool // of the style that holds
+	ink  ink
+	path []byte // of a run in the making
+	y    float64
 }
 
 func (p *pdf) open() {
@@ -66,7 +69,7 @@ func (p *pdf) open() {
 	f.SetCatalogSort(true)
 	f.SetCreationDate(p.doc.AsOf)
 	f.SetModificationDate(p.doc.AsOf)
-	f.SetTitle(p.text(p.doc.Title+" · "+p.doc.Subtitle), true)
+	f.SetTitle(p.label(typeset.Isolated(p.doc.Title)+" · "+p.doc.Subtitle), true)
 	f.SetCreator("meterd", true)
 	f.SetProducer("meterd", true)
 	f.SetLang("en")
@@ -78,7 +81,7 @@ func (p *pdf) open() {
 	f.AliasNbPages("{pages}")
 	f.SetFooterFunc(func() {
 		p.style("", smallSize, inkSoft)
-		p.at(pageMargin, pageHeight-9, p.doc.Title+" · "+p.doc.Subtitle, "L", pageInner)
+		p.at(pageMargin, pageHeight-9, typeset.Isolated(p.doc.Title)+" · "+p.doc.Subtitle, "L", pageInner)
 		p.at(pageMargin, pageHeight-9, strconv.Itoa(f.PageNo())+" / {pages}", "R", pageInner)
 	})
 	p.page()
@@ -99,48 +102,23 @@ func (p *pdf) room(h float64) bool {
 	return true
 }
 
-// text is s with a box for every letter that the font lacks.
-func (p *pdf) text(s string) string {
-	var b sfnt.Buffer
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\r' || r == '\t' {
-			return ' '
-		}
-		has, ok := p.known[r]
-		if !ok {
-			i, err := p.font.GlyphIndex(&b, r)
-			has = err == nil && i != 0 && r < 0xFFFF
-			p.known[r] = has
-		}
-		if !has {
-			return missing
-		}
-		return r
-	}, s)
-}
-
-func (p *pdf) style(weight string, size float64, c ink) {
-	p.f.SetFont(fontName, weight, size)
-	p.f.SetTextColor(c.r, c.g, c.b)
-}
-
 // at writes one line of text beside x, cut to a width.
 func (p *pdf) at(x, y float64, s, align string, width float64) {
 	s = p.cut(p.text(s), width)
 	switch align {
 	case "R":
-		x += width - p.f.GetStringWidth(s)
+		x += width - p.width(s)
 	case "C":
-		x += (width - p.f.GetStringWidth(s)) / 2
+		x += (width - p.width(s)) / 2
 	}
 	_, size := p.f.GetFontSize()
-	p.f.Text(x, y+size*0.8, s)
+	p.write(x, y+size*0.8, s)
 }
 
 // figure writes a figure as at does, smaller where it is too wide: none is ever cut.
 func (p *pdf) figure(x, y float64, s, align string, width float64) {
 	points, size := p.f.GetFontSize()
-	if w := p.f.GetStringWidth(p.text(s)); w > width {
+	if w := p.width(s); w > width {
 		small := points * width / w
 		p.f.SetFontSize(small)
 		defer p.f.SetFontSize(points)
@@ -149,24 +127,12 @@ func (p *pdf) figure(x, y float64, s, align string, width float64) {
 	p.at(x, y, s, align, width)
 }
 
-// cut ends a text that is too wide with dots.
-func (p *pdf) cut(s string, width float64) string {
-	if p.f.GetStringWidth(s) <= width+0.01 {
-		return s
-	}
-	r := []rune(s)
-	for len(r) > 0 && p.f.GetStringWidth(string(r)+"…") > width {
-		r = r[:len(r)-1]
-	}
-	return string(r) + "…"
-}
-
 // head is what stands above the sections.
 func (p *pdf) head() {
 	d := p.doc
 	p.style("B", textSize, inkSoft)
 	p.at(pageMargin, p.y, d.Subtitle, "L", pageInner)
-	p.badge(pageMargin+p.f.GetStringWidth(p.text(d.Subtitle))+3, p.y, d.Badge)
+	p.badge(pageMargin+p.width(d.Subtitle)+3, p.y, d.Badge)
 	p.y += 6
 	p.style("B", titleSize, inkMain)
 	p.figure(pageMargin, p.y, d.Title, "L", pageInner)
@@ -185,7 +151,7 @@ func (p *pdf) badge(x, y float64, b Badge) {
 	}
 	c, ground := levelInk(b.Level)
 	p.style("B", smallSize, c)
-	w := p.f.GetStringWidth(p.text(b.Text)) + 4
+	w := p.width(b.Text) + 4
 	p.fill(ground)
 	p.f.RoundedRect(x, y-0.5, w, 4.6, 2.3, "1234", "F")
 	p.at(x+2, y+0.4, b.Text, "L", w)
@@ -200,9 +166,9 @@ func (p *pdf) facts(list []Fact) {
 	p.room(10)
 	for _, f := range list {
 		p.style("", textSize, inkMain)
-		w := p.f.GetStringWidth(p.text(f.Value))
+		w := p.width(f.Value)
 		p.style("", smallSize, inkSoft)
-		w = min(max(w, p.f.GetStringWidth(p.text(f.Label)))+1, pageInner)
+		w = min(max(w, p.width(f.Label))+1, pageInner)
 		if x+w > pageMargin+pageInner && x > pageMargin {
 			x, p.y = pageMargin, p.y+9
 			p.room(10)
@@ -272,7 +238,7 @@ func (p *pdf) track(x, y, w, h float64, percent int) {
 func (p *pdf) note(n Note) {
 	_, ground := levelInk(n.Level)
 	p.style("", textSize, inkMain)
-	lines := p.f.SplitText(p.text(n.Text), pageInner-8)
+	lines := p.lines(n.Text, pageInner-8)
 	h := float64(len(lines))*lineHeight + 2.6
 	p.room(h + 2)
 	p.fill(ground)
@@ -298,10 +264,14 @@ func (p *pdf) section(s *Section) {
 		p.f.Line(pageMargin, p.y, pageMargin+pageInner, p.y)
 		p.y += 4
 	}
-	p.f.Bookmark(p.text(s.Title), 0, p.y)
+	mark := s.Title
+	if s.Subtitle != "" && s.Subtitle != s.Title {
+		mark = typeset.Isolated(s.Title) + Beside + s.Subtitle
+	}
+	p.f.Bookmark(p.label(mark), 0, p.y)
 	p.style("B", headSize, inkMain)
 	p.at(pageMargin, p.y, s.Title, "L", pageInner-40)
-	w := p.f.GetStringWidth(p.cut(p.text(s.Title), pageInner-40))
+	w := p.width(p.cut(p.text(s.Title), pageInner-40))
 	p.badge(pageMargin+w+3, p.y+0.6, s.Badge)
 	p.y += 8
 	p.facts(s.Facts)

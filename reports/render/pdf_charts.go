@@ -38,6 +38,8 @@ const (
 	pictureScale  = pictureWidth / chartWidth
 	pictureHeight = chartHeight * pictureScale
 	barHeight     = 4.6
+	nameLeast     = 32.0 // for the labels beside its bars
+	nameMost      = 52.0
 	figuresShare  = 0.45 // of a picture's width, for the figures beside its bars
 )
 
@@ -91,11 +93,11 @@ func (p *pdf) columns(c *Chart, x float64) float64 {
 		at := x + t.x*pictureScale
 		switch t.anchor {
 		case "end":
-			at -= p.f.GetStringWidth(p.text(t.text))
+			at -= p.width(t.text)
 		case "middle":
-			at -= p.f.GetStringWidth(p.text(t.text)) / 2
+			at -= p.width(t.text) / 2
 		}
-		p.f.Text(at, top+t.y*pictureScale, p.text(t.text))
+		p.write(at, top+t.y*pictureScale, t.text)
 	}
 	return 5 + pictureHeight + p.legend(c, x, top+pictureHeight+1)
 }
@@ -109,7 +111,7 @@ func (p *pdf) legend(c *Chart, x, y float64) float64 {
 	left, height := x, 5.0
 	p.style("", smallSize, inkSoft)
 	for _, l := range list {
-		w := p.f.GetStringWidth(p.text(l.Name)) + 8
+		w := p.width(l.Name) + 8
 		if left+w > x+pictureWidth && left > x {
 			left, y, height = x, y+4, height+4
 		}
@@ -123,21 +125,22 @@ func (p *pdf) legend(c *Chart, x, y float64) float64 {
 
 // rows draws a chart whose bars lie and tells how high it is.
 func (p *pdf) rows(c *Chart, x float64) float64 {
-	const name = 32.0
 	p.style("B", smallSize, inkSoft)
 	p.at(x, p.y, c.Caption, "L", pictureWidth)
-	figures := 0.0
+	name, figures := nameLeast, 0.0
 	p.style("", smallSize, inkMain)
 	bars := barChart(*c)
 	for _, b := range bars {
-		figures = math.Max(figures, p.f.GetStringWidth(p.text(b.Text)))
+		name = math.Max(name, p.width(b.Label)+2)
+		figures = math.Max(figures, p.width(b.Text))
 	}
 	figures = min(figures, pictureWidth*figuresShare)
+	name = min(name, nameMost)
 	track := pictureWidth - name - figures - 5
 	y := p.y + 6
 	for _, b := range bars {
 		p.style("", smallSize, inkMain)
-		p.at(x, y, b.Label, "L", name-2)
+		p.at(x, y, p.beside(b.Label, name-2), "L", name-2)
 		if w := track * float64(b.Width) / 100; w > 0 {
 			p.fill(seriesInks["c-main"])
 			if b.Below {

@@ -61,10 +61,10 @@ func (p *pdf) measure(t *Table, l *tableLayout) float64 {
 	sum := 0.0
 	for c, col := range t.Columns {
 		p.style("B", l.size, inkMain)
-		w := p.f.GetStringWidth(p.text(col.Name))
+		w := p.width(col.Name)
 		see := func(r *Row) {
 			if c < len(r.Cells) {
-				w = max(w, p.f.GetStringWidth(p.text(p.cell(t, l, r, c))))
+				w = max(w, p.width(p.cell(t, l, r, c)))
 			}
 		}
 		for i := range t.Rows[:min(len(t.Rows), measuredRows)] {
@@ -164,8 +164,8 @@ func (p *pdf) wrapped(t *Table, l *tableLayout, r *Row) (lines [][]string, heigh
 	for c := range r.Cells {
 		s := p.text(p.cell(t, l, r, c))
 		lines[c] = []string{s}
-		if w := l.widths[c] - cellPad*(1+lead(c)); t.Columns[c].Kind == Text && p.f.GetStringWidth(s) > w {
-			lines[c] = p.f.SplitText(s, w)
+		if w := l.widths[c] - cellPad*(1+lead(c)); t.Columns[c].Kind == Text && p.width(s) > w {
+			lines[c] = p.lines(s, w)
 			most = max(most, len(lines[c]))
 		}
 	}
@@ -193,7 +193,7 @@ func (p *pdf) row(t *Table, l *tableLayout, r *Row, lines [][]string) {
 			align = "L"
 		}
 		if t.Columns[c].Kind == Percent && r.Cells[c] != "" {
-			p.track(x+cellPad*lead(c)+w-p.f.GetStringWidth(lines[c][0])-miniWidth-1, top+1.2, miniWidth, 1.5, wholeOf(r.Cells[c]))
+			p.track(x+cellPad*lead(c)+w-p.width(lines[c][0])-miniWidth-1, top+1.2, miniWidth, 1.5, wholeOf(r.Cells[c]))
 		}
 		for i, s := range lines[c] {
 			if y := top + 0.4 + float64(i)*l.size*0.42; t.Columns[c].Kind == Text {

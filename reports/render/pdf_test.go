@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var streams = regexp.MustCompile(`(?s)stream\r?\n(.*?)\r?\nendstream`)
+var streams = regexp.MustCompile(`(?s)stream\r?\n(.*?)\nendstream`)
 
 // pdfText has the drawing of a PDF's pages, unpacked. Texts in it are UTF-16.
 func pdfText(t *testing.T, b []byte) string {
@@ -79,7 +79,7 @@ func TestPDFHasAllOfTheDocument(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, PDF(&b, sample()))
 	text := pdfText(t, b.Bytes())
-	for _, s := range []string{"Ελλάς Кириллица Łódź", "closed", "120 % used", "Long", "row 0", "row 199", "Wide", "□□ □ ok", "No messages.", "The end.", "delivered", "Rows"} {
+	for _, s := range []string{"Ελλάς Кириллица Łódź", "closed", "120 % used", "Long", "row 0", "row 199", "Wide", "中文 ", "□ ok", "No messages.", "The end.", "delivered", "Rows"} {
 		require.Contains(t, text, drawn(s), s)
 	}
 	require.Equal(t, 40, strings.Count(text, drawn(Group("123456789.123456"))), "no figure is cut, however many stand in a row")
