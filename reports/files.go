@@ -11,8 +11,8 @@ import (
 	"github.com/meterd/meterd/reports/render"
 )
 
-// renderTo writes a statement in a format.
-func renderTo(b io.Writer, format string, st Statement) error {
+// renderTo writes a statement in a format, with the details of all accounts if need be.
+func renderTo(b io.Writer, format string, st Statement, detail bool) error {
 	switch format {
 	case FormatCSV:
 		header, lines := st.table()
@@ -29,7 +29,9 @@ func renderTo(b io.Writer, format string, st Statement) error {
 	case FormatXLSX:
 		return render.XLSX(b, st.document())
 	case FormatPDF:
-		return render.PDF(b, st.document())
+		d := st.document()
+		d.AllDetails = detail
+		return render.PDF(b, d)
 	default:
 		return ErrFormat
 	}

@@ -47,6 +47,7 @@ type Request struct {
 	Audience string // "parent" (or ""), or an account's id
 	Kind     string // "statement" (or ""), "messages", "wallet"
 	Redacted bool   // the parent's report without money
+	Detail   bool   // the PDF has the details of accounts, however many
 	Formats  []string
 	Out      string // folder; made where it is missing
 	// Progress is told now and then how many messages of about how many are
@@ -98,7 +99,7 @@ func (r *Reporter) Run(ctx context.Context, q Request) ([]File, error) {
 	}
 	files := make([]File, 0, len(formats))
 	for _, format := range formats {
-		f, err := writeFile(q.Out, st.baseName()+"."+format, func(w io.Writer) error { return renderTo(w, format, st) })
+		f, err := writeFile(q.Out, st.baseName()+"."+format, func(w io.Writer) error { return renderTo(w, format, st, q.Detail) })
 		if err != nil {
 			return files, err
 		}

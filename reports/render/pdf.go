@@ -39,6 +39,7 @@ func PDF(w io.Writer, d *Document) error {
 	if err != nil {
 		return fmt.Errorf("write PDF: read the font: %w", err)
 	}
+	d = d.brief()
 	p := &pdf{f: fpdf.New("L", "mm", "A4", ""), doc: d, font: font, known: map[rune]bool{}}
 	p.open()
 	p.head()
