@@ -100,12 +100,12 @@ func rendered(tb testing.TB, format string, st Statement, detail bool) []byte {
 }
 
 // pages of a PDF, by the root of their tree.
-func pages(t *testing.T, pdf []byte) int {
-	t.Helper()
+func pages(tb testing.TB, pdf []byte) int {
+	tb.Helper()
 	m := regexp.MustCompile(`/Type /Pages\s[^>]*/Count (\d+)`).FindSubmatch(pdf)
-	require.NotNil(t, m)
+	require.NotNil(tb, m)
 	n, err := strconv.Atoi(string(m[1]))
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return n
 }
 
@@ -236,15 +236,22 @@ func TestTheOverviewOfALargeParent(t *testing.T) {
 	require.Equal(t, []string{"Overview", "Details", "Delivery by day"}, f.GetSheetList())
 }
 
+// BenchmarkLargeParent says how large the reports of 200 accounts are too.
 func BenchmarkLargeParent(b *testing.B) {
 	p := large(b, 200)
-	for _, format := range []string{FormatPDF, FormatHTML, FormatXLSX} {
-		b.Run(format, func(b *testing.B) {
-			size := 0
+	for _, c := range []struct {
+		name, format string
+		detail       bool
+	}{{"html", FormatHTML, false}, {"xlsx", FormatXLSX, false}, {"pdf", FormatPDF, false}, {"pdf-detail", FormatPDF, true}} {
+		b.Run(c.name, func(b *testing.B) {
+			var out []byte
 			for b.Loop() {
-				size = len(rendered(b, format, p, false))
+				out = rendered(b, c.format, p, c.detail)
 			}
-			b.ReportMetric(float64(size)/1e6, "MB")
+			b.ReportMetric(float64(len(out))/1e6, "MB")
+			if c.format == FormatPDF {
+				b.ReportMetric(float64(pages(b, out)), "pages")
+			}
 		})
 	}
 }
