@@ -148,10 +148,16 @@ func share(percent, word string) *render.Share {
 
 // overview has what the accounts come to together.
 func (p *ParentStatement) overview() render.Section {
-	return render.Section{
-		Sheet: "Overview", Title: "Overview", Charts: []render.Chart{p.daysChart(), p.accountsChart()}, Tables: p.tables(&p.Totals),
-		Empty: "No messages in this period.",
+	s := render.Section{Sheet: "Overview", Title: "Overview", Empty: "No messages in this period."}
+	for _, c := range []render.Chart{p.daysChart(), p.accountsChart()} {
+		if len(c.Bars) > 0 {
+			s.Charts = append(s.Charts, c)
+		}
 	}
+	if len(p.ByChannel) > 0 {
+		s.Tables = p.tables(&p.Totals)
+	}
+	return s
 }
 
 func (p *ParentStatement) accountsChart() render.Chart {

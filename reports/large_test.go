@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -212,6 +213,17 @@ func TestTheWorkbookOfALargeParentHasOneSheetOfAKind(t *testing.T) {
 	require.Equal(t, []string{"Account", "Name", "State", "Draws on", "Messages", "Amount", "Refunded", "Amount billable"}, rows[0])
 	require.Len(t, rows, 1+len(p.Accounts))
 	require.Equal(t, p.Accounts[7].Totals.Billable.Sum.Decimal().String(), rows[8][7])
+}
+
+func TestAParentWithoutTraffic(t *testing.T) {
+	t.Parallel()
+	p := large(t, 0)
+	p.Accounts = []Section{{Account: "initech", Name: "Initech"}}
+	for _, format := range []string{FormatHTML, FormatXLSX, FormatPDF} {
+		text := unpacked(t, format, rendered(t, format, p, false))
+		require.GreaterOrEqual(t, strings.Count(text, "No messages in this period."), 2, format)
+		lacks(t, text, "By channel")
+	}
 }
 
 // An overview of as many accounts has no more to show than before, in fewer sheets.

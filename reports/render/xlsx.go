@@ -211,6 +211,9 @@ func (b *book) sheet(name string, sections []Section, first bool) error {
 				p.write([]any{x.Text})
 			}
 		}
+		if len(s.Tables) == 0 && s.Empty != "" {
+			p.write([]any{s.Empty})
+		}
 		for j := range s.Tables {
 			p.table(&s.Tables[j], !bare)
 		}
