@@ -143,6 +143,7 @@ type Schedule struct {
 	Period    string   `json:"period"`    // last_month, last_week, yesterday, month_to_date
 	Audiences []string `json:"audiences"` // parent, each, sub-account ids; empty: whose schedule it is
 	Redacted  bool     `json:"redacted"`
+	Detail    bool     `json:"detail,omitempty"` // a PDF has the details of accounts, however many
 	Formats   []string `json:"formats"`
 	Kind      string   `json:"kind,omitempty"` // statement (or empty), messages, wallet
 	Deliver   []string `json:"deliver"`        // destinations: file:DIR, s3://…, mailto:ADDRESS, https://…

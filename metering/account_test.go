@@ -210,10 +210,10 @@ func TestJSONLossless(t *testing.T) {
 	m, at := MicrosMax, testNow.Add(123*time.Millisecond)
 	a := Account{
 		ID: "s", ParentID: "p", Name: "n", Module: Enterprise, OwnModule: Reseller, Currency: "EUR", Mode: Prepaid, Source: SourceShared,
-		CreditLimit: &m, MonthlyLimit: &m, Alerts: []int{}, Observe: true, AlertMail: []string{"a@b.example"}, Zones: []ZoneFrom{{"", "UTC"}, {"2026-11", "Asia/Tokyo"}}, OwnZone: "UTC",
+		CreditLimit: &m, MonthlyLimit: &m, Alerts: []int{}, Observe: true, AlertMail: []string{"a@b.example"}, Issuer: &Issuer{"N", "A"}, Zones: []ZoneFrom{{"", "UTC"}, {"2026-11", "Asia/Tokyo"}}, OwnZone: "UTC",
 		Channels: []ChannelsFrom{{at, nil}, {at, []string{}}, {at, []string{"sms"}}}, Plans: []PlanFrom{{at, "x"}}, OwnPlan: "x",
 		Hooks:   []Hook{{"https://x", "S", []string{"alert"}}},
-		Reports: []Schedule{{"n", "@daily", "yesterday", []string{"parent"}, true, []string{"csv"}, "messages", []string{"file:x"}, map[string]SecretRef{"file:x": {"E", "F"}}}}, CreatedAt: at, ClosedAt: &at, Catalog: 7,
+		Reports: []Schedule{{"n", "@daily", "yesterday", []string{"parent"}, true, true, []string{"csv"}, "messages", []string{"file:x"}, map[string]SecretRef{"file:x": {"E", "F"}}}}, CreatedAt: at, ClosedAt: &at, Catalog: 7,
 	}
 	p := Plan{"x", "EUR", []PlanVersion{{at, []string{"failed"}, time.Minute, []Rule{
 		{"sms", Inbound, "IT", "22210", "39", "c", "second", 1, [2]int64{60, 6}, 2, 3}, {},

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
 
 	"github.com/meterd/meterd/metering"
@@ -107,12 +106,12 @@ func (r *Reporter) moneyMessages(ctx context.Context, o *detailOrder, about Mone
 	}
 	d.title, d.digits = "Messages of "+about.Account+", "+about.Period, min(metering.MinorDigits(about.Currency), 6)
 	d.about = func() []render.Fact {
-		return append(about.facts(), render.Fact{Label: "Amount", Value: about.Amount.String()}, render.Fact{Label: "Refunded", Value: about.Refunded.String()},
-			render.Fact{Label: "Late", Value: about.Late.String()}, render.Fact{Label: "Corrections", Value: about.Corrections.String()}, render.Fact{Label: "Amount billable", Value: about.Billable.String()},
+		return append(about.facts(), about.Amount.fact("Amount"), about.Refunded.fact("Refunded"), about.Late.fact("Late"),
+			about.Corrections.fact("Corrections"), about.Billable.fact("Amount billable"),
 			render.Fact{Label: "Currency", Value: about.Currency},
-			render.Fact{Label: "Quarantined records", Value: count(about.Completeness.Quarantined)},
-			render.Fact{Label: "Not yet priced", Value: count(about.Completeness.NotYetPriced)},
-			render.Fact{Label: "Refunds waiting", Value: count(about.Completeness.Waiting)})
+			countFact("Quarantined records", about.Completeness.Quarantined),
+			countFact("Not yet priced", about.Completeness.NotYetPriced),
+			countFact("Refunds waiting", about.Completeness.Waiting))
 	}
 	var reasons map[string]string
 	if o.reader.IsParent() {
@@ -145,7 +144,7 @@ func (r *Reporter) activityDetail(ctx context.Context, o *detailOrder, about Act
 	}
 	d.title = "Messages of " + about.Account + ", " + about.Period
 	d.about = func() []render.Fact {
-		return append(about.facts(), render.Fact{Label: "Rejected records", Value: count(about.Rejected)})
+		return append(about.facts(), countFact("Rejected records", about.Rejected))
 	}
 	d.each = func(ctx context.Context, f func(*ActivityMessage) error) error {
 		return r.activityMessages(ctx, o.query, func(l *ActivityMessage) error {
@@ -160,14 +159,18 @@ func (a *DetailAbout) facts() []render.Fact {
 	return []render.Fact{
 		{Label: "Account", Value: a.Account},
 		{Label: "Period", Value: a.Period},
-		{Label: "Start", Value: instant(a.Start)},
-		{Label: "End", Value: instant(a.End)},
+		instantFact("Start", a.Start),
+		instantFact("End", a.End),
 		{Label: "Time zone", Value: a.Timezone},
 		{Label: "Times", Value: "UTC"},
-		{Label: "As of", Value: instant(a.AsOf)},
+		instantFact("As of", a.AsOf),
 		{Label: "State", Value: closedWord(a.Closed)},
-		{Label: "Lines", Value: strconv.FormatInt(a.Lines, 10)},
+		countFact("Lines", uint64(max(a.Lines, 0))),
 	}
+}
+
+func instantFact(label string, t time.Time) render.Fact {
+	return render.Fact{Label: label, Value: instant(t), Figure: render.Figure{Kind: render.Time, Exact: instant(t)}}
 }
 
 // writeDetail makes the files of a detail side by side, and one that tells about

@@ -21,7 +21,7 @@ func (p *ParentStatement) document() *render.Document {
 			{Label: "Account", Value: p.Account},
 			{Label: "Period", Value: periodWord(p.Start, p.End, p.Timezone)},
 			{Label: "Time zone", Value: p.Timezone},
-			{Label: "As of", Value: stamp(p.AsOf, p.Timezone)},
+			asOf(p.AsOf, p.Timezone),
 			{Label: "Currency", Value: p.Currency},
 		},
 		Notes:    p.Completeness.notes(p.Closed),
@@ -52,7 +52,7 @@ func (p *ParentStatement) document() *render.Document {
 	} else {
 		d.Notes = append(d.Notes, render.Note{Level: render.Plain, Text: "These figures are of what occurred in these days, in whatever month it is booked: no bill."})
 	}
-	d.Sections = append(d.Sections, p.overview())
+	d.Sections = append(d.Sections, p.overview(), p.accounts())
 	if p.Wallet != nil {
 		d.Sections = append(d.Sections, walletSection(p.Wallet, p.Timezone))
 	}
@@ -78,7 +78,7 @@ const chargedWord = "Amount charged"
 
 // cards are the figures that are looked for first.
 func (t *Totals) cards(billableWord string) []render.Card {
-	cards := []render.Card{t.Billable.card(billableWord), {Label: "Messages", Value: render.Group(count(t.Booked))}}
+	cards := []render.Card{t.Billable.card(billableWord), countCard("Messages", t.Booked)}
 	if t.Amount.Sum != t.Billable.Sum {
 		cards = append(cards, t.Amount.card("Amount"))
 	}
@@ -113,7 +113,7 @@ func (p *ParentStatement) purseCard() render.Card {
 	case p.Funding != string(metering.Prepaid) && p.isMonth():
 		return render.Card{Label: "Credit limit", Value: "none"}
 	case p.Funding != string(metering.Prepaid):
-		return render.Card{Label: "Accounts", Value: count(uint64(len(p.Accounts)))} // a limit is a month's
+		return countCard("Accounts", uint64(len(p.Accounts))) // a limit is a month's
 	case p.Wallet.Closing != nil:
 		c := p.Wallet.Closing.card("Wallet")
 		if p.Wallet.Share != "" {
@@ -148,9 +148,40 @@ func share(percent, word string) *render.Share {
 	return &render.Share{Percent: n, Text: render.Group(percent) + " % " + word}
 }
 
-// overview has all accounts side by side.
+// overview has what the accounts come to together.
 func (p *ParentStatement) overview() render.Section {
-	t := render.Table{Caption: "Accounts", Columns: []render.Column{
+	s := render.Section{Sheet: "Overview", Title: "Overview", Empty: "No messages in this period."}
+	for _, c := range []render.Chart{p.daysChart(), p.accountsChart()} {
+		if len(c.Bars) > 0 {
+			s.Charts = append(s.Charts, c)
+		}
+	}
+	if len(p.ByChannel) > 0 {
+		s.Tables = p.tables(&p.Totals)
+	}
+	return s
+}
+
+func (p *ParentStatement) accountsChart() render.Chart {
+	bars := render.Chart{Caption: p.billableWord() + " by account", Series: []string{p.billableWord()}, Rows: true}
+	list := make([]*Section, len(p.Accounts))
+	for i := range p.Accounts {
+		list[i] = &p.Accounts[i]
+	}
+	slices.SortStableFunc(list, func(a, b *Section) int {
+		return b.Totals.Billable.Sum.Cmp(a.Totals.Billable.Sum)
+	})
+	for _, s := range list {
+		if s.Totals.Billable.Sum.Sign() != 0 && len(bars.Bars) < topBars {
+			bars.Bars = append(bars.Bars, render.Bar{Label: label(s.Name, s.Account), Values: []string{s.Totals.Billable.String()}, Text: s.Totals.Billable.text()})
+		}
+	}
+	return bars
+}
+
+// accounts has all of them side by side: it leads to the details of each.
+func (p *ParentStatement) accounts() render.Section {
+	t := render.Table{Caption: "Accounts", Open: true, Columns: []render.Column{
 		{Name: "Account", Kind: render.Text},
 		{Name: p.billableWord(), Kind: render.Money}, // seen on a phone too
 		{Name: "Name", Kind: render.Text},
@@ -168,11 +199,8 @@ func (p *ParentStatement) overview() render.Section {
 			reasonWords(reasons),
 		}
 	}
-	bars := render.Chart{Caption: p.billableWord() + " by account", Series: []string{p.billableWord()}, Rows: true}
-	list := make([]*Section, len(p.Accounts))
 	for i := range p.Accounts {
 		s := &p.Accounts[i]
-		list[i] = s
 		used := ""
 		switch {
 		case s.Limit != nil:
@@ -180,32 +208,20 @@ func (p *ParentStatement) overview() render.Section {
 		case s.Budget != nil:
 			used = s.Budget.Share
 		}
-		t.Rows = append(t.Rows, render.Row{Cells: cells(s.Account, s.Name, s.State, used, &s.Totals, s.Reasons), Levels: []render.Level{3: stateLevel(s.State)}})
+		t.Rows = append(t.Rows, render.Row{
+			Cells: cells(s.Account, s.Name, s.State, used, &s.Totals, s.Reasons), Levels: []render.Level{3: stateLevel(s.State)}, Details: s.Account,
+		})
 	}
 	t.Rows = append(t.Rows, render.Row{Cells: cells("Total", "", "", "", &p.Totals, nil), Total: true})
-	slices.SortStableFunc(list, func(a, b *Section) int {
-		return b.Totals.Billable.Sum.Cmp(a.Totals.Billable.Sum)
-	})
-	for _, s := range list {
-		if s.Totals.Billable.Sum.Sign() != 0 && len(bars.Bars) < topBars {
-			bars.Bars = append(bars.Bars, render.Bar{Label: label(s.Name, s.Account), Values: []string{s.Totals.Billable.String()}, Text: s.Totals.Billable.text()})
-		}
-	}
-	return render.Section{Sheet: "Overview", Title: "Overview", Charts: []render.Chart{p.daysChart(), bars}, Tables: []render.Table{t}}
+	return render.Section{Sheet: "Accounts", Title: "Accounts", Tables: []render.Table{t}}
 }
 
-// daysChart stacks the accounts' net amounts of each day.
+// daysChart has the accounts' net amounts of each day.
 func (p *ParentStatement) daysChart() render.Chart {
-	days := map[string]metering.Sum{}
-	for i := range p.Accounts {
-		for _, l := range p.Accounts[i].ByDay {
-			days[l.Day] = days[l.Day].Plus(l.Net.Sum)
-		}
-	}
 	c := render.Chart{Caption: "Net amount by day", Series: []string{"Net"}}
-	for _, day := range sortedKeys(days) {
-		m := p.Totals.Net.with(days[day])
-		c.Bars = append(c.Bars, render.Bar{Label: day, Values: []string{m.String()}, Text: m.text()})
+	for i := range p.ByDay {
+		l := &p.ByDay[i]
+		c.Bars = append(c.Bars, render.Bar{Label: l.Day, Values: []string{l.Net.String()}, Text: l.Net.text()})
 	}
 	c.Bars = everyDay(c.Bars, daysOf(p.Period, p.AsOf, p.Timezone), none(1, p.Totals.Net.with(metering.Sum{}).text()))
 	return c
@@ -220,26 +236,26 @@ func walletSection(w *Purse, zone string) render.Section {
 func purseFacts(p *Purse) []render.Fact {
 	var out []render.Fact
 	if p.Opening != nil {
-		out = append(out, render.Fact{Label: "Opening balance", Value: p.Opening.text()})
+		out = append(out, p.Opening.fact("Opening balance"))
 	}
 	for _, x := range []struct {
 		label string
 		sum   Money
 	}{{"Paid in", p.PaidIn}, {"Adjusted", p.Adjusted}, {"Allocated", p.Allocated}} {
 		if x.sum.Sum.Sign() != 0 {
-			out = append(out, render.Fact{Label: x.label, Value: x.sum.text()})
+			out = append(out, x.sum.fact(x.label))
 		}
 	}
-	out = append(out, render.Fact{Label: "Drawn", Value: p.Charged.text()})
+	out = append(out, p.Charged.fact("Drawn"))
 	if p.Closing != nil {
-		out = append(out, render.Fact{Label: "Closing balance", Value: p.Closing.text()})
+		out = append(out, p.Closing.fact("Closing balance"))
 	}
 	return out
 }
 
 func movementTable(caption string, p *Purse, zone string) render.Table {
 	t := render.Table{Caption: caption, Columns: []render.Column{
-		{Name: "When", Kind: render.Text},
+		{Name: "When", Kind: render.Date},
 		{Name: "Kind", Kind: render.Text},
 		{Name: "Amount", Kind: render.Money},
 		{Name: "To or from", Kind: render.Text},
@@ -260,7 +276,7 @@ func movementTable(caption string, p *Purse, zone string) render.Table {
 // section of one account on the page, and its sheet.
 func (s *Section) section(p *ParentStatement) render.Section {
 	out := render.Section{
-		Sheet: s.Account, Title: s.Name, Subtitle: s.Account, Badge: render.Badge{Level: stateLevel(s.State), Text: s.State},
+		Details: s.Account, Sheet: s.Account, Title: s.Name, Subtitle: s.Account, Badge: render.Badge{Level: stateLevel(s.State), Text: s.State},
 		Facts: []render.Fact{{Label: "Account", Value: s.Account}, {Label: "Draws on", Value: sourceWord(s.Source)}},
 		Empty: "No messages in this period.",
 	}
@@ -295,7 +311,7 @@ func (e *EnterpriseStatement) document() *render.Document {
 			{Label: "Account", Value: e.Account},
 			{Label: "Period", Value: periodWord(e.Start, e.End, e.Timezone)},
 			{Label: "Time zone", Value: e.Timezone},
-			{Label: "As of", Value: stamp(e.AsOf, e.Timezone)},
+			asOf(e.AsOf, e.Timezone),
 			{Label: "State", Value: e.State},
 			{Label: "Funds", Value: e.Funds},
 		},
@@ -398,9 +414,9 @@ func (c *Completeness) facts() []render.Fact {
 		return nil
 	}
 	return []render.Fact{
-		{Label: "Not charged, of any month", Value: count(c.Quarantined)},
-		{Label: "Of them not yet priced", Value: count(c.NotYetPriced)},
-		{Label: "Refunds waiting", Value: count(c.Waiting)},
+		countFact("Not charged, of any month", c.Quarantined),
+		countFact("Of them not yet priced", c.NotYetPriced),
+		countFact("Refunds waiting", c.Waiting),
 	}
 }
 
@@ -423,6 +439,11 @@ func monthWord(period string) string {
 func periodWord(start, end time.Time, zone string) string {
 	loc := location(zone)
 	return start.In(loc).Format("2 Jan 2006") + " to " + end.Add(-time.Millisecond).In(loc).Format("2 Jan 2006")
+}
+
+func asOf(t time.Time, zone string) render.Fact {
+	text := stamp(t, zone)
+	return render.Fact{Label: "As of", Value: text, Figure: render.Figure{Kind: render.Date, Exact: text}}
 }
 
 // stamp is an instant for people, in a zone.

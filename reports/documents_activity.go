@@ -17,7 +17,7 @@ func (a *ActivityStatement) document() *render.Document {
 			{Label: "Account", Value: a.Account},
 			{Label: "Period", Value: a.Period},
 			{Label: "Time zone", Value: a.Timezone},
-			{Label: "As of", Value: stamp(a.AsOf, a.Timezone)},
+			asOf(a.AsOf, a.Timezone),
 			{Label: "State", Value: suspendedWord(a.Suspended)},
 		},
 		Footer: footer(""),
@@ -144,7 +144,7 @@ func outcomeTable(caption string, lines []ActivityLine) render.Table {
 	outcomes := outcomesOf(lines)
 	calls := slices.ContainsFunc(lines, func(l ActivityLine) bool { return l.Channel == "voice" })
 	t := render.Table{Caption: caption, Columns: []render.Column{
-		{Name: "Day", Kind: render.Text}, {Name: "Channel", Kind: render.Text}, {Name: "Direction", Kind: render.Text},
+		{Name: "Day", Kind: render.Date}, {Name: "Channel", Kind: render.Text}, {Name: "Direction", Kind: render.Text},
 	}}
 	for _, o := range outcomes {
 		t.Columns = append(t.Columns, render.Column{Name: strings.ReplaceAll(o, "_", " "), Kind: render.Count})
@@ -178,9 +178,9 @@ func (o *ActivityOverview) document() *render.Document {
 			{Label: "Account", Value: o.Account},
 			{Label: "Period", Value: o.Period},
 			{Label: "Time zone", Value: o.Timezone},
-			{Label: "As of", Value: stamp(o.AsOf, o.Timezone)},
+			asOf(o.AsOf, o.Timezone),
 		},
-		Cards: []render.Card{{Label: "Messages", Value: render.Group(count(o.Messages))}, {Label: "Accounts", Value: strconv.Itoa(len(o.Accounts))}},
+		Cards: []render.Card{countCard("Messages", o.Messages), countCard("Accounts", uint64(len(o.Accounts)))},
 		Notes: activityNotes(o.Closed, o.Rejected), Footer: footer(""),
 	}
 	d.Sections = append(d.Sections, o.overview())
@@ -188,10 +188,10 @@ func (o *ActivityOverview) document() *render.Document {
 	for i := range o.Accounts {
 		s := &o.Accounts[i]
 		sec := render.Section{
-			Sheet: s.Account, Title: s.Name, Subtitle: s.Account, Empty: "No messages in this period.",
+			Details: s.Account, Sheet: s.Account, Title: s.Name, Subtitle: s.Account, Empty: "No messages in this period.",
 			Badge: render.Badge{Level: stateLevel(suspendedWord(s.Suspended)), Text: suspendedWord(s.Suspended)},
 			Facts: []render.Fact{
-				{Label: "Account", Value: s.Account}, {Label: "Messages", Value: render.Group(count(s.Messages))}, {Label: "Rejected", Value: count(s.Rejected)},
+				{Label: "Account", Value: s.Account}, countFact("Messages", s.Messages), countFact("Rejected", s.Rejected),
 			},
 		}
 		if s.Account == o.Account {
@@ -212,7 +212,7 @@ func (o *ActivityOverview) overview() render.Section {
 		all = append(all, o.Accounts[i].Activity...)
 	}
 	outcomes := outcomesOf(all)
-	t := render.Table{Caption: "Accounts", Columns: []render.Column{
+	t := render.Table{Caption: "Accounts", Open: true, Columns: []render.Column{
 		{Name: "Account", Kind: render.Text}, {Name: "State", Kind: render.Text}, {Name: "Messages", Kind: render.Count}, {Name: "Name", Kind: render.Text},
 	}}
 	for _, x := range outcomes {
@@ -235,7 +235,7 @@ func (o *ActivityOverview) overview() render.Section {
 		}
 		state := suspendedWord(s.Suspended)
 		t.Rows = append(t.Rows, render.Row{
-			Cells: cells([]string{s.Account, state, count(s.Messages), s.Name}, by, s.Rejected), Levels: []render.Level{1: stateLevel(state)},
+			Cells: cells([]string{s.Account, state, count(s.Messages), s.Name}, by, s.Rejected), Levels: []render.Level{1: stateLevel(state)}, Details: s.Account,
 		})
 	}
 	t.Rows = append(t.Rows, render.Row{Cells: cells([]string{"Total", "", count(o.Messages), ""}, sums, o.Rejected), Total: true})

@@ -24,17 +24,15 @@ func (f *Figures) cells() []string {
 
 func (t *Totals) facts(billableWord string) []render.Fact {
 	out := []render.Fact{
-		{Label: "Messages", Value: render.Group(count(t.Booked))},
-		{Label: "Amount", Value: t.Amount.text()},
-		{Label: "Refunded", Value: t.Refunds.text()},
+		countFact("Messages", t.Booked), t.Amount.fact("Amount"), t.Refunds.fact("Refunded"),
 	}
 	if t.LateRecords > 0 || t.Late.Sum.Sign() != 0 {
-		out = append(out, render.Fact{Label: "Late, of closed months", Value: t.Late.text()})
+		out = append(out, t.Late.fact("Late, of closed months"))
 	}
 	if t.Corrections.Sum.Sign() != 0 {
-		out = append(out, render.Fact{Label: "Corrections of prices", Value: t.Corrections.text()})
+		out = append(out, t.Corrections.fact("Corrections of prices"))
 	}
-	return append(out, render.Fact{Label: billableWord, Value: t.Billable.text()})
+	return append(out, t.Billable.fact(billableWord))
 }
 
 // charts of an account's usage, on an axis of days.
@@ -71,7 +69,16 @@ func (u *Usage) tables(period string) []render.Table {
 	if u.Totals.Records == 0 && u.Totals.Billable.Sum.Sign() == 0 && len(u.Adjustments) == 0 {
 		return nil
 	}
-	total := u.Totals.cells()
+	out := append(u.Cuts.tables(&u.Totals), u.rateTable())
+	if len(u.Adjustments) > 0 {
+		out = append(out, u.adjustmentTable())
+	}
+	return append(out, outcomeTables("Delivery by day", period, u.Outcomes)...)
+}
+
+// tables of figures, each with their totals.
+func (c *Cuts) tables(of *Totals) []render.Table {
+	total := of.cells()
 	channels := render.Table{Caption: "By channel", Columns: append([]render.Column{
 		{Name: "Channel", Kind: render.Text},
 		{Name: "Direction", Kind: render.Text},
@@ -79,48 +86,45 @@ func (u *Usage) tables(period string) []render.Table {
 		{Name: "Units", Kind: render.Number},
 		{Name: "Units charged", Kind: render.Number},
 	}, figureColumns()...)}
-	for i := range u.ByChannel {
-		l := &u.ByChannel[i]
+	for i := range c.ByChannel {
+		l := &c.ByChannel[i]
 		channels.Rows = append(channels.Rows, render.Row{Cells: append([]string{l.Channel, l.Direction, l.Unit, l.Units.String(), l.BilledUnits.String()}, l.cells()...)})
 	}
 	channels.Rows = append(channels.Rows, render.Row{Cells: append([]string{"Total", "", "", "", ""}, total...), Total: true})
 
 	countries := render.Table{Caption: "By destination country", Columns: append([]render.Column{{Name: "Country", Kind: render.Text}}, figureColumns()...)}
-	for i := range u.ByCountry {
-		countries.Rows = append(countries.Rows, render.Row{Cells: append([]string{countryWord(u.ByCountry[i].Country)}, u.ByCountry[i].cells()...)})
+	for i := range c.ByCountry {
+		l := &c.ByCountry[i]
+		countries.Rows = append(countries.Rows, render.Row{Cells: append([]string{countryWord(l.Country)}, l.cells()...)})
 	}
 	countries.Rows = append(countries.Rows, render.Row{Cells: append([]string{"Total"}, total...), Total: true})
 
-	days := render.Table{Caption: "By day", Columns: append([]render.Column{{Name: "Day", Kind: render.Text}}, figureColumns()...)}
-	for i := range u.ByDay {
-		days.Rows = append(days.Rows, render.Row{Cells: append([]string{u.ByDay[i].Day}, u.ByDay[i].cells()...)})
+	days := render.Table{Caption: "By day", Columns: append([]render.Column{{Name: "Day", Kind: render.Date}}, figureColumns()...)}
+	for i := range c.ByDay {
+		days.Rows = append(days.Rows, render.Row{Cells: append([]string{c.ByDay[i].Day}, c.ByDay[i].cells()...)})
 	}
 	days.Rows = append(days.Rows, render.Row{Cells: append([]string{"Total"}, total...), Total: true})
 
 	out := []render.Table{channels, countries}
-	if len(u.ByCampaign) > 0 {
-		out = append(out, u.campaignTable())
+	if len(c.ByCampaign) > 0 {
+		out = append(out, c.campaignTable(total))
 	}
-	out = append(out, days, u.rateTable())
-	if len(u.Adjustments) > 0 {
-		out = append(out, u.adjustmentTable())
-	}
-	return append(out, outcomeTables("Delivery by day", period, u.Outcomes)...)
+	return append(out, days)
 }
 
-func (u *Usage) campaignTable() render.Table {
+func (c *Cuts) campaignTable(total []string) render.Table {
 	t := render.Table{Caption: "By campaign", Columns: append([]render.Column{
 		{Name: "Campaign", Kind: render.Text}, {Name: "Units charged", Kind: render.Number},
 	}, figureColumns()...)}
-	for i := range u.ByCampaign {
-		l := &u.ByCampaign[i]
+	for i := range c.ByCampaign {
+		l := &c.ByCampaign[i]
 		name := l.Campaign
 		if name == "" {
 			name = "none"
 		}
 		t.Rows = append(t.Rows, render.Row{Cells: append([]string{name, l.BilledUnits.String()}, l.cells()...)})
 	}
-	t.Rows = append(t.Rows, render.Row{Cells: append([]string{"Total", ""}, u.Totals.cells()...), Total: true})
+	t.Rows = append(t.Rows, render.Row{Cells: append([]string{"Total", ""}, total...), Total: true})
 	return t
 }
 
@@ -129,7 +133,7 @@ func alertTables(list []Alert, zone string) []render.Table {
 		return nil
 	}
 	t := render.Table{Caption: "Alerts", Columns: []render.Column{
-		{Name: "When", Kind: render.Text}, {Name: "Of", Kind: render.Text}, {Name: "Used", Kind: render.Percent},
+		{Name: "When", Kind: render.Date}, {Name: "Of", Kind: render.Text}, {Name: "Used", Kind: render.Percent},
 	}}
 	for _, a := range list {
 		t.Rows = append(t.Rows, render.Row{Cells: []string{stamp(a.At, zone), limitWord(a.Limit), strconv.Itoa(a.Share)}})
@@ -178,7 +182,7 @@ func suspensionTables(list []Suspension, zone string, full bool) []render.Table 
 		return nil
 	}
 	t := render.Table{Caption: "Suspensions", Columns: []render.Column{
-		{Name: "From", Kind: render.Text}, {Name: "Until", Kind: render.Text}, {Name: "Reasons", Kind: render.Text},
+		{Name: "From", Kind: render.Date}, {Name: "Until", Kind: render.Date}, {Name: "Reasons", Kind: render.Text},
 	}}
 	if full {
 		t.Columns = append(t.Columns, render.Column{Name: "By", Kind: render.Text}, render.Column{Name: "Note", Kind: render.Text})

@@ -33,7 +33,7 @@ func (w *WalletStatement) document() *render.Document {
 			{Label: "Account", Value: w.Account},
 			{Label: "Period", Value: periodWord(w.Start, w.End, w.Timezone)},
 			{Label: "Time zone", Value: w.Timezone},
-			{Label: "As of", Value: stamp(w.AsOf, w.Timezone)},
+			asOf(w.AsOf, w.Timezone),
 			{Label: "Currency", Value: w.Currency},
 		},
 		Currency: w.Currency, Digits: min(metering.MinorDigits(w.Currency), 6),
@@ -57,10 +57,10 @@ func (b *PurseBook) section(zone string, axis []string) render.Section {
 	s := render.Section{
 		Sheet: b.Account, Title: render.Isolated(b.Name) + " — budget", Subtitle: b.Account, Empty: "Nothing moved in this period.",
 		Facts: []render.Fact{
-			{Label: "Opening balance", Value: b.Opening.text()},
-			{Label: "Moved in and out", Value: b.Moved.text()},
-			{Label: "Charged", Value: b.Charged.text()},
-			{Label: "Closing balance", Value: b.Closing.text()},
+			b.Opening.fact("Opening balance"),
+			b.Moved.fact("Moved in and out"),
+			b.Charged.fact("Charged"),
+			b.Closing.fact("Closing balance"),
 		},
 	}
 	if b.Purse == string(metering.PurseWallet) {
@@ -70,7 +70,7 @@ func (b *PurseBook) section(zone string, axis []string) render.Section {
 		return s
 	}
 	t := render.Table{Caption: "Movements and charges", Columns: []render.Column{
-		{Name: "When", Kind: render.Text},
+		{Name: "When", Kind: render.Date},
 		{Name: "Kind", Kind: render.Text},
 		{Name: "Amount", Kind: render.Money},
 		{Name: "Balance", Kind: render.Money},

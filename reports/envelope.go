@@ -1,10 +1,10 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -211,19 +211,14 @@ func (d *RunDetail) Places(file string) []string {
 	return out
 }
 
-// SecretOf a run's destination, by the schedule as it is now.
-func SecretOf(snap *metering.Snapshot, run *ledger.ReportRun, to string) metering.SecretRef {
-	owner := run.Owner
-	if owner == "" {
-		owner = run.ParentID
+// ScheduleOf a run, as it is now; an empty one if it is no more.
+func ScheduleOf(snap *metering.Snapshot, run *ledger.ReportRun) metering.Schedule {
+	if a := snap.Accounts[cmp.Or(run.Owner, run.ParentID)]; a != nil {
+		for _, s := range a.Reports {
+			if s.Name == run.Name {
+				return s
+			}
+		}
 	}
-	a := snap.Accounts[owner]
-	if a == nil {
-		return metering.SecretRef{}
-	}
-	i := slices.IndexFunc(a.Reports, func(s metering.Schedule) bool { return s.Name == run.Name })
-	if i < 0 {
-		return metering.SecretRef{}
-	}
-	return a.Reports[i].Secrets[to]
+	return metering.Schedule{}
 }

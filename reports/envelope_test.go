@@ -98,12 +98,14 @@ func TestAudiencesAndPlaces(t *testing.T) {
 		{To: "file:/srv", State: ledger.RunDelivered}, {To: "s3://reports/x", State: ledger.RunFailed}, {To: "mailto:a@x.example", State: ledger.RunDelivered},
 	}}
 	require.Equal(t, []string{"file:/srv/a.csv"}, d.Places("a.csv"))
-	snap := metering.NewSnapshot(1, []*metering.Account{{ID: "p", Reports: []metering.Schedule{{Name: "x", Secrets: map[string]metering.SecretRef{"https://h": {Env: "E"}}}}}}, nil)
+	snap := metering.NewSnapshot(1, []*metering.Account{{ID: "p", Reports: []metering.Schedule{{Name: "x", Detail: true, Secrets: map[string]metering.SecretRef{"https://h": {Env: "E"}}}}}}, nil)
 	run := &ledger.ReportRun{ParentID: "p", Name: "x"}
-	require.Equal(t, "E", SecretOf(snap, run, "https://h").Env)
-	require.Zero(t, SecretOf(snap, run, "https://other"))
+	s := ScheduleOf(snap, run)
+	require.Equal(t, "E", s.Secrets["https://h"].Env)
+	require.Zero(t, s.Secrets["https://other"])
+	require.True(t, s.Detail)
 	run.Owner = "gone"
-	require.Zero(t, SecretOf(snap, run, "https://h"))
+	require.Zero(t, ScheduleOf(snap, run))
 }
 
 func TestLettersSayWhatTheyBring(t *testing.T) {

@@ -11,11 +11,11 @@ import (
 	"github.com/meterd/meterd/reports/render"
 )
 
-// renderTo writes a statement in a format, CSV with a byte order mark or without.
-func renderTo(b io.Writer, format string, bom bool, st Statement) error {
+// renderTo writes a statement in a format, as the request has it.
+func renderTo(b io.Writer, format string, q *Request, st Statement) error {
 	switch format {
 	case FormatCSV:
-		if bom {
+		if q.BOM {
 			if err := render.ByteOrderMark(b); err != nil {
 				return err
 			}
@@ -38,7 +38,9 @@ func renderTo(b io.Writer, format string, bom bool, st Statement) error {
 		if err != nil {
 			return err
 		}
-		return render.PDF(b, printed(st, lacks))
+		d := printed(st, lacks)
+		d.AllDetails = q.Detail
+		return render.PDF(b, d)
 	default:
 		return ErrFormat
 	}

@@ -28,7 +28,26 @@ func (m Money) with(v metering.Sum) Money { return Money{v, m.Currency} }
 
 // card shows an amount as a large figure.
 func (m Money) card(label string) render.Card {
-	return render.Card{Label: label, Value: render.Group(m.String()), Unit: m.Currency}
+	return render.Card{Label: label, Value: render.Group(m.String()), Unit: m.Currency, Figure: m.figure()}
+}
+
+// fact shows an amount among other facts.
+func (m Money) fact(label string) render.Fact {
+	return render.Fact{Label: label, Value: m.text(), Figure: m.figure()}
+}
+
+func (m Money) figure() render.Figure {
+	return render.Figure{Kind: render.Money, Exact: m.String(), Unit: m.Currency}
+}
+
+func counted(n uint64) render.Figure { return render.Figure{Kind: render.Count, Exact: count(n)} }
+
+func countFact(label string, n uint64) render.Fact {
+	return render.Fact{Label: label, Value: render.Group(count(n)), Figure: counted(n)}
+}
+
+func countCard(label string, n uint64) render.Card {
+	return render.Card{Label: label, Value: render.Group(count(n)), Figure: counted(n)}
 }
 
 // text is the amount for people: with thousands apart and the currency.

@@ -47,6 +47,7 @@ type Request struct {
 	Audience string // "parent" (or ""), or an account's id
 	Kind     string // "statement" (or ""), "messages", "wallet"
 	Redacted bool   // the parent's report without money
+	Detail   bool   // the PDF has the details of accounts, however many
 	Formats  []string
 	BOM      bool   // CSV begins with a byte order mark
 	Out      string // folder; made where it is missing
@@ -100,7 +101,7 @@ func (r *Reporter) Run(ctx context.Context, q Request) ([]File, error) {
 	}
 	files := make([]File, 0, len(formats))
 	for _, format := range formats {
-		f, err := writeFile(q.Out, st.baseName()+"."+format, func(w io.Writer) error { return renderTo(w, format, q.BOM, st) })
+		f, err := writeFile(q.Out, st.baseName()+"."+format, func(w io.Writer) error { return renderTo(w, format, &q, st) })
 		if err != nil {
 			return files, err
 		}

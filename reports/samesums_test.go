@@ -178,7 +178,7 @@ func bookTotal(t *testing.T, b []byte) map[string]decimal.Decimal {
 	f, err := excelize.OpenReader(bytes.NewReader(b))
 	require.NoError(t, err)
 	defer func() { _ = f.Close() }()
-	rows, err := f.GetRows("Overview", excelize.Options{RawCellValue: true})
+	rows, err := f.GetRows("Accounts", excelize.Options{RawCellValue: true})
 	require.NoError(t, err)
 	names := map[string]string{"Messages": "records", "Amount": "amount", "Refunded": "refunds", "Late and corrections": "adjustments"}
 	out := map[string]decimal.Decimal{}

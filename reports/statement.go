@@ -49,6 +49,7 @@ type ParentStatement struct {
 	Payable      *Money           `json:"payable"`   // of a postpaid parent's month, in the currency's own digits
 	Previous     *PreviousMonth   `json:"previous"`  // null: there is none, or it is of days
 	Reratings    []Rerating       `json:"reratings"` // that booked the month's corrections; none of days
+	Cuts                          // of the totals
 	Accounts     []Section        `json:"accounts"`
 }
 
@@ -147,8 +148,10 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 	out.Totals.in(parent.Currency)
 	out.Completeness.add(nil, 0)
 	fromWallet := metering.Sum{}
+	usages := make([]*Usage, 0, len(f.accounts))
 	for _, a := range f.accounts {
 		c := f.charges[a.ID]
+		usages = append(usages, &c.usage)
 		out.Totals.plus(&c.usage.Totals)
 		out.Completeness.add(f.quarantined[a.ID], f.waiting[a.ID])
 		fromWallet = fromWallet.Plus(c.purse[metering.PurseWallet])
@@ -156,6 +159,7 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 			out.Accounts = append(out.Accounts, *sec)
 		}
 	}
+	out.Cuts = cutsOf(usages, parent.Currency)
 	if w := f.purse(parent.ID, metering.PurseWallet, Money{fromWallet, parent.Currency}, s); parent.Mode == metering.Prepaid || w.used() {
 		out.Wallet = w
 	}

@@ -60,21 +60,7 @@ func (t *Totals) pairs() []string {
 func (t *longTable) usage(account string, u *Usage) {
 	with := func(pairs []string, more ...string) { t.add(append(append(more, "account", account), pairs...)...) }
 	with(u.Totals.pairs(), "section", "account_total")
-	for i := range u.ByChannel {
-		l := &u.ByChannel[i]
-		with(l.pairs(), "section", "channel", "channel", l.Channel, "direction", l.Direction, "unit", l.Unit,
-			"units", l.Units.String(), "billed_units", l.BilledUnits.String())
-	}
-	for i := range u.ByCountry {
-		with(u.ByCountry[i].pairs(), "section", "country", "country", u.ByCountry[i].Country)
-	}
-	for i := range u.ByCampaign {
-		l := &u.ByCampaign[i]
-		with(l.pairs(), "section", "campaign", "name", l.Campaign, "billed_units", l.BilledUnits.String())
-	}
-	for i := range u.ByDay {
-		with(u.ByDay[i].pairs(), "section", "day", "day", u.ByDay[i].Day)
-	}
+	t.cuts(account, "", &u.Cuts)
 	for i := range u.ByRate {
 		l := &u.ByRate[i]
 		name := l.Plan + " v" + strconv.Itoa(l.Version) + " rule " + strconv.Itoa(l.Rule)
@@ -89,6 +75,29 @@ func (t *longTable) usage(account string, u *Usage) {
 	}
 	for _, l := range u.Outcomes {
 		t.add("section", "outcome", "account", account, "day", l.Day, "channel", l.Channel, "direction", l.Direction, "outcome", l.Outcome, "records", count(l.Messages))
+	}
+}
+
+// cuts adds an account's lines, or those of the whole statement: their sections' names
+// begin with a word, for who sums a section must not count twice.
+func (t *longTable) cuts(account, word string, c *Cuts) {
+	with := func(section string, pairs []string, more ...string) {
+		t.add(append(append(more, "section", word+section, "account", account), pairs...)...)
+	}
+	for i := range c.ByChannel {
+		l := &c.ByChannel[i]
+		with("channel", l.pairs(), "channel", l.Channel, "direction", l.Direction, "unit", l.Unit,
+			"units", l.Units.String(), "billed_units", l.BilledUnits.String())
+	}
+	for i := range c.ByCountry {
+		with("country", c.ByCountry[i].pairs(), "country", c.ByCountry[i].Country)
+	}
+	for i := range c.ByCampaign {
+		l := &c.ByCampaign[i]
+		with("campaign", l.pairs(), "name", l.Campaign, "billed_units", l.BilledUnits.String())
+	}
+	for i := range c.ByDay {
+		with("day", c.ByDay[i].pairs(), "day", c.ByDay[i].Day)
 	}
 }
 
@@ -149,6 +158,7 @@ func (p *ParentStatement) table() ([]string, [][]string) {
 	t.limit(p.Account, p.Ceiling)
 	t.purse(p.Account, "wallet", p.Wallet)
 	t.add(append(p.Totals.pairs(), "section", "total")...)
+	t.cuts("", "total_", &p.Cuts)
 	if p.Payable != nil {
 		t.info(p.Account, "payable", p.Payable.String())
 	}

@@ -124,12 +124,49 @@ func TestParentStatementEqualsAnIndependentComputation(t *testing.T) {
 		}
 		sum.in(p.Currency)
 		require.Equal(t, sum, p.Totals)
+		sumToTotals(t, p)
 		if p.Wallet != nil {
 			require.Equal(t, p.Wallet.Opening.micros()+p.Wallet.Moved.micros()-p.Wallet.Charged.micros(), p.Wallet.Closing.micros())
 			sums := w.sums(id)
 			require.Equal(t, sums.Balance[id], p.Wallet.Closing.micros(), "the projection's way to the same balance")
 		}
 	}
+}
+
+// sumToTotals: each of a parent's lists is its totals' figures, and what its accounts' are.
+func sumToTotals(t *testing.T, p *ParentStatement) {
+	t.Helper()
+	var channels, countries, campaigns, days Figures
+	var units, billed decimal.Decimal
+	for i := range p.ByChannel {
+		channels.plus(&p.ByChannel[i].Figures)
+		units, billed = units.Add(p.ByChannel[i].Units), billed.Add(p.ByChannel[i].BilledUnits)
+	}
+	for i := range p.ByCountry {
+		countries.plus(&p.ByCountry[i].Figures)
+	}
+	for i := range p.ByCampaign {
+		campaigns.plus(&p.ByCampaign[i].Figures)
+		billed = billed.Sub(p.ByCampaign[i].BilledUnits)
+	}
+	for i := range p.ByDay {
+		days.plus(&p.ByDay[i].Figures)
+	}
+	list := []*Figures{&channels, &countries, &days}
+	if len(p.ByCampaign) > 0 {
+		list = append(list, &campaigns)
+		require.True(t, billed.IsZero(), "campaigns have all units charged")
+	}
+	for _, f := range list {
+		f.in(p.Currency)
+		require.Equal(t, p.Totals.Figures, *f)
+	}
+	for i := range p.Accounts {
+		for j := range p.Accounts[i].ByChannel {
+			units = units.Sub(p.Accounts[i].ByChannel[j].Units)
+		}
+	}
+	require.True(t, units.IsZero())
 }
 
 func equalUsage(t *testing.T, want *expected, u *Usage) {
@@ -256,6 +293,11 @@ func TestCSVAddsUp(t *testing.T) {
 		}
 		if q.Audience == "" {
 			require.Equal(t, sums["account_total billable"].String(), sums["total billable"].String())
+			for _, column := range []string{"amount", "refunds", "net", "records"} {
+				for _, section := range []string{"channel", "country", "campaign", "day"} {
+					require.Equal(t, sums[section+" "+column].String(), sums["total_"+section+" "+column].String(), "%s %s", section, column)
+				}
+			}
 		}
 		for _, column := range []string{"late", "corrections", "adjustments"} {
 			require.NotZero(t, sums["adjustment "+column].Sign(), column)
@@ -274,8 +316,8 @@ func TestXLSXIsTypedAndAddsUp(t *testing.T) {
 	f, err := excelize.OpenReader(bytes.NewReader(files(t, w, Request{Parent: "acme"})[FormatXLSX]))
 	require.NoError(t, err)
 	defer func() { _ = f.Close() }()
-	require.Equal(t, []string{"Bill", "Overview", "Wallet", "acme own", "acme-franchise", "acme-marketing", "acme-support"}, f.GetSheetList())
-	for i, sheet := range f.GetSheetList()[3:] {
+	require.Equal(t, []string{"Bill", "Overview", "Accounts", "Wallet", "acme own", "acme-franchise", "acme-marketing", "acme-support"}, f.GetSheetList())
+	for i, sheet := range f.GetSheetList()[4:] {
 		rows, err := f.GetRows(sheet, excelize.Options{RawCellValue: true})
 		require.NoError(t, err)
 		in, sum := "", decimal.Zero

@@ -59,11 +59,8 @@ type Totals struct {
 // Outcomes sum to the totals' figures, those of Adjustments to its adjustments and
 // late records.
 type Usage struct {
-	Totals      Totals           `json:"totals"`
-	ByChannel   []ChannelLine    `json:"by_channel"`
-	ByCountry   []CountryLine    `json:"by_country"`  // of destination
-	ByCampaign  []CampaignLine   `json:"by_campaign"` // empty where no message names one
-	ByDay       []DayLine        `json:"by_day"`
+	Totals Totals `json:"totals"`
+	Cuts
 	ByRate      []RateLine       `json:"by_rate"`
 	Adjustments []AdjustmentLine `json:"adjustments"`
 	Outcomes    []ActivityLine   `json:"outcomes"` // late records of closed months too
@@ -205,7 +202,7 @@ type sums struct {
 	currency string
 	plans    map[string]*metering.Plan
 	charges  charges
-	channels map[[3]string]*ChannelLine
+	channels map[channelKey]*ChannelLine
 	country  map[string]*CountryLine
 	days     map[string]*DayLine
 	rates    map[[3]string]*RateLine
@@ -215,7 +212,7 @@ type sums struct {
 func newSums(s *span, currency string, plans map[string]*metering.Plan) *sums {
 	return &sums{
 		span: s, currency: currency, plans: plans, charges: charges{purse: map[metering.Purse]metering.Sum{}, daily: map[chargeOf]metering.Sum{}},
-		channels: map[[3]string]*ChannelLine{}, country: map[string]*CountryLine{}, days: map[string]*DayLine{},
+		channels: map[channelKey]*ChannelLine{}, country: map[string]*CountryLine{}, days: map[string]*DayLine{},
 		rates: map[[3]string]*RateLine{}, adjusted: map[string]*AdjustmentLine{},
 	}
 }
@@ -252,7 +249,7 @@ func (x *sums) add(u *ledger.UsageLine) {
 		return
 	}
 	x.charges.usage.Totals.add(u)
-	c := get(x.channels, [3]string{k[keyChannel], k[keyDirection], k[keyUnit]}, func() ChannelLine {
+	c := get(x.channels, channelKey{k[keyChannel], k[keyDirection], k[keyUnit]}, func() ChannelLine {
 		return ChannelLine{Channel: k[keyChannel], Direction: k[keyDirection], Unit: k[keyUnit]}
 	})
 	c.Units, c.BilledUnits = c.Units.Add(u.Units), c.BilledUnits.Add(u.BilledUnits)
@@ -307,12 +304,7 @@ func priceText(price int64) string { return metering.PriceDecimal(price).String(
 // finish sorts the lists and gives every amount its currency.
 func (x *sums) finish() *charges {
 	u := &x.charges.usage
-	u.ByChannel = sorted(x.channels, func(a, b ChannelLine) int {
-		return cmp.Or(strings.Compare(a.Channel, b.Channel), -strings.Compare(a.Direction, b.Direction), strings.Compare(a.Unit, b.Unit))
-	})
-	u.ByChannel = foldRefunds(u.ByChannel)
-	u.ByCountry = sorted(x.country, func(a, b CountryLine) int { return strings.Compare(a.Country, b.Country) })
-	u.ByDay = sorted(x.days, func(a, b DayLine) int { return strings.Compare(a.Day, b.Day) })
+	u.Cuts = cutsFrom(x.channels, x.country, x.days)
 	u.ByRate = sorted(x.rates, func(a, b RateLine) int {
 		return cmp.Or(strings.Compare(a.Plan, b.Plan), a.Version-b.Version, a.Rule-b.Rule)
 	})
@@ -328,51 +320,15 @@ func (x *sums) finish() *charges {
 	t.Booked = t.Records + t.LateRecords
 	t.Adjustments.Sum = t.Late.Sum.Plus(t.Corrections.Sum)
 	t.Billable.Sum = t.Net.Sum.Plus(t.Adjustments.Sum)
-	u.Outcomes, u.ByCampaign = []ActivityLine{}, []CampaignLine{}
+	u.Outcomes = []ActivityLine{}
 	u.in(x.currency)
 	return &x.charges
-}
-
-// foldRefunds puts what has no unit, refunds of messages of another time, to
-// the line of the same channel and direction with the most messages.
-func foldRefunds(list []ChannelLine) []ChannelLine {
-	out := make([]ChannelLine, 0, len(list))
-	var loose []ChannelLine
-	for _, l := range list {
-		if l.Unit == "" && l.Records == 0 {
-			loose = append(loose, l)
-		} else {
-			out = append(out, l)
-		}
-	}
-	for _, l := range loose {
-		best := -1
-		for i := range out {
-			if o := &out[i]; o.Channel == l.Channel && o.Direction == l.Direction && (best < 0 || o.Records > out[best].Records) {
-				best = i
-			}
-		}
-		if best < 0 {
-			out = append(out, l)
-		} else {
-			out[best].plus(&l.Figures)
-		}
-	}
-	return out
 }
 
 // in gives every amount its currency.
 func (u *Usage) in(currency string) {
 	u.Totals.in(currency)
-	for i := range u.ByChannel {
-		u.ByChannel[i].in(currency)
-	}
-	for i := range u.ByCountry {
-		u.ByCountry[i].in(currency)
-	}
-	for i := range u.ByDay {
-		u.ByDay[i].in(currency)
-	}
+	u.Cuts.in(currency)
 	for i := range u.ByRate {
 		u.ByRate[i].in(currency)
 		u.ByRate[i].Fee.Currency = currency

@@ -70,7 +70,7 @@ func (x *roundRun) deliverOne(ctx context.Context, mu *sync.Mutex, t target) err
 	p, left, err := x.parcel(t)
 	mu.Unlock()
 	if err == nil {
-		ref := reports.SecretOf(x.deps.Snapshot(), x.row, t.delivery.To)
+		ref := reports.ScheduleOf(x.deps.Snapshot(), x.row).Secrets[t.delivery.To]
 		secret := notify.Secret{Env: ref.Env, File: ref.File}
 		if t.address.Kind == destination.Hook && secret == (notify.Secret{}) {
 			err = errUnsigned

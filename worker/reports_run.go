@@ -127,6 +127,7 @@ func (x *roundRun) build(ctx context.Context, dir string) error {
 	}
 	files, err := x.deps.Reporter.Run(ctx, reports.Request{
 		Parent: x.row.ParentID, Period: x.row.Period, Audience: x.row.Audience, Redacted: x.row.Redacted, Kind: x.row.Kind, Formats: x.row.Formats, Out: dir,
+		Detail: reports.ScheduleOf(x.deps.Snapshot(), x.row).Detail,
 	})
 	if err != nil {
 		return err

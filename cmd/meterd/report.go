@@ -37,6 +37,7 @@ type reportRunCmd struct {
 	Audience string   `help:"Who it is for: parent, or an account's id." default:"parent"`
 	Kind     string   `help:"statement; messages: a line for each; wallet: what moved in a prepaid parent's wallet." default:"statement"`
 	Redacted bool     `help:"Without anything economic."`
+	Detail   bool     `help:"Of a parent with more than 12 accounts: the details of each in the PDF too."`
 	Format   []string `help:"csv, json, html, xlsx, pdf; of messages csv, json, xlsx, parquet. Unless given: all, of messages csv."`
 	BOM      bool     `name:"bom" help:"CSV begins with a byte order mark, as Excel wants it."`
 	Out      string   `required:"" help:"Folder for the files." placeholder:"DIR"`
@@ -59,7 +60,9 @@ func (c *reportRunCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	q := reports.Request{Parent: c.Parent, Period: c.Period, Audience: c.Audience, Kind: c.Kind, Redacted: c.Redacted, Formats: c.Format, BOM: c.BOM, Out: c.Out}
+	q := reports.Request{
+		Parent: c.Parent, Period: c.Period, Audience: c.Audience, Kind: c.Kind, Redacted: c.Redacted, Detail: c.Detail, Formats: c.Format, BOM: c.BOM, Out: c.Out,
+	}
 	if err := c.narrow(e, &q); err != nil {
 		return err
 	}

@@ -130,6 +130,7 @@ type exportedReport struct {
 	Period    string                `yaml:"period"`
 	Audiences []string              `yaml:"audiences,omitempty,flow"`
 	Redacted  bool                  `yaml:"redacted,omitempty"`
+	Detail    bool                  `yaml:"detail,omitempty"`
 	Kind      string                `yaml:"kind,omitempty"`
 	Formats   []string              `yaml:"formats,flow"`
 	Deliver   []exportedDestination `yaml:"deliver,omitempty"`
@@ -308,7 +309,7 @@ func exportReports(list []metering.Schedule, snap *metering.Snapshot) []exported
 		if len(s.Audiences) > 0 && len(audiences) == 0 {
 			continue
 		}
-		x := exportedReport{Name: s.Name, Schedule: s.Cron, Period: s.Period, Audiences: audiences, Redacted: s.Redacted, Kind: s.Kind, Formats: s.Formats}
+		x := exportedReport{Name: s.Name, Schedule: s.Cron, Period: s.Period, Audiences: audiences, Redacted: s.Redacted, Detail: s.Detail, Kind: s.Kind, Formats: s.Formats}
 		for _, to := range s.Deliver {
 			secret := s.Secrets[to]
 			x.Deliver = append(x.Deliver, exportedDestination{to, secret.Env, secret.File})

@@ -44,7 +44,7 @@ func (r *fileReader) ownReports(m *mapping, id string) []fileReport {
 }
 
 func (r *fileReader) report(n ast.Node, where place) fileReport {
-	m, ok := r.mapping(n, where, "name", "schedule", "period", "audiences", "redacted", "kind", "formats", "deliver")
+	m, ok := r.mapping(n, where, "name", "schedule", "period", "audiences", "redacted", "detail", "kind", "formats", "deliver")
 	if !ok {
 		return fileReport{}
 	}
@@ -64,15 +64,19 @@ func (r *fileReader) report(n ast.Node, where place) fileReport {
 	for _, a := range s.audiences {
 		s.Audiences = append(s.Audiences, a.v)
 	}
-	if red := m.text("redacted"); red.set {
-		s.Redacted = red.v == "true"
-		if red.v != "true" && red.v != "false" {
-			r.fail(red.at, "give true or false")
-		}
-	}
+	s.Redacted, s.Detail = m.yes("redacted"), m.yes("detail")
 	r.kind(&m, &s)
 	r.deliver(&m, &s)
 	return s
+}
+
+// yes reads true or false, which it is unless said.
+func (m *mapping) yes(key string) bool {
+	t := m.text(key)
+	if t.set && t.v != "true" && t.v != "false" {
+		m.r.fail(t.at, "give true or false")
+	}
+	return t.v == "true"
 }
 
 // kind of a report, and the formats that it comes in.

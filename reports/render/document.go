@@ -1,6 +1,9 @@
 package render
 
 import (
+	"cmp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -11,7 +14,9 @@ import (
 //
 // 1 is that of documents which say none. 2: late and corrections are sums of their own,
 // and an export's amount has no late messages.
-const Layout = 2
+// 3: messages too have late ones in a column of their own; a purse's sums are told apart;
+// a parent's totals by channel, country, campaign and day.
+const Layout = 3
 
 // Document is a report, ready to be shown.
 type Document struct {
@@ -27,10 +32,25 @@ type Document struct {
 	Issuer   string // whose name its files have as their maker; "": meterd
 	Currency string // of Money cells; "" where there are none
 	Digits   int    // decimals of the currency's minor unit
+	// AllDetails has the accounts' details in the PDF too, however many they are.
+	AllDetails bool
 }
 
+// maker is whose name a file has.
+func (d *Document) maker() string { return cmp.Or(d.Issuer, "meterd") }
+
 // Fact is one labelled text.
-type Fact struct{ Label, Value string }
+type Fact struct {
+	Label, Value string
+	Figure       Figure
+}
+
+// Figure is what a text says, to count with; none where Exact is "".
+type Figure struct {
+	Kind  Kind
+	Exact string // as a table's cell
+	Unit  string // a currency
+}
 
 // Card is one large figure.
 type Card struct {
@@ -38,6 +58,7 @@ type Card struct {
 	Unit         string // of Value: a currency
 	Hint         string
 	Share        *Share
+	Figure       Figure
 }
 
 // Share is a bar that fills up: Percent of a limit, may be above 100.
@@ -71,6 +92,7 @@ type Badge struct {
 
 // Section is a part of the page, and a sheet of the workbook.
 type Section struct {
+	Details  string // the account whose details these are, in a document about several; else ""
 	Sheet    string // name of its sheet; "" for a section whose tables join the sheet before
 	Title    string
 	Subtitle string
@@ -85,9 +107,10 @@ type Section struct {
 // Kind is what a column holds.
 type Kind string
 
-// The kinds. All but Text and Time are plain decimals as text, exact.
+// The kinds. All but Text, Date and Time are plain decimals as text, exact.
 const (
 	Text    Kind = "text"
+	Date    Kind = "date" // 2026-11-05, or with a time: 2026-11-05 14:00 CET; any other text too
 	Count   Kind = "count"
 	Number  Kind = "number"
 	Money   Kind = "money"
@@ -95,6 +118,9 @@ const (
 	Price   Kind = "price" // of a unit, to eight decimals
 	Time    Kind = "time"  // RFC 3339, UTC; of Lines only
 )
+
+// numeric tells figures from texts.
+func (k Kind) numeric() bool { return k != Text && k != Date }
 
 // Column of a table.
 type Column struct {
@@ -107,13 +133,48 @@ type Table struct {
 	Caption string
 	Columns []Column
 	Rows    []Row
+	Open    bool // shown unfolded, however long
 }
 
 // Row of a table. A total is shown apart.
 type Row struct {
-	Cells  []string
-	Levels []Level // by cell; nil: all plain
-	Total  bool
+	Cells   []string
+	Levels  []Level // by cell; nil: all plain
+	Total   bool
+	Details string // the account whose details it leads to
+}
+
+// How many accounts' details a reader meets at once.
+const (
+	// OpenDetails: beyond so many they are folded in HTML, and left out of the PDF.
+	OpenDetails = 12
+	// DetailSheets: beyond so many a workbook has one sheet for all of a kind.
+	DetailSheets = 50
+)
+
+// details is of how many accounts it has them.
+func (d *Document) details() int {
+	n := 0
+	for i := range d.Sections {
+		if d.Sections[i].Details != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// brief is the document without the details of accounts, where they are many and not
+// asked for.
+func (d *Document) brief() *Document {
+	n := d.details()
+	if d.AllDetails || n <= OpenDetails {
+		return d
+	}
+	out := *d
+	out.Notes = append(slices.Clone(d.Notes), Note{Level: Plain, Text: "Not here, for they are many: the details of " + strconv.Itoa(n) +
+		" accounts. They are in this report as HTML and XLSX, and in a PDF that is made with --detail."})
+	out.Sections = slices.DeleteFunc(slices.Clone(d.Sections), func(s Section) bool { return s.Details != "" })
+	return &out
 }
 
 // Chart is bars side by side, each of one or more parts upon each other.

@@ -26,6 +26,12 @@ const navSections = 4
 // HTML writes the document as one page that stands alone: styles and pictures
 // are inside, nothing is asked for from outside, nothing runs.
 func HTML(w io.Writer, d *Document) error {
+	many, places := d.details() > OpenDetails, map[string]string{}
+	for i := range d.Sections {
+		if s := &d.Sections[i]; s.Details != "" {
+			places[s.Details] = anchor(i)
+		}
+	}
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"css":     func() template.CSS { return template.CSS(pageCSS) }, //nolint:gosec // our own file
 		"columns": columnChart,
@@ -33,15 +39,18 @@ func HTML(w io.Writer, d *Document) error {
 		"cell":    cellText,
 		"percent": func(k Kind) bool { return k == Percent },
 		"whole":   wholeOf,
-		"numeric": func(k Kind) bool { return k != Text },
+		"numeric": Kind.numeric,
 		"level":   func(r Row, i int) Level { return levelOf(r, i) },
 		"long":    func(t Table) bool { return len(t.Rows) > longTable },
+		"folded":  func(s Section) bool { return s.Details != "" && many },
+		"many":    func() bool { return many },
+		"leads":   func(r Row) string { return places[r.Details] },
 		"width":   cardWidth, "factClass": factClass,
 		"longNames": longNames,
 		"longWord":  func(s string) bool { return utf8.RuneCountInString(s) > longText },
 		"capped":    func(n int) int { return min(max(n, 0), 100) },
 		"full":      fullness,
-		"anchor":    func(i int) string { return "s" + strconv.Itoa(i+1) },
+		"anchor":    anchor,
 		"nav":       func(d *Document) bool { return len(d.Sections) >= navSections },
 	}).Parse(pageText)
 	if err != nil {
@@ -52,6 +61,9 @@ func HTML(w io.Writer, d *Document) error {
 	}
 	return nil
 }
+
+// anchor of a section by its index.
+func anchor(i int) string { return "s" + strconv.Itoa(i+1) }
 
 // longName is from how many letters on the labels of bars have more room.
 const longName = 16
@@ -125,7 +137,7 @@ func cellText(t Table, column int, v string) string {
 		return Group(v)
 	case Money:
 		return Group(padded(v, decimals(t, column)))
-	case Text, Percent, Price, Time:
+	case Text, Date, Percent, Price, Time:
 	}
 	return v
 }

@@ -16,7 +16,7 @@ func TestLongWorkbooksHaveSeveralSheets(t *testing.T) {
 		var b bytes.Buffer
 		w := XLSXLines(&b, Book{
 			Title: "T", Sheet: "Messages", SheetRows: 11, Digits: 2, Columns: []Column{{"id", Text}, {"at", Time}, {"amount", Money}},
-			About: func(sheets int) []Fact { return []Fact{{"Sheets", strconv.Itoa(sheets)}} },
+			About: func(sheets int) []Fact { return []Fact{{Label: "Sheets", Value: strconv.Itoa(sheets)}} },
 		})
 		for i := range n {
 			require.NoError(t, w.Line([]string{"=" + strconv.Itoa(i), "2026-11-03T09:00:00.125Z", strconv.Itoa(i) + ".5"}))

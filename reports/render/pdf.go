@@ -39,6 +39,7 @@ func pdfWith(w io.Writer, d *Document, fonts *typeset.Book) error {
 	if err != nil {
 		return fmt.Errorf("write PDF: %w", err)
 	}
+	d = d.brief()
 	p := &pdf{f: fpdf.New("L", "mm", "A4", ""), doc: d, set: set, sets: map[setKey]*typeset.Text{}}
 	p.open()
 	p.head()
@@ -70,8 +71,8 @@ func (p *pdf) open() {
 	f.SetCreationDate(p.doc.AsOf)
 	f.SetModificationDate(p.doc.AsOf)
 	f.SetTitle(p.label(typeset.Isolated(p.doc.Title)+" · "+p.doc.Subtitle), true)
-	f.SetCreator("meterd", true)
-	f.SetProducer("meterd", true)
+	f.SetCreator(p.label(p.doc.maker()), true)
+	f.SetProducer(p.label(p.doc.maker()), true)
 	f.SetLang("en")
 	f.SetMargins(pageMargin, pageMargin, pageMargin)
 	f.SetAutoPageBreak(false, 0)

@@ -39,7 +39,7 @@ func scripts() *Document {
 	for _, n := range inScripts() {
 		table.Rows = append(table.Rows, Row{Cells: []string{"a", n[0], "12.50"}})
 		bars.Bars = append(bars.Bars, Bar{Label: Isolated(n[0]) + " · a", Values: []string{"5"}, Text: "5.00 EUR"})
-		d.Facts = append(d.Facts, Fact{"Name", n[0]})
+		d.Facts = append(d.Facts, Fact{Label: "Name", Value: n[0]})
 		d.Notes = append(d.Notes, Note{Plain, strings.Repeat(n[0]+" ", 30)})
 		d.Sections = append(d.Sections, Section{Title: n[0], Subtitle: "a", Empty: "No messages."})
 	}
@@ -193,7 +193,7 @@ func BenchmarkPDFOfNames(b *testing.B) {
 					name = c.prefix + strings.Repeat("x", i%7)
 				}
 				t.Rows = append(t.Rows, Row{Cells: []string{"a", name, "12.50"}})
-				d.Sections = append(d.Sections, Section{Title: name, Subtitle: "a", Facts: []Fact{{"Account", "a"}, {"Billable", "12.50 EUR"}}, Tables: []Table{{
+				d.Sections = append(d.Sections, Section{Title: name, Subtitle: "a", Facts: []Fact{{Label: "Account", Value: "a"}, {Label: "Billable", Value: "12.50 EUR"}}, Tables: []Table{{
 					Caption: "By day", Columns: []Column{{"Day", Text}, {"Amount", Money}}, Rows: slices.Repeat([]Row{{Cells: []string{"2026-11-01", "12.50"}}}, 10),
 				}}})
 			}

@@ -88,7 +88,7 @@ func (p *pdf) fit(t *Table, l *tableLayout, sum float64) {
 	for sum > pageInner {
 		widest := -1
 		for c := range t.Columns {
-			if t.Columns[c].Kind == Text && l.widths[c] > textLeast && (widest < 0 || l.widths[c] > l.widths[widest]) {
+			if !t.Columns[c].Kind.numeric() && l.widths[c] > textLeast && (widest < 0 || l.widths[c] > l.widths[widest]) {
 				widest = c
 			}
 		}
@@ -121,7 +121,7 @@ func (p *pdf) cell(t *Table, l *tableLayout, r *Row, c int) string {
 		if v != "" {
 			v += " %"
 		}
-	case Text, Price, Time:
+	case Text, Date, Price, Time:
 	}
 	return v
 }
@@ -131,7 +131,7 @@ func (p *pdf) header(t *Table, l *tableLayout) {
 	x := pageMargin
 	for c, col := range t.Columns {
 		align := "R"
-		if col.Kind == Text {
+		if !col.Kind.numeric() {
 			align = "L"
 		}
 		p.figure(x+cellPad*lead(c), p.y, col.Name, align, l.widths[c]-cellPad*(1+lead(c)))
@@ -164,7 +164,7 @@ func (p *pdf) wrapped(t *Table, l *tableLayout, r *Row) (lines [][]string, heigh
 	for c := range r.Cells {
 		s := p.text(p.cell(t, l, r, c))
 		lines[c] = []string{s}
-		if w := l.widths[c] - cellPad*(1+lead(c)); t.Columns[c].Kind == Text && p.width(s) > w {
+		if w := l.widths[c] - cellPad*(1+lead(c)); !t.Columns[c].Kind.numeric() && p.width(s) > w {
 			lines[c] = p.lines(s, w)
 			most = max(most, len(lines[c]))
 		}
@@ -189,14 +189,14 @@ func (p *pdf) row(t *Table, l *tableLayout, r *Row, lines [][]string) {
 		}
 		p.style(weight(r), l.size, colour)
 		align, w := "R", l.widths[c]-cellPad*(1+lead(c))
-		if t.Columns[c].Kind == Text {
+		if !t.Columns[c].Kind.numeric() {
 			align = "L"
 		}
 		if t.Columns[c].Kind == Percent && r.Cells[c] != "" {
 			p.track(x+cellPad*lead(c)+w-p.width(lines[c][0])-miniWidth-1, top+1.2, miniWidth, 1.5, wholeOf(r.Cells[c]))
 		}
 		for i, s := range lines[c] {
-			if y := top + 0.4 + float64(i)*l.size*0.42; t.Columns[c].Kind == Text {
+			if y := top + 0.4 + float64(i)*l.size*0.42; !t.Columns[c].Kind.numeric() {
 				p.at(x+cellPad*lead(c), y, s, align, w)
 			} else {
 				p.figure(x+cellPad*lead(c), y, s, align, w)

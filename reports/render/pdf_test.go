@@ -50,7 +50,7 @@ func drawn(s string) string {
 func sample() *Document {
 	d := &Document{
 		AsOf: time.Date(2026, 12, 4, 3, 0, 0, 0, time.UTC), Title: "Ελλάς Кириллица Łódź", Subtitle: "Statement", Digits: 2, Currency: "EUR",
-		Badge: Badge{Good, "closed"}, Facts: []Fact{{"Account", "a"}}, Notes: []Note{{Warn, strings.Repeat("A long note. ", 40)}}, Footer: "The end.",
+		Badge: Badge{Good, "closed"}, Facts: []Fact{{Label: "Account", Value: "a"}}, Notes: []Note{{Warn, strings.Repeat("A long note. ", 40)}}, Footer: "The end.",
 		Cards: []Card{{Label: "Billable", Value: "1", Unit: "EUR", Share: &Share{Percent: 120, Text: "120 % used"}}, {Label: "Hint", Value: "2", Hint: "of it"}},
 	}
 	long := Table{Caption: "Long", Columns: []Column{{"Day", Text}, {"Share", Percent}, {"Amount", Money}, {"State", Text}}}

@@ -113,7 +113,7 @@ func TestAThousandSheets(t *testing.T) {
 		if i%2 == 1 {
 			name = strings.ToLower(name)
 		}
-		d.Sections = append(d.Sections, Section{Sheet: name, Title: name, Facts: []Fact{{"Account", name}}, Tables: []Table{{
+		d.Sections = append(d.Sections, Section{Sheet: name, Title: name, Facts: []Fact{{Label: "Account", Value: name}}, Tables: []Table{{
 			Caption: "C", Columns: []Column{{"Name", Text}, {"Amount", Money}}, Rows: []Row{{Cells: []string{name, fmt.Sprintf("%d.25", i)}}},
 		}}})
 	}

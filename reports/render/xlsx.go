@@ -5,6 +5,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -16,14 +17,9 @@ import (
 // was written.
 const made = "2000-01-01T00:00:00Z"
 
-// Widths of columns, in characters, and of what is looked at to find them.
-const (
-	widthMin, widthMax = 10, 40
-	widthRows          = 200
-)
-
 // XLSX writes the document as a workbook: a sheet for each section that names
-// one, typed cells, a frozen header where a sheet is one table.
+// one, typed cells, a frozen header where a sheet is one table, pages to print.
+// The details of many accounts are tables of all of them.
 func XLSX(w io.Writer, d *Document) error {
 	f := excelize.NewFile()
 	defer func() { _ = f.Close() }() // its temporary files are of no more use
@@ -54,13 +50,13 @@ func (b *book) build() error {
 	if err := b.makeStyles(); err != nil {
 		return err
 	}
-	first := ""
-	for start := 0; start < len(b.doc.Sections); {
+	first, sections := "", gathered(b.doc)
+	for start := 0; start < len(sections); {
 		end := start + 1
-		for end < len(b.doc.Sections) && b.doc.Sections[end].Sheet == "" {
+		for end < len(sections) && sections[end].Sheet == "" {
 			end++
 		}
-		name := b.sheetName(b.doc.Sections[start].Sheet)
+		name := b.sheetName(sections[start].Sheet)
 		if first == "" {
 			first = name
 			if err := b.file.SetSheetName("Sheet1", name); err != nil {
@@ -69,7 +65,7 @@ func (b *book) build() error {
 		} else if _, err := b.file.NewSheet(name); err != nil {
 			return err
 		}
-		if err := b.sheet(name, b.doc.Sections[start:end], start == 0); err != nil {
+		if err := b.sheet(name, sections[start:end], start == 0); err != nil {
 			return fmt.Errorf("sheet %d: %w", len(b.names), err)
 		}
 		start = end
@@ -82,12 +78,15 @@ func (b *book) makeStyles() error {
 	if b.doc.Digits == 0 {
 		money = "#,##0.######"
 	}
-	formats := map[Kind]string{Text: "@", Count: "#,##0", Number: "#,##0.######", Money: money, Percent: `0.0"%"`, Price: "#,##0.00######", Time: "yyyy-mm-dd hh:mm:ss.000"}
+	formats := map[Kind]string{Text: "@", Date: "yyyy-mm-dd", dateTime: "yyyy-mm-dd hh:mm", Count: "#,##0", Number: "#,##0.######", Money: money, Percent: `0.0"%"`, Price: "#,##0.00######", Time: "yyyy-mm-dd hh:mm:ss.000"}
 	b.styles = map[styleKey]int{}
-	for _, kind := range []Kind{Text, Count, Number, Money, Percent, Price, Time} {
+	for _, kind := range []Kind{Text, Date, dateTime, Count, Number, Money, Percent, Price, Time} {
 		for _, bold := range []bool{false, true} {
 			format := formats[kind]
-			st := &excelize.Style{CustomNumFmt: &format, Font: &excelize.Font{Bold: bold}}
+			st := &excelize.Style{CustomNumFmt: &format, Font: font(bold, textPoints, "")}
+			if kind == Date || kind == dateTime {
+				st.Alignment = &excelize.Alignment{Horizontal: "left"} // a date would stand at the right
+			}
 			if bold {
 				st.Border = []excelize.Border{{Type: "top", Color: "888888", Style: 1}}
 			}
@@ -103,11 +102,15 @@ func (b *book) makeStyles() error {
 		style excelize.Style
 	}{
 		{styleKey{"head", true, false}, excelize.Style{
-			Font: &excelize.Font{Bold: true, Color: "FFFFFF"}, Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F4E79"}},
+			Font: font(true, textPoints, "FFFFFF"), Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F4E79"}},
 			Alignment: &excelize.Alignment{WrapText: true, Vertical: "center"},
 		}},
-		{styleKey{Text, true, true}, excelize.Style{Font: &excelize.Font{Bold: true, Size: 14}}},
-		{styleKey{"caption", true, true}, excelize.Style{Font: &excelize.Font{Bold: true, Size: 12, Color: "1F4E79"}}},
+		{styleKey{"figures", true, false}, excelize.Style{
+			Font: font(true, textPoints, "FFFFFF"), Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"1F4E79"}},
+			Alignment: &excelize.Alignment{WrapText: true, Vertical: "center", Horizontal: "right"},
+		}},
+		{styleKey{Text, true, true}, excelize.Style{Font: font(true, 14, "")}},
+		{styleKey{"caption", true, true}, excelize.Style{Font: font(true, 12, "1F4E79")}},
 	} {
 		id, err := b.file.NewStyle(&head.style)
 		if err != nil {
@@ -116,6 +119,22 @@ func (b *book) makeStyles() error {
 		b.styles[head.key] = id
 	}
 	return nil
+}
+
+const textPoints = 11
+
+// font is the workbook's own, which a style that leaves it out hasn't.
+func font(bold bool, points float64, color string) *excelize.Font {
+	return &excelize.Font{Bold: bold, Family: "Calibri", Size: points, Color: color}
+}
+
+// head is the cell above a column: above figures it stands at the right, as they do.
+func (b *book) head(c Column) excelize.Cell {
+	style := styleKey{"head", true, false}
+	if c.Kind.numeric() {
+		style.kind = "figures"
+	}
+	return excelize.Cell{StyleID: b.styles[style], Value: c.Name}
 }
 
 // sheetMax is the longest name of a sheet.
@@ -156,11 +175,14 @@ func clipped(s string, n int) string {
 
 // sheet writes the sections of one sheet.
 func (b *book) sheet(name string, sections []Section, first bool) error {
+	if err := b.page(name, b.doc.Subtitle); err != nil {
+		return err
+	}
 	sw, err := b.file.NewStreamWriter(name)
 	if err != nil {
 		return err
 	}
-	for i, width := range widths(sections) {
+	for i, width := range b.widths(sections, first) {
 		if err := sw.SetColWidth(i+1, i+1, width); err != nil {
 			return err
 		}
@@ -174,7 +196,7 @@ func (b *book) sheet(name string, sections []Section, first bool) error {
 	if first {
 		p.title(b.doc.Title)
 		p.facts(b.doc.Facts)
-		p.facts(cardFacts(b.doc.Cards))
+		p.cards(b.doc.Cards)
 		for _, n := range b.doc.Notes {
 			p.write([]any{n.Text})
 		}
@@ -185,6 +207,12 @@ func (b *book) sheet(name string, sections []Section, first bool) error {
 		if !bare {
 			p.title(s.Title)
 			p.facts(s.Facts)
+			for _, x := range s.Shares {
+				p.write([]any{x.Text})
+			}
+		}
+		if len(s.Tables) == 0 && s.Empty != "" {
+			p.write([]any{s.Empty})
 		}
 		for j := range s.Tables {
 			p.table(&s.Tables[j], !bare)
@@ -194,23 +222,24 @@ func (b *book) sheet(name string, sections []Section, first bool) error {
 	if p.err != nil {
 		return p.err
 	}
-	return sw.Flush()
-}
-
-func cardFacts(cards []Card) []Fact {
-	out := make([]Fact, len(cards))
-	for i, c := range cards {
-		out[i] = Fact{c.Label, strings.Join(strings.Fields(c.Value+" "+c.Unit+" "+c.Hint), " ")}
+	if bare {
+		if err := b.filter(name, &sections[0].Tables[0]); err != nil {
+			return err
+		}
 	}
-	return out
+	if err := b.repeat(name, p.headers); err != nil {
+		return err
+	}
+	return sw.Flush()
 }
 
 // sheetWriter keeps the next row and the first error.
 type sheetWriter struct {
-	book   *book
-	stream *excelize.StreamWriter
-	row    int
-	err    error
+	book    *book
+	stream  *excelize.StreamWriter
+	row     int
+	headers []int // rows of the tables' headers
+	err     error
 }
 
 func (p *sheetWriter) write(cells []any) {
@@ -226,8 +255,46 @@ func (p *sheetWriter) title(s string) {
 
 func (p *sheetWriter) facts(list []Fact) {
 	for _, f := range list {
-		p.write([]any{f.Label, excelize.Cell{StyleID: p.book.styles[styleKey{Text, false, false}], Value: f.Value}})
+		p.write(append([]any{f.Label}, p.figure(f.Figure, f.Value)...))
 	}
+}
+
+func (p *sheetWriter) cards(list []Card) {
+	for _, c := range list {
+		text, more := strings.TrimSpace(c.Value+" "+c.Unit), c.Hint
+		if c.Share != nil {
+			more = c.Share.Text
+		}
+		cells := append([]any{c.Label}, p.figure(c.Figure, text)...)
+		if more != "" {
+			for len(cells) < 3 { // below each other
+				cells = append(cells, nil)
+			}
+			cells = append(cells, more)
+		}
+		p.write(cells)
+	}
+}
+
+// figure is a cell to count with, and its unit's; the text where there is none.
+func (p *sheetWriter) figure(f Figure, text string) []any {
+	if f.Exact == "" {
+		return []any{p.cell(Text, text, false)}
+	}
+	cells := []any{p.cell(f.Kind, f.Exact, false)}
+	if f.Unit != "" {
+		cells = append(cells, f.Unit)
+	}
+	return cells
+}
+
+// cell of a kind. A date that isn't one is a text.
+func (p *sheetWriter) cell(kind Kind, v string, bold bool) excelize.Cell {
+	value := typed(kind, v)
+	if at, ok := value.(time.Time); ok && kind == Date && at != at.Truncate(24*time.Hour) {
+		kind = dateTime
+	}
+	return excelize.Cell{StyleID: p.book.styles[styleKey{kind, bold, false}], Value: value}
 }
 
 func (p *sheetWriter) table(t *Table, caption bool) {
@@ -237,54 +304,37 @@ func (p *sheetWriter) table(t *Table, caption bool) {
 	}
 	head := make([]any, len(t.Columns))
 	for i, c := range t.Columns {
-		head[i] = excelize.Cell{StyleID: p.book.styles[styleKey{"head", true, false}], Value: c.Name}
+		head[i] = p.book.head(c)
 	}
+	p.headers = append(p.headers, p.row)
 	p.write(head)
 	for _, r := range t.Rows {
 		cells := make([]any, len(r.Cells))
 		for i, v := range r.Cells {
-			kind := t.Columns[i].Kind
-			cells[i] = excelize.Cell{StyleID: p.book.styles[styleKey{kind, r.Total, false}], Value: typed(kind, v)}
+			cells[i] = p.cell(t.Columns[i].Kind, v, r.Total)
 		}
 		p.write(cells)
 	}
 }
 
-// typed is what a cell holds: a number where the column has numbers. A double
-// keeps fifteen digits of a decimal, and a spreadsheet knows no other.
+// typed is what a cell holds: a number where the column has numbers, a date where it
+// has dates. A double keeps fifteen digits of a decimal, and a spreadsheet knows no other.
 func typed(kind Kind, v string) any {
-	if kind == Text || v == "" {
+	switch {
+	case v == "":
+		return nil // an empty text is none of a column's figures
+	case kind == Text:
+		return v
+	case kind == Date:
+		return dated(v)
+	case kind == Time:
+		if at, err := time.Parse(time.RFC3339Nano, v); err == nil {
+			return at
+		}
 		return v
 	}
 	if n, err := strconv.ParseFloat(v, 64); err == nil {
 		return n
 	}
 	return v
-}
-
-// widths of a sheet's columns, by what stands in their first rows.
-func widths(sections []Section) []float64 {
-	var out []float64
-	see := func(i, n int) {
-		for len(out) <= i {
-			out = append(out, widthMin)
-		}
-		out[i] = max(out[i], float64(min(n+2, widthMax)))
-	}
-	for i := range sections {
-		for _, f := range sections[i].Facts {
-			see(0, len(f.Label))
-		}
-		for _, t := range sections[i].Tables {
-			for c, col := range t.Columns {
-				see(c, len(col.Name))
-			}
-			for _, r := range t.Rows[:min(len(t.Rows), widthRows)] {
-				for c, v := range r.Cells {
-					see(c, len(v))
-				}
-			}
-		}
-	}
-	return out
 }

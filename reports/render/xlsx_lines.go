@@ -91,7 +91,10 @@ func (l *xlsxLines) next() error {
 	} else if err := l.book.file.SetSheetName("Sheet1", name); err != nil {
 		return err
 	}
-	var err error
+	err := l.book.page(name, "")
+	if err != nil {
+		return err
+	}
 	if l.stream, err = l.book.file.NewStreamWriter(name); err != nil {
 		return err
 	}
@@ -103,9 +106,12 @@ func (l *xlsxLines) next() error {
 	}
 	head := make([]any, len(l.o.Columns))
 	for i, c := range l.o.Columns {
-		head[i] = excelize.Cell{StyleID: l.book.styles[styleKey{"head", true, false}], Value: c.Name}
+		head[i] = l.book.head(c)
 	}
 	l.row = 1
+	if err := l.book.repeat(name, nil); err != nil {
+		return err
+	}
 	return l.stream.SetRow("A1", head)
 }
 
@@ -132,6 +138,9 @@ func (l *xlsxLines) finish() error {
 	}
 	name := l.book.sheetName("About")
 	if _, err := l.book.file.NewSheet(name); err != nil {
+		return err
+	}
+	if err := l.book.page(name, ""); err != nil {
 		return err
 	}
 	sw, err := l.book.file.NewStreamWriter(name)

@@ -18,7 +18,7 @@ import (
 // which the parts are taken by their names.
 func (b *book) save(w io.Writer) (err error) {
 	if err := b.file.SetDocProps(&excelize.DocProperties{
-		Title: b.doc.Title, Creator: "meterd", LastModifiedBy: "meterd", Created: made, Modified: made,
+		Title: b.doc.Title, Creator: b.doc.maker(), LastModifiedBy: b.doc.maker(), Created: made, Modified: made,
 	}); err != nil {
 		return err
 	}
