@@ -123,25 +123,45 @@ func (p *ParentStatement) bill() render.Section {
 	}
 	tables := []render.Table{t}
 	if p.Wallet != nil {
-		tables = append(tables, p.Wallet.table())
+		tables = append(tables, p.purseTable())
 	}
 	return render.Section{Sheet: "Bill", Title: "Bill", Tables: append(tables, p.reratingTable()...)}
 }
 
-// table of a wallet's month, from what it held to what it holds.
-func (p *Purse) table() render.Table {
-	t := render.Table{Caption: "Wallet", Columns: []render.Column{{Name: "", Kind: render.Text}, {Name: "Amount", Kind: render.Money}}}
-	for _, r := range []struct {
-		word string
-		sum  Money
-	}{
-		{"Opening balance", *p.Opening}, {"Paid in", p.PaidIn}, {"Adjusted", p.Adjusted}, {"Allocated to budgets, less what came back", p.Allocated},
-		{"Drawn", p.Charged.with(p.Charged.Sum.Neg())},
-	} {
-		t.Rows = append(t.Rows, render.Row{Cells: []string{r.word, r.sum.String()}})
+// purseTable sets the wallet's month, from what it held to what it holds, beside that of
+// all budgets: together they paid the bill.
+func (p *ParentStatement) purseTable() render.Table {
+	t := render.Table{Caption: "Wallet and budgets", Columns: []render.Column{
+		{Name: "", Kind: render.Text}, {Name: "Wallet", Kind: render.Money}, {Name: "Budgets", Kind: render.Money}, {Name: "Together", Kind: render.Money},
+	}}
+	none := p.Wallet.Moved.with(metering.Sum{})
+	var budgets [6]metering.Sum
+	budgeted := false
+	for i := range p.Accounts {
+		if b := p.Accounts[i].Budget; b != nil {
+			budgeted = true
+			for k, m := range b.steps() {
+				budgets[k] = budgets[k].Plus(m.Sum)
+			}
+		}
 	}
-	t.Rows = append(t.Rows, render.Row{Cells: []string{"Closing balance", p.Closing.String()}, Total: true})
+	words := []string{"Opening balance", "Paid in", "Adjusted", "Allocated, less what came back", "Drawn", "Closing balance"}
+	for k, m := range p.Wallet.steps() {
+		cells := []string{words[k], m.String()}
+		if budgeted {
+			cells = append(cells, none.with(budgets[k]).String(), none.with(m.Sum.Plus(budgets[k])).String())
+		}
+		t.Rows = append(t.Rows, render.Row{Cells: cells, Total: k == len(words)-1})
+	}
+	if !budgeted {
+		t.Caption, t.Columns = "Wallet", t.Columns[:2]
+	}
 	return t
+}
+
+// steps from what a purse held to what it holds.
+func (p *Purse) steps() [6]Money {
+	return [6]Money{*p.Opening, p.PaidIn, p.Adjusted, p.Allocated, p.Charged.with(p.Charged.Sum.Neg()), *p.Closing}
 }
 
 // issuerFacts say who bills.

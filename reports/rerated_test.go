@@ -103,3 +103,22 @@ func TestCSVForExcel(t *testing.T) {
 		}
 	}
 }
+
+// TestWalletAndBudgetsPayTheBill: what was drawn from all purses is what the bill comes to.
+func TestWalletAndBudgetsPayTheBill(t *testing.T) {
+	t.Parallel()
+	w, _ := seeded(t)
+	st, _, err := w.reporter().Build(t.Context(), Request{Parent: "acme", Period: "2026-11"})
+	require.NoError(t, err)
+	p := st.(*ParentStatement)
+	table := p.purseTable()
+	together := map[string]metering.Micros{}
+	for _, r := range table.Rows {
+		require.Equal(t, micro(r.Cells[1])+micro(r.Cells[2]), micro(r.Cells[3]), r.Cells)
+		together[r.Cells[0]] = micro(r.Cells[3])
+	}
+	require.Equal(t, -p.Totals.Billable.micros(), together["Drawn"])
+	require.Zero(t, together["Allocated, less what came back"])
+	require.Equal(t, together["Opening balance"]+together["Paid in"]+together["Adjusted"]+together["Drawn"], together["Closing balance"])
+	require.NotZero(t, micro(table.Rows[4].Cells[2]), "budgets paid a part")
+}

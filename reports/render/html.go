@@ -36,6 +36,8 @@ func HTML(w io.Writer, d *Document) error {
 		"css":     func() template.CSS { return template.CSS(pageCSS) }, //nolint:gosec // our own file
 		"columns": columnChart,
 		"bars":    barChart,
+		"named":   func(label string) string { name, _ := splitLabel(label); return name },
+		"besides": func(label string) string { _, id := splitLabel(label); return id },
 		"cell":    cellText,
 		"percent": func(k Kind) bool { return k == Percent },
 		"whole":   wholeOf,
@@ -60,6 +62,14 @@ func HTML(w io.Writer, d *Document) error {
 		return fmt.Errorf("write HTML: %w", err)
 	}
 	return nil
+}
+
+// splitLabel into a name and what stands beside it: that is never cut.
+func splitLabel(label string) (name, beside string) {
+	if at := strings.LastIndex(label, Beside); at >= 0 {
+		return label[:at], label[at:]
+	}
+	return label, ""
 }
 
 // anchor of a section by its index.

@@ -138,15 +138,15 @@ func (p *pdf) cut(s string, width float64) string {
 // beside cuts a label's name, so that the id behind it stays.
 func (p *pdf) beside(s string, width float64) string {
 	s = p.text(s)
-	at := strings.LastIndex(s, Beside)
-	if at < 0 || p.width(s) <= width {
+	name, id := splitLabel(s)
+	if id == "" || p.width(s) <= width {
 		return s
 	}
-	rest := width - p.width(s[at:])
+	rest := width - p.width(id)
 	if rest < p.width("…") {
 		return s
 	}
-	return typeset.Isolated(p.cut(typeset.Bare(s[:at]), rest)) + s[at:]
+	return typeset.Isolated(p.cut(typeset.Bare(name), rest)) + id
 }
 
 // lineMost is how many parts of a text are tried for one line: more never fit.
