@@ -168,7 +168,7 @@ func TestHTMLSetsTextsApart(t *testing.T) {
 	for _, n := range inScripts() {
 		for _, place := range []string{
 			`<td dir="auto">` + n[0] + `</td>`, `<dd dir="auto">` + n[0] + `</dd>`, `<h2><span dir="auto">` + n[0] + `</span>`,
-			`<span dir="auto">` + n[0] + `</span> · a</a>`, `dir="auto" title="` + Isolated(n[0]) + ` · a">` + Isolated(n[0]) + ` · a</span>`,
+			`<span dir="auto">` + n[0] + `</span> · a</a>`, `title="` + Isolated(n[0]) + ` · a"><span dir="auto">` + Isolated(n[0]) + `</span><small> · a</small>`,
 		} {
 			require.Contains(t, b.String(), place)
 		}

@@ -75,9 +75,6 @@ func (b *book) build() error {
 
 func (b *book) makeStyles() error {
 	money := "#,##0." + strings.Repeat("0", b.doc.Digits) + strings.Repeat("#", 6-b.doc.Digits)
-	if b.doc.Digits == 0 {
-		money = "#,##0.######"
-	}
 	formats := map[Kind]string{Text: "@", Date: "yyyy-mm-dd", dateTime: "yyyy-mm-dd hh:mm", Count: "#,##0", Number: "#,##0.######", Money: money, Percent: `0.0"%"`, Price: "#,##0.00######", Time: "yyyy-mm-dd hh:mm:ss.000"}
 	b.styles = map[styleKey]int{}
 	for _, kind := range []Kind{Text, Date, dateTime, Count, Number, Money, Percent, Price, Time} {
@@ -294,7 +291,16 @@ func (p *sheetWriter) cell(kind Kind, v string, bold bool) excelize.Cell {
 	if at, ok := value.(time.Time); ok && kind == Date && at != at.Truncate(24*time.Hour) {
 		kind = dateTime
 	}
-	return excelize.Cell{StyleID: p.book.styles[styleKey{kind, bold, false}], Value: value}
+	return excelize.Cell{StyleID: p.book.styles[styleKey{p.book.shown(kind, v), bold, false}], Value: value}
+}
+
+// shown is the kind whose format a figure has: a whole one would have a point without
+// digits behind it.
+func (b *book) shown(kind Kind, v string) Kind {
+	if (kind == Number || kind == Money && b.doc.Digits == 0) && !strings.Contains(v, ".") {
+		return Count
+	}
+	return kind
 }
 
 func (p *sheetWriter) table(t *Table, caption bool) {

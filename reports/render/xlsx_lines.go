@@ -62,7 +62,7 @@ func (l *xlsxLines) Line(cells []string) error {
 		case kind == Text:
 			l.cells[i] = v
 		default:
-			l.cells[i] = excelize.Cell{StyleID: l.book.styles[styleKey{kind, false, false}], Value: typed(kind, v)}
+			l.cells[i] = excelize.Cell{StyleID: l.book.styles[styleKey{l.book.shown(kind, v), false, false}], Value: typed(kind, v)}
 		}
 	}
 	l.row++
