@@ -79,6 +79,9 @@ const chargedWord = "Amount charged"
 // cards are the figures that are looked for first.
 func (t *Totals) cards(billableWord string) []render.Card {
 	cards := []render.Card{t.Billable.card(billableWord), countCard("Messages", t.Booked)}
+	if t.LateRecords > 0 {
+		cards[1].Hint = render.Group(count(t.LateRecords)) + " of closed months"
+	}
 	if t.Amount.Sum != t.Billable.Sum {
 		cards = append(cards, t.Amount.card("Amount"))
 	}
@@ -168,13 +171,15 @@ func (p *ParentStatement) accountsChart() render.Chart {
 	for i := range p.Accounts {
 		list[i] = &p.Accounts[i]
 	}
+	list = slices.DeleteFunc(list, func(s *Section) bool { return s.Totals.Billable.Sum.Sign() == 0 })
 	slices.SortStableFunc(list, func(a, b *Section) int {
 		return b.Totals.Billable.Sum.Cmp(a.Totals.Billable.Sum)
 	})
-	for _, s := range list {
-		if s.Totals.Billable.Sum.Sign() != 0 && len(bars.Bars) < topBars {
-			bars.Bars = append(bars.Bars, render.Bar{Label: label(s.Name, s.Account), Values: []string{s.Totals.Billable.String()}, Text: s.Totals.Billable.text()})
-		}
+	if len(list) > topBars {
+		bars.Caption += fmt.Sprintf(", the %d largest of %d", topBars, len(list))
+	}
+	for _, s := range list[:min(len(list), topBars)] {
+		bars.Bars = append(bars.Bars, render.Bar{Label: label(s.Name, s.Account), Values: []string{s.Totals.Billable.String()}, Text: s.Totals.Billable.text()})
 	}
 	return bars
 }

@@ -8,20 +8,20 @@ import (
 func (w *WalletStatement) baseName() string { return w.Account + "-" + fileSpan(w.Period) + "-wallet" }
 
 func (w *WalletStatement) table() ([]string, [][]string) {
-	header := []string{"account", "purse", "day", "at", "kind", "ref", "actor", "reason", "period", "amount", "balance", "currency", "other"}
+	header := []string{"account", "purse", "day", "at", "kind", "ref", "actor", "reason", "period", "amount", "balance", "currency", "other", "invoiced"}
 	var lines [][]string
 	for i := range w.Purses {
 		p := &w.Purses[i]
-		lines = append(lines, []string{p.Account, p.Purse, "", instant(w.Start), "opening", "", "", "", w.Period, "", p.Opening.String(), w.Currency, ""})
+		lines = append(lines, []string{p.Account, p.Purse, "", instant(w.Start), "opening", "", "", "", w.Period, "", p.Opening.String(), w.Currency, "", ""})
 		for j := range p.Lines {
 			l := &p.Lines[j]
 			at := ""
 			if l.At != nil {
 				at = instant(*l.At)
 			}
-			lines = append(lines, []string{p.Account, p.Purse, l.Day, at, l.Kind, l.Ref, l.Actor, l.Reason, l.Period, l.Amount.String(), l.Balance.String(), w.Currency, l.Other})
+			lines = append(lines, []string{p.Account, p.Purse, l.Day, at, l.Kind, l.Ref, l.Actor, l.Reason, l.Period, l.Amount.String(), l.Balance.String(), w.Currency, l.Other, yesWord(l.Invoiced)})
 		}
-		lines = append(lines, []string{p.Account, p.Purse, "", instant(earlier(w.End, w.AsOf)), "closing", "", "", "", w.Period, "", p.Closing.String(), w.Currency, ""})
+		lines = append(lines, []string{p.Account, p.Purse, "", instant(earlier(w.End, w.AsOf)), "closing", "", "", "", w.Period, "", p.Closing.String(), w.Currency, "", ""})
 	}
 	return header, lines
 }
@@ -109,7 +109,7 @@ func (b *PurseBook) section(zone string, axis []string) render.Section {
 	if n := len(balance.Bars); n > 0 && balance.Bars[n-1].Values[0] != b.Closing.String() { // what is of no day of the month
 		balance.Bars = append(balance.Bars, render.Bar{Label: "closing", Values: []string{b.Closing.String()}, Text: b.Closing.text()})
 	}
-	t.Rows = append(t.Rows, render.Row{Cells: []string{"Closing", "", b.Moved.with(b.Moved.Sum.Minus(b.Charged.Sum)).String(), b.Closing.String(), "", "", "", ""}, Total: true})
+	t.Rows = append(t.Rows, render.Row{Cells: []string{"Closing", "", "", b.Closing.String(), "", "", "", ""}, Total: true})
 	s.Charts, s.Tables = []render.Chart{balance}, []render.Table{t}
 	return s
 }

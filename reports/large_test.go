@@ -112,12 +112,12 @@ func pages(tb testing.TB, pdf []byte) int {
 
 func TestThePDFOfALargeParentIsShort(t *testing.T) {
 	t.Parallel()
-	const note = "the details of 200 accounts"
+	const note = "The details of 200 accounts"
 	p := large(t, 200)
 	short := rendered(t, FormatPDF, p, false)
 	require.LessOrEqual(t, pages(t, short), 12, "a row each, in the accounts' table")
 	text := unpacked(t, FormatPDF, short)
-	for _, s := range []string{note, "--detail", "By channel", "By destination country", "By campaign", "initech-199"} {
+	for _, s := range []string{note, "with all details", "By channel", "By destination country", "By campaign", "initech-199"} {
 		require.Contains(t, text, s)
 	}
 	require.NotContains(t, text, "Delivery by day")

@@ -44,7 +44,7 @@ func TestNamesStandBesideIDs(t *testing.T) {
 	page := string(list[FormatHTML])
 	for _, part := range []string{
 		`<h1 dir="auto">חנות</h1>`, `<span dir="auto">株式会社東京</span> · acme-marketing</a>`, `<td dir="auto">हिन्दी क्षत्रिय</td>`,
-		`>株式会社東京 · acme-marketing</span>`, `<span dir="auto">` + render.Isolated("חנות") + ` — own traffic</span> · acme</a>`,
+		`<span dir="auto">株式会社東京</span><small> · acme-marketing</small>`, `<span dir="auto">` + render.Isolated("חנות") + ` — own traffic</span> · acme</a>`,
 	} {
 		require.Contains(t, page, part)
 	}

@@ -17,6 +17,8 @@ type PreviousMonth struct {
 	Records     uint64 `json:"records"`
 	Amount      Money  `json:"amount"`
 	Refunds     Money  `json:"refunds"`
+	Late        *Money `json:"late"`        // null: the month's lines are gone
+	Corrections *Money `json:"corrections"` // likewise
 	Adjustments Money  `json:"adjustments"`
 	Billable    Money  `json:"billable"`
 	Change      Money  `json:"change"` // from it to this month's billable
@@ -58,25 +60,40 @@ func (r *Reporter) previous(ctx context.Context, parent *metering.Account, s *sp
 			p.Closed, p.Records, p.Amount.Sum, p.Refunds.Sum, p.Adjustments.Sum = true, c.Records, c.Amount, c.Refunds, c.Adjustments
 		}
 	}
-	if !p.Closed { // it is closed before this one is
-		q := ledger.UsageQuery{Parent: parent.ID, Booked: name, By: []ledger.Dimension{ledger.DimPeriod}, Zone: s.zone}
-		if err := r.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) error {
-			p.Records += u.Records
-			p.Adjustments.add(u.Adjustments)
-			if u.Keys[0] != name {
-				p.Adjustments.add(u.Net())
-				return nil
-			}
-			p.Amount.add(u.Amount)
-			p.Refunds.add(u.Refunds)
-			return nil
-		}); err != nil {
+	if !r.deps.Snapshot().Gone(name) {
+		if err := r.previousLines(ctx, p, ledger.UsageQuery{Parent: parent.ID, Booked: name, By: []ledger.Dimension{ledger.DimPeriod}, Zone: s.zone}); err != nil {
 			return nil, err
 		}
 	}
 	p.Billable.Sum = p.Amount.Sum.Minus(p.Refunds.Sum).Plus(p.Adjustments.Sum)
 	p.Change.Sum = now.Billable.Sum.Minus(p.Billable.Sum)
 	return p, nil
+}
+
+// previousLines sums a bill's lines: all of it where the month is open, for it is closed
+// before the next one is; of a closed one what its closing doesn't say.
+func (r *Reporter) previousLines(ctx context.Context, p *PreviousMonth, q ledger.UsageQuery) error {
+	var records uint64
+	amount, refunds := p.Amount.with(metering.Sum{}), p.Amount.with(metering.Sum{})
+	late, corrections := amount, amount
+	if err := r.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) error {
+		records += u.Records
+		corrections.add(u.Adjustments)
+		if u.Keys[0] != p.Period {
+			late.add(u.Net())
+			return nil
+		}
+		amount.add(u.Amount)
+		refunds.add(u.Refunds)
+		return nil
+	}); err != nil {
+		return err
+	}
+	p.Late, p.Corrections = &late, &corrections
+	if !p.Closed {
+		p.Records, p.Amount, p.Refunds, p.Adjustments = records, amount, refunds, late.with(late.Sum.Plus(corrections.Sum))
+	}
+	return nil
 }
 
 // payable is a bill in the currency's own digits, halves away from zero.
@@ -101,23 +118,32 @@ func (p *ParentStatement) payableCard() render.Card {
 // bill sets the month beside the one before.
 func (p *ParentStatement) bill() render.Section {
 	t := render.Table{Caption: "What it is made of", Columns: []render.Column{{Name: "", Kind: render.Text}, {Name: monthWord(p.Period), Kind: render.Money}}}
-	rows := []struct {
-		word      string
-		now, then Money
-	}{
-		{"Amount", p.Totals.Amount, Money{}},
-		{"Refunded", p.Totals.Refunds.with(p.Totals.Refunds.Sum.Neg()), Money{}},
-		{"Late messages and corrections", p.Totals.Adjustments, Money{}},
-		{p.billableWord(), p.Totals.Billable, Money{}},
+	type row struct {
+		word string
+		now  Money
+		then *Money
+	}
+	minus := func(m Money) *Money { m.Sum = m.Sum.Neg(); return &m }
+	rows := []row{
+		{"Amount", p.Totals.Amount, nil},
+		{"Refunded", *minus(p.Totals.Refunds), nil},
+		{"Late", p.Totals.Late, nil},
+		{"Corrections", p.Totals.Corrections, nil},
+		{p.billableWord(), p.Totals.Billable, nil},
 	}
 	if was := p.Previous; was != nil {
 		t.Columns = append(t.Columns, render.Column{Name: monthWord(was.Period), Kind: render.Money}, render.Column{Name: "Change", Kind: render.Money})
-		rows[0].then, rows[1].then, rows[2].then, rows[3].then = was.Amount, was.Refunds.with(was.Refunds.Sum.Neg()), was.Adjustments, was.Billable
+		for i, then := range []*Money{&was.Amount, minus(was.Refunds), was.Late, was.Corrections, &was.Billable} {
+			rows[i].then = then
+		}
 	}
 	for i, r := range rows {
 		cells := []string{r.word, r.now.String()}
-		if p.Previous != nil {
+		switch {
+		case r.then != nil:
 			cells = append(cells, r.then.String(), r.now.with(r.now.Sum.Minus(r.then.Sum)).String())
+		case p.Previous != nil:
+			cells = append(cells, "", "")
 		}
 		t.Rows = append(t.Rows, render.Row{Cells: cells, Total: i == len(rows)-1})
 	}
@@ -171,7 +197,7 @@ func issuerFacts(is *metering.Issuer) []render.Fact {
 	}
 	facts := []render.Fact{{Label: "Issued by", Value: is.Name}}
 	if is.Address != "" {
-		facts = append(facts, render.Fact{Label: "Address", Value: strings.ReplaceAll(is.Address, "\n", ", ")})
+		facts = append(facts, render.Fact{Label: "Issuer's address", Value: strings.ReplaceAll(is.Address, "\n", ", ")})
 	}
 	return facts
 }

@@ -38,7 +38,8 @@ func TestTheBillBefore(t *testing.T) {
 		require.Equal(t, w.snap.Accounts[parent].Mode == metering.Postpaid, now.Payable != nil)
 		t1 := &now.Totals
 		want := &PreviousMonth{
-			Period: "2026-11", Records: t1.Booked, Amount: t1.Amount, Refunds: t1.Refunds, Adjustments: t1.Adjustments, Billable: t1.Billable,
+			Period: "2026-11", Records: t1.Booked, Amount: t1.Amount, Refunds: t1.Refunds,
+			Late: &t1.Late, Corrections: &t1.Corrections, Adjustments: t1.Adjustments, Billable: t1.Billable,
 			Change: t1.Billable.with(w.parentStatement(parent, "2026-12").Totals.Billable.Sum.Minus(t1.Billable.Sum)),
 		}
 		require.Equal(t, want, w.parentStatement(parent, "2026-12").Previous)

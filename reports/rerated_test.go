@@ -16,17 +16,13 @@ func TestWhyABillHasCorrections(t *testing.T) {
 	t.Parallel()
 	w, _ := seeded(t)
 	for _, parent := range []string{"acme", "globex"} {
-		st, _, err := w.reporter().Build(t.Context(), Request{Parent: parent, Period: "2026-11"})
-		require.NoError(t, err)
-		p := st.(*ParentStatement)
+		p := built[*ParentStatement](t, w, Request{Parent: parent, Period: "2026-11"})
 		require.Len(t, p.Reratings, 1)
 		x := p.Reratings[0]
 		require.Equal(t, p.Totals.Corrections.String(), x.Corrections.String())
 		require.Equal(t, Rerating{Ref: rerateOf(parent), Reason: canaryNote, Period: "2026-10", Accounts: 1, Messages: 1, Corrections: x.Corrections}, x)
 	}
-	st, _, err := w.reporter().Build(t.Context(), Request{Parent: "acme", Period: "2026-11-01..2026-11-30"})
-	require.NoError(t, err)
-	require.Empty(t, st.(*ParentStatement).Reratings, "days are no bill")
+	require.Empty(t, built[*ParentStatement](t, w, Request{Parent: "acme", Period: "2026-11-01..2026-11-30"}).Reratings, "days are no bill")
 
 	got, _ := detailOf(t, w, Request{Parent: "acme"})
 	told := 0
@@ -44,13 +40,22 @@ func TestWhyABillHasCorrections(t *testing.T) {
 	}
 }
 
+// built is a statement of the kind that a request's audience reads.
+func built[S Statement](t *testing.T, w *world, q Request) S {
+	t.Helper()
+	st, _, err := w.reporter().Build(t.Context(), q)
+	require.NoError(t, err)
+	s, ok := st.(S)
+	require.True(t, ok)
+	return s
+}
+
 // own are an enterprise sub-account's statement and messages, as text.
 func own(t *testing.T, w *world) map[string][]byte {
 	t.Helper()
 	got, _ := detailOf(t, w, Request{Parent: "acme", Audience: "acme-marketing"})
-	st, _, err := w.reporter().Build(t.Context(), Request{Parent: "acme", Audience: "acme-marketing", Period: "2026-11"})
-	require.NoError(t, err)
-	require.NotZero(t, st.(*EnterpriseStatement).Totals.Corrections.Sum.Sign(), "there is something to tell")
+	st := built[*EnterpriseStatement](t, w, Request{Parent: "acme", Audience: "acme-marketing", Period: "2026-11"})
+	require.NotZero(t, st.Totals.Corrections.Sum.Sign(), "there is something to tell")
 	b, err := json.Marshal(st)
 	require.NoError(t, err)
 	out := map[string][]byte{"statement": b}
@@ -71,9 +76,7 @@ func TestWhatMovedInAWallet(t *testing.T) {
 		Ref: "gift", Kind: metering.TransferAdjust, ParentID: "acme", AccountID: "acme", Amount: -1_250_000, Currency: "EUR", Actor: "operator",
 		Reason: "typed wrong", Invoiced: true, At: now,
 	}, "2026-11")
-	st, _, err := w.reporter().Build(t.Context(), Request{Parent: "acme", Period: "2026-11"})
-	require.NoError(t, err)
-	p := st.(*ParentStatement).Wallet
+	p := built[*ParentStatement](t, w, Request{Parent: "acme", Period: "2026-11"}).Wallet
 	require.Equal(t, []string{"80.00", "120.50", "-1.25", "-12.00", "107.25"},
 		[]string{p.Opening.String(), p.PaidIn.String(), p.Adjusted.String(), p.Allocated.String(), p.Moved.String()})
 	require.Equal(t, p.Opening.Sum.Plus(p.Moved.Sum).Minus(p.Charged.Sum), p.Closing.Sum)
@@ -108,9 +111,7 @@ func TestCSVForExcel(t *testing.T) {
 func TestWalletAndBudgetsPayTheBill(t *testing.T) {
 	t.Parallel()
 	w, _ := seeded(t)
-	st, _, err := w.reporter().Build(t.Context(), Request{Parent: "acme", Period: "2026-11"})
-	require.NoError(t, err)
-	p := st.(*ParentStatement)
+	p := built[*ParentStatement](t, w, Request{Parent: "acme", Period: "2026-11"})
 	table := p.purseTable()
 	together := map[string]metering.Micros{}
 	for _, r := range table.Rows {

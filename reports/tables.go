@@ -138,7 +138,7 @@ func (t *longTable) purse(account, name string, p *Purse) {
 	for i := range p.Movements {
 		m := &p.Movements[i]
 		t.add("section", "transfer", "account", account, "day", instant(m.At), "amount", m.Amount.String(), "currency", m.Amount.Currency,
-			"name", m.Kind, "value", m.Ref, "other", m.Other, "reason", m.Reason)
+			"name", m.Kind, "value", m.Ref, "purse", m.Purse, "other", m.Other, "reason", m.Reason, "actor", m.Actor, "invoiced", yesWord(m.Invoiced))
 	}
 }
 
@@ -151,9 +151,12 @@ func (t *longTable) completeness(account string, c *Completeness) {
 
 func (p *ParentStatement) table() ([]string, [][]string) {
 	t := moneyTable()
-	t.header = append(t.header, "other", "reason") // of transfers and re-ratings, which are the parent's alone
-	t.info(p.Account, "report", p.Kind, "layout", count(p.Layout), "number", p.Number, "issuer", nameOf(p.Issuer), "account_name", p.Name, "period", p.Period, "timezone", p.Timezone, "start", instant(p.Start),
+	t.header = append(t.header, "purse", "other", "reason", "actor", "invoiced") // of transfers and re-ratings, which are the parent's alone
+	t.info(p.Account, "report", p.Kind, "layout", count(p.Layout), "number", p.Number, "account_name", p.Name, "period", p.Period, "timezone", p.Timezone, "start", instant(p.Start),
 		"end", instant(p.End), "as_of", instant(p.AsOf), "state", closedWord(p.Closed), "funding", p.Funding)
+	if p.Issuer != nil {
+		t.info(p.Account, "issuer", p.Issuer.Name, "issuer_address", p.Issuer.Address)
+	}
 	t.completeness(p.Account, &p.Completeness)
 	t.limit(p.Account, p.Ceiling)
 	t.purse(p.Account, "wallet", p.Wallet)
@@ -267,6 +270,13 @@ func fileSpan(period string) string { return strings.ReplaceAll(period, "..", "_
 func count(n uint64) string { return strconv.FormatUint(n, 10) }
 
 func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+
+func yesWord(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return ""
+}
 
 func closedWord(closed bool) string {
 	if closed {

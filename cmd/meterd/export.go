@@ -37,8 +37,8 @@ func (c *exportCmd) Run(a *app) error {
 	if c.Check && c.Format != finance.FormatFOCUS {
 		return wrongInput("--check: is for focus files")
 	}
-	if c.BOM && c.Format != finance.FormatCSV {
-		return wrongInput("--bom: is for csv files")
+	if c.BOM && (c.Format != finance.FormatCSV && c.Format != finance.FormatFOCUS || strings.HasSuffix(c.Out, ".parquet")) {
+		return wrongInput("--bom: is for files of CSV")
 	}
 	e, done, err := a.connect()
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,6 +55,9 @@ func (c *reportRunCmd) Run(a *app) error {
 	}
 	if _, err := reports.CheckFormats(c.Kind, c.Format); err != nil {
 		return reportError(err)
+	}
+	if c.BOM && !slices.Contains(c.Format, reports.FormatCSV) {
+		return wrongInput("--bom: is for csv; give --format csv")
 	}
 	e, done, err := a.connect()
 	if err != nil {

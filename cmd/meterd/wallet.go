@@ -254,13 +254,21 @@ func (c *walletHistoryCmd) Run(a *app) error {
 		if a.JSON {
 			return a.printJSON(m)
 		}
-		t.AppendRow([]any{m.At, m.Ref, m.Kind, m.Amount, m.Balance, m.Currency, m.Purse, orOutside(m.Other), m.Actor, m.Reason})
+		t.AppendRow([]any{m.At, m.Ref, m.word(), m.Amount, m.Balance, m.Currency, m.Purse, orOutside(m.Other), m.Actor, m.Reason})
 		return nil
 	})
 	if err == nil && !a.JSON {
 		a.render(t)
 	}
 	return err
+}
+
+// word is its kind, for people.
+func (m *movement) word() string {
+	if m.Invoiced {
+		return m.Kind + ", invoiced"
+	}
+	return m.Kind
 }
 
 // orOutside names the world outside, which has no account.

@@ -65,7 +65,7 @@ func (r *fileReader) issuer(m *mapping) *metering.Issuer {
 	}
 	name, address := f.required("name", "the name that stands on statements"), f.text("address")
 	control := func(c rune) bool { return c < ' ' || c == 0x7f }
-	if name.set && (name.v == "" || len(name.v) > issuerNameMax || strings.ContainsFunc(name.v, control)) {
+	if name.set && (strings.TrimSpace(name.v) == "" || len(name.v) > issuerNameMax || strings.ContainsFunc(name.v, control)) {
 		r.fail(name.at, "give one line of 1 to %d bytes", issuerNameMax)
 	}
 	lines := strings.TrimRight(address.v, "\n")

@@ -31,7 +31,7 @@ const violationsMax = 100
 // rules of a version of FOCUS that concern a row, or rows of one file. It knows nothing of
 // how the file was made.
 func Check(path, version string) ([]Violation, error) {
-	f, err := os.Open(path)
+	f, err := os.Open(path) //nolint:gosec // the file that was just written
 	if err != nil {
 		return nil, fmt.Errorf("read the export again: %w", err)
 	}
@@ -58,6 +58,7 @@ func eachCSV(f *os.File, columns func([]string), more func(row) bool) error {
 	if err != nil {
 		return fmt.Errorf("read the header: %w", err)
 	}
+	header[0] = strings.TrimPrefix(header[0], "\uFEFF")
 	columns(header)
 	for {
 		cells, err := in.Read()

@@ -171,8 +171,8 @@ func (d *Document) brief() *Document {
 		return d
 	}
 	out := *d
-	out.Notes = append(slices.Clone(d.Notes), Note{Level: Plain, Text: "Not here, for they are many: the details of " + strconv.Itoa(n) +
-		" accounts. They are in this report as HTML and XLSX, and in a PDF that is made with --detail."})
+	out.Notes = append(slices.Clone(d.Notes), Note{Level: Plain, Text: "The details of " + strconv.Itoa(n) +
+		" accounts aren't here, for they are many. They are in this report as HTML and XLSX, and in a PDF with all details."})
 	out.Sections = slices.DeleteFunc(slices.Clone(d.Sections), func(s Section) bool { return s.Details != "" })
 	return &out
 }

@@ -70,7 +70,7 @@ func (p *pdf) open() {
 	f.SetCatalogSort(true)
 	f.SetCreationDate(p.doc.AsOf)
 	f.SetModificationDate(p.doc.AsOf)
-	f.SetTitle(p.label(typeset.Isolated(p.doc.Title)+" · "+p.doc.Subtitle), true)
+	f.SetTitle(p.label(p.doc.Title+" · "+p.doc.Subtitle), true)
 	f.SetCreator(p.label(p.doc.maker()), true)
 	f.SetProducer(p.label(p.doc.maker()), true)
 	f.SetLang("en")
@@ -222,7 +222,7 @@ func (p *pdf) cards(list []Card) {
 func (p *pdf) share(x, y, w float64, s *Share) {
 	p.track(x, y, w, 1.7, s.Percent)
 	p.style("", smallSize, inkSoft)
-	p.at(x, y+2.4, s.Text, "L", w)
+	p.figure(x, y+2.4, s.Text, "L", w)
 }
 
 func (p *pdf) track(x, y, w, h float64, percent int) {

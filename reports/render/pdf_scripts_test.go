@@ -57,7 +57,7 @@ func TestPDFHasNamesOfEveryScript(t *testing.T) {
 		require.Contains(t, b.String(), "\xfe\xff"+drawn(Isolated(n[0])+" · a"), "the outline has the names as they are")
 	}
 	require.NotContains(t, text, drawn(string(typeset.Box)))
-	require.Contains(t, b.String(), "/Title (\xfe\xff"+drawn(Isolated("חנות שלום")+" · Statement"))
+	require.Contains(t, b.String(), "/Title (\xfe\xff"+drawn("חנות שלום · Statement"))
 	require.Equal(t, strings.Count(text, "BDC"), strings.Count(text, "EMC"))
 	require.Equal(t, strings.Count(text, "3 Tr"), strings.Count(text, "0 Tr"))
 }

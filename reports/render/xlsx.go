@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -179,7 +180,8 @@ func (b *book) sheet(name string, sections []Section, first bool) error {
 	if err != nil {
 		return err
 	}
-	for i, width := range b.widths(sections, first) {
+	widths := b.widths(sections, first)
+	for i, width := range slices.Backward(widths) { // each is put before the others
 		if err := sw.SetColWidth(i+1, i+1, width); err != nil {
 			return err
 		}
