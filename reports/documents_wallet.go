@@ -57,6 +57,7 @@ func (b *PurseBook) section(zone string, axis []string) render.Section {
 	s := render.Section{
 		Sheet: b.Account, Title: render.Isolated(b.Name) + " — budget", Subtitle: b.Account, Empty: "Nothing moved in this period.",
 		Facts: []render.Fact{
+			{Label: "Account", Value: b.Account},
 			b.Opening.fact("Opening balance"),
 			b.Moved.fact("Moved in and out"),
 			b.Charged.fact("Charged"),

@@ -140,6 +140,7 @@ func TestEveryOutputSaysTheSameSums(t *testing.T) {
 					return nil
 				}))
 				w.statementSays(t, parent, want)
+				w.usageSays(t, parent)
 			}
 		})
 	}
@@ -170,6 +171,37 @@ func (w *world) statementSays(t *testing.T, parent string, want words) {
 	for word, name := range map[string]string{"amount": "amount", "fees": "fee_non_refundable", "refunds": "refunded", "late": "late", "corrections": "correction", "billable": "amount_billable"} {
 		same(t, want[word], column(t, lines, all, name), "messages, %s", word)
 	}
+}
+
+// usageSays checks what `usage` reads of a month: it goes by when messages occurred, so its
+// sums are those of the same words without a look at bills.
+func (w *world) usageSays(t *testing.T, parent string) {
+	t.Helper()
+	month, err := w.snap.Accounts[parent].Calendar.Named("2026-11")
+	require.NoError(t, err)
+	var want, got ledger.UsageLine
+	for i := range w.kept {
+		r := &w.kept[i]
+		if at := r.Record.OccurredAt; r.ParentID != parent || at.Before(month.Start) || !at.Before(month.End) {
+			continue
+		}
+		switch v := r.Charge.Amount.Sum(); r.Record.Kind {
+		case metering.KindUsage:
+			want.Records++
+			want.Amount, want.Fees = want.Amount.Plus(v), want.Fees.Plus(r.Charge.Fee.Sum())
+		case metering.KindRefund:
+			want.Refunds = want.Refunds.Plus(v)
+		case metering.KindAdjustment:
+			want.Adjustments = want.Adjustments.Plus(v)
+		case metering.KindStatus:
+		}
+	}
+	require.NoError(t, w.ledger.Usage(t.Context(), ledger.UsageQuery{Parent: parent, From: month.Start, To: month.End}, func(u *ledger.UsageLine) error {
+		got.Add(u)
+		return nil
+	}))
+	require.Equal(t, []any{want.Records, want.Amount, want.Fees, want.Refunds, want.Adjustments},
+		[]any{got.Records, got.Amount, got.Fees, got.Refunds, got.Adjustments}, "usage of %s", parent)
 }
 
 // bookTotal reads the total of a workbook's accounts.

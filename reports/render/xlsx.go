@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/xuri/excelize/v2"
+
+	"github.com/meterd/meterd/reports/render/typeset"
 )
 
 // made is the one time that a workbook names: its bytes tell nothing of when it
@@ -248,8 +250,9 @@ func (p *sheetWriter) write(cells []any) {
 	p.row++
 }
 
+// title of a sheet or a section: a cell's direction is its reader's own matter.
 func (p *sheetWriter) title(s string) {
-	p.write([]any{excelize.Cell{StyleID: p.book.styles[styleKey{Text, true, true}], Value: s}})
+	p.write([]any{excelize.Cell{StyleID: p.book.styles[styleKey{Text, true, true}], Value: typeset.Bare(s)}})
 }
 
 func (p *sheetWriter) facts(list []Fact) {

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/xuri/excelize/v2"
+
+	"github.com/meterd/meterd/reports/render/typeset"
 )
 
 // gathered are the sections that a workbook has. The details of more accounts than one
@@ -68,7 +70,7 @@ func (g *gathering) set(c Column, v string) {
 func (g *gathering) begin(s *Section) {
 	g.rows = append(g.rows, nil)
 	g.set(Column{Name: "Account", Kind: Text}, s.Details)
-	g.set(Column{Name: "Name", Kind: Text}, s.Title)
+	g.set(Column{Name: "Name", Kind: Text}, typeset.Bare(s.Title))
 }
 
 func (g *gathering) facts(s *Section) {
