@@ -17,8 +17,8 @@ type PreviousMonth struct {
 	Records     uint64 `json:"records"`
 	Amount      Money  `json:"amount"`
 	Refunds     Money  `json:"refunds"`
-	Late        *Money `json:"late"`        // null: the month's lines are gone
-	Corrections *Money `json:"corrections"` // likewise
+	Late        Money  `json:"late"`
+	Corrections Money  `json:"corrections"`
 	Adjustments Money  `json:"adjustments"`
 	Billable    Money  `json:"billable"`
 	Change      Money  `json:"change"` // from it to this month's billable
@@ -44,13 +44,29 @@ func (r *Reporter) owe(ctx context.Context, parent *metering.Account, s *span, o
 	return err
 }
 
-// previous is the bill before a month's.
+// previous is the bill before a month's. Its sums are those of its closing, where it is
+// closed; what that doesn't tell apart is known from rollups, also when its rows are gone.
 func (r *Reporter) previous(ctx context.Context, parent *metering.Account, s *span, now *Totals) (*PreviousMonth, error) {
 	name := parent.Calendar.Of(s.start.Add(-time.Millisecond)).Name
 	p := &PreviousMonth{Period: name}
-	for _, m := range []*Money{&p.Amount, &p.Refunds, &p.Adjustments, &p.Billable, &p.Change} {
+	for _, m := range []*Money{&p.Amount, &p.Refunds, &p.Late, &p.Corrections, &p.Adjustments, &p.Billable, &p.Change} {
 		m.Currency = parent.Currency
 	}
+	q := ledger.UsageQuery{Parent: parent.ID, Booked: name, By: []ledger.Dimension{ledger.DimPeriod}, Zone: s.zone}
+	if err := r.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) error {
+		p.Records += u.Records
+		p.Corrections.add(u.Adjustments)
+		if u.Keys[0] != name {
+			p.Late.add(u.Net())
+			return nil
+		}
+		p.Amount.add(u.Amount)
+		p.Refunds.add(u.Refunds)
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	p.Adjustments.Sum = p.Late.Sum.Plus(p.Corrections.Sum)
 	closings, err := r.deps.Ledger.Closings(ctx, parent.ID)
 	if err != nil {
 		return nil, err
@@ -60,40 +76,9 @@ func (r *Reporter) previous(ctx context.Context, parent *metering.Account, s *sp
 			p.Closed, p.Records, p.Amount.Sum, p.Refunds.Sum, p.Adjustments.Sum = true, c.Records, c.Amount, c.Refunds, c.Adjustments
 		}
 	}
-	if !r.deps.Snapshot().Gone(name) {
-		if err := r.previousLines(ctx, p, ledger.UsageQuery{Parent: parent.ID, Booked: name, By: []ledger.Dimension{ledger.DimPeriod}, Zone: s.zone}); err != nil {
-			return nil, err
-		}
-	}
 	p.Billable.Sum = p.Amount.Sum.Minus(p.Refunds.Sum).Plus(p.Adjustments.Sum)
 	p.Change.Sum = now.Billable.Sum.Minus(p.Billable.Sum)
 	return p, nil
-}
-
-// previousLines sums a bill's lines: all of it where the month is open, for it is closed
-// before the next one is; of a closed one what its closing doesn't say.
-func (r *Reporter) previousLines(ctx context.Context, p *PreviousMonth, q ledger.UsageQuery) error {
-	var records uint64
-	amount, refunds := p.Amount.with(metering.Sum{}), p.Amount.with(metering.Sum{})
-	late, corrections := amount, amount
-	if err := r.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) error {
-		records += u.Records
-		corrections.add(u.Adjustments)
-		if u.Keys[0] != p.Period {
-			late.add(u.Net())
-			return nil
-		}
-		amount.add(u.Amount)
-		refunds.add(u.Refunds)
-		return nil
-	}); err != nil {
-		return err
-	}
-	p.Late, p.Corrections = &late, &corrections
-	if !p.Closed {
-		p.Records, p.Amount, p.Refunds, p.Adjustments = records, amount, refunds, late.with(late.Sum.Plus(corrections.Sum))
-	}
-	return nil
 }
 
 // payable is a bill in the currency's own digits, halves away from zero.
@@ -118,32 +103,27 @@ func (p *ParentStatement) payableCard() render.Card {
 // bill sets the month beside the one before.
 func (p *ParentStatement) bill() render.Section {
 	t := render.Table{Caption: "What it is made of", Columns: []render.Column{{Name: "", Kind: render.Text}, {Name: monthWord(p.Period), Kind: render.Money}}}
-	type row struct {
-		word string
-		now  Money
-		then *Money
-	}
-	minus := func(m Money) *Money { m.Sum = m.Sum.Neg(); return &m }
-	rows := []row{
-		{"Amount", p.Totals.Amount, nil},
-		{"Refunded", *minus(p.Totals.Refunds), nil},
-		{"Late", p.Totals.Late, nil},
-		{"Corrections", p.Totals.Corrections, nil},
-		{p.billableWord(), p.Totals.Billable, nil},
+	minus := func(m Money) Money { return m.with(m.Sum.Neg()) }
+	rows := []struct {
+		word      string
+		now, then Money
+	}{
+		{"Amount", p.Totals.Amount, Money{}},
+		{"Refunded", minus(p.Totals.Refunds), Money{}},
+		{"Late", p.Totals.Late, Money{}},
+		{"Corrections", p.Totals.Corrections, Money{}},
+		{p.billableWord(), p.Totals.Billable, Money{}},
 	}
 	if was := p.Previous; was != nil {
 		t.Columns = append(t.Columns, render.Column{Name: monthWord(was.Period), Kind: render.Money}, render.Column{Name: "Change", Kind: render.Money})
-		for i, then := range []*Money{&was.Amount, minus(was.Refunds), was.Late, was.Corrections, &was.Billable} {
+		for i, then := range []Money{was.Amount, minus(was.Refunds), was.Late, was.Corrections, was.Billable} {
 			rows[i].then = then
 		}
 	}
 	for i, r := range rows {
 		cells := []string{r.word, r.now.String()}
-		switch {
-		case r.then != nil:
+		if p.Previous != nil {
 			cells = append(cells, r.then.String(), r.now.with(r.now.Sum.Minus(r.then.Sum)).String())
-		case p.Previous != nil:
-			cells = append(cells, "", "")
 		}
 		t.Rows = append(t.Rows, render.Row{Cells: cells, Total: i == len(rows)-1})
 	}

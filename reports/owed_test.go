@@ -39,7 +39,7 @@ func TestTheBillBefore(t *testing.T) {
 		t1 := &now.Totals
 		want := &PreviousMonth{
 			Period: "2026-11", Records: t1.Booked, Amount: t1.Amount, Refunds: t1.Refunds,
-			Late: &t1.Late, Corrections: &t1.Corrections, Adjustments: t1.Adjustments, Billable: t1.Billable,
+			Late: t1.Late, Corrections: t1.Corrections, Adjustments: t1.Adjustments, Billable: t1.Billable,
 			Change: t1.Billable.with(w.parentStatement(parent, "2026-12").Totals.Billable.Sum.Minus(t1.Billable.Sum)),
 		}
 		require.Equal(t, want, w.parentStatement(parent, "2026-12").Previous)

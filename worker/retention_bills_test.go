@@ -36,7 +36,7 @@ func (h *harness) papers(parent, period string) (map[string]string, error) {
 	}
 	r := reports.NewReporter(reports.Deps{Ledger: h.Ledger, Snapshot: h.Snapshots.Current, States: ReportStates(h.Store, h.Clock), Clock: h.Clock})
 	for _, kind := range []string{"statement", "messages", "wallet"} {
-		files, err := r.Run(t.Context(), reports.Request{Parent: parent, Period: period, Kind: kind, Formats: []string{"csv"}, Out: t.TempDir()})
+		files, err := r.Run(t.Context(), reports.Request{Parent: parent, Period: period, Kind: kind, Formats: []string{"csv", "json"}, Out: t.TempDir()})
 		if err != nil {
 			return nil, err
 		}
