@@ -60,12 +60,9 @@ func TestNamesStandBesideIDs(t *testing.T) {
 	require.Contains(t, overview, `<td dir="auto">متجر</td>`)
 }
 
-// TestIDsStandForNamesWithoutFonts in a PDF, which says so; other formats have the names.
-func TestIDsStandForNamesWithoutFonts(t *testing.T) {
-	t.Parallel()
-	w, _ := seeded(t)
-	w.named(map[string]string{"acme-marketing": "株式会社東京", "globex-shop": "น้ำตก"})
-	lacks := func(name string) bool { return strings.ContainsAny(name, "株น") }
+// eachKind is a statement of each kind.
+func (w *world) eachKind(t *testing.T) (list []Statement) {
+	t.Helper()
 	for _, q := range []Request{
 		{Parent: "acme"},
 		{Parent: "acme", Audience: "acme-marketing"},
@@ -76,6 +73,18 @@ func TestIDsStandForNamesWithoutFonts(t *testing.T) {
 		q.Period = "2026-11"
 		st, _, err := w.reporter().Build(t.Context(), q)
 		require.NoError(t, err)
+		list = append(list, st)
+	}
+	return list
+}
+
+// TestIDsStandForNamesWithoutFonts in a PDF, which says so; other formats have the names.
+func TestIDsStandForNamesWithoutFonts(t *testing.T) {
+	t.Parallel()
+	w, _ := seeded(t)
+	w.named(map[string]string{"acme-marketing": "株式会社東京", "globex-shop": "น้ำตก"})
+	lacks := func(name string) bool { return strings.ContainsAny(name, "株น") }
+	for _, st := range w.eachKind(t) {
 		var before, without, after bytes.Buffer
 		require.NoError(t, render.HTML(&before, st.document()))
 		require.NoError(t, render.HTML(&without, printed(st, lacks)))
@@ -98,16 +107,7 @@ func TestIDsStandForNamesWithoutFonts(t *testing.T) {
 func TestEveryStatementTellsItsNames(t *testing.T) {
 	t.Parallel()
 	w, _ := seeded(t)
-	for _, q := range []Request{
-		{Parent: "acme"},
-		{Parent: "acme", Audience: "acme-marketing"},
-		{Parent: "acme", Kind: KindWallet},
-		{Audience: "globex-shop"},
-		{Parent: "globex", Redacted: true},
-	} {
-		q.Period = "2026-11"
-		st, _, err := w.reporter().Build(t.Context(), q)
-		require.NoError(t, err)
+	for _, st := range w.eachKind(t) {
 		var page bytes.Buffer
 		require.NoError(t, render.HTML(&page, printed(st, func(string) bool { return true })))
 		for _, a := range accounts() {

@@ -62,3 +62,11 @@ func array(s []string) string {
 	b.WriteByte(']')
 	return b.String()
 }
+
+// bit is a yes or no as a UInt8 column has it.
+func bit(b bool) uint8 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -79,12 +79,8 @@ type RerateRun struct {
 
 // InsertRerateRun stores it, or that it has ended.
 func (l *Ledger) InsertRerateRun(ctx context.Context, x *RerateRun) error {
-	ended := uint8(0)
-	if x.Ended {
-		ended = 1
-	}
 	return l.insertColumns(ctx, "rerate_runs", "parent_id, run, ref, begun_at, ended",
-		[]string{x.ParentID}, []string{x.Run}, []string{x.Ref}, []time.Time{x.BegunAt}, []uint8{ended})
+		[]string{x.ParentID}, []string{x.Run}, []string{x.Ref}, []time.Time{x.BegunAt}, []uint8{bit(x.Ended)})
 }
 
 // Rerating tells which parents have a re-rating that hasn't ended, as far as is known:

@@ -45,11 +45,7 @@ func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error 
 			currencies = append(currencies, t.Transfer.Currency)
 			reasons = append(reasons, t.Transfer.Reason)
 			actors = append(actors, t.Transfer.Actor)
-			billed := uint8(0)
-			if t.Transfer.Invoiced {
-				billed = 1
-			}
-			invoiced = append(invoiced, billed)
+			invoiced = append(invoiced, bit(t.Transfer.Invoiced))
 			hashes = append(hashes, t.Transfer.ContentHash())
 			booked = append(booked, t.Booked)
 			at = append(at, t.At)
