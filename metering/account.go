@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Module decides what a sub-account sees (DOMAIN.md, Who sees what).
+// Module decides what a sub-account sees (docs/domain.md, Who sees what).
 type Module string
 
 // The modules.

@@ -25,7 +25,7 @@ type BillLine struct {
 }
 
 // Bill sums up and digests the lines of one month, which must come ordered by
-// account, kind and id (DOMAIN.md, Periods). The digest is SHA-256 over the
+// account, kind and id (docs/domain.md, Periods). The digest is SHA-256 over the
 // lines as tab-separated fields in the order of BillLine, amounts in
 // micro-units, escaped as ClickHouse's TabSeparated is: an auditor gets the
 // same from the rows with nothing of ours.

@@ -20,7 +20,7 @@ const (
 	unknownScan = 32
 )
 
-// DecodeRecord resets r and fills it from one JSON object (DOMAIN.md, Usage
+// DecodeRecord resets r and fills it from one JSON object (docs/domain.md, Usage
 // records), with defaults set. It returns nil, or
 //
 //   - ReasonMalformed: r.AccountID, r.Kind and r.ID hold what was read and

@@ -18,7 +18,7 @@ var (
 	ErrNotVisible = errors.New("not available to this account")
 )
 
-// Reason says why a record was quarantined (DOMAIN.md, Usage records), in the
+// Reason says why a record was quarantined (docs/domain.md, Quarantine), in the
 // order in which they are judged.
 type Reason string
 

@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 )
 
-// ContentHash tells a duplicate from a conflict (DOMAIN.md, Usage records):
+// ContentHash tells a duplicate from a conflict (docs/domain.md, Identity):
 // the first eight bytes, big endian, of SHA-256 over what decides the charge.
 // Left out are occurred_at, a derived country, unknown fields, and, except for
 // kind status, whose content they are, status and error_code.

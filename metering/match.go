@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// The most specific selector of a rule's destination (DOMAIN.md, Price plans).
+// The most specific selector of a rule's destination (docs/domain.md, Price plans).
 const (
 	classNone = iota
 	classCountry

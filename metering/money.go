@@ -9,7 +9,7 @@ import (
 )
 
 // Micros is an amount of money in micro-units, 1e-6 of the currency
-// (DOMAIN.md, Money).
+// (docs/domain.md, Money).
 type Micros int64
 
 // Quantity is a billable quantity in millionths of its unit.
@@ -106,7 +106,7 @@ func (m Micros) Decimal() decimal.Decimal { return decimal.New(int64(m), -scaleD
 func (m Micros) String() string { return fixedString(int64(m), 0) }
 
 // Format prints the amount with at least the currency's minor digits and no
-// more than six (DOMAIN.md, Money).
+// more than six (docs/domain.md, Money).
 func (m Micros) Format(currency string) string {
 	return fixedString(int64(m), min(MinorDigits(currency), scaleDigits))
 }

@@ -23,7 +23,7 @@ func (p Period) Contains(t time.Time) bool { return !t.Before(p.Start) && t.Befo
 // ErrPeriod means not the name of a calendar month.
 var ErrPeriod = errors.New("not a month such as 2026-11")
 
-// Calendar has the months and days of one parent (DOMAIN.md, Periods). It may
+// Calendar has the months and days of one parent (docs/domain.md, Periods). It may
 // be used by many goroutines.
 //
 // A zone holds from a period on. Months meet without gap or overlap: month m

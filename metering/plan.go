@@ -6,7 +6,7 @@ import (
 )
 
 // Plan is a price plan: a list of versions, each effective from an instant
-// (DOMAIN.md, Price plans). Its JSON form is what the ledger keeps: lossless.
+// (docs/domain.md, Price plans). Its JSON form is what the ledger keeps: lossless.
 type Plan struct {
 	ID       string        `json:"id"`
 	Currency string        `json:"currency"`

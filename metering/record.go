@@ -19,7 +19,7 @@ const (
 	Inbound  = "inbound"
 )
 
-// Record is one usage record after defaults (DOMAIN.md, Usage records).
+// Record is one usage record after defaults (docs/domain.md, Usage records).
 // Strings may share memory with the line that they were decoded from.
 type Record struct {
 	ID        string // 1–128 bytes
@@ -50,7 +50,7 @@ type Record struct {
 	OccurredAt time.Time // UTC, milliseconds
 	Tags       []Tag     // sorted by key, unique
 
-	// Unknown names fields that DOMAIN.md doesn't define: kept out, reported.
+	// Unknown names fields that docs/domain.md, Usage records, doesn't define: kept out, reported.
 	Unknown []string
 }
 

@@ -14,8 +14,8 @@ type Standing struct {
 	Blanked bool
 }
 
-// Correction is what a re-rating books for one message: an adjustment (DOMAIN.md,
-// Price plans).
+// Correction is what a re-rating books for one message: an adjustment
+// (docs/domain.md, Price plans).
 type Correction struct {
 	Amount Micros // signed, to be added to what the message is charged
 	Fee    Micros // of it, that a refund doesn't give back

@@ -65,7 +65,7 @@ func (f Flags) Reasons() []string {
 }
 
 // Inherited is what of a parent's flags suspends a sub-account that draws on
-// source (DOMAIN.md, Funding).
+// source (docs/domain.md, Funding).
 func (f Flags) Inherited(source Source) Flags {
 	f &= FlagWallet | FlagCeiling | FlagManualOperator | FlagManualParent
 	if source != SourceShared {

@@ -15,14 +15,14 @@ type MessageStatus struct {
 	ID     string
 }
 
-// compare orders a message's statuses: the last is its latest (DOMAIN.md, Usage
-// records).
+// compare orders a message's statuses: the last is its latest (docs/domain.md,
+// Statuses).
 func (s MessageStatus) compare(t MessageStatus) int {
 	return cmp.Or(s.At.Compare(t.At), StatusRank(s.Status)-StatusRank(t.Status), cmp.Compare(s.ID, t.ID))
 }
 
 // CopyStatus is the status record that a copy of a message stands for which knows a
-// status that the message didn't come with (DOMAIN.md, Usage records: a copy is a
+// status that the message didn't come with (docs/domain.md, Identity: a copy is a
 // duplicate, and its newer status counts); nil if it knows none. An older one counts
 // too, and so does the message's own at another time: which of the copies came first
 // is nothing that may decide whether and when a message is refunded. Copies that say

@@ -12,7 +12,7 @@ import (
 
 // Sum is a sum of amounts in micro-units: 128 bits, for what an account's
 // projection holds fits 64, but what a year or a country's worth of records comes
-// to need not (DOMAIN.md, Money). Sums are equal where == says so; the zero value
+// to need not (docs/domain.md, Money). Sums are equal where == says so; the zero value
 // is nothing. Adding can't overflow: it would take 10^20 of the largest amounts.
 type Sum struct {
 	hi int64 // with lo: two's complement

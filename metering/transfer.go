@@ -26,7 +26,7 @@ const (
 	reasonMax = 1024
 )
 
-// Transfer is one movement of money (DOMAIN.md, Funding), once per Ref.
+// Transfer is one movement of money (docs/domain.md, Funding), once per Ref.
 type Transfer struct {
 	Ref       string       `json:"ref"` // idempotency reference, 1–128 printable ASCII bytes
 	Kind      TransferKind `json:"kind"`

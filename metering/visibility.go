@@ -2,8 +2,8 @@ package metering
 
 import "strings"
 
-// Audience is the kind of reader that an answer is made for (DOMAIN.md, Who
-// sees what).
+// Audience is the kind of reader that an answer is made for (docs/domain.md,
+// Who sees what).
 type Audience string
 
 // The audiences.
@@ -18,7 +18,7 @@ const (
 const AudienceEach = "each"
 
 // ReservedID tells whether an id would be taken for one of the words that stand,
-// or may come to stand, where an account's id may (DOMAIN.md, identifiers): in any
+// or may come to stand, where an account's id may (docs/domain.md, Identifiers): in any
 // case, for people write them so. "*" is no id anyway.
 func ReservedID(id string) bool {
 	switch strings.ToLower(id) {

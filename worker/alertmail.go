@@ -14,7 +14,7 @@ import (
 
 // alertReaders are the addresses that may know of an alert: the parent's, and an
 // enterprise sub-account's about its own budget and limit; never a reseller's
-// sub-account's (DOMAIN.md, Funding).
+// sub-account's (docs/domain.md, Funding).
 func (h *hooks) alertReaders(a *metering.Account, al *jobs.Alert) []string {
 	var out []string
 	if p := h.snapshots.Current().Accounts[a.Parent()]; p != nil {

@@ -106,7 +106,7 @@ parents:
 `
 
 // TestAlertMail: each share once and in order, also where one task passes
-// several, to those whom DOMAIN.md names; a server that refuses is tried again.
+// several, to those whom docs/domain.md, Funding, names; a server that refuses is tried again.
 func TestAlertMail(t *testing.T) {
 	t.Parallel()
 	box, m := newPostbox(t)

@@ -103,7 +103,7 @@ func (s *slice) drop(gone map[int]bool) {
 }
 
 // behind adds to lines those behind them of the same identities: the first of them stands
-// (DOMAIN.md, Identity), so none may be charged before it.
+// (docs/domain.md, Identity), so none may be charged before it.
 func (s *slice) behind(t *task, lines []int) map[int]bool {
 	first := map[metering.Identity]int{}
 	out := make(map[int]bool, len(lines))

@@ -44,7 +44,7 @@ const (
 
 // autoRefunds refunds messages whose latest status is a failing one
 // refund_after later, where the plan version that rated them says so
-// (DOMAIN.md, Usage records). The refund's id and time come from the message
+// (docs/domain.md, Statuses). The refund's id and time come from the message
 // and its statuses alone, so that looking twice, or late, makes the same refund.
 func (w *Worker) autoRefunds(ctx context.Context) error {
 	e := w.engine
@@ -263,7 +263,7 @@ func ratedBy(snap *metering.Snapshot, k ledger.MessageKey, t *ledger.Traces) *me
 // since.
 const refundsSince = 31 * 24 * time.Hour
 
-// lateStatuses: a refund that was booked stands (DOMAIN.md, Usage records). That its
+// lateStatuses: a refund that was booked stands (docs/domain.md, Statuses). That its
 // message was delivered, or that a status which came too late would have prevented
 // it, is a finding, once for each message.
 func (w *Worker) lateStatuses(ctx context.Context) error {

@@ -197,7 +197,7 @@ func (e *engine) at(point string) {
 }
 
 // storePatience is how long a handler keeps its slot while its rows aren't
-// stored (ARCHITECTURE.md, Bounds and bad luck).
+// stored (docs/protocol.md, The states of a task).
 const storePatience = 5 * time.Second
 
 // write stores a batch. Where that takes longer than storePatience the handler

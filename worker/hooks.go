@@ -25,7 +25,7 @@ const (
 	eventAlert   = "alert"
 )
 
-// told is the data of a state hook (INTERFACE.md), for the parent and the
+// told is the data of a state hook (docs/interface.md, Hooks), for the parent and the
 // operator, who may see every reason.
 type told struct {
 	AccountID  string   `json:"account_id"`

@@ -43,7 +43,7 @@ const conflictDetail = "the id stands in the ledger with other content; send it 
 const refundDetail = "refers_to: the message was refunded with another amount, and is refunded once; discard this one, or book the difference by `meterd wallet adjust`"
 
 // judge says of each duplicate whether its content is the stored one's
-// (ARCHITECTURE.md, step 6). If one can't be judged now, all go to a judge task:
+// (docs/protocol.md, The states of a task). If one can't be judged now, all go to a judge task:
 // so a later attempt of this task hands over the same ones, or none.
 func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Meta, seq int64, outcome string) (*balance.Finished, error) {
 	f := &balance.Finished{Seq: seq, Counts: tally(outcome), Reasons: s.reasons(outcome)}

@@ -22,7 +22,7 @@ const refundDelay = 200 * time.Millisecond
 const queuePatience = 30 * time.Second
 
 // refundTask applies refunds: each gives back what its message was charged,
-// once (DOMAIN.md, Usage records).
+// once (docs/domain.md, Refunds).
 func (e *engine) refundTask(ctx context.Context, id string, payload []byte) error {
 	var head jobs.Refund
 	lines, release, err := e.unpack(ctx, payload, &head)

@@ -81,7 +81,7 @@ const (
 )
 
 // Rerate rates stored messages anew and, where asked to, books the differences
-// as adjustments, never as edits (DOMAIN.md, Price plans). Differences are
+// as adjustments, never as edits (docs/domain.md, Price plans). Differences are
 // against what a message is charged when they are booked, so that re-ratings and
 // refunds may come at once, and a repeated or cut-off re-rating books each once.
 func Rerate(ctx context.Context, d RerateDeps, q RerateRequest) (*Rerated, error) {

@@ -226,17 +226,27 @@ func (s *system) fill(ctx context.Context, rows int) (err error) {
 		return err
 	}
 	at := "now64(3, 'UTC') - toIntervalSecond(200000 + rand() % (60 * 86400))"
-	q := rowsInPlace(s.info.Database, max(rows-int(stored), 0), fmt.Sprintf("intDiv(number %% %d, %d)", parents*each, each), each, at)
-	if err := conn.Exec(ctx, q); err != nil {
-		return fmt.Errorf("fill the ledger: %w", err)
+	parent := fmt.Sprintf("intDiv(number %% %d, %d)", parents*each, each)
+	if err := s.putRows(ctx, conn, max(rows-int(stored), 0), parent, each, at); err != nil {
+		return err
 	}
 	return waitMerged(ctx, conn)
 }
 
-// rowsInPlace stores so many messages beside the pipeline, of parents' sub-accounts in
+// rowsAStatement bounds one: whoever waits for it hears nothing until it is done.
+const rowsAStatement = 5_000_000
+
+// putRows stores so many messages beside the pipeline, of parents' sub-accounts in
 // turn: expressions of number for the parent's number and for occurred_at.
-func rowsInPlace(db string, rows int, parent string, subs int, at string) string {
-	return strings.NewReplacer("{db}", db, "{rows}", strconv.Itoa(rows), "{parent}", parent, "{subs}", strconv.Itoa(subs), "{at}", at).Replace(insertRows)
+func (s *system) putRows(ctx context.Context, conn clickhouse.Conn, rows int, parent string, subs int, at string) error {
+	for from := 0; from < rows; from += rowsAStatement {
+		q := strings.NewReplacer("{db}", s.info.Database, "{from}", strconv.Itoa(from), "{rows}", strconv.Itoa(min(rows-from, rowsAStatement)),
+			"{parent}", parent, "{subs}", strconv.Itoa(subs), "{at}", at).Replace(insertRows)
+		if err := conn.Exec(ctx, q); err != nil {
+			return fmt.Errorf("store rows from %d on: %w", from, err)
+		}
+	}
+	return nil
 }
 
 // What is noted isn't looked at for automatic refunds: of rows that came so late those
@@ -247,7 +257,7 @@ SELECT concat(parent, '-sub-', leftPad(toString(number % {subs}), 4, '0')), 'usa
  concat('parent-', leftPad(toString({parent}), 5, '0')) AS parent, 'sms', 'outbound', 'delivered', concat('+39347', toString(rand(1) % 10000000)),
  ['IT', 'DE', 'FR'][1 + number % 3], 1, 'segment', 1, 0.0412, 'EUR', 'standard', 1, 2, 'credit',
  rand64(2), formatDateTime(at, '%Y-%m') AS month, month, 1, 1, now64(3), 1
-FROM numbers({rows}) SETTINGS max_insert_block_size = 1000000, max_partitions_per_insert_block = 0`
+FROM numbers({from}, {rows}) SETTINGS max_insert_block_size = 1000000, max_partitions_per_insert_block = 0`
 
 // waitMerged waits until no merge runs for a while.
 func waitMerged(ctx context.Context, conn clickhouse.Conn) error {

@@ -43,7 +43,7 @@ func inRedis() []measurement {
 	}
 }
 
-// setMembers is how many hashes one dedup set should hold (EMBEDDED.md): below
+// setMembers is how many hashes one dedup set should hold: below
 // Redis's set-max-intset-entries, with room for chance.
 const setMembers = 380
 

@@ -184,13 +184,12 @@ func statement(ctx context.Context, b *bench) (_ map[string]float64, err error) 
 	const hours = 24 * 26
 	start := first.Format("2006-01-02 15:04:05")
 	at := fmt.Sprintf("toDateTime64('%s', 3, 'UTC') + toIntervalSecond(intDiv(number, %d) * 3600 * %d / (%d / %[2]d))", start, accounts, hours, rows)
-	for _, q := range []string{
-		rowsInPlace(s.info.Database, rows, "0", accounts, at),
-		strings.NewReplacer("{db}", s.info.Database, "{first}", start, "{hours}", fmt.Sprint(hours), "{accounts}", fmt.Sprint(accounts)).Replace(hoursOfAMonth),
-	} {
-		if err := conn.Exec(ctx, q); err != nil {
-			return nil, fmt.Errorf("fill a month: %w", err)
-		}
+	if err := s.putRows(ctx, conn, rows, "0", accounts, at); err != nil {
+		return nil, err
+	}
+	due := strings.NewReplacer("{db}", s.info.Database, "{first}", start, "{hours}", fmt.Sprint(hours), "{accounts}", fmt.Sprint(accounts)).Replace(hoursOfAMonth)
+	if err := conn.Exec(ctx, due); err != nil {
+		return nil, fmt.Errorf("mark a month's hours: %w", err)
 	}
 	for rolled := uint64(0); rolled < uint64(accounts*hours); {
 		if err := conn.QueryRow(ctx, "SELECT count() FROM "+s.info.Database+".usage_hourly FINAL").Scan(&rolled); err != nil {

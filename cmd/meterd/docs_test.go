@@ -49,17 +49,58 @@ func TestDocumentedCommands(t *testing.T) {
 	require.Positive(t, seen, "no command line found")
 }
 
-// TestEveryCommandIsInTheReadme: the commands at a glance are all of them.
-func TestEveryCommandIsInTheReadme(t *testing.T) {
+// TestEveryCommandIsListed: the README's and the interface's commands are all of them.
+func TestEveryCommandIsListed(t *testing.T) {
 	t.Parallel()
-	b, err := os.ReadFile(filepath.Join(root, "README.md"))
-	require.NoError(t, err)
-	for _, n := range model(t).Leaves(true) {
-		if path := "`" + n.FullPath(); !strings.Contains(string(b), path+"`") && !strings.Contains(string(b), path+" ") {
-			t.Errorf("README.md doesn't name %s`: add it to the commands at a glance", path)
+	for _, doc := range []string{"README.md", "docs/interface.md"} {
+		b, err := os.ReadFile(filepath.Join(root, doc))
+		require.NoError(t, err)
+		for _, n := range model(t).Leaves(true) {
+			if path := "`" + n.FullPath(); !strings.Contains(string(b), path+"`") && !strings.Contains(string(b), path+" ") {
+				t.Errorf("%s doesn't name %s`: add it to its table of commands", doc, path)
+			}
 		}
 	}
 }
+
+// fieldWord is a JSON field in a row of the interface's commands, jsonField one in code:
+// of a struct, or of a map that is printed.
+var (
+	fieldWord = regexp.MustCompile("`([a-z][a-z0-9_]*)`")
+	jsonField = regexp.MustCompile(`(?:json:"|")([a-z][a-z0-9_]*)(?:,omitempty)?"(?:`+"`"+`|:|\])`)
+)
+
+// TestInterfaceFields: each field that docs/interface.md promises is one that a command prints.
+func TestInterfaceFields(t *testing.T) {
+	t.Parallel()
+	printed := map[string]bool{}
+	for _, pattern := range []string{".", "../../doctor", "../../reports", "../../reports/finance", "../../metering/reconcile", "../../bench/figures"} {
+		paths, err := filepath.Glob(pattern + "/*.go")
+		require.NoError(t, err)
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			b, err := os.ReadFile(path)
+			require.NoError(t, err)
+			for _, m := range jsonField.FindAllStringSubmatch(string(b), -1) {
+				printed[m[1]] = true
+			}
+		}
+	}
+	doc, err := os.ReadFile(filepath.Join(root, "docs/interface.md"))
+	require.NoError(t, err)
+	_, table, _ := strings.Cut(string(doc), "\n## Commands\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	fields := fieldWord.FindAllStringSubmatch(values.ReplaceAllString(table, ""), -1)
+	require.Greater(t, len(fields), 100)
+	for _, m := range fields {
+		assert.True(t, printed[m[1]], "docs/interface.md promises the field %q, which nothing prints", m[1])
+	}
+}
+
+// values that a field may have, in parentheses.
+var values = regexp.MustCompile("\\((?:`[a-z_]+`, )*`[a-z_]+`[:;)][^)|]*")
 
 // TestEachCommandHasAnExample: its help ends with command lines, which parse.
 func TestEachCommandHasAnExample(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"github.com/meterd/meterd/worker"
 )
 
-// Exit codes (INTERFACE.md).
+// Exit codes (docs/interface.md, Every command).
 const (
 	exitRefused = 1 // by state, or an engine is away
 	exitInput   = 2 // input wrong in itself, or an unknown id

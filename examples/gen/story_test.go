@@ -130,7 +130,7 @@ func dec(t *testing.T, s string) decimal.Decimal {
 	return d
 }
 
-// rate works out a message's price as DOMAIN.md says.
+// rate works out a message's price as docs/domain.md, Price plans, says.
 func (c *catalog) rate(t *testing.T, m *record) priced {
 	t.Helper()
 	a := c.accounts[m.AccountID]
@@ -368,7 +368,7 @@ func TestOutcomes(t *testing.T) {
 	}
 	require.Equal(t, n.Messages, total)
 	require.Len(t, s.messages, len(c.accounts), "every account sends")
-	// Each channel and country of DOMAIN.md's list is worth its rule.
+	// Each channel and country of the example is worth its rule.
 	for _, p := range c.Plans {
 		for i, r := range p.Versions[0].Rules {
 			price := dec(t, r.Price)

@@ -41,7 +41,7 @@ func packages(t *testing.T) []pkg {
 	}
 }
 
-// rooms is ARCHITECTURE.md's table: what each folder may import of ours. The
+// rooms is the table of docs/architecture.md, The rooms: what each folder may import of ours. The
 // longest name that fits a package is its room.
 var rooms = map[string][]string{
 	"metering":           {},

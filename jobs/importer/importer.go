@@ -76,7 +76,7 @@ type Stats struct {
 	PendingIDs []string
 }
 
-// Record is a line that is written, as DOMAIN.md defines it.
+// Record is a line that is written, as docs/domain.md, Usage records, defines it.
 type Record struct {
 	ID         string            `json:"id"`
 	Kind       string            `json:"kind,omitempty"`

@@ -8,8 +8,8 @@ import (
 	"github.com/meterd/meterd/metering"
 )
 
-// AccountsFile is an accounts.yaml that is right in itself (INTERFACE.md,
-// accounts.yaml). Plan compares it with what has been applied.
+// AccountsFile is an accounts.yaml that is right in itself (docs/interface.md,
+// The accounts file). Plan compares it with what has been applied.
 type AccountsFile struct {
 	name    string
 	plans   []filePlan

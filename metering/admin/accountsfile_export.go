@@ -15,7 +15,7 @@ import (
 )
 
 // exportedFile and the types below are an accounts file as it is written
-// (INTERFACE.md, accounts.yaml); how one is read is in accountsfile_read.go and its
+// (docs/interface.md, The accounts file); how one is read is in accountsfile_read.go and its
 // neighbours.
 type exportedFile struct {
 	Plans   []exportedPlan   `yaml:"plans,omitempty"`

@@ -17,8 +17,8 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 )
 
-// Closer closes months (DOMAIN.md, Periods; ARCHITECTURE.md, Periods, closing,
-// rollups). Any number of processes may try the same month: it is closed once,
+// Closer closes months (docs/domain.md, Periods; docs/protocol.md, Closing
+// and rollups). Any number of processes may try the same month: it is closed once,
 // and every one of them gives the same digest.
 type Closer struct {
 	ledger    *ledger.Ledger

@@ -123,7 +123,7 @@ func (s *Service) allowed(ctx context.Context, a *metering.Account, t *metering.
 }
 
 // transfer: apply in Redis, store and wait, confirm; again where the
-// projection's epoch changed on the way (ARCHITECTURE.md, Money moved by hand).
+// projection's epoch changed on the way (docs/protocol.md, Money moved by hand).
 func (s *Service) transfer(ctx context.Context, t *metering.Transfer) (*TransferResult, error) {
 	p := s.store.PartitionOf(t.ParentID)
 	parent := s.snapshots.Current().Accounts[t.ParentID]
@@ -208,7 +208,7 @@ func (s *Service) move(ctx context.Context, p int, meta *balance.Meta, parent *m
 }
 
 // SweepLeftBudgets moves what is left in a budget, either sign, to the parent
-// where its sub-account draws on it no more (DOMAIN.md, Funding): a charge was
+// where its sub-account draws on it no more (docs/domain.md, Funding): a charge was
 // given back, or healed, after the budget had been swept.
 func (s *Service) SweepLeftBudgets(ctx context.Context) error {
 	left, err := s.leftBudgets(ctx)

@@ -2,5 +2,5 @@
 // dedup sets, open answers and the outbox, one partition for each group of
 // parents. Every change is one Lua script (lua/*.lua, contract in its header)
 // with one typed caller here. The projection can be rebuilt from the ledger;
-// what it may lose, and when, is in ARCHITECTURE.md under Epochs.
+// what it may lose, and when, is in docs/protocol.md, Epochs and rebuilds.
 package balance

@@ -14,7 +14,7 @@ import (
 	"github.com/meterd/meterd/sql"
 )
 
-// Rollups (ARCHITECTURE.md, Periods, closing, rollups): an hour of UTC of an
+// Rollups (docs/protocol.md, Closing and rollups): an hour of UTC of an
 // account is rolled as a whole once it is over and quiet. It counts as settled
 // as long as no mark has come since its roll began; usage then reads its
 // rollup instead of its rows. A roll that is lost, late or done twice does no

@@ -23,7 +23,7 @@ type Row struct {
 	Epoch      int64
 	Seq        int64
 	Hour       time.Time // start of the local hour of occurred_at
-	Refundable bool      // its plan may refund it automatically: it is looked at (DOMAIN.md, Usage records)
+	Refundable bool      // its plan may refund it automatically: it is looked at (docs/domain.md, Statuses)
 }
 
 // block holds rows by column, as ClickHouse takes them.

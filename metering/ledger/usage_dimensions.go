@@ -39,7 +39,7 @@ const (
 // tagPrefix makes a dimension of a tag: tag:campaign.
 const tagPrefix = "tag:"
 
-// tagKeyMax is the longest key of a tag, in bytes (DOMAIN.md).
+// tagKeyMax is the longest key of a tag, in bytes (docs/domain.md, Usage records).
 const tagKeyMax = 64
 
 // dimensionsMax bounds the dimensions of one query.

@@ -330,7 +330,7 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 		broken = breaker.At
 	}
 	var floor, landing time.Duration
-	if older > 0 { // until nothing of it can land all older records are cold (ARCHITECTURE.md, Identity)
+	if older > 0 { // until nothing of it can land all older records are cold (docs/protocol.md, Identity and deduplication)
 		floor = ledger.LandMax
 		if !settled {
 			landing = ledger.LandMax

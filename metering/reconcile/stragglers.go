@@ -16,7 +16,7 @@ import (
 )
 
 // A straggler is a row that lands in a month after it was closed: its insert
-// took longer than any may (ARCHITECTURE.md, Periods). No column tells it from
+// took longer than any may (docs/protocol.md, Closing and rollups). No column tells it from
 // the month's own rows, for it may be of the same epoch and seq as they are. So
 // a closing keeps a hash of each of its lines, and what isn't among them is
 // booked anew in the open month, by a row that replaces the straggler. The month

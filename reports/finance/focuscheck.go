@@ -168,7 +168,7 @@ func (k *checker) row(r row) {
 	k.once(r)
 }
 
-// forms of values (FOCUS.md, formats).
+// forms of values (FOCUS: String, Numeric and Date/Time Format).
 func (k *checker) forms(r row) {
 	for _, c := range ofVersion(k.version) {
 		v, there := r[c.name]
@@ -233,7 +233,7 @@ func (k *checker) categories(r row) {
 	k.want(!r.has("ServiceSubcategory") || strings.Contains(r["ServiceSubcategory"], r["ServiceCategory"]), "subcategory", "isn't of its ServiceCategory")
 }
 
-// nulls by charge category, and columns that go together (FOCUS.md, 2a).
+// nulls by charge category, and columns that go together (FOCUS: Nullability of each column).
 func (k *checker) nulls(r row) {
 	category, correction := r["ChargeCategory"], r.has("ChargeClass")
 	priced := []string{"SkuId", "SkuPriceId", "PricingQuantity"}
@@ -268,7 +268,7 @@ func (k *checker) nulls(r row) {
 	}
 }
 
-// costs: products and what covers what (FOCUS.md, 2b to 2d), exact.
+// costs: products and what covers what (FOCUS: Cost and SKU columns), exact.
 func (k *checker) costs(r row) {
 	billed, effective, list, contracted := r.number("BilledCost"), r.number("EffectiveCost"), r.number("ListCost"), r.number("ContractedCost")
 	if r.has("PricingQuantity") {

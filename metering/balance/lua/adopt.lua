@@ -1,5 +1,5 @@
 -- adopt.lua: takes a restarted Redis for the same projection; the caller has
--- made sure that no answered write can be lost (ARCHITECTURE.md, Epochs).
+-- made sure that no answered write can be lost (docs/protocol.md, Epochs and rebuilds).
 -- KEYS 1 {pNN}:meta
 -- ARGV 1 epoch  2 replid that meta holds  3 replid that Redis has
 -- RETURN {"ok"} | {"moved"}

@@ -1,4 +1,4 @@
--- charge.lua: charges one slice of a task, once (ARCHITECTURE.md, step 3).
+-- charge.lua: charges one slice of a task, once (docs/protocol.md, The states of a task).
 -- KEYS 1 {pNN}:meta  2 {pNN}:t:<task>
 -- ARGV 1 projection epoch  2 caller's catalog number  3 task
 --      4 mode: "" | "found" (14 holds lookups) | "force" (5 holds S)

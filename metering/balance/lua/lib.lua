@@ -322,8 +322,8 @@ end
 -- and those that hold without effect (h),
 -- raises the account's counter, writes the fact and publishes.
 -- period, finish: the parent's current month. born: new, or quiet since: no fact
--- while an empty wallet or budget is all (DOMAIN.md: it is suspended from birth,
--- silently); a limit, and the end of any suspension, are told.
+-- while an empty wallet or budget is all (it is suspended from birth, silently: docs/domain.md,
+-- Funding); a limit, and the end of any suspension, are told.
 -- note, actor: kept with the fact.
 local function evaluate(a, period, finish, cause, born, actor, note)
   local p = a
