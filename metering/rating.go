@@ -5,9 +5,6 @@ import (
 	"time"
 )
 
-// FutureMax is how far ahead of the clock a record may be.
-const FutureMax = 5 * time.Minute
-
 // The unit of a record that came with its amount but without units.
 const (
 	unitMessage = "message"

@@ -13,9 +13,6 @@ import (
 // open; then the task goes back, so that nothing blocks.
 const settlePatience = time.Second
 
-// lookedMax is how long charge.lua believes what was looked up.
-const lookedMax = time.Minute
-
 // lookUp asks the ledger for items of a call: the cold ones, and those that turn cold
 // while the answer is believed, or the edge, which moves with time, could pass another
 // one at each call.
@@ -55,7 +52,7 @@ func (e *engine) lookUp(ctx context.Context, s *slice, call *balance.Call, ask [
 // lookAhead tells what of a call may be cold before it is charged in vain, which costs as
 // much as a charge: once, of a call with records that are that old by this clock.
 func (e *engine) lookAhead(ctx context.Context, s *slice, call *balance.Call, meta *balance.Meta) error {
-	edge := e.clock.Now().Add(lookedMax - meta.Window).UnixMilli()
+	edge := e.clock.Now().Add(metering.LookedMax - meta.Window).UnixMilli()
 	old := func(it balance.Item) bool { return it.OccurredAt < edge }
 	if s.ahead || !slices.ContainsFunc(call.Items, old) {
 		return nil
@@ -74,7 +71,7 @@ func (s *slice) toLookUp(call *balance.Call, meta *balance.Meta, cold *balance.C
 	edge := cold.Now - meta.Window.Milliseconds()
 	for i := range call.Items {
 		it := &call.Items[i]
-		if it.OccurredAt < edge || it.OccurredAt >= edge+lookedMax.Milliseconds() {
+		if it.OccurredAt < edge || it.OccurredAt >= edge+metering.LookedMax.Milliseconds() {
 			continue
 		}
 		_, known := s.found[it.Line]

@@ -198,7 +198,7 @@ func TestARerateTellsHowLongItWaits(t *testing.T) {
 	var until time.Time
 	err := h.rerateAs(ctx, RerateRequest{Ref: "a", Plan: "right", Waiting: func(at time.Time) { until = at; stop() }})
 	require.ErrorIs(t, err, context.Canceled)
-	require.WithinDuration(t, time.Now().Add(ledger.LandMax), until, time.Minute)
+	require.WithinDuration(t, time.Now().Add(metering.LandMax), until, time.Minute)
 }
 
 // TestRefundsDuringARerating: a message that is refunded after the re-rating has

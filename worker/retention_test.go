@@ -19,7 +19,7 @@ import (
 // rollUp brings every hour's rollup up to date.
 func (h *harness) rollUp() {
 	h.tb.Helper()
-	soon := time.Now().Add(ledger.LandMax + time.Minute) // as if its quiet time had passed
+	soon := time.Now().Add(metering.LandMax + time.Minute) // as if its quiet time had passed
 	for {
 		due, err := h.Ledger.DueHours(h.tb.Context(), time.Time{}, soon)
 		require.NoError(h.tb, err)
@@ -71,7 +71,7 @@ func TestRetentionOfRows(t *testing.T) {
 	require.ErrorContains(t, h.admin.Retain(t.Context(), keep, h.Log), "rows of the one before may still be on their way")
 	assert.EqualValues(t, 20, h.rows("mover").Usage, "what the projection before has charged may land: nothing goes")
 
-	later := admin.NewService(h.Ledger, h.Store, h.Snapshots, clock.NewFake(time.Now().Add(2*ledger.LandMax)), h.Projector.Ensure)
+	later := admin.NewService(h.Ledger, h.Store, h.Snapshots, clock.NewFake(time.Now().Add(2*metering.LandMax)), h.Projector.Ensure)
 	for range 2 { // again is harmless
 		require.NoError(t, later.Retain(t.Context(), keep, h.Log))
 		assert.EqualValues(t, 10, h.rows("mover").Usage)

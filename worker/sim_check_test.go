@@ -165,7 +165,7 @@ func (w *world) finale() {
 	}
 	w.alone("reconcile")
 	if w.plan.hooks {
-		w.sleep(2 * giveUpAfter) // a relay that died may hold its lease by Redis's clock, which may have stepped back
+		w.sleep(2 * metering.GiveUpAfter) // a relay that died may hold its lease by Redis's clock, which may have stepped back
 		w.alone("relay")
 		w.calm()
 	}
@@ -205,7 +205,7 @@ func (w *world) checkOpen() {
 		w.bad("answers are open at the end: %v", open())
 		return
 	}
-	w.sleep(2 * giveUpAfter) // Redis's clock may have stepped back
+	w.sleep(2 * metering.GiveUpAfter) // Redis's clock may have stepped back
 	w.alone("give up")
 	if left := open(); len(left) > 0 {
 		w.bad("answers are open after they were given up: %v", left)

@@ -384,7 +384,7 @@ func (w *world) calm() {
 			continue
 		}
 		if (w.lost || len(w.vanished) > 0) && w.now().After(orphans) && w.calls() == 0 {
-			w.sleep(2 * giveUpAfter) // for answers that no task will settle
+			w.sleep(2 * metering.GiveUpAfter) // for answers that no task will settle
 			orphans = until
 		}
 		if w.step(false) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -124,10 +125,6 @@ func (e *engine) lost(ctx context.Context, p int, a balance.OpenAnswer) (bool, e
 	return true, e.projector.Replace(ctx, p, meta.Epoch, "an open answer was lost")
 }
 
-// giveUpAfter: an answer without a task that no attempt has asked for so long is given
-// up; none of its rows is on its way then.
-const giveUpAfter = ledger.LandMax + 4*time.Minute
-
 // giveUpAll looks in every partition for answers that no task will ever settle.
 func (e *engine) giveUpAll(ctx context.Context, rdb redis.UniversalClient) error {
 	open := 0
@@ -164,7 +161,7 @@ func (e *engine) giveUp(ctx context.Context, rdb redis.UniversalClient, p int) (
 		if has {
 			continue
 		}
-		if err := e.giveUpOne(ctx, p, meta, a, giveUpAfter); err != nil && !errors.Is(err, balance.ErrGone) {
+		if err := e.giveUpOne(ctx, p, meta, a, metering.GiveUpAfter); err != nil && !errors.Is(err, balance.ErrGone) {
 			return 0, err
 		}
 	}

@@ -369,7 +369,7 @@ func (w *Worker) reconcileDue() func(ctx context.Context) error {
 		now := clock.System().Now()
 		if newest := w.engine.newestEpoch(); newest > epoch {
 			if epoch > 0 {
-				again = []time.Time{now.Add(landSoon), now.Add(ledger.LandMax + landSoon)}
+				again = []time.Time{now.Add(landSoon), now.Add(metering.LandMax + landSoon)}
 			}
 			epoch = newest
 		}

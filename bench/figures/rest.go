@@ -53,6 +53,9 @@ func rest() []measurement {
 		{
 			name: "soak", run: onSpread(soak), once: true, asked: true, figures: []Figure{
 				{Name: "soak records", Unit: "records", Compared: true},
+				{Name: "soak rate", Unit: "records/s", Compared: true},
+				{Name: "soak latency growth", Unit: "%", Goal: 10, AtMost: true},
+				{Name: "soak cpu growth", Unit: "%", Goal: 10, AtMost: true},
 				{Name: "soak memory growth", Unit: "%", Goal: 10, AtMost: true},
 				{Name: "soak waiting tasks", Unit: "tasks", Goal: 100, AtMost: true},
 			},
@@ -323,45 +326,70 @@ func (b *bench) byWorkers(ctx context.Context, n int) (_ float64, err error) {
 	return float64(len(lines)) / took.Seconds(), err
 }
 
-// soak sends 50 million records at a steady rate, a third of them late or
-// copies, and looks at memory and at what waits.
+// soak sends 50 million records, a third of them copies or late, at two fifths of the rate
+// that the system takes them at: it bears that with time left, whatever the machine.
 func soak(ctx context.Context, b *bench, s *system) (map[string]float64, error) {
-	n, rate := b.n(50_000_000, 200_000), b.halfLoad()
 	l := newLoad(71, subs(parents, each))
 	l.copies, l.late = 1./6, 1./6
+	n, probe := b.n(50_000_000, 200_000), b.n(500_000, 20_000)
+	took, err := s.send(ctx, probe, func(int) []byte { return l.next() })
+	if err != nil {
+		return nil, err
+	}
+	rate := int(0.4 * float64(probe) / took.Seconds())
+	_, _ = fmt.Fprintf(b.Log, "  %d records at %d a second\n", n, rate)
 	began := time.Now()
 	sending, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- s.steady(sending, l, rate) }()
-	var samples []int64
-	var waiting int64
-	var err error
-	for time.Since(began).Seconds()*float64(rate) < float64(n) {
-		if err := pause(ctx, time.Second); err != nil {
+	var samples []soakSample
+	single := newLoad(72, subs(parents, each)) // records that are sent alone and waited for
+	for time.Since(began).Seconds()*float64(rate) < float64(n) && err == nil {
+		if err = pause(ctx, time.Second); err != nil {
 			break
 		}
-		_, resident, e := s.use(ctx)
+		var x soakSample
+		x.use, x.resident, err = s.use(ctx)
 		depth, e2 := s.redis.LLen(ctx, jobs.PendingKey(jobs.IngestQueue(0))).Result()
-		if err = errors.Join(e, e2); err != nil {
-			break
+		x.waiting, err = depth, errors.Join(err, e2)
+		if err == nil {
+			x.latency, err = s.send(ctx, 1, func(int) []byte { return single.next() })
 		}
-		samples, waiting = append(samples, resident), depth
+		samples = append(samples, x)
+		if len(samples)%60 == 0 {
+			_, _ = fmt.Fprintf(b.Log, "  %d million sent, %d MB, %d tasks wait\n", int(time.Since(began).Seconds()*float64(rate))/million, x.resident/million, x.waiting)
+		}
 	}
 	cancel()
 	if err := errors.Join(err, <-ended); err != nil {
 		return nil, err
 	}
 	third := max(len(samples)/3, 1)
+	second, last := samples[third:2*third], samples[len(samples)-third:]
+	of := func(list []soakSample, f func(x *soakSample) int64) float64 {
+		sum := 0.0
+		for i := range list {
+			sum += float64(f(&list[i]))
+		}
+		return sum / float64(len(list))
+	}
+	resident, latency := func(x *soakSample) int64 { return x.resident }, func(x *soakSample) int64 { return int64(x.latency) }
+	cpu := func(list []soakSample) float64 {
+		return (list[len(list)-1].use - list[0].use).Seconds() / float64(len(list))
+	}
 	return map[string]float64{
-		"soak records": float64(n), "soak waiting tasks": float64(waiting),
-		"soak memory growth": 100 * (mean(samples[len(samples)-third:])/mean(samples[third:2*third]) - 1),
+		"soak records": float64(n), "soak rate": float64(rate),
+		"soak waiting tasks":  of(last, func(x *soakSample) int64 { return x.waiting }),
+		"soak memory growth":  100 * (of(last, resident)/of(second, resident) - 1),
+		"soak cpu growth":     100 * (cpu(last)/cpu(second) - 1),
+		"soak latency growth": 100 * (of(last, latency)/of(second, latency) - 1),
 	}, nil
 }
 
-func mean(v []int64) float64 {
-	sum := 0.0
-	for _, x := range v {
-		sum += float64(x)
-	}
-	return sum / float64(max(len(v), 1))
+// soakSample is a second of it.
+type soakSample struct {
+	use      time.Duration // of CPU so far
+	resident int64         // bytes
+	waiting  int64         // tasks of an ingest queue
+	latency  time.Duration // of a record that was sent alone, until it was stored
 }

@@ -8,11 +8,6 @@ import (
 	"github.com/meterd/meterd/metering"
 )
 
-// versionLead is how long after it is applied a plan's new version may start
-// at the earliest: until then every worker knows it, and no record of its time,
-// which may be ahead of the clock, has been rated without it.
-const versionLead = metering.FutureMax + time.Minute
-
 // planner compares a file with what has been applied.
 type planner struct {
 	faults
@@ -93,7 +88,7 @@ func (p *planner) plan(f *filePlan) {
 // frozen tells whether a version that was applied is in force, or so nearly
 // that workers may rate by it: it is never edited.
 func (p *planner) frozen(v *metering.PlanVersion) bool {
-	return !v.EffectiveFrom.After(p.now.Add(versionLead))
+	return !v.EffectiveFrom.After(p.now.Add(metering.VersionLead))
 }
 
 // inForce refuses to edit or drop a version in force.
@@ -112,7 +107,7 @@ func (p *planner) inForce(f *filePlan, old *metering.Plan) {
 			p.fail(where, "the version from %s is in force and missing here; put it back", from)
 		case !sameVersion(*o, f.versions[j].PlanVersion):
 			p.fail(f.versions[j].at, "the version from %s is in force and can't be edited; "+
-				"restore it, and add a version that starts at least %.0f minutes from now", from, versionLead.Minutes())
+				"restore it, and add a version that starts at least %.0f minutes from now", from, metering.VersionLead.Minutes())
 		}
 	}
 }
@@ -124,10 +119,10 @@ func (p *planner) newVersions(f *filePlan, old *metering.Plan) {
 		applied := slices.ContainsFunc(old.Versions, func(o metering.PlanVersion) bool {
 			return o.EffectiveFrom.Equal(v.EffectiveFrom)
 		})
-		if !applied && v.EffectiveFrom.Before(p.now.Add(versionLead)) {
+		if !applied && v.EffectiveFrom.Before(p.now.Add(metering.VersionLead)) {
 			where := v.at
 			where.field = join(where.field, "effective_from")
-			p.fail(where, "a new version must start at least %.0f minutes after it is applied; give a later instant", versionLead.Minutes())
+			p.fail(where, "a new version must start at least %.0f minutes after it is applied; give a later instant", metering.VersionLead.Minutes())
 		}
 	}
 }

@@ -38,10 +38,6 @@ func NewCloser(l *ledger.Ledger, s *balance.Store, h *Snapshots, c clock.Clock, 
 	return &Closer{ledger: l, store: s, snapshots: h, clock: c, log: log, meta: meta, blocked: map[string]string{}}
 }
 
-// landedAfter is how long after what an older epoch charged has landed a month is
-// digested: clocks differ, and a closed month never changes.
-const landedAfter = 4 * time.Minute
-
 // youngError says that the projection was rebuilt too short a time ago.
 type youngError struct{ until time.Time }
 
@@ -340,9 +336,10 @@ func (c *Closer) closeOlder(ctx context.Context, p int, a *metering.Account, mon
 // settleMax is how long a closing waits for open answers at once.
 const settleMax = 30 * time.Second
 
-// landed makes sure that nothing of an older epoch can land any more.
+// landed makes sure that nothing of an older epoch can land any more, by any clock: a
+// closed month never changes.
 func landed(meta *balance.Meta, now time.Time) error {
-	if until := meta.Landing.Add(landedAfter); !meta.Landing.IsZero() && now.Before(until) {
+	if until := meta.Landing.Add(metering.ClocksMax); !meta.Landing.IsZero() && now.Before(until) {
 		return &youngError{until}
 	}
 	return nil

@@ -150,7 +150,7 @@ func TestAReferenceIsUsedOnce(t *testing.T) {
 	t.Parallel()
 	for _, rebuilt := range []bool{false, true} {
 		r := newFundedRig(t)
-		r.now.Advance(balance.RefKept + time.Hour)
+		r.now.Advance(metering.RefKept + time.Hour)
 		if rebuilt {
 			r.redis.Empty()
 		}

@@ -63,10 +63,6 @@ func (s *Service) claim(ctx context.Context, t *metering.Transfer, d time.Durati
 	return err
 }
 
-// refAsked is how long the projection is asked for a reference, which it knows for
-// some days more.
-const refAsked = balance.RefKept - 5*24*time.Hour
-
 // transferOnce makes a transfer of an account, or answers for the one that was made.
 func (s *Service) transferOnce(ctx context.Context, a *metering.Account, t *metering.Transfer) (*TransferResult, error) {
 	used, err := s.ledger.TransferByRef(ctx, t.Ref)
@@ -76,7 +72,7 @@ func (s *Service) transferOnce(ctx context.Context, a *metering.Account, t *mete
 	if used != nil && (used.ParentID != t.ParentID || used.Hash != t.ContentHash()) {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, balance.ErrReference)
 	}
-	if used != nil && used.At.Before(s.clock.Now().Add(-refAsked)) {
+	if used != nil && used.At.Before(s.clock.Now().Add(-metering.RefAsked)) {
 		st, err := s.store.State(ctx, t.AccountID)
 		if err != nil {
 			return nil, err

@@ -230,7 +230,7 @@ func TestAReferenceExpiresOnceItsRowIsStored(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, -1, left("top"), "it is kept for as long as the ledger may not have it")
 	require.NoError(t, m.Confirm(ctx, 0, m.meta.Epoch, "top"))
-	require.InDelta(t, RefKept, left("top"), float64(time.Minute))
+	require.InDelta(t, metering.RefKept, left("top"), float64(time.Minute))
 
 	require.NoError(t, rdb.FlushDB(ctx).Err())
 	ok, err := m.Lease(ctx, 0, RebuildLease, "token", time.Minute)
@@ -240,7 +240,7 @@ func TestAReferenceExpiresOnceItsRowIsStored(t *testing.T) {
 	require.NoError(t, b.Load(ctx, &Loaded{Account: m.doc(m.account["post"])}))
 	require.NoError(t, b.LoadRef(ctx, "top", map[string]string{"hash": "1"}))
 	require.NoError(t, b.Flush(ctx))
-	require.InDelta(t, RefKept, left("top"), float64(time.Minute))
+	require.InDelta(t, metering.RefKept, left("top"), float64(time.Minute))
 	forGood, err := rdb.TTL(ctx, keyAccount(0, "post")).Result()
 	require.NoError(t, err)
 	require.EqualValues(t, -1, forGood)

@@ -146,13 +146,13 @@ func (r *Rebuilding) LoadLifted(ctx context.Context, account string) error {
 	return r.load(ctx, keyLifted(r.p), 0, []any{account, "1"})
 }
 
-// LoadRef writes a used reference, as Load does an account, for as long as RefKept.
+// LoadRef writes a used reference, as Load does an account, for as long as metering.RefKept.
 func (r *Rebuilding) LoadRef(ctx context.Context, ref string, fields map[string]string) error {
 	args := make([]any, 0, 2*len(fields))
 	for k, v := range fields {
 		args = append(args, k, v)
 	}
-	return r.load(ctx, keyRef(r.p, ref), RefKept, args)
+	return r.load(ctx, keyRef(r.p, ref), metering.RefKept, args)
 }
 
 // loadMax bounds the accounts and references of one call: a script blocks Redis.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/meterd/meterd/metering"
 )
 
 //go:embed lua/*.lua
@@ -35,7 +37,7 @@ func New(rdb redis.UniversalClient, n int) *Store {
 
 // scripts are put together once: their digests take longer than all else here.
 var scripts = sync.OnceValue(func() map[string]*redis.Script { //nolint:gochecknoglobals // never written after
-	out, lib := map[string]*redis.Script{}, source("lib")
+	out, lib := map[string]*redis.Script{}, bounds()+source("lib")
 	for _, name := range []string{
 		"adopt", "breaker", "charge", "clear", "close", "confirm", "edge", "finish", "giveup", "heal", "install", "lease", "load", "manual", "peek", "push", "read", "release", "roll", "settle", "told", "transfer",
 	} {
@@ -43,6 +45,12 @@ var scripts = sync.OnceValue(func() map[string]*redis.Script { //nolint:gocheckn
 	}
 	return out
 })
+
+// bounds are metering's, as lib.lua names them, in milliseconds where they are times.
+func bounds() string {
+	return fmt.Sprintf("local OPEN_MAX, LOOKED_MAX, CHANGES_MAX = %d, %d, %d\n",
+		metering.OpenMax, metering.LookedMax.Milliseconds(), metering.ChangesMax.Milliseconds())
+}
 
 func source(name string) string {
 	b, err := sources.ReadFile("lua/" + name + ".lua")
@@ -143,9 +151,9 @@ func (s *Store) Landing(ctx context.Context, p int, m *Meta) (landing bool, err 
 	return landing, nil
 }
 
-// generation is how long a dedup generation lasts: two of them cover the
-// window and an hour.
-func (m *Meta) generation() int64 { return int64((m.Window + time.Hour) / time.Second) }
+// generation is how long a dedup generation lasts: right after one begins, the one before
+// it covers the window, and DedupSpare more.
+func (m *Meta) generation() int64 { return int64((m.Window + metering.DedupSpare) / time.Second) }
 
 // run calls a script and turns what it refuses into an error.
 func (s *Store) run(ctx context.Context, name string, keys []string, args ...any) ([]any, error) {

@@ -75,15 +75,10 @@ func (s *Store) Transfer(ctx context.Context, p int, meta *Meta, mv *Move) (*Mov
 	}, nil
 }
 
-// RefKept is how long the projection knows a reference whose transfer's row is in
-// the ledger: for longer than a call may take between asking the ledger for it and
-// making the transfer. Of older ones the ledger alone knows.
-const RefKept = 35 * 24 * time.Hour
-
 // Confirm closes the transfer's answer once its row is stored. ErrEpoch: it
 // must be applied again.
 func (s *Store) Confirm(ctx context.Context, p int, epoch int64, ref string) error {
-	_, err := s.run(ctx, "confirm", []string{keyMeta(p), keyTask(p, "transfer:"+ref), keyRef(p, ref)}, epoch, ref, int(RefKept.Seconds()))
+	_, err := s.run(ctx, "confirm", []string{keyMeta(p), keyTask(p, "transfer:"+ref), keyRef(p, ref)}, epoch, ref, int(metering.RefKept.Seconds()))
 	return err
 }
 

@@ -43,11 +43,11 @@ func (l *Ledger) BookedTwice(ctx context.Context, m ParentMonth, accounts []stri
 // row that is booked first, of one month that of the newest epoch. Rows of older
 // months stay, for they are closed. It may be cut off and run again anywhere.
 func (l *Ledger) DropCopies(ctx context.Context, m ParentMonth, ids []metering.Identity) error {
-	ctx, cancel := context.WithTimeout(ctx, insertMax)
+	ctx, cancel := context.WithTimeout(ctx, metering.InsertMax)
 	defer cancel()
 	for page := range slices.Chunk(ids, rebookPage) {
 		params := identityParams(page)
-		params["parent"], params["booked"], params["ahead"] = m.ParentID, m.Period, strconv.Itoa(int(insertMax.Seconds()))
+		params["parent"], params["booked"], params["ahead"] = m.ParentID, m.Period, strconv.Itoa(int(metering.InsertMax.Seconds()))
 		if err := l.exec(ctx, "rebook_hours", params); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/sql"
 )
 
@@ -37,7 +38,7 @@ const (
 	rollSlack = 10 * time.Second
 	// markDelay is how long a mark may be on its way into the ledger: an
 	// insert's bound, twice over.
-	markDelay = 2 * insertMax
+	markDelay = 2 * metering.InsertMax
 )
 
 // AccountHour is one hour of UTC of an account.

@@ -360,7 +360,7 @@ func TestUsageHoldsWhereverStoringIsCutOff(t *testing.T) {
 		stored := []string{}
 		cut := Over(&cutServer{Server: l.server, left: inserts, before: func(table string) {
 			stored = append(stored, table)
-			roll(t, l, now.Add(insertMax/2)) // a slow insert: the hour seems quiet meanwhile
+			roll(t, l, now.Add(metering.InsertMax/2)) // a slow insert: the hour seems quiet meanwhile
 		}})
 		w := NewWriter(cut, WriterOptions{})
 		err := w.store(t.Context(), []*request{{batch: &Batch{Rows: []Row{sent("cut", hour)}}}})

@@ -56,12 +56,12 @@ const rebookPage = 1000
 // Rebook books rows of a month in another, under no older an epoch than the
 // projection's. It may be cut off and run again anywhere.
 func (l *Ledger) Rebook(ctx context.Context, from ParentMonth, to string, epoch int64, rows []metering.Identity) error {
-	ctx, cancel := context.WithTimeout(ctx, insertMax)
+	ctx, cancel := context.WithTimeout(ctx, metering.InsertMax)
 	defer cancel()
 	for page := range slices.Chunk(rows, rebookPage) {
 		params := identityParams(page)
 		params["parent"], params["booked"], params["to"] = from.ParentID, from.Period, to
-		params["epoch"], params["ahead"] = strconv.FormatInt(epoch, 10), strconv.Itoa(int(insertMax.Seconds()))
+		params["epoch"], params["ahead"] = strconv.FormatInt(epoch, 10), strconv.Itoa(int(metering.InsertMax.Seconds()))
 		for _, name := range []string{"rebook_hours", "rebook"} {
 			if err := l.exec(ctx, name, params); err != nil {
 				return err

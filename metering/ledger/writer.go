@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/metering"
 )
 
 // Batch is what one task wants stored. Write returns once all of it is on disk.
@@ -20,7 +21,7 @@ type Batch struct {
 	Waiting    []Waiting
 
 	// Charged is when the call to Redis was begun that gave Rows, by the writer's
-	// clock: they are stored only if they are sent within sendMax of it. Zero: the
+	// clock: they are stored only if they are sent within metering.SendMax of it. Zero: the
 	// batch may be sent whenever.
 	Charged time.Time
 
@@ -75,7 +76,7 @@ var ErrStopped = errors.New("the ledger's writer has stopped")
 
 // ErrLate says that nothing of a batch was sent, for its charge is too old by now.
 // Ask for the charge's answer again, and write what that says.
-var ErrLate = fmt.Errorf("rows weren't sent to the ledger within %s of their charge", sendMax)
+var ErrLate = fmt.Errorf("rows weren't sent to the ledger within %s of their charge", metering.SendMax)
 
 type request struct {
 	batch *Batch
@@ -223,24 +224,12 @@ func (w *Writer) take() []*request {
 	return group
 }
 
-// LandMax is the longest time after a charge in which its rows may land: an insert
-// is sent within sendMax of the charge, else not at all, and is given up after
-// insertMax; ClickHouse itself ends it endMax later, for clickhouse-go makes a
-// deadline its max_execution_time. What waits until nothing of an older projection
-// can land relies on it.
-const (
-	sendMax   = time.Minute
-	insertMax = 5 * time.Minute
-	endMax    = 5 * time.Second
-	LandMax   = sendMax + insertMax + endMax
-)
-
 func (w *Writer) flush(ctx context.Context, group []*request) {
 	group = w.inTime(group)
 	if len(group) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, insertMax)
+	ctx, cancel := context.WithTimeout(ctx, metering.InsertMax)
 	defer cancel()
 	err := w.store(ctx, group)
 	for _, r := range group {
@@ -252,7 +241,7 @@ func (w *Writer) flush(ctx context.Context, group []*request) {
 func (w *Writer) inTime(group []*request) []*request {
 	now := w.opts.Clock.Now()
 	return slices.DeleteFunc(group, func(r *request) bool {
-		late := !r.batch.Charged.IsZero() && now.Sub(r.batch.Charged) > sendMax
+		late := !r.batch.Charged.IsZero() && now.Sub(r.batch.Charged) > metering.SendMax
 		if late {
 			r.done <- ErrLate
 		}
@@ -295,7 +284,7 @@ func (w *Writer) store(ctx context.Context, group []*request) error {
 	var before errgroup.Group
 	// Marks dated after the insert's own bound: no roll from before that counts,
 	// wherever the storing is cut off. Of rows that don't follow they do no harm.
-	before.Go(func() error { return w.ledger.markHours(ctx, rows, now.Add(insertMax)) })
+	before.Go(func() error { return w.ledger.markHours(ctx, rows, now.Add(metering.InsertMax)) })
 	before.Go(func() error { return w.ledger.noteStatuses(ctx, rows, stored) })
 	err := before.Wait()
 	if err == nil {

@@ -157,7 +157,7 @@ func TestWriterSendsNothingLate(t *testing.T) {
 		defer w.mu.Unlock()
 		return w.rows == 3
 	}, 5*time.Second, time.Millisecond)
-	now.Advance(sendMax)
+	now.Advance(metering.SendMax)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
@@ -250,7 +250,7 @@ func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // TestClickHouseEndsAnInsert that its sender has given up, or died over, before
-// LandMax: what waits for the rows of an older projection relies on it.
+// metering.LandMax: what waits for the rows of an older projection relies on it.
 func TestClickHouseEndsAnInsert(t *testing.T) {
 	t.Parallel()
 	e := testengine.StartClickHouse(t)
@@ -264,5 +264,5 @@ func TestClickHouseEndsAnInsert(t *testing.T) {
 	seconds, err := strconv.Atoi(<-a.seconds)
 	require.NoError(t, err)
 	require.Positive(t, seconds)
-	require.LessOrEqual(t, sendMax+time.Duration(seconds)*time.Second, LandMax)
+	require.LessOrEqual(t, metering.SendMax+time.Duration(seconds)*time.Second, metering.LandMax)
 }

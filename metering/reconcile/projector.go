@@ -21,7 +21,7 @@ import (
 // Options of a Projector.
 type Options struct {
 	// Window is how long an identity stays hot in Redis. Longer: more memory,
-	// fewer lookups in ClickHouse. Default 24 h, min 1 h.
+	// fewer lookups in ClickHouse. Default 24 h.
 	Window time.Duration
 	// Buckets is the number of dedup sets of a generation; each should hold no
 	// more members than Redis's set-max-intset-entries. Fixed when a projection
@@ -331,9 +331,9 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 	}
 	var floor, landing time.Duration
 	if older > 0 { // until nothing of it can land all older records are cold (docs/protocol.md, Identity and deduplication)
-		floor = ledger.LandMax
+		floor = metering.LandMax
 		if !settled {
-			landing = ledger.LandMax
+			landing = metering.LandMax
 		}
 	}
 	if err := to.Install(ctx, balance.NewProjection{
@@ -465,7 +465,7 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 			}
 		}
 	}
-	return r.ledger.Refs(ctx, parents, r.clock.Now().Add(-balance.RefKept), func(x *ledger.Ref) error {
+	return r.ledger.Refs(ctx, parents, r.clock.Now().Add(-metering.RefKept), func(x *ledger.Ref) error {
 		return to.LoadRef(ctx, x.Ref, map[string]string{
 			"hash": strconv.FormatUint(x.Hash, 10), "seq": strconv.FormatInt(x.Seq, 10), "booked": x.Booked,
 			"at": strconv.FormatInt(x.At.UnixMilli(), 10), "amount": strconv.FormatInt(int64(x.Amount), 10),

@@ -4,7 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"strings"
-	"time"
+
+	"github.com/meterd/meterd/metering"
 )
 
 // slice is a charge call, laid out as charge.lua's header says.
@@ -62,9 +63,9 @@ func charge(c *call) ([]any, error) {
 	switch {
 	case integer(c.arg(2)) < integer(c.meta["catalog"]):
 		return []any{"catalog", c.meta["catalog"]}, nil
-	case integer(c.meta["openn"]) > 5_000_000:
+	case integer(c.meta["openn"]) > metering.OpenMax:
 		return []any{"full"}, nil
-	case c.arg(4) == "found" && c.now-integer(c.arg(6)) > 60_000:
+	case c.arg(4) == "found" && c.now-integer(c.arg(6)) > metering.LookedMax.Milliseconds():
 		return []any{"stale"}, nil
 	}
 	s := &slice{call: c}
@@ -271,7 +272,7 @@ func (s *slice) cold() []any {
 
 // changed is the key of what was changed in the hour before some hours.
 func (s *slice) changed(hours int64) string {
-	return s.tag + ":ch:" + s.arg(1) + ":" + str(s.now/3_600_000-hours)
+	return s.tag + ":ch:" + s.arg(1) + ":" + str(s.now/metering.ChangesMax.Milliseconds()-hours)
 }
 
 // standings: whether messages that new records change are as they were read.
@@ -284,7 +285,7 @@ func (s *slice) standings() []any {
 			continue
 		}
 		s.changes = append(s.changes, h)
-		if d := s.now - integer(s.arg(26)); d > 3_600_000 || d < -3_600_000 {
+		if d := s.now - integer(s.arg(26)); max(d, -d) > metering.ChangesMax.Milliseconds() {
 			return []any{"changed"}
 		}
 		for _, n := range []int64{-1, 0, 1} {
@@ -373,7 +374,7 @@ func (s *slice) change() ([]any, error) {
 	}
 	for _, h := range s.changes {
 		made[hash](s.r, s.changed(0))[h] = seq
-		s.r.expires[s.changed(0)] = s.r.now().Add(2 * time.Hour)
+		s.r.expires[s.changed(0)] = s.r.now().Add(2 * metering.ChangesMax)
 	}
 	for _, a := range s.accounts {
 		if p := touched[a.id]; p != nil {

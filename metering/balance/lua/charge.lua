@@ -44,8 +44,8 @@ end
 if t[1] == 'm' then return {'mark', t[2], t[3]} end
 if done(ARGV[3]) then return {'done'} end
 if tonumber(ARGV[2]) < tonumber(m.catalog) then return {'catalog', m.catalog} end
-if tonumber(m.openn) > 5000000 then return {'full'} end
-if mode == 'found' and NOW - tonumber(ARGV[6]) > 60000 then return {'stale'} end
+if tonumber(m.openn) > OPEN_MAX then return {'full'} end
+if mode == 'found' and NOW - tonumber(ARGV[6]) > LOOKED_MAX then return {'stale'} end
 
 -- accounts and parents. Those that are far from all that may happen to them are
 -- read in part
@@ -142,10 +142,10 @@ else
 end
 
 -- messages that new records change: whoever changed one after its standing was
--- read has made it another. That is kept for two hours, by the hour, so what was read
--- more than one ago, by a clock that may have been set since, is read anew; one that
--- was set back finds what it wrote as of the hour after
-local changes, hour = {}, math.floor(NOW / 3600000)
+-- read has made it another. That is kept for two spans of CHANGES_MAX, by the span, so what was
+-- read more than one ago, by a clock that may have been set since, is read anew; one that
+-- was set back finds what it wrote as of the span after
+local changes, hour = {}, math.floor(NOW / CHANGES_MAX)
 local function changed(n) return TAG .. ':ch:' .. ARGV[1] .. ':' .. int(hour - n) end
 if ARGV[25] ~= '' then
   local i = 0
@@ -153,7 +153,7 @@ if ARGV[25] ~= '' then
     i = i + 1
     if not dup[i] then changes[#changes + 1] = hash end
   end
-  if #changes > 0 and math.abs(NOW - tonumber(ARGV[26])) > 3600000 then return {'changed'} end
+  if #changes > 0 and math.abs(NOW - tonumber(ARGV[26])) > CHANGES_MAX then return {'changed'} end
   for i = 1, #changes, 4000 do
     for n = -1, 1 do
       for _, seq in ipairs(redis.call('HMGET', changed(n), unpack(changes, i, math.min(i + 3999, #changes)))) do
@@ -287,7 +287,7 @@ redis.call('HSET', KEYS[2], 'k', 'o', 's', seq, 'o', outcome, 'g', booked, 'r', 
 redis.call('HINCRBY', KEYS[1], 'openn', total - ndup)
 if mode == 'force' then redis.call('HSET', KEYS[1], 'forced', seq) end
 for _, hash in ipairs(changes) do redis.call('HSET', changed(0), hash, seq) end
-if #changes > 0 then redis.call('EXPIRE', changed(0), 7200) end
+if #changes > 0 then redis.call('EXPIRE', changed(0), 2 * CHANGES_MAX / 1000) end
 if next(touched) then
   for _, a in ipairs(acc) do
     local p = touched[a]

@@ -1,4 +1,5 @@
--- lib.lua: what every script of a partition shares; put in front of each.
+-- lib.lua: what every script of a partition shares; put in front of each. In front of it
+-- stand metering's bounds: OPEN_MAX, LOOKED_MAX and CHANGES_MAX (store.go).
 -- KEYS 1  {pNN}:meta. Every other key of the partition carries the same hash
 --         tag, so it lives in the same slot; names as in keys.go.
 -- Amounts are integers of micro-units as decimal strings: added by HINCRBY
