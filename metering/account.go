@@ -86,9 +86,9 @@ type Account struct {
 	// ledger knows it.
 	First int64 `json:"-"`
 
-	// Opened are the months of a parent that have been opened; they stand beside
+	// MonthStarts are the months of a parent that have been opened; they stand beside
 	// its versions, not in them.
-	Opened Opened `json:"-"`
+	Opened MonthStarts `json:"-"`
 	// Calendar has the parent's months. NewSnapshot sets it from the parent's
 	// Zones and Opened; nil outside a snapshot.
 	Calendar *Calendar `json:"-"`

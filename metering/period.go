@@ -79,9 +79,9 @@ func NewCalendar(zones []ZoneFrom) (*Calendar, error) {
 	return c, nil
 }
 
-// Opened are the instants at which a parent's months start, from a month on: one
+// MonthStarts are the instants at which a parent's months start, from a month on: one
 // after another, up to the end of the newest that has been opened.
-type Opened struct {
+type MonthStarts struct {
 	First  string  `json:"first,omitempty"`
 	Starts []int64 `json:"starts,omitempty"` // Unix seconds
 }
@@ -90,16 +90,16 @@ type Opened struct {
 // in are kept too, for a backfill.
 const openedBefore = 24
 
-// Open adds the months up to the one of now, of an account with a calendar.
+// Extend adds the months up to the one of now, of an account with a calendar.
 // false: they are kept already.
-func (o Opened) Open(a *Account, now time.Time) (Opened, bool) {
+func (o MonthStarts) Extend(a *Account, now time.Time) (MonthStarts, bool) {
 	c := a.Calendar
 	newest := c.of(now).month + 1 // its start is the end of the month of now
-	out := Opened{First: o.First, Starts: slices.Clone(o.Starts)}
+	out := MonthStarts{First: o.First, Starts: slices.Clone(o.Starts)}
 	first, err := parseMonth(o.First)
 	if err != nil || len(o.Starts) == 0 {
 		first = max(c.of(a.CreatedAt).month-openedBefore, monthNumber(yearMin, time.January))
-		out = Opened{First: c.bounds(first).period.Name}
+		out = MonthStarts{First: c.bounds(first).period.Name}
 	}
 	for m := first + len(out.Starts); m <= newest; m++ {
 		out.Starts = append(out.Starts, c.start(m).Unix())
@@ -108,7 +108,7 @@ func (o Opened) Open(a *Account, now time.Time) (Opened, bool) {
 }
 
 // open takes months as they were opened.
-func (c *Calendar) open(o Opened) error {
+func (c *Calendar) open(o MonthStarts) error {
 	if len(o.Starts) == 0 {
 		return nil
 	}

@@ -170,7 +170,7 @@ func BenchmarkPeriodOf(b *testing.B) {
 // and days meet around them.
 func TestOpenedMonthsStand(t *testing.T) {
 	t.Parallel()
-	parent := func(o Opened) *Account {
+	parent := func(o MonthStarts) *Account {
 		s := NewSnapshot(1, []*Account{{
 			ID: "a", Zones: []ZoneFrom{{Zone: "Europe/Rome"}}, CreatedAt: time.Date(2026, 10, 10, 0, 0, 0, 0, time.UTC), Opened: o,
 		}}, nil)
@@ -186,14 +186,14 @@ func TestOpenedMonthsStand(t *testing.T) {
 		}
 	}
 	now := time.Date(2026, 11, 15, 12, 0, 0, 0, time.UTC)
-	o, more := Opened{}.Open(parent(Opened{}), now)
+	o, more := MonthStarts{}.Extend(parent(MonthStarts{}), now)
 	want("first", []any{more, o.First, len(o.Starts)}, []any{true, "2024-10", 27}) // to the start of December
-	_, more = o.Open(parent(o), now)
+	_, more = o.Extend(parent(o), now)
 	want("again", more, false)
-	next, more := o.Open(parent(o), now.AddDate(0, 0, 16))
+	next, more := o.Extend(parent(o), now.AddDate(0, 0, 16))
 	want("a month later", []any{more, len(next.Starts), next.Starts[:27]}, []any{true, 28, o.Starts})
 
-	shifted := Opened{First: o.First, Starts: slices.Clone(o.Starts)}
+	shifted := MonthStarts{First: o.First, Starts: slices.Clone(o.Starts)}
 	shifted.Starts[26] += 3600 // the end of November
 	c := parent(shifted).Calendar
 	november, err := c.Named("2026-11")

@@ -2,9 +2,9 @@ package metering
 
 import "slices"
 
-// Standing is what a message was charged, net of what corrections did to it,
+// ChargedSoFar is what a message was charged, net of what corrections did to it,
 // and what of that was given back.
-type Standing struct {
+type ChargedSoFar struct {
 	Amount, Fee Micros // with the corrections booked so far
 	Refunded    Micros
 	// RefundedWhole: that was all that it came to then, however little.
@@ -25,7 +25,7 @@ type Correction struct {
 // Rerate rates a stored message by another plan, at its own occurred_at. r's
 // amount is left aside. ErrNumbersBlanked where the plan can't be followed: it
 // would silently give the price of another rule.
-func Rerate(s *Snapshot, plan *Plan, r *Record, was Standing) (Correction, *Refusal, error) {
+func Rerate(s *Snapshot, plan *Plan, r *Record, was ChargedSoFar) (Correction, *Refusal, error) {
 	if v := plan.versionAt(r.OccurredAt); was.Blanked && v >= 0 && s.index(plan, v).needsNumber(r) {
 		return Correction{}, nil, ErrNumbersBlanked
 	}
@@ -75,7 +75,7 @@ func Numberless(r *Record, hash uint64) bool {
 // refunded in part keeps that refund, as far as the new price reaches. No amount
 // and no fee: nothing changes. Which of both it was can't be told from the sums: a
 // part may be all of a lower price, and all of a price of 0 is nothing.
-func Correct(c Charge, was Standing) Correction {
+func Correct(c Charge, was ChargedSoFar) Correction {
 	net := was.Amount - was.Refunded
 	want := c.Amount
 	switch {

@@ -21,7 +21,7 @@ func TestRerateLeavesWhatThePlanSays(t *testing.T) {
 		}}}
 		s := NewSnapshot(1, nil, []*Plan{plan})
 		r := &Record{Kind: KindUsage, Channel: "sms", Unit: "segment", Units: 3_000_000, HasUnits: true, OccurredAt: at}
-		was := Standing{Amount: Micros(rapid.Int64Range(0, 500_000).Draw(t, "amount"))}
+		was := ChargedSoFar{Amount: Micros(rapid.Int64Range(0, 500_000).Draw(t, "amount"))}
 		was.Fee = Micros(rapid.Int64Range(0, int64(was.Amount)).Draw(t, "old fee"))
 		switch rapid.IntRange(0, 2).Draw(t, "refund") {
 		case 1:
@@ -62,7 +62,7 @@ func TestRerateWithoutAPrice(t *testing.T) {
 	at := time.Date(2026, 11, 5, 12, 0, 0, 0, time.UTC)
 	plan := &Plan{ID: "right", Versions: []PlanVersion{{EffectiveFrom: at.Add(time.Hour), Rules: []Rule{{Channel: "sms", Unit: "segment"}}}}}
 	r := &Record{Kind: KindUsage, Channel: "sms", OccurredAt: at}
-	_, ref, err := Rerate(NewSnapshot(1, nil, []*Plan{plan}), plan, r, Standing{Amount: 1})
+	_, ref, err := Rerate(NewSnapshot(1, nil, []*Plan{plan}), plan, r, ChargedSoFar{Amount: 1})
 	require.NoError(t, err)
 	require.NotNil(t, ref)
 	require.Equal(t, ReasonNoPrice, ref.Reason)
@@ -96,9 +96,9 @@ func TestRerateWithoutNumbers(t *testing.T) {
 			t.Parallel()
 			r := c.Record
 			r.Kind, r.OccurredAt = KindUsage, at
-			_, _, err := Rerate(s, plan, &r, Standing{Blanked: true})
+			_, _, err := Rerate(s, plan, &r, ChargedSoFar{Blanked: true})
 			require.Equal(t, c.refused, errors.Is(err, ErrNumbersBlanked))
-			_, _, err = Rerate(s, plan, &r, Standing{})
+			_, _, err = Rerate(s, plan, &r, ChargedSoFar{})
 			require.NoError(t, err)
 		})
 	}

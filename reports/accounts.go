@@ -15,7 +15,7 @@ const accountsPage = 400
 
 // accountsAt are a parent's accounts as the report shows them: today's, or, for
 // a month that is closed, as they stood then, with today's module.
-func (r *Reporter) accountsAt(ctx context.Context, parent string, s *span) (map[string]*metering.Account, error) {
+func (r *Reporter) accountsAt(ctx context.Context, parent string, s *reportPeriod) (map[string]*metering.Account, error) {
 	snap := r.deps.Snapshot()
 	out := map[string]*metering.Account{}
 	for _, id := range snap.Family(parent) {
@@ -38,7 +38,7 @@ func (r *Reporter) accountsAt(ctx context.Context, parent string, s *span) (map[
 }
 
 // family is a parent and its sub-accounts, as the report shows them.
-func (s *span) family(parent string) []*metering.Account {
+func (s *reportPeriod) family(parent string) []*metering.Account {
 	list := []*metering.Account{s.accounts[parent]}
 	for _, id := range slices.Sorted(maps.Keys(s.accounts)) {
 		if id != parent {
@@ -56,14 +56,14 @@ func idsOf(accounts []*metering.Account) []string {
 	return out
 }
 
-// gone tells whether an account has no place in the report unless it has
+// outsidePeriod tells whether an account has no place in the report unless it has
 // traffic in it: closed before, or made after.
-func gone(a *metering.Account, s *span) bool {
+func outsidePeriod(a *metering.Account, s *reportPeriod) bool {
 	return !a.IsParent() && (a.ClosedAt != nil && a.ClosedAt.Before(s.start) || !a.CreatedAt.Before(s.end))
 }
 
 // ownZone is the zone of the days of a sub-account's own report.
-func ownZone(a *metering.Account, s *span) *time.Location {
+func ownZone(a *metering.Account, s *reportPeriod) *time.Location {
 	if a.OwnZone == "" {
 		return s.zone
 	}

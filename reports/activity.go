@@ -68,7 +68,7 @@ type ActivityLine struct {
 
 // BuildActivity makes a sub-account's statement without money. Nothing of its
 // parent gets in but the calendar.
-func (r *Reporter) BuildActivity(ctx context.Context, a *metering.Account, s *span) (*ActivityStatement, error) {
+func (r *Reporter) BuildActivity(ctx context.Context, a *metering.Account, s *reportPeriod) (*ActivityStatement, error) {
 	zone := ownZone(a, s)
 	out := &ActivityStatement{
 		Kind: "activity", Layout: render.Layout, Account: a.ID, Name: a.Name, Period: s.name, Timezone: zone.String(), AsOf: s.asOf, Closed: s.closed,
@@ -93,7 +93,7 @@ func (r *Reporter) BuildActivity(ctx context.Context, a *metering.Account, s *sp
 }
 
 // BuildOverview makes a parent's report without money.
-func (r *Reporter) BuildOverview(ctx context.Context, parent *metering.Account, s *span) (*ActivityOverview, error) {
+func (r *Reporter) BuildOverview(ctx context.Context, parent *metering.Account, s *reportPeriod) (*ActivityOverview, error) {
 	accounts := s.family(parent.ID)
 	out := &ActivityOverview{
 		Kind: "activity_overview", Layout: render.Layout, Account: parent.ID, Name: parent.Name, Period: s.name, Timezone: s.zone.String(), AsOf: s.asOf, Closed: s.closed,
@@ -117,7 +117,7 @@ func (r *Reporter) BuildOverview(ctx context.Context, parent *metering.Account, 
 		for _, l := range sec.Activity {
 			sec.Messages += l.Messages
 		}
-		if gone(a, s) && sec.Messages == 0 {
+		if outsidePeriod(a, s) && sec.Messages == 0 {
 			continue
 		}
 		sec.Rejected = rejected[a.ID]
@@ -130,7 +130,7 @@ func (r *Reporter) BuildOverview(ctx context.Context, parent *metering.Account, 
 
 // rejected counts what wasn't taken as it was sent, by account; of refunds and
 // corrections nothing is told here.
-func (r *Reporter) rejected(ctx context.Context, ids []string, s *span) (map[string]uint64, error) {
+func (r *Reporter) rejected(ctx context.Context, ids []string, s *reportPeriod) (map[string]uint64, error) {
 	if s.closed && s.fixed.Frozen.Rejected != nil { // nil: closed before it was noted
 		return s.fixed.Frozen.Rejected, nil
 	}
@@ -144,7 +144,7 @@ func (r *Reporter) rejected(ctx context.Context, ids []string, s *span) (map[str
 
 // activity reads the lines of accounts, by account, with outcomes that anyone
 // may be told.
-func (r *Reporter) activity(ctx context.Context, parent string, ids []string, zone *time.Location, s *span) (map[string][]ActivityLine, error) {
+func (r *Reporter) activity(ctx context.Context, parent string, ids []string, zone *time.Location, s *reportPeriod) (map[string][]ActivityLine, error) {
 	type key struct{ account, day, channel, direction, outcome string }
 	sums := map[key]*ActivityLine{}
 	from, to := s.bounds()

@@ -69,11 +69,11 @@ type detailOrder struct {
 	query    ledger.ActivityQuery
 	reader   *metering.Account
 	accounts []string // that it is about
-	span     *span
+	span     *reportPeriod
 }
 
 // runMessages writes a detail in each of the formats, all in one pass.
-func (r *Reporter) runMessages(ctx context.Context, q *Request, parent, reader *metering.Account, s *span, formats []string) ([]File, error) {
+func (r *Reporter) runMessages(ctx context.Context, q *Request, parent, reader *metering.Account, s *reportPeriod, formats []string) ([]File, error) {
 	o := &detailOrder{Request: q, formats: formats, reader: reader, query: detailQuery(parent, reader, s), span: s}
 	if o.accounts = o.query.Accounts; len(o.accounts) == 0 {
 		o.accounts = idsOf(s.family(parent.ID))

@@ -48,7 +48,7 @@ type OwnBudget struct {
 }
 
 // BuildEnterprise makes an enterprise sub-account's statement.
-func (r *Reporter) BuildEnterprise(ctx context.Context, a *metering.Account, s *span) (*EnterpriseStatement, error) {
+func (r *Reporter) BuildEnterprise(ctx context.Context, a *metering.Account, s *reportPeriod) (*EnterpriseStatement, error) {
 	zone := ownZone(a, s)
 	s.clamp = a.OwnZone == ""
 	list := []*metering.Account{a}
@@ -97,7 +97,7 @@ func (r *Reporter) BuildEnterprise(ctx context.Context, a *metering.Account, s *
 }
 
 // ownBudget works out what the budget holds.
-func (r *Reporter) ownBudget(ctx context.Context, a *metering.Account, charged Money, s *span) (*OwnBudget, error) {
+func (r *Reporter) ownBudget(ctx context.Context, a *metering.Account, charged Money, s *reportPeriod) (*OwnBudget, error) {
 	b := &OwnBudget{Charged: charged}
 	if !s.month {
 		return b, nil

@@ -186,7 +186,7 @@ func (t *trace) end(word, code func(string) string) (status, err, all string) {
 func asIs(s string) string { return s }
 
 // detailQuery selects what a detail is made of.
-func detailQuery(parent, account *metering.Account, s *span) ledger.ActivityQuery {
+func detailQuery(parent, account *metering.Account, s *reportPeriod) ledger.ActivityQuery {
 	from, to := s.bounds()
 	q := ledger.ActivityQuery{Parent: parent.ID, Booked: s.booked(), From: from, To: to}
 	if !account.IsParent() {

@@ -25,7 +25,7 @@ type PreviousMonth struct {
 }
 
 // owe sets what is payable of a month's statement, and the bill before it. Days are no bill.
-func (r *Reporter) owe(ctx context.Context, parent *metering.Account, s *span, out *ParentStatement) error {
+func (r *Reporter) owe(ctx context.Context, parent *metering.Account, s *reportPeriod, out *ParentStatement) error {
 	if !s.month {
 		return nil
 	}
@@ -46,7 +46,7 @@ func (r *Reporter) owe(ctx context.Context, parent *metering.Account, s *span, o
 
 // previous is the bill before a month's. Its sums are those of its closing, where it is
 // closed; what that doesn't tell apart is known from rollups, also when its rows are gone.
-func (r *Reporter) previous(ctx context.Context, parent *metering.Account, s *span, now *Totals) (*PreviousMonth, error) {
+func (r *Reporter) previous(ctx context.Context, parent *metering.Account, s *reportPeriod, now *Totals) (*PreviousMonth, error) {
 	name := parent.Calendar.Of(s.start.Add(-time.Millisecond)).Name
 	p := &PreviousMonth{Period: name}
 	for _, m := range []*Money{&p.Amount, &p.Refunds, &p.Late, &p.Corrections, &p.Adjustments, &p.Billable, &p.Change} {

@@ -165,7 +165,7 @@ func (r *Reporter) Build(ctx context.Context, q Request) (Statement, string, err
 
 // subject is what a request is about: the parent, who reads, and the time. Both
 // accounts are as the report shows them.
-func (r *Reporter) subject(ctx context.Context, q Request) (parent, reader *metering.Account, s *span, err error) {
+func (r *Reporter) subject(ctx context.Context, q Request) (parent, reader *metering.Account, s *reportPeriod, err error) {
 	if parent, reader, err = r.audience(q); err != nil {
 		return nil, nil, nil, err
 	}
@@ -199,8 +199,8 @@ func (r *Reporter) audience(q Request) (parent, reader *metering.Account, err er
 	return parent, reader, nil
 }
 
-// span reads the period, and whether it is closed.
-func (r *Reporter) span(ctx context.Context, parent *metering.Account, name string) (*span, error) {
+// reportPeriod reads the period, and whether it is closed.
+func (r *Reporter) span(ctx context.Context, parent *metering.Account, name string) (*reportPeriod, error) {
 	s, err := parseSpan(parent.Calendar, name)
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ type Rerating struct {
 
 // reratings sets those of a month's statement. The rows are only read where there is a
 // correction to explain.
-func (r *Reporter) reratings(ctx context.Context, parent *metering.Account, s *span, out *ParentStatement) error {
+func (r *Reporter) reratings(ctx context.Context, parent *metering.Account, s *reportPeriod, out *ParentStatement) error {
 	corrected := false
 	for i := range out.Accounts {
 		for j := range out.Accounts[i].Adjustments {

@@ -9,9 +9,9 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 )
 
-// span is the time that a report is of: a month, whose report is the bill of
+// reportPeriod is the time that a report is of: a month, whose report is the bill of
 // what is booked in it, or some days, whose report is of what occurred.
-type span struct {
+type reportPeriod struct {
 	name       string // 2026-11, 2026-11-05, 2026-11-02..2026-11-08
 	month      bool
 	start, end time.Time
@@ -24,7 +24,7 @@ type span struct {
 }
 
 // booked is the period that rows must be booked in, "" for days.
-func (s *span) booked() string {
+func (s *reportPeriod) booked() string {
 	if s.month {
 		return s.name
 	}
@@ -32,7 +32,7 @@ func (s *span) booked() string {
 }
 
 // bounds of occurred_at: none for a month, whose bill has late records too.
-func (s *span) bounds() (from, to time.Time) {
+func (s *reportPeriod) bounds() (from, to time.Time) {
 	if s.month {
 		return time.Time{}, time.Time{}
 	}
@@ -40,9 +40,9 @@ func (s *span) bounds() (from, to time.Time) {
 }
 
 // parseSpan reads a period's name by the parent's calendar.
-func parseSpan(cal *metering.Calendar, name string) (*span, error) {
+func parseSpan(cal *metering.Calendar, name string) (*reportPeriod, error) {
 	if p, err := cal.Named(name); err == nil {
-		return &span{name: name, month: true, start: p.Start, end: p.End, zone: cal.Location(p.Start)}, nil
+		return &reportPeriod{name: name, month: true, start: p.Start, end: p.End, zone: cal.Location(p.Start)}, nil
 	}
 	first, last, ranged := strings.Cut(name, "..")
 	if !ranged {
@@ -54,7 +54,7 @@ func parseSpan(cal *metering.Calendar, name string) (*span, error) {
 		return nil, fmt.Errorf("%w, nor days such as 2026-11-05 or 2026-11-02..2026-11-08, the earlier first: %q", ErrPeriod, name)
 	}
 	start, end := dayStart(cal, from), dayStart(cal, to.AddDate(0, 0, 1))
-	return &span{name: name, start: start, end: end, zone: cal.Location(start)}, nil
+	return &reportPeriod{name: name, start: start, end: end, zone: cal.Location(start)}, nil
 }
 
 // dayStart is the first instant of a local date: of a midnight that is skipped,

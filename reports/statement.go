@@ -100,7 +100,7 @@ type Limit struct {
 	Share string `json:"share"` // percent
 }
 
-func newLimit(kind string, limit *metering.Micros, used Money, s *span) *Limit {
+func newLimit(kind string, limit *metering.Micros, used Money, s *reportPeriod) *Limit {
 	if limit == nil || !s.month {
 		return nil
 	}
@@ -135,7 +135,7 @@ type Movement struct {
 }
 
 // BuildParent makes a parent's statement in full.
-func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s *span) (*ParentStatement, error) {
+func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s *reportPeriod) (*ParentStatement, error) {
 	s.clamp = true
 	f, err := r.gather(ctx, parent, s)
 	if err != nil {
@@ -155,7 +155,7 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 		out.Totals.plus(&c.usage.Totals)
 		out.Completeness.add(f.quarantined[a.ID], f.waiting[a.ID])
 		fromWallet = fromWallet.Plus(c.purse[metering.PurseWallet])
-		if sec := f.section(a, s); !gone(a, s) || sec.Totals.Booked > 0 || sec.Totals.Billable.Sum.Sign() != 0 {
+		if sec := f.section(a, s); !outsidePeriod(a, s) || sec.Totals.Booked > 0 || sec.Totals.Billable.Sum.Sign() != 0 {
 			out.Accounts = append(out.Accounts, *sec)
 		}
 	}
@@ -176,7 +176,7 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 }
 
 // statementNumber names a month's statement, open or closed; "" for days.
-func statementNumber(a *metering.Account, s *span) string {
+func statementNumber(a *metering.Account, s *reportPeriod) string {
 	if !s.month {
 		return ""
 	}
@@ -197,7 +197,7 @@ type facts struct {
 	movements   map[string][]ledger.TransferLine
 }
 
-func (r *Reporter) gather(ctx context.Context, parent *metering.Account, s *span) (*facts, error) {
+func (r *Reporter) gather(ctx context.Context, parent *metering.Account, s *reportPeriod) (*facts, error) {
 	f := &facts{
 		accounts: s.family(parent.ID), quarantined: map[string]map[metering.Reason]uint64{}, waiting: map[string]uint64{}, movements: map[string][]ledger.TransferLine{},
 	}
@@ -225,7 +225,7 @@ func (r *Reporter) gather(ctx context.Context, parent *metering.Account, s *span
 }
 
 // purses reads what the purses held when a month began, and what moved in them.
-func (r *Reporter) purses(ctx context.Context, f *facts, parent *metering.Account, s *span) (err error) {
+func (r *Reporter) purses(ctx context.Context, f *facts, parent *metering.Account, s *reportPeriod) (err error) {
 	if s.month {
 		if f.opening, err = r.deps.Ledger.OpeningBalances(ctx, parent.ID, s.name); err != nil {
 			return err
@@ -239,7 +239,7 @@ func (r *Reporter) purses(ctx context.Context, f *facts, parent *metering.Accoun
 }
 
 // incomplete adds what a page of accounts has in quarantine or waiting.
-func (r *Reporter) incomplete(ctx context.Context, f *facts, page []string, s *span) error {
+func (r *Reporter) incomplete(ctx context.Context, f *facts, page []string, s *reportPeriod) error {
 	if s.closed {
 		maps.Copy(f.quarantined, s.fixed.Frozen.Quarantined)
 		maps.Copy(f.waiting, s.fixed.Frozen.Waiting)
@@ -259,7 +259,7 @@ func (r *Reporter) incomplete(ctx context.Context, f *facts, page []string, s *s
 }
 
 // section of one account.
-func (f *facts) section(a *metering.Account, s *span) *Section {
+func (f *facts) section(a *metering.Account, s *reportPeriod) *Section {
 	c := f.charges[a.ID]
 	st := f.states[a.ID]
 	sec := &Section{
@@ -279,7 +279,7 @@ func (f *facts) section(a *metering.Account, s *span) *Section {
 	return sec
 }
 
-func stateOf(a *metering.Account, st AccountState, s *span) string {
+func stateOf(a *metering.Account, st AccountState, s *reportPeriod) string {
 	switch {
 	case a.ClosedAt != nil && !a.ClosedAt.After(s.asOf):
 		return string(metering.StateClosed)
@@ -291,7 +291,7 @@ func stateOf(a *metering.Account, st AccountState, s *span) string {
 }
 
 // purse of an account, with what was charged to it.
-func (f *facts) purse(id string, kind metering.Purse, charged Money, s *span) *Purse {
+func (f *facts) purse(id string, kind metering.Purse, charged Money, s *reportPeriod) *Purse {
 	none := charged.with(metering.Sum{})
 	p := &Purse{PaidIn: none, Adjusted: none, Allocated: none, Moved: none, Charged: charged, Movements: []Movement{}}
 	for _, t := range f.movements[id] {

@@ -26,7 +26,7 @@ type Alert struct {
 }
 
 // alerts that were raised in the span, by account.
-func (r *Reporter) alerts(ctx context.Context, ids []string, s *span) (map[string][]Alert, error) {
+func (r *Reporter) alerts(ctx context.Context, ids []string, s *reportPeriod) (map[string][]Alert, error) {
 	out := map[string][]Alert{}
 	return out, perPage(ids, func(page []string) error {
 		return r.deps.Ledger.Alerts(ctx, page, s.start, s.end, func(a *ledger.AlertRow) error {
@@ -84,7 +84,7 @@ func (h history) last(id string) metering.Flags {
 }
 
 // states of accounts as of the report: the live ones, or the history's.
-func (r *Reporter) states(ctx context.Context, parent string, accounts []*metering.Account, s *span) (map[string]AccountState, error) {
+func (r *Reporter) states(ctx context.Context, parent string, accounts []*metering.Account, s *reportPeriod) (map[string]AccountState, error) {
 	out := map[string]AccountState{}
 	if s.closed {
 		for _, a := range accounts {
@@ -122,7 +122,7 @@ func (r *Reporter) states(ctx context.Context, parent string, accounts []*meteri
 }
 
 // suspensions of an account that touch the span, as an audience may see them.
-func (h history) suspensions(a *metering.Account, aud metering.Audience, s *span) []Suspension {
+func (h history) suspensions(a *metering.Account, aud metering.Audience, s *reportPeriod) []Suspension {
 	rows := slices.Clone(h[a.ID])
 	if !a.IsParent() {
 		rows = append(rows, h[a.ParentID]...)

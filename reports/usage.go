@@ -155,7 +155,7 @@ func usageDimensions() []ledger.Dimension {
 
 // charges reads the usage of accounts: one query a page of accounts, whose
 // lines every list is summed from.
-func (r *Reporter) charges(ctx context.Context, accounts []*metering.Account, zone *time.Location, s *span) (map[string]*charges, error) {
+func (r *Reporter) charges(ctx context.Context, accounts []*metering.Account, zone *time.Location, s *reportPeriod) (map[string]*charges, error) {
 	out := map[string]*charges{}
 	sums := map[string]*sums{}
 	for _, a := range accounts {
@@ -180,7 +180,7 @@ func (r *Reporter) charges(ctx context.Context, accounts []*metering.Account, zo
 }
 
 // campaigns adds the lists of campaigns.
-func (r *Reporter) campaigns(ctx context.Context, accounts []*metering.Account, s *span, to map[string]*charges) error {
+func (r *Reporter) campaigns(ctx context.Context, accounts []*metering.Account, s *reportPeriod, to map[string]*charges) error {
 	from, till := s.bounds()
 	q := ledger.ActivityQuery{Parent: accounts[0].Parent(), Booked: s.booked(), From: from, To: till}
 	return perPage(idsOf(accounts), func(page []string) error {
@@ -198,7 +198,7 @@ func (r *Reporter) campaigns(ctx context.Context, accounts []*metering.Account, 
 
 // sums are an account's lists in the making.
 type sums struct {
-	span     *span
+	span     *reportPeriod
 	currency string
 	plans    map[string]*metering.Plan
 	charges  charges
@@ -209,7 +209,7 @@ type sums struct {
 	adjusted map[string]*AdjustmentLine
 }
 
-func newSums(s *span, currency string, plans map[string]*metering.Plan) *sums {
+func newSums(s *reportPeriod, currency string, plans map[string]*metering.Plan) *sums {
 	return &sums{
 		span: s, currency: currency, plans: plans, charges: charges{purse: map[metering.Purse]metering.Sum{}, daily: map[chargeOf]metering.Sum{}},
 		channels: map[channelKey]*ChannelLine{}, country: map[string]*CountryLine{}, days: map[string]*DayLine{},

@@ -66,7 +66,7 @@ const (
 
 // BuildWallet makes a parent's wallet statement of a month, where it is prepaid,
 // was then, or still holds a wallet.
-func (r *Reporter) BuildWallet(ctx context.Context, parent *metering.Account, s *span) (*WalletStatement, error) {
+func (r *Reporter) BuildWallet(ctx context.Context, parent *metering.Account, s *reportPeriod) (*WalletStatement, error) {
 	s.clamp = true
 	if !s.month {
 		return nil, fmt.Errorf("%w: a wallet's statement is of a month, such as 2026-11", ErrPeriod)
@@ -95,7 +95,7 @@ func (r *Reporter) BuildWallet(ctx context.Context, parent *metering.Account, s 
 	out.Purses = append(out.Purses, f.book(parent, metering.PurseWallet, wallet, s))
 	for _, a := range accounts[1:] {
 		b := f.book(a, metering.PurseBudget, f.charges[a.ID].daily, s)
-		if b.used() || a.Source == metering.SourceAllocated && !gone(a, s) {
+		if b.used() || a.Source == metering.SourceAllocated && !outsidePeriod(a, s) {
 			out.Purses = append(out.Purses, b)
 		}
 	}
@@ -110,7 +110,7 @@ func (b *PurseBook) used() bool { return len(b.Lines) > 0 || b.Opening.Sum.Sign(
 
 // book puts a purse's lines in their order: a day's transfers, then what the day
 // was charged; what is charged for closed months comes last.
-func (f *facts) book(a *metering.Account, kind metering.Purse, charged map[chargeOf]metering.Sum, s *span) PurseBook {
+func (f *facts) book(a *metering.Account, kind metering.Purse, charged map[chargeOf]metering.Sum, s *reportPeriod) PurseBook {
 	money := func(m metering.Sum) Money { return Money{m, a.Currency} }
 	b := PurseBook{Account: a.ID, Name: a.Name, Purse: string(kind), Opening: money(f.opening[a.ID].Sum()), Moved: money(metering.Sum{}), Charged: money(metering.Sum{}), Lines: []PurseLine{}}
 	for _, t := range f.movements[a.ID] {

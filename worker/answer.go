@@ -10,11 +10,11 @@ import (
 // decision is what was decided for one line of a task. The charged ones travel
 // with the answer in Redis, so that a retry never rates and never decides again.
 type decision struct {
-	line   int
-	group  int
-	charge metering.Charge
-	purse  metering.Purse
-	owner  string // account whose balance the purse is, empty: none
+	line         int
+	group        int
+	charge       metering.Charge
+	purse        metering.Purse
+	purseAccount string // account whose balance the purse is, empty: none
 }
 
 // refusal of one line, kept with the answer too.
@@ -86,7 +86,7 @@ func (r *rated) encode() []byte {
 		u(uint64(d.charge.Version))
 		u(uint64(d.charge.Rule))
 		u(ref(string(d.purse)))
-		u(ref(d.owner))
+		u(ref(d.purseAccount))
 	}
 	u(uint64(len(r.refused)))
 	for _, f := range r.refused {
@@ -175,7 +175,7 @@ func decodeRated(b []byte) (*rated, error) {
 		d.charge.Units, d.charge.Billed = metering.Quantity(p.i()), metering.Quantity(p.i())
 		d.charge.Unit, d.charge.Plan = name(), name()
 		d.charge.Version, d.charge.Rule = int(p.u()), int(p.u())
-		d.purse, d.owner = metering.Purse(name()), name()
+		d.purse, d.purseAccount = metering.Purse(name()), name()
 		r.decisions = append(r.decisions, d)
 	}
 	for n := p.u(); n > 0 && !p.bad; n-- {

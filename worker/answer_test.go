@@ -15,7 +15,7 @@ import (
 // exampleAnswer is what the golden files hold.
 func exampleAnswer() *rated {
 	decisions := []decision{
-		{line: 0, group: 1, purse: metering.PurseWallet, owner: "acme", charge: metering.Charge{
+		{line: 0, group: 1, purse: metering.PurseWallet, purseAccount: "acme", charge: metering.Charge{
 			Amount: 1_234_567, Fee: 1_000, Units: 2_000_000, Billed: 60_000_000, Unit: "second", Plan: "eur", Version: 3, Rule: 7,
 		}},
 		{line: 300, purse: metering.PurseCredit, charge: metering.Charge{Amount: -5, Unit: "message"}},

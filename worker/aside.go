@@ -61,14 +61,14 @@ func (e *engine) ask(ctx context.Context, hurry bool, f func(ctx context.Context
 
 // chargeAll charges slices whose rows can't be stored by now. Who comes again for them
 // finds their answers; what fails here fails again there.
-func (e *engine) chargeAll(ctx context.Context, t *task, parts map[int]*slice, order []int) {
+func (e *engine) chargeAll(ctx context.Context, t *task, parts map[int]*partitionBatch, order []int) {
 	for i, p := range order {
 		s := parts[p]
 		if len(s.charged) == 0 {
 			continue
 		}
 		reply, _, err := e.charge(ctx, t, s)
-		if err != nil || reply == nil || reply.State != balance.Held { // nil: all of it is refused
+		if err != nil || reply == nil || reply.State != balance.AnswerOpen { // nil: all of it is refused
 			continue
 		}
 		if r, err := decodeRated(reply.Rated); err == nil {
@@ -79,7 +79,7 @@ func (e *engine) chargeAll(ctx context.Context, t *task, parts map[int]*slice, o
 
 // leave takes lines out of slices that the answer to another one's charge has refused or
 // set aside. It is the first partition's: their account wasn't known then.
-func leave(parts map[int]*slice, order []int, refused []refusal, aside []int) {
+func leave(parts map[int]*partitionBatch, order []int, refused []refusal, aside []int) {
 	if len(order) == 0 || len(refused)+len(aside) == 0 {
 		return
 	}
@@ -96,7 +96,7 @@ func leave(parts map[int]*slice, order []int, refused []refusal, aside []int) {
 }
 
 // drop takes lines out.
-func (s *slice) drop(gone map[int]bool) {
+func (s *partitionBatch) drop(gone map[int]bool) {
 	s.charged = slices.DeleteFunc(s.charged, func(c candidate) bool { return gone[c.line] })
 	s.copies = slices.DeleteFunc(s.copies, func(c copied) bool { return gone[c.line] })
 	s.refused = slices.DeleteFunc(s.refused, func(r refusal) bool { return gone[r.line] })
@@ -104,7 +104,7 @@ func (s *slice) drop(gone map[int]bool) {
 
 // behind adds to lines those behind them of the same identities: the first of them stands
 // (docs/domain.md, Identity), so none may be charged before it.
-func (s *slice) behind(t *task, lines []int) map[int]bool {
+func (s *partitionBatch) behind(t *task, lines []int) map[int]bool {
 	first := map[metering.Identity]int{}
 	out := make(map[int]bool, len(lines))
 	for _, line := range lines {
@@ -126,7 +126,7 @@ func (s *slice) behind(t *task, lines []int) map[int]bool {
 }
 
 // setAside takes lines out, to be handed over.
-func (s *slice) setAside(gone map[int]bool) {
+func (s *partitionBatch) setAside(gone map[int]bool) {
 	s.drop(gone)
 	s.aside = append(s.aside, slices.Sorted(maps.Keys(gone))...)
 }
@@ -138,7 +138,7 @@ func (t *task) separable() bool { return t.corrections == nil && !t.inline }
 // setDoubtfulAside sets lines aside that a newer snapshot may know, after the ledger
 // couldn't be asked for one (cause). Those in whose slice nothing is charged, so that no
 // answer can keep them, bring the task back, once the other slices are charged.
-func (e *engine) setDoubtfulAside(ctx context.Context, t *task, parts map[int]*slice, cause error) error {
+func (e *engine) setDoubtfulAside(ctx context.Context, t *task, parts map[int]*partitionBatch, cause error) error {
 	if !t.separable() || !e.withoutLedger(cause) {
 		return cause
 	}
@@ -165,7 +165,7 @@ func (e *engine) setDoubtfulAside(ctx context.Context, t *task, parts map[int]*s
 
 // setColdAside sets the identities of a slice aside that the ledger couldn't be asked
 // for (cause), if others are left.
-func (e *engine) setColdAside(t *task, s *slice, call *balance.Call, ask []int, cause error) error {
+func (e *engine) setColdAside(t *task, s *partitionBatch, call *balance.Call, ask []int, cause error) error {
 	if !t.separable() || !e.withoutLedger(cause) || len(ask) == len(s.charged) {
 		return cause
 	}
@@ -178,7 +178,7 @@ func (e *engine) setColdAside(t *task, s *slice, call *balance.Call, ask []int, 
 }
 
 // charges tells whether anything is charged without some lines.
-func (s *slice) charges(without map[int]bool) bool {
+func (s *partitionBatch) charges(without map[int]bool) bool {
 	return slices.ContainsFunc(s.charged, func(c candidate) bool { return !without[c.line] })
 }
 
@@ -195,14 +195,14 @@ func (e *engine) handAside(ctx context.Context, t *task, which []int) error {
 // handMoved hands lines over that a newer snapshot has brought into a slice whose answer
 // was made without them: their account wasn't known then, and the first partition,
 // which refuses such, hasn't.
-func (e *engine) handMoved(ctx context.Context, t *task, s *slice, before []int, outcome string) error {
+func (e *engine) handMoved(ctx context.Context, t *task, s *partitionBatch, before []int, outcome string) error {
 	moved := slices.DeleteFunc(before, func(line int) bool {
 		return outcome[line] != balance.OutcomeNone || slices.Contains(s.aside, line)
 	})
 	if len(moved) == 0 || t.corrections != nil { // an account with messages to correct was known
 		return nil
 	}
-	refused, _, err := e.store.Peek(ctx, 0, t.id)
+	refused, _, err := e.store.FindAnswer(ctx, 0, t.id)
 	if err != nil || refused != nil {
 		return err
 	}
@@ -210,7 +210,7 @@ func (e *engine) handMoved(ctx context.Context, t *task, s *slice, before []int,
 }
 
 // lines of a slice, as this attempt has decided.
-func (s *slice) lines() []int {
+func (s *partitionBatch) lines() []int {
 	var out []int
 	for i := range s.charged {
 		out = append(out, s.charged[i].line)

@@ -49,14 +49,14 @@ func (w *Worker) setBreaker(ctx context.Context, p int) error {
 		return err
 	}
 	if err := e.setBound(ctx, p, meta); err != nil {
-		return e.stale(p, err)
+		return e.forgetMetaIfOver(p, err)
 	}
 	if !w.has(RoleScheduler) {
 		return nil
 	}
 	at, err := e.store.Broken(ctx, p)
 	if err != nil {
-		return e.stale(p, err)
+		return e.forgetMetaIfOver(p, err)
 	}
 	open := 0
 	if !at.IsZero() {

@@ -143,7 +143,7 @@ func TestAnOpenMonthKeepsItsBounds(t *testing.T) {
 		require.NoError(t, err)
 		return h.Snapshots.Current().Accounts["globex"].Calendar
 	}
-	opened := func() metering.Opened {
+	opened := func() metering.MonthStarts {
 		calendar()
 		return h.Snapshots.Current().Accounts["globex"].Opened
 	}
@@ -160,7 +160,7 @@ func TestAnOpenMonthKeepsItsBounds(t *testing.T) {
 	}
 	number, err := h.Ledger.CatalogNumber(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, h.Ledger.SaveOpened(t.Context(), number+1, map[string]metering.Opened{"globex": o}, time.Now()))
+	require.NoError(t, h.Ledger.SaveOpened(t.Context(), number+1, map[string]metering.MonthStarts{"globex": o}, time.Now()))
 	h.eventually("all know", func() bool { return calendar().Of(month.Start).Name == before.Name })
 	require.EqualValues(t, 2, h.batch().task(
 		messageAt(shop, "before", month.Start.Add(time.Hour)), messageAt(shop, "within", month.Start.Add(3*time.Hour)),

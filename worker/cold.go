@@ -26,7 +26,7 @@ const settlePatience = time.Second
 // holds as well as it did: whoever has charged an identity since it was asked for
 // has put it into the sets, wherever the edge is. So all is as old as the oldest
 // answer, and another projection, which has other sets, begins anew.
-func (e *engine) lookUp(ctx context.Context, s *slice, call *balance.Call, ask []int, settled int64) error {
+func (e *engine) lookUp(ctx context.Context, s *partitionBatch, call *balance.Call, ask []int, settled int64) error {
 	ok, err := e.waitSettled(ctx, s.p, settled, settlePatience)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (e *engine) lookUp(ctx context.Context, s *slice, call *balance.Call, ask [
 
 // lookAhead tells what of a call may be cold before it is charged in vain, which costs as
 // much as a charge: once, of a call with records that are that old by this clock.
-func (e *engine) lookAhead(ctx context.Context, s *slice, call *balance.Call, meta *balance.Meta) error {
+func (e *engine) lookAhead(ctx context.Context, s *partitionBatch, call *balance.Call, meta *balance.Meta) error {
 	edge := e.clock.Now().Add(metering.LookedMax - meta.Window).UnixMilli()
 	old := func(it balance.Item) bool { return it.OccurredAt < edge }
 	if s.ahead || !slices.ContainsFunc(call.Items, old) {
@@ -63,7 +63,7 @@ func (e *engine) lookAhead(ctx context.Context, s *slice, call *balance.Call, me
 
 // toLookUp are the cold items of a call, and those that turn cold while the answer
 // is believed and aren't known yet. It forgets what was found for another projection.
-func (s *slice) toLookUp(call *balance.Call, meta *balance.Meta, cold *balance.ColdError) []int {
+func (s *partitionBatch) toLookUp(call *balance.Call, meta *balance.Meta, cold *balance.ColdError) []int {
 	if s.found == nil || s.epoch != meta.Epoch {
 		s.found, s.looked, s.epoch = map[int]bool{}, cold.Now, meta.Epoch
 	}

@@ -53,7 +53,7 @@ func newCorrections(id string, lines [][]byte) (*task, error) {
 // classifyCorrections makes a candidate of each, by what its message stands at
 // once every charge so far has settled; a charge refuses it if that changes
 // meanwhile. One that changes nothing is settled already.
-func (e *engine) classifyCorrections(ctx context.Context, t *task, snap *metering.Snapshot, at func(int) *slice) error {
+func (e *engine) classifyCorrections(ctx context.Context, t *task, snap *metering.Snapshot, at func(int) *partitionBatch) error {
 	var known []int
 	for i := range t.corrections {
 		if snap.Accounts[t.recs[i].AccountID] == nil {
@@ -62,7 +62,7 @@ func (e *engine) classifyCorrections(ctx context.Context, t *task, snap *meterin
 		}
 		known = append(known, i)
 	}
-	if err := e.settled(ctx, t, snap, known); err != nil {
+	if err := e.waitForOlderCharges(ctx, t, snap, known); err != nil {
 		return err
 	}
 	charges, err := e.corrections(ctx, t, known)
@@ -88,7 +88,7 @@ func (e *engine) classifyCorrections(ctx context.Context, t *task, snap *meterin
 			row.Tags = tagsOf(r, &c.of)
 			d := candidate{rec: r, row: &row, account: a, amount: c.Amount, period: a.Calendar.Of(r.OccurredAt).Name}
 			d.line, d.charge = i, c.Charge
-			d.purse, d.owner = purseNow(a, metering.Purse(x.Purse))
+			d.purse, d.purseAccount = refundPurse(a, metering.Purse(x.Purse))
 			s.add(d)
 		}
 	}
@@ -129,7 +129,7 @@ func (e *engine) corrections(ctx context.Context, t *task, lines []int) ([]*corr
 		c, replaced := metering.Correction{Amount: metering.Micros(x.Amount), Fee: metering.Micros(x.Fee)}, false
 		if x.Rated != nil {
 			replaced = x.Rated.Hash != 0 && x.Rated.Hash != m.Hash
-			c = metering.Correct(metering.Charge{Amount: metering.Micros(x.Rated.Amount), Fee: metering.Micros(x.Rated.Fee)}, m.Standing)
+			c = metering.Correct(metering.Charge{Amount: metering.Micros(x.Rated.Amount), Fee: metering.Micros(x.Rated.Fee)}, m.ChargedSoFar)
 		}
 		out[n] = &correction{metering.Charge{Amount: c.Amount, Fee: c.Fee, Plan: x.Plan, Version: x.Version, Rule: x.Rule}, m, replaced}
 	}

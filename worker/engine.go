@@ -189,8 +189,8 @@ func (e *engine) done() work {
 	return w
 }
 
-// at is a named point at which crash tests end the process.
-func (e *engine) at(point string) {
+// crashPoint is a named point at which crash tests end the process.
+func (e *engine) crashPoint(point string) {
 	if e.crash != nil {
 		e.crash(point)
 	}

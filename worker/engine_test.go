@@ -78,7 +78,7 @@ func TestRowsThatWouldBeLateAreJudgedAnew(t *testing.T) {
 	require.Zero(t, h.rows(shop).Usage)
 	require.NoError(t, e.ingestTask(t.Context(), "task", payload))
 	h.charged(shop, 1)
-	answer, _, err := d.Store.Peek(t.Context(), 0, "task")
+	answer, _, err := d.Store.FindAnswer(t.Context(), 0, "task")
 	require.NoError(t, err)
-	require.Equal(t, balance.Done, answer.State)
+	require.Equal(t, balance.AnswerDone, answer.State)
 }

@@ -25,9 +25,9 @@ const (
 	eventAlert   = "alert"
 )
 
-// told is the data of a state hook (docs/interface.md, Hooks), for the parent and the
+// statePayload is the data of a state hook (docs/interface.md, Hooks), for the parent and the
 // operator, who may see every reason.
-type told struct {
+type statePayload struct {
 	AccountID  string   `json:"account_id"`
 	State      string   `json:"state"`
 	Reasons    []string `json:"reasons"`
@@ -180,7 +180,7 @@ func (h *hooks) tell(ctx context.Context, id string, at int64) error {
 	if st.At != 0 {
 		at = st.At
 	}
-	data := told{
+	data := statePayload{
 		AccountID: id, State: string(metering.StateActive), Reasons: flags.Reasons(), Epoch: st.Epoch,
 		Period:     a.Calendar.Of(time.UnixMilli(at)).Name,
 		OccurredAt: stamp(time.UnixMilli(at)),

@@ -27,8 +27,8 @@ import (
 
 // heard is a message that a hook was sent.
 type heard struct {
-	Type string `json:"type"`
-	Data told   `json:"data"`
+	Type string       `json:"type"`
+	Data statePayload `json:"data"`
 }
 
 // receiver is a hook's server that keeps what it was told.

@@ -45,7 +45,7 @@ const refundDetail = "refers_to: the message was refunded with another amount, a
 // judge says of each duplicate whether its content is the stored one's
 // (docs/protocol.md, The states of a task). If one can't be judged now, all go to a judge task:
 // so a later attempt of this task hands over the same ones, or none.
-func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Meta, seq int64, outcome string) (*balance.Finished, error) {
+func (e *engine) judge(ctx context.Context, t *task, s *partitionBatch, meta *balance.Meta, seq int64, outcome string) (*balance.Finished, error) {
 	f := &balance.Finished{Seq: seq, Counts: tally(outcome), Reasons: s.reasons(outcome)}
 	open, conflicts, told := s.compare(t, outcome, &f.Counts)
 	if err := e.sendStatuses(ctx, told); err != nil {
@@ -56,7 +56,7 @@ func (e *engine) judge(ctx context.Context, t *task, s *slice, meta *balance.Met
 		f.Reasons[metering.ReasonConflict] += n
 	}
 	if len(open) > 0 {
-		left, more, err := e.judgeStored(ctx, t, s.p, stand{epoch: meta.Epoch, seq: seq}, open, &f.Judged)
+		left, more, err := e.compareWithLedger(ctx, t, s.p, stand{epoch: meta.Epoch, seq: seq}, open, &f.Judged)
 		if err != nil {
 			return nil, err
 		}
@@ -107,7 +107,7 @@ func (e *engine) quarantineConflicts(ctx context.Context, t *task, p int, lines 
 // compare settles copies within the task in memory, where their first copy was
 // charged; it returns the lines that the ledger must judge, conflicts, and what
 // duplicates tell of their messages.
-func (s *slice) compare(t *task, outcome string, counts *balance.Counts) (open, conflicts []int, told []*metering.Record) {
+func (s *partitionBatch) compare(t *task, outcome string, counts *balance.Counts) (open, conflicts []int, told []*metering.Record) {
 	first := map[metering.Identity]int{}
 	if strings.IndexByte(outcome, balance.OutcomeCopy) >= 0 { // rarely
 		for i := range t.lines {
@@ -162,9 +162,9 @@ func (e *engine) sendStatuses(ctx context.Context, told []*metering.Record) erro
 	return e.enqueue(ctx, jobs.TypeIngest, idOf("told-", lines), e.codec.Encode(lines), 0)
 }
 
-// judgeStored compares lines with the ledger's rows, once every older charge
+// compareWithLedger compares lines with the ledger's rows, once every older charge
 // has settled. left: those that have no row, or that couldn't wait.
-func (e *engine) judgeStored(ctx context.Context, t *task, p int, at stand, lines []int, counts *balance.Counts) (left, conflicts []int, err error) {
+func (e *engine) compareWithLedger(ctx context.Context, t *task, p int, at stand, lines []int, counts *balance.Counts) (left, conflicts []int, err error) {
 	ok, err := e.waitSettled(ctx, p, at.seq-1, judgePatience)
 	if err != nil {
 		return nil, nil, err
@@ -222,7 +222,7 @@ func (e *engine) still(ctx context.Context, p int, epoch int64) error {
 	if err == nil && meta.Epoch != epoch {
 		err = balance.ErrEpoch
 	}
-	return e.stale(p, err)
+	return e.forgetMetaIfOver(p, err)
 }
 
 // otherRefunds are those of refunds that stand in the ledger with another amount.
@@ -285,12 +285,12 @@ func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error
 	if err != nil {
 		return err
 	}
-	reply, _, err := e.store.Peek(ctx, p, id)
+	reply, _, err := e.store.FindAnswer(ctx, p, id)
 	if err != nil {
 		return err
 	}
 	if reply != nil { // an earlier attempt charged
-		if reply.State == balance.Done {
+		if reply.State == balance.AnswerDone {
 			return nil
 		}
 		return e.process(ctx, t)
@@ -298,7 +298,7 @@ func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error
 	if meta.Epoch != j.Epoch {
 		return e.process(ctx, t) // another epoch: an ordinary task again
 	}
-	return e.judgeAnew(ctx, t, snap, p, meta, j.Seq)
+	return e.recheckDuplicates(ctx, t, snap, p, meta, j.Seq)
 }
 
 func (e *engine) partitionOf(t *task, snap *metering.Snapshot) int {
@@ -312,9 +312,9 @@ func (e *engine) partitionOf(t *task, snap *metering.Snapshot) int {
 	return 0
 }
 
-// judgeAnew judges all lines of a judge task; those without a row are charged
+// recheckDuplicates judges all lines of a judge task; those without a row are charged
 // by force, under the task's own id.
-func (e *engine) judgeAnew(ctx context.Context, t *task, snap *metering.Snapshot, p int, meta *balance.Meta, seq int64) error {
+func (e *engine) recheckDuplicates(ctx context.Context, t *task, snap *metering.Snapshot, p int, meta *balance.Meta, seq int64) error {
 	var counts balance.Counts
 	all := make([]int, len(t.lines))
 	for i := range all {
@@ -327,12 +327,12 @@ func (e *engine) judgeAnew(ctx context.Context, t *task, snap *metering.Snapshot
 	if !ok {
 		return errLater
 	}
-	left, conflicts, err := e.judgeStored(ctx, t, p, stand{epoch: meta.Epoch, seq: seq}, all, &counts)
+	left, conflicts, err := e.compareWithLedger(ctx, t, p, stand{epoch: meta.Epoch, seq: seq}, all, &counts)
 	if err != nil {
 		return err
 	}
 	if len(left) > 0 {
-		return e.force(ctx, t, snap, p, meta)
+		return e.chargeMissing(ctx, t, snap, p, meta)
 	}
 	counts.Quarantined += int64(len(conflicts))
 	if err := e.quarantineConflicts(ctx, t, p, conflicts); err != nil {
@@ -341,12 +341,12 @@ func (e *engine) judgeAnew(ctx context.Context, t *task, snap *metering.Snapshot
 	return e.finish(ctx, t, p, meta, &balance.Finished{Counts: counts, Reasons: map[metering.Reason]int64{metering.ReasonConflict: int64(len(conflicts))}})
 }
 
-// force charges identities that stand in their set but have no row: a hash
+// chargeMissing charges identities that stand in their set but have no row: a hash
 // collision, a reversed charge, an answer that was given up. At S they stand in
 // their set, so whatever was charged of them is ≤ S; once no open answer is, it
 // looks again. Redis refuses the charge if another was forced since S, or if the
 // set may have forgotten them.
-func (e *engine) force(ctx context.Context, t *task, snap *metering.Snapshot, p int, meta *balance.Meta) error {
+func (e *engine) chargeMissing(ctx context.Context, t *task, snap *metering.Snapshot, p int, meta *balance.Meta) error {
 	parts, _, err := e.classify(ctx, t, snap)
 	if err != nil {
 		return err
@@ -355,7 +355,7 @@ func (e *engine) force(ctx context.Context, t *task, snap *metering.Snapshot, p 
 	if s == nil || len(parts) != 1 || len(s.charged) == 0 {
 		return e.process(ctx, t)
 	}
-	reply, err := e.chargeForced(ctx, t, s, meta, balance.AskS)
+	reply, err := e.chargeForced(ctx, t, s, meta, balance.AskSeq)
 	if again, ok := errors.AsType[*balance.AgainError](err); ok {
 		if err := e.keepRowless(ctx, t, s, again.Seq); err != nil {
 			return err
@@ -379,16 +379,16 @@ func (e *engine) force(ctx context.Context, t *task, snap *metering.Snapshot, p 
 	case err != nil:
 		return e.lacking(ctx, p, meta, err)
 	}
-	if reply.State == balance.Charged {
+	if reply.State == balance.AnswerNew {
 		e.log.WarnContext(ctx, "identities without a row were charged", slogTask(t.id))
 		e.metrics.forced.Add(double(len(s.charged)))
 	}
-	return e.conclude(ctx, t, snap, s, reply, meta)
+	return e.completeFromAnswer(ctx, t, snap, s, reply, meta)
 }
 
-func (e *engine) chargeForced(ctx context.Context, t *task, s *slice, meta *balance.Meta, upTo int64) (*balance.Reply, error) {
+func (e *engine) chargeForced(ctx context.Context, t *task, s *partitionBatch, meta *balance.Meta, upTo int64) (*balance.Answer, error) {
 	call := e.call(t, s, meta)
-	call.Force, call.S = true, upTo
+	call.Force, call.JudgedSeq = true, upTo
 	s.asked = e.clock.Now()
 	return e.store.Charge(ctx, s.p, s.catalog, call)
 }
@@ -396,7 +396,7 @@ func (e *engine) chargeForced(ctx context.Context, t *task, s *slice, meta *bala
 // keepRowless leaves those lines to be charged that have no row once every
 // charge up to a seq has settled. The others are copies of their row: judged
 // once more after the charge.
-func (e *engine) keepRowless(ctx context.Context, t *task, s *slice, upTo int64) error {
+func (e *engine) keepRowless(ctx context.Context, t *task, s *partitionBatch, upTo int64) error {
 	ok, err := e.waitSettled(ctx, s.p, upTo, judgePatience)
 	if err != nil {
 		return err

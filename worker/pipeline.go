@@ -39,10 +39,10 @@ func (e *engine) process(ctx context.Context, t *task) error {
 				}
 			}
 		}
-		if err := e.detach(ctx, t, refunds); err != nil {
+		if err := e.forwardRefunds(ctx, t, refunds); err != nil {
 			return err
 		}
-		err = e.slices(ctx, t, snap, parts)
+		err = e.runBatches(ctx, t, snap, parts)
 		if errors.Is(err, balance.ErrCatalog) {
 			if _, err := e.snapshots.Refresh(ctx); err != nil {
 				return err
@@ -55,7 +55,7 @@ func (e *engine) process(ctx context.Context, t *task) error {
 }
 
 // outdated tells whether a refusal may be for an old snapshot.
-func outdated(parts map[int]*slice) bool {
+func outdated(parts map[int]*partitionBatch) bool {
 	for _, s := range parts {
 		if slices.ContainsFunc(s.refused, refusal.mayBeOld) {
 			return true
@@ -73,9 +73,9 @@ func (e *engine) refresh(ctx context.Context) error {
 	})
 }
 
-// detach sends refunds on as a task of their own: they are applied when lower
+// forwardRefunds sends refunds on as a task of their own: they are applied when lower
 // seqs have settled.
-func (e *engine) detach(ctx context.Context, t *task, lines []int) error {
+func (e *engine) forwardRefunds(ctx context.Context, t *task, lines []int) error {
 	if len(lines) == 0 {
 		return nil
 	}
@@ -94,7 +94,7 @@ func pick(lines [][]byte, which []int) [][]byte {
 	return out
 }
 
-func (e *engine) slices(ctx context.Context, t *task, snap *metering.Snapshot, parts map[int]*slice) error {
+func (e *engine) runBatches(ctx context.Context, t *task, snap *metering.Snapshot, parts map[int]*partitionBatch) error {
 	order := slices.Sorted(maps.Keys(parts))
 	if e.ledgerAway() {
 		e.chargeAll(ctx, t, parts, order)
@@ -104,7 +104,7 @@ func (e *engine) slices(ctx context.Context, t *task, snap *metering.Snapshot, p
 		if len(s.charged) == 0 && s.onlyCharges() {
 			continue // all of it is another's
 		}
-		err := e.slice(ctx, t, snap, s)
+		err := e.runBatch(ctx, t, snap, s)
 		leave(parts, order[i+1:], s.refused, s.aside)
 		if err != nil {
 			if e.withoutLedger(err) {
@@ -116,47 +116,47 @@ func (e *engine) slices(ctx context.Context, t *task, snap *metering.Snapshot, p
 	return nil
 }
 
-// slice: charge, store, settle, judge, finish.
-func (e *engine) slice(ctx context.Context, t *task, snap *metering.Snapshot, s *slice) error {
+// runBatch: charge, store, settle, judge, finish.
+func (e *engine) runBatch(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch) error {
 	if len(s.charged) == 0 {
-		return e.uncharged(ctx, t, snap, s)
+		return e.resumeOrRefuse(ctx, t, snap, s)
 	}
-	e.at("decoded")
+	e.crashPoint("decoded")
 	reply, meta, err := e.charge(ctx, t, s)
 	if err != nil {
 		return err
 	}
 	if meta == nil { // everything turned out to be refused
-		return e.uncharged(ctx, t, snap, s)
+		return e.resumeOrRefuse(ctx, t, snap, s)
 	}
-	e.at("charged")
-	return e.conclude(ctx, t, snap, s, reply, meta)
+	e.crashPoint("charged")
+	return e.completeFromAnswer(ctx, t, snap, s, reply, meta)
 }
 
-// uncharged ends a slice of which nothing is charged now; an earlier attempt,
+// resumeOrRefuse ends a slice of which nothing is charged now; an earlier attempt,
 // with another snapshot, may have charged.
-func (e *engine) uncharged(ctx context.Context, t *task, snap *metering.Snapshot, s *slice) error {
+func (e *engine) resumeOrRefuse(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch) error {
 	meta, err := e.meta(ctx, s.p)
 	if err != nil {
 		return err
 	}
 	s.asked = e.clock.Now()
-	reply, _, err := e.store.Peek(ctx, s.p, t.id)
+	reply, _, err := e.store.FindAnswer(ctx, s.p, t.id)
 	if err != nil {
 		return err
 	}
 	if reply != nil {
-		return e.conclude(ctx, t, snap, s, reply, meta)
+		return e.completeFromAnswer(ctx, t, snap, s, reply, meta)
 	}
-	return e.refuseAll(ctx, t, snap, s, meta)
+	return e.refuseBatch(ctx, t, snap, s, meta)
 }
 
-// conclude takes a slice from its answer to its end.
-func (e *engine) conclude(ctx context.Context, t *task, snap *metering.Snapshot, s *slice, reply *balance.Reply, meta *balance.Meta) error {
+// completeFromAnswer takes a slice from its answer to its end.
+func (e *engine) completeFromAnswer(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch, reply *balance.Answer, meta *balance.Meta) error {
 	switch reply.State {
-	case balance.Done:
+	case balance.AnswerDone:
 		return nil
-	case balance.Held:
+	case balance.AnswerOpen:
 		before := s.lines()
 		if err := s.recall(t, snap, reply); err != nil {
 			return fmt.Errorf("task %s: %w", t.id, err)
@@ -164,10 +164,10 @@ func (e *engine) conclude(ctx context.Context, t *task, snap *metering.Snapshot,
 		if err := e.handMoved(ctx, t, s, before, reply.Outcome); err != nil {
 			return err
 		}
-	case balance.Charged, balance.Marked:
+	case balance.AnswerNew, balance.AnswerSettled:
 	}
 	outcome := reply.Outcome
-	if reply.State != balance.Marked {
+	if reply.State != balance.AnswerSettled {
 		if err := e.handAside(ctx, t, s.aside); err != nil {
 			return err
 		}
@@ -175,7 +175,7 @@ func (e *engine) conclude(ctx context.Context, t *task, snap *metering.Snapshot,
 		if err != nil {
 			return err
 		}
-		e.at("stored")
+		e.crashPoint("stored")
 		outcome, err = e.store.Settle(ctx, s.p, meta, t.id, reply.Seq, reversed, e.monthsOf(snap, reversed))
 		if err != nil {
 			return e.lacking(ctx, s.p, meta, err)
@@ -183,13 +183,13 @@ func (e *engine) conclude(ctx context.Context, t *task, snap *metering.Snapshot,
 		if outcome == "" {
 			return nil // a copy of the task has finished it
 		}
-		e.at("settled")
+		e.crashPoint("settled")
 	}
 	finished, err := e.judge(ctx, t, s, meta, reply.Seq, outcome)
 	if err != nil {
 		return err
 	}
-	e.at("judged")
+	e.crashPoint("judged")
 	return e.finish(ctx, t, s.p, meta, finished)
 }
 
@@ -199,16 +199,16 @@ func (e *engine) finish(ctx context.Context, t *task, p int, meta *balance.Meta,
 		f.Parent = parent
 	}
 	if err := e.store.Finish(ctx, p, meta, t.id, f); err != nil {
-		return e.stale(p, err)
+		return e.forgetMetaIfOver(p, err)
 	}
 	e.metrics.count(f.Counts)
 	e.metrics.count(f.Judged)
-	e.at("finished")
+	e.crashPoint("finished")
 	return nil
 }
 
-// refuseAll ends a slice of which nothing is charged.
-func (e *engine) refuseAll(ctx context.Context, t *task, snap *metering.Snapshot, s *slice, meta *balance.Meta) error {
+// refuseBatch ends a slice of which nothing is charged.
+func (e *engine) refuseBatch(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch, meta *balance.Meta) error {
 	entries := e.entries(t, s.refused)
 	if _, err := e.write(ctx, key(t, s.p, "refused", entries), &ledger.Batch{Quarantine: entries, Waiting: e.waiters(t, s.waiting)}); err != nil {
 		return err
@@ -249,8 +249,8 @@ func (e *engine) waiters(t *task, lines []int) []ledger.Waiting {
 	return out
 }
 
-// stale forgets a partition's meta where a script says that it is over.
-func (e *engine) stale(p int, err error) error {
+// forgetMetaIfOver forgets a partition's meta where a script says that it is over.
+func (e *engine) forgetMetaIfOver(p int, err error) error {
 	if balance.Over(err) {
 		e.mu.Lock()
 		delete(e.metas, p)
@@ -265,7 +265,7 @@ func (e *engine) lacking(ctx context.Context, p int, meta *balance.Meta, err err
 	if missing, ok := errors.AsType[*balance.MissingError](err); ok {
 		return errors.Join(err, e.snapshots.PushMissing(ctx, p, meta, missing.Accounts))
 	}
-	return e.stale(p, err)
+	return e.forgetMetaIfOver(p, err)
 }
 
 // chargeTries bounds the answers that make a charge call again.
@@ -273,7 +273,7 @@ const chargeTries = 12
 
 // charge calls charge.lua until it has an answer. A nil meta: every line was
 // refused on the way.
-func (e *engine) charge(ctx context.Context, t *task, s *slice) (*balance.Reply, *balance.Meta, error) {
+func (e *engine) charge(ctx context.Context, t *task, s *partitionBatch) (*balance.Answer, *balance.Meta, error) {
 	started := e.clock.Now()
 	var last error
 	for tries := 0; tries < chargeTries; tries++ {
@@ -286,7 +286,7 @@ func (e *engine) charge(ctx context.Context, t *task, s *slice) (*balance.Reply,
 		}
 		call := e.call(t, s, meta)
 		s.asked = e.clock.Now()
-		var reply *balance.Reply
+		var reply *balance.Answer
 		if err = e.lookAhead(ctx, s, call, meta); err == nil {
 			reply, err = e.store.Charge(ctx, s.p, s.catalog, call)
 		}
@@ -298,7 +298,7 @@ func (e *engine) charge(ctx context.Context, t *task, s *slice) (*balance.Reply,
 			tries-- // it leaves fewer lines each time
 		}
 		last = err
-		if err := e.remedy(ctx, t, s, meta, call, err); err != nil {
+		if err := e.recoverCharge(ctx, t, s, meta, call, err); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -320,14 +320,14 @@ func (e *engine) metaOf(ctx context.Context, t *task, p int) (*balance.Meta, err
 	return meta, err
 }
 
-// remedy does what a refused charge asks for; nil means call again.
-func (e *engine) remedy(ctx context.Context, t *task, s *slice, meta *balance.Meta, call *balance.Call, err error) error {
+// recoverCharge does what a refused charge asks for; nil means call again.
+func (e *engine) recoverCharge(ctx context.Context, t *task, s *partitionBatch, meta *balance.Meta, call *balance.Call, err error) error {
 	var missing *balance.MissingError
 	var cold *balance.ColdError
 	var over *balance.OverflowError
 	switch {
 	case errors.As(err, &missing):
-		return e.stale(s.p, e.snapshots.PushMissing(ctx, s.p, meta, missing.Accounts))
+		return e.forgetMetaIfOver(s.p, e.snapshots.PushMissing(ctx, s.p, meta, missing.Accounts))
 	case errors.As(err, &cold):
 		ask := s.toLookUp(call, meta, cold)
 		others := t.separable() && len(ask) < len(s.charged)
@@ -357,7 +357,7 @@ const overflowLarge metering.Micros = 1_000_000 * 1_000_000
 
 // overflow refuses what of some groups makes a sum too large: the large
 // amounts, or all if there are none.
-func (s *slice) overflow(groups []int) {
+func (s *partitionBatch) overflow(groups []int) {
 	large := func(c *candidate) bool { return c.amount > overflowLarge || c.amount < -overflowLarge }
 	some := false
 	for i := range s.charged {
@@ -397,7 +397,7 @@ func (s *slice) overflow(groups []int) {
 
 // storeSlice puts the new rows, and with them what was refused, on disk.
 // Records that ClickHouse refuses for good are quarantined, to be reversed.
-func (e *engine) storeSlice(ctx context.Context, t *task, snap *metering.Snapshot, s *slice, reply *balance.Reply, meta *balance.Meta) ([]balance.Reversal, error) {
+func (e *engine) storeSlice(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch, reply *balance.Answer, meta *balance.Meta) ([]balance.Reversal, error) {
 	b := &ledger.Batch{Rows: s.rows(snap, reply, meta), Quarantine: e.entries(t, s.refused), Waiting: e.waiters(t, s.waiting), Charged: s.asked}
 	b, err := e.write(ctx, key(t, s.p, fmt.Sprintf("rows:%d:%d", meta.Epoch, reply.Seq), nil), b)
 	if err != nil {
@@ -420,7 +420,7 @@ func (e *engine) storeSlice(ctx context.Context, t *task, snap *metering.Snapsho
 		c := at[row.Record.Identity()]
 		entries = append(entries, e.entry(t, c.line, metering.ReasonMalformed, "the ledger refuses a value of this record; correct it and send it again"))
 		reversed = append(reversed, balance.Reversal{
-			Line: c.line, Account: c.account.ID, Parent: c.account.Parent(), Purse: c.owner, Booked: row.Booked, Amount: c.amount,
+			Line: c.line, Account: c.account.ID, Parent: c.account.Parent(), PurseAccount: c.purseAccount, Booked: row.Booked, Amount: c.amount,
 		})
 	}
 	_, err = e.write(ctx, key(t, s.p, "reversed", entries), &ledger.Batch{Quarantine: entries})
@@ -457,7 +457,7 @@ func tally(outcome string) balance.Counts {
 }
 
 // reasons why an outcome quarantines lines, as far as this attempt knows them.
-func (s *slice) reasons(outcome string) map[metering.Reason]int64 {
+func (s *partitionBatch) reasons(outcome string) map[metering.Reason]int64 {
 	out := map[metering.Reason]int64{}
 	for _, r := range s.refused {
 		if outcome[r.line] == balance.OutcomeRefused {

@@ -58,7 +58,7 @@ func (e *engine) queued(ctx context.Context, t *task) (bool, error) {
 
 // classifyRefunds decides refunds by the rows of their messages, once every
 // charge so far has settled.
-func (e *engine) classifyRefunds(ctx context.Context, t *task, snap *metering.Snapshot, lines []int, at func(int) *slice) error {
+func (e *engine) classifyRefunds(ctx context.Context, t *task, snap *metering.Snapshot, lines []int, at func(int) *partitionBatch) error {
 	now := e.clock.Now()
 	keys := make([]ledger.MessageKey, 0, len(lines))
 	var admitted []int
@@ -79,7 +79,7 @@ func (e *engine) classifyRefunds(ctx context.Context, t *task, snap *metering.Sn
 	if len(admitted) == 0 {
 		return nil
 	}
-	if err := e.settled(ctx, t, snap, admitted); err != nil {
+	if err := e.waitForOlderCharges(ctx, t, snap, admitted); err != nil {
 		return err
 	}
 	messages, err := e.ledger.Messages(ctx, keys)
@@ -159,9 +159,9 @@ func (e *engine) landing(t *task, messages map[ledger.MessageKey]ledger.Message)
 	return slices.Sorted(maps.Keys(parents))
 }
 
-// settled waits until every charge made so far in the lines' partitions is in
+// waitForOlderCharges waits until every charge made so far in the lines' partitions is in
 // the ledger.
-func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, lines []int) error {
+func (e *engine) waitForOlderCharges(ctx context.Context, t *task, snap *metering.Snapshot, lines []int) error {
 	seen := map[int]bool{}
 	for _, i := range lines {
 		p := e.store.PartitionOf(snap.Accounts[t.recs[i].AccountID].Parent())
@@ -170,13 +170,13 @@ func (e *engine) settled(ctx context.Context, t *task, snap *metering.Snapshot, 
 		}
 		seen[p] = true
 		// Asked before the meta: whatever is charged after that is charged later.
-		reply, now, err := e.store.Peek(ctx, p, t.id)
+		reply, now, err := e.store.FindAnswer(ctx, p, t.id)
 		if err != nil {
 			return err
 		}
 		meta, err := e.store.Meta(ctx, p)
 		if err != nil {
-			return e.stale(p, err)
+			return e.forgetMetaIfOver(p, err)
 		}
 		if t.stood == nil {
 			t.stood = map[int]stand{}
@@ -220,7 +220,7 @@ func refund(a *metering.Account, r *metering.Record, m *ledger.Message) (candida
 	row.Tags = tagsOf(r, m)
 	c := candidate{rec: r, row: &row, account: a, amount: -amount, period: a.Calendar.Of(r.OccurredAt).Name}
 	c.charge = metering.Charge{Amount: amount, Plan: m.Plan, Version: m.Version, Rule: m.Rule}
-	c.purse, c.owner = purseNow(a, m.Purse)
+	c.purse, c.purseAccount = refundPurse(a, m.Purse)
 	return c, nil
 }
 
@@ -243,9 +243,9 @@ func tagsOf(r *metering.Record, m *ledger.Message) []metering.Tag {
 	return out
 }
 
-// purseNow is where money of a purse that a message drew on is now, and whose
+// refundPurse is where money of a purse that a message drew on is now, and whose
 // balance that is. A budget that its sub-account has left follows to the parent.
-func purseNow(a *metering.Account, drew metering.Purse) (purse metering.Purse, owner string) {
+func refundPurse(a *metering.Account, drew metering.Purse) (purse metering.Purse, owner string) {
 	switch drew {
 	case metering.PurseWallet:
 		return drew, a.Parent()

@@ -131,7 +131,7 @@ func (e *engine) record(ctx context.Context, p int, facts []balance.Fact) error 
 	}
 	for _, t := range transfers {
 		if err := e.store.Confirm(ctx, p, t.Epoch, t.Transfer.Ref); err != nil {
-			return e.stale(p, err)
+			return e.forgetMetaIfOver(p, err)
 		}
 	}
 	return nil

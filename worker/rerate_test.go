@@ -127,7 +127,7 @@ func TestCorrectionOfTheEpochThatWasRead(t *testing.T) {
 
 	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
 	require.NoError(t, h.rerate("b", "other", nil), "at once: nothing was on its way")
-	require.ErrorIs(t, e.slices(t.Context(), c, snap, parts), errLater)
+	require.ErrorIs(t, e.runBatches(t.Context(), c, snap, parts), errLater)
 
 	c, err = newCorrections(c.id, c.lines)
 	require.NoError(t, err)

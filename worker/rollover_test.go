@@ -133,7 +133,7 @@ func TestRolloverByRedisClock(t *testing.T) {
 			t.Parallel()
 			redisClock, workerClock := clock.NewFake(end.Add(-time.Second)), clock.NewFake(end.Add(-time.Second+ahead))
 			client, log := o.redis.Fork(redisClock.Now).Client(), slog.New(slog.DiscardHandler)
-			s, l := balance.New(client, 1), ledger.Over(o.server.Fork())
+			s, l := balance.New(client, 1), ledger.NewWithServer(o.server.Fork())
 			snapshots := admin.NewSnapshots(l, s, workerClock)
 			w := &Worker{months: map[string]string{}, engine: &engine{
 				store: s, ledger: l, snapshots: snapshots, clock: workerClock, log: log, metrics: o.metrics, metas: map[int]*balance.Meta{},

@@ -149,7 +149,7 @@ func (w *Worker) rollMonths(ctx context.Context) error {
 		ids := snap.Family(id)
 		// What counts is the month by Redis's clock, which may not be there yet.
 		if w.months[id], err = e.store.Roll(ctx, p, meta, e.snapshots.Months(a), ids); err != nil {
-			return e.stale(p, err)
+			return e.forgetMetaIfOver(p, err)
 		}
 	}
 	return nil
@@ -162,7 +162,7 @@ func (w *Worker) dueRefunds(ctx context.Context) error {
 	now := e.clock.Now().UTC()
 	var done []ledger.Waiting
 	var late []ledger.Entry
-	err := e.ledger.DueWaiting(ctx, now.Add(-w.opts.WaitMax), func(wt *ledger.Waiting, come bool) error {
+	err := e.ledger.WaitingRefunds(ctx, now.Add(-w.opts.WaitMax), func(wt *ledger.Waiting, come bool) error {
 		if come {
 			sum := sha256.Sum256(append([]byte(wt.AccountID+"\x00"+wt.ID+"\x00"+wt.Since.String()), wt.Raw...))
 			id := "wait-" + hex.EncodeToString(sum[:16])

@@ -83,7 +83,7 @@ func (e *engine) abandon(ctx context.Context, t *task, counts balance.Counts) er
 		if err != nil {
 			return err
 		}
-		reply, _, err := e.store.Peek(ctx, p, t.id)
+		reply, _, err := e.store.FindAnswer(ctx, p, t.id)
 		if err != nil {
 			return err
 		}
@@ -93,7 +93,7 @@ func (e *engine) abandon(ctx context.Context, t *task, counts balance.Counts) er
 		seq := int64(0)
 		if reply != nil {
 			seq = reply.Seq
-			if reply.State == balance.Held {
+			if reply.State == balance.AnswerOpen {
 				if err := e.giveUpOne(ctx, p, meta, balance.OpenAnswer{Task: t.id, Seq: seq}, 0); err != nil {
 					return err
 				}

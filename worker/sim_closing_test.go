@@ -30,7 +30,7 @@ func inClosing(n int) time.Time {
 }
 
 // books is the ledger, asked without a process.
-func (w *world) books() *ledger.Ledger { return ledger.Over(w.server) }
+func (w *world) books() *ledger.Ledger { return ledger.NewWithServer(w.server) }
 
 // closings of that month that are done, by parent.
 func (w *world) closings() map[string]ledger.Closing {

@@ -206,7 +206,7 @@ func (s simSender) Send(ctx context.Context, address string, _ notify.Secret, m 
 	h := s.w.hooks
 	s.w.mu.Lock()
 	hangs := h.silent && strings.Contains(address, "silent")
-	if d, ok := m.Data.(told); ok && !hangs && d.Epoch > h.epochs[d.AccountID] {
+	if d, ok := m.Data.(statePayload); ok && !hangs && d.Epoch > h.epochs[d.AccountID] {
 		h.epochs[d.AccountID], h.states[d.AccountID] = d.Epoch, d.State
 	}
 	s.w.mu.Unlock()

@@ -123,7 +123,7 @@ func newOrigin(t *testing.T, base time.Time, partitions int) *origin {
 	// The codec makes its channels on first use: not in a schedule's bubble.
 	_, err = o.codec.Decode(o.codec.Compress([]byte(simAccounts)))
 	require.NoError(t, err)
-	s, l := balance.New(o.redis.Client(), partitions), ledger.Over(o.server)
+	s, l := balance.New(o.redis.Client(), partitions), ledger.NewWithServer(o.server)
 	log := slog.New(slog.DiscardHandler)
 	snapshots := admin.NewSnapshots(l, s, now)
 	projector := reconcile.New(s, l, now, log, reconcile.Options{Durable: true, Buckets: 4})
@@ -257,7 +257,7 @@ func (w *world) begin(name string) *process {
 	}
 	p.ctx, p.stop = context.WithCancel(context.WithValue(context.Background(), ownerKey{}, "main"))
 	p.client = w.redis.Client(redisGate{p})
-	s, l, c := balance.New(p.client, w.partitions), ledger.Over(serverGate{p}), simClock{p}
+	s, l, c := balance.New(p.client, w.partitions), ledger.NewWithServer(serverGate{p}), simClock{p}
 	log := slog.New(slog.DiscardHandler)
 	snapshots := admin.NewSnapshots(l, s, c)
 	projector := reconcile.New(s, l, c, log, reconcile.Options{Durable: w.plan.durable, Buckets: 4})

@@ -10,8 +10,8 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 )
 
-// slice is what of a task belongs to one partition.
-type slice struct {
+// partitionBatch is what of a task belongs to one partition.
+type partitionBatch struct {
 	p       int
 	catalog int64 // of the snapshot that decided
 	charged []candidate
@@ -48,12 +48,12 @@ type copied struct {
 }
 
 // classify decides every line by the snapshot: into slices by partition.
-func (e *engine) classify(ctx context.Context, t *task, snap *metering.Snapshot) (map[int]*slice, []int, error) {
-	slices := map[int]*slice{}
-	at := func(p int) *slice {
+func (e *engine) classify(ctx context.Context, t *task, snap *metering.Snapshot) (map[int]*partitionBatch, []int, error) {
+	slices := map[int]*partitionBatch{}
+	at := func(p int) *partitionBatch {
 		s := slices[p]
 		if s == nil {
-			s = &slice{p: p, catalog: snap.Catalog, first: make(map[metering.Identity]int, len(t.lines)/e.store.Partitions())}
+			s = &partitionBatch{p: p, catalog: snap.Catalog, first: make(map[metering.Identity]int, len(t.lines)/e.store.Partitions())}
 			slices[p] = s
 		}
 		return s
@@ -126,7 +126,7 @@ func rate(snap *metering.Snapshot, a *metering.Account, r *metering.Record, now 
 			return c, ref
 		}
 		c.charge, c.amount = charge, charge.Amount
-		c.purse, c.owner = purseOf(a)
+		c.purse, c.purseAccount = purseFor(a)
 	}
 	if ref := snap.TooOld(r); ref != nil {
 		return c, ref
@@ -135,8 +135,8 @@ func rate(snap *metering.Snapshot, a *metering.Account, r *metering.Record, now 
 	return c, nil
 }
 
-// purseOf is the purse that the account's records draw on; credit has no owner.
-func purseOf(a *metering.Account) (metering.Purse, string) {
+// purseFor is the purse that the account's records draw on; credit has no owner.
+func purseFor(a *metering.Account) (metering.Purse, string) {
 	purse, owner := a.Purse()
 	if purse == metering.PurseCredit {
 		return purse, ""
@@ -144,12 +144,12 @@ func purseOf(a *metering.Account) (metering.Purse, string) {
 	return purse, owner
 }
 
-func (s *slice) refuse(line int, r *metering.Refusal) {
+func (s *partitionBatch) refuse(line int, r *metering.Refusal) {
 	s.refused = append(s.refused, refusal{line: line, reason: r.Reason, detail: r.Detail})
 }
 
 // add takes a candidate, or notes that its identity was in the task before.
-func (s *slice) add(c candidate) {
+func (s *partitionBatch) add(c candidate) {
 	id := c.rec.Identity()
 	if first, ok := s.first[id]; ok {
 		s.copies = append(s.copies, copied{candidate: c, first: first})
@@ -160,12 +160,12 @@ func (s *slice) add(c candidate) {
 }
 
 // onlyCharges: no line has another outcome.
-func (s *slice) onlyCharges() bool {
+func (s *partitionBatch) onlyCharges() bool {
 	return len(s.refused)+len(s.waiting)+len(s.same)+len(s.copies) == 0
 }
 
-// rest is the outcome of the lines that aren't charged.
-func (s *slice) rest(lines int) string {
+// unchargedOutcome is the outcome of the lines that aren't charged.
+func (s *partitionBatch) unchargedOutcome(lines int) string {
 	if s.onlyCharges() {
 		return ""
 	}
@@ -189,7 +189,7 @@ func (s *slice) rest(lines int) string {
 }
 
 // call lays the slice out for charge.lua.
-func (e *engine) call(t *task, s *slice, meta *balance.Meta) *balance.Call {
+func (e *engine) call(t *task, s *partitionBatch, meta *balance.Meta) *balance.Call {
 	items := make([]balance.Item, len(s.charged))
 	months := map[string]balance.Months{}
 	for i := range s.charged {
@@ -199,7 +199,7 @@ func (e *engine) call(t *task, s *slice, meta *balance.Meta) *balance.Call {
 			months[parent] = e.snapshots.Months(c.account)
 		}
 		items[i] = balance.Item{
-			Line: c.line, Identity: c.rec.Identity(), Account: c.account.ID, Parent: parent, Purse: c.owner,
+			Line: c.line, Identity: c.rec.Identity(), Account: c.account.ID, Parent: parent, PurseAccount: c.purseAccount,
 			Period: c.period, Amount: c.amount, OccurredAt: c.rec.OccurredAt.UnixMilli(),
 		}
 		if c.rec.Kind == metering.KindRefund || c.rec.Kind == metering.KindAdjustment {
@@ -214,7 +214,7 @@ func (e *engine) call(t *task, s *slice, meta *balance.Meta) *balance.Call {
 		decisions = append(decisions, c.decision)
 	}
 	call.Rated = (&rated{decisions: decisions, refused: s.refused, aside: s.aside}).encode()
-	call.Rest = s.rest(len(t.lines))
+	call.Rest = s.unchargedOutcome(len(t.lines))
 	call.StoodAt, call.AskedAt = t.stood[s.p].seq, t.stood[s.p].asked
 	if s.found != nil && s.epoch == meta.Epoch {
 		call.LookedAt = s.looked
@@ -233,7 +233,7 @@ func (e *engine) call(t *task, s *slice, meta *balance.Meta) *balance.Call {
 }
 
 // rows that the answer calls new.
-func (s *slice) rows(snap *metering.Snapshot, reply *balance.Reply, meta *balance.Meta) []ledger.Row {
+func (s *partitionBatch) rows(snap *metering.Snapshot, reply *balance.Answer, meta *balance.Meta) []ledger.Row {
 	rows := make([]ledger.Row, 0, len(s.charged))
 	for i := range s.charged {
 		c := &s.charged[i]
@@ -277,7 +277,7 @@ func localHour(c *metering.Calendar, t time.Time) time.Time {
 // recall puts the decisions that an answer was saved with in the place of this
 // attempt's: a retry never decides again. A refund that waited then waits, though its
 // message has come: the answer has no charge for it.
-func (s *slice) recall(t *task, snap *metering.Snapshot, reply *balance.Reply) error {
+func (s *partitionBatch) recall(t *task, snap *metering.Snapshot, reply *balance.Answer) error {
 	r, err := decodeRated(reply.Rated)
 	if err != nil {
 		return err

@@ -171,7 +171,7 @@ func (e *engine) giveUp(ctx context.Context, rdb redis.UniversalClient, p int) (
 // giveUpOne gives an answer up that is at least so old, and keeps a finding.
 func (e *engine) giveUpOne(ctx context.Context, p int, meta *balance.Meta, a balance.OpenAnswer, age time.Duration) error {
 	if err := e.store.GiveUp(ctx, p, meta, a, age); err != nil {
-		return e.stale(p, err)
+		return e.forgetMetaIfOver(p, err)
 	}
 	e.log.WarnContext(ctx, "an answer without a task was given up", slogTask(a.Task))
 	return e.ledger.InsertFindings(ctx, []ledger.Finding{{

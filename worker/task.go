@@ -45,7 +45,7 @@ func newTask(id string, lines [][]byte, inline bool) *task {
 	for i, line := range lines {
 		r := &t.recs[i]
 		if t.bad[i] = malformed(line, metering.DecodeRecord(line, r)); t.bad[i] == nil {
-			derive(r)
+			fillCountry(r)
 		}
 	}
 	return t
@@ -66,8 +66,8 @@ func malformed(line []byte, bad *metering.Refusal) *metering.Refusal {
 // salvageMax bounds the lines that are no records and are read all the same.
 const salvageMax = 64 << 10
 
-// derive fills the country from the number that the message went to.
-func derive(r *metering.Record) {
+// fillCountry fills the country from the number that the message went to.
+func fillCountry(r *metering.Record) {
 	if r.Country != "" || r.Kind != metering.KindUsage {
 		return
 	}

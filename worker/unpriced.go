@@ -23,7 +23,7 @@ type unpriced struct {
 }
 
 // alertUnpriced looks for such refusals among a slice's.
-func (e *engine) alertUnpriced(ctx context.Context, t *task, snap *metering.Snapshot, s *slice) error {
+func (e *engine) alertUnpriced(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch) error {
 	now := e.clock.Now()
 	for _, r := range s.refused {
 		if r.reason != metering.ReasonNoPrice {

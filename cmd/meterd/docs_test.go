@@ -67,7 +67,7 @@ func TestEveryCommandIsListed(t *testing.T) {
 // of a struct, or of a map that is printed.
 var (
 	fieldWord = regexp.MustCompile("`([a-z][a-z0-9_]*)`")
-	jsonField = regexp.MustCompile(`(?:json:"|")([a-z][a-z0-9_]*)(?:,omitempty)?"(?:`+"`"+`|:|\])`)
+	jsonField = regexp.MustCompile(`(?:json:"|")([a-z][a-z0-9_]*)(?:,omitempty)?"(?:` + "`" + `|:|\])`)
 )
 
 // TestInterfaceFields: each field that docs/interface.md promises is one that a command prints.

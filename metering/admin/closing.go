@@ -270,7 +270,7 @@ func (c *Closer) fix(ctx context.Context, p int, a *metering.Account, month mete
 		}
 		return fmt.Errorf("the projection lacked the parent: %w", balance.ErrEpoch)
 	}
-	if err := landed(meta, c.clock.Now()); err != nil {
+	if err := requireOldEpochsLanded(meta, c.clock.Now()); err != nil {
 		return err
 	}
 	// What the month's rows may be: S is read after the mark and the wait. Of a
@@ -336,9 +336,9 @@ func (c *Closer) closeOlder(ctx context.Context, p int, a *metering.Account, mon
 // settleMax is how long a closing waits for open answers at once.
 const settleMax = 30 * time.Second
 
-// landed makes sure that nothing of an older epoch can land any more, by any clock: a
+// requireOldEpochsLanded makes sure that nothing of an older epoch can land any more, by any clock: a
 // closed month never changes.
-func landed(meta *balance.Meta, now time.Time) error {
+func requireOldEpochsLanded(meta *balance.Meta, now time.Time) error {
 	if until := meta.Landing.Add(metering.ClocksMax); !meta.Landing.IsZero() && now.Before(until) {
 		return &youngError{until}
 	}

@@ -126,7 +126,7 @@ func (c *Closer) bill(ctx context.Context, a *metering.Account, month metering.P
 		moved[id] = moved[id].Plus(n.Sum())
 	}
 	b := &billing{Bill: metering.NewBill(month.Name), parent: a.ID, balances: moved, keep: func(account string, lines []uint64) error {
-		return c.ledger.KeepLines(ctx, ledger.ParentMonth{ParentID: a.ID, Period: month.Name}, account, lines)
+		return c.ledger.SaveClosedLines(ctx, ledger.ParentMonth{ParentID: a.ID, Period: month.Name}, account, lines)
 	}}
 	if err := c.ledger.BillLines(ctx, a.ID, month.Name, b.take); err != nil {
 		return nil, nil, err

@@ -187,7 +187,7 @@ func (w *impactOf) message(m *ledger.RatedMessage, period string, unpriced map[U
 }
 
 // rate by the file's channels and plan.
-func (w *impactOf) rate(a *metering.Account, r *metering.Record, was metering.Standing) (metering.Correction, *metering.Refusal, error) {
+func (w *impactOf) rate(a *metering.Account, r *metering.Record, was metering.ChargedSoFar) (metering.Correction, *metering.Refusal, error) {
 	if n := len(a.Channels); n > 0 {
 		last := a.Channels[n-1]
 		if last.Channels != nil && !slices.Contains(last.Channels, r.Channel) {

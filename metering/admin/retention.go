@@ -133,7 +133,7 @@ func (s *Service) settle(ctx context.Context, p int) error {
 	if err != nil {
 		return err
 	}
-	if err := landed(meta, s.clock.Now()); err != nil {
+	if err := requireOldEpochsLanded(meta, s.clock.Now()); err != nil {
 		return err
 	}
 	ok, err := s.store.WaitSettled(ctx, p, meta.Seq, settleMax)

@@ -211,10 +211,10 @@ func (s *Service) underNext(ctx context.Context, save func(number int64) error) 
 // machines come to know of zones later moves no month that is open. Again
 // changes nothing.
 func (s *Service) OpenMonths(ctx context.Context) error {
-	due := func() map[string]metering.Opened {
-		snap, now, out := s.snapshots.Current(), s.clock.Now(), map[string]metering.Opened{}
+	due := func() map[string]metering.MonthStarts {
+		snap, now, out := s.snapshots.Current(), s.clock.Now(), map[string]metering.MonthStarts{}
 		for _, id := range snap.Parents {
-			if o, more := snap.Accounts[id].Opened.Open(snap.Accounts[id], now); more {
+			if o, more := snap.Accounts[id].Opened.Extend(snap.Accounts[id], now); more {
 				out[id] = o
 			}
 		}

@@ -36,7 +36,7 @@ func newRig(tb testing.TB) *rig {
 	now := clock.NewFake(time.Date(2026, 11, 28, 3, 0, 0, 0, time.UTC))
 	r := balancetest.New(now.Now)
 	server := ledgertest.New()
-	s, l, log := balance.New(r.Client(), 1), ledger.Over(server), slog.New(slog.DiscardHandler)
+	s, l, log := balance.New(r.Client(), 1), ledger.NewWithServer(server), slog.New(slog.DiscardHandler)
 	snapshots := NewSnapshots(l, s, now)
 	projector := reconcile.New(s, l, now, log, reconcile.Options{Durable: true, Buckets: 4})
 	return &rig{NewService(l, s, snapshots, now, projector.Ensure), tb, r, server, now, reconcile.NewReconciler(projector, log)}
@@ -242,7 +242,7 @@ func (m *meeting) Insert(ctx context.Context, table, columns string, data []any)
 
 // over is another process's service, whose ledger is reached through a server.
 func (r *rig) over(server ledger.Server) *Service {
-	l := ledger.Over(server)
+	l := ledger.NewWithServer(server)
 	return NewService(l, r.store, NewSnapshots(l, r.store, r.now), r.now, r.meta)
 }
 

@@ -149,17 +149,17 @@ func (s *Service) transfer(ctx context.Context, t *metering.Transfer) (*Transfer
 
 func (s *Service) move(ctx context.Context, p int, meta *balance.Meta, parent *metering.Account, t *metering.Transfer) (*TransferResult, error) {
 	row := *t
-	mv := &balance.Move{Ref: t.Ref, Hash: t.ContentHash(), Amount: t.Amount, Months: s.snapshots.Months(parent)}
+	mv := &balance.TransferCall{Ref: t.Ref, Hash: t.ContentHash(), Amount: t.Amount, Months: s.snapshots.Months(parent)}
 	from := false // the account that is reported is the one that gives
 	switch t.Kind {
 	case metering.TransferTopup:
-		mv.To, mv.Fresh = t.AccountID, true
+		mv.To, mv.ResetAlerts = t.AccountID, true
 	case metering.TransferAllocate:
-		mv.From, mv.To, mv.NonNeg, mv.Fresh = t.ParentID, t.AccountID, true, true
+		mv.From, mv.To, mv.RefuseNegative, mv.ResetAlerts = t.ParentID, t.AccountID, true, true
 	case metering.TransferReclaim:
-		mv.From, mv.To, mv.NonNeg, from = t.AccountID, t.ParentID, true, true
+		mv.From, mv.To, mv.RefuseNegative, from = t.AccountID, t.ParentID, true, true
 	case metering.TransferSweep, metering.TransferClose:
-		mv.From, mv.To, mv.All, from = t.AccountID, t.ParentID, true, true
+		mv.From, mv.To, mv.WholeBalance, from = t.AccountID, t.ParentID, true, true
 		row.Amount = 0
 	case metering.TransferAdjust:
 		if t.Amount > 0 {
@@ -182,7 +182,7 @@ func (s *Service) move(ctx context.Context, p int, meta *balance.Meta, parent *m
 	}
 	done := *t
 	done.At = moved.At
-	if mv.All {
+	if mv.WholeBalance {
 		done.Amount = moved.Amount
 	}
 	// The row is inserted on a repeat too: the one before may have died here.

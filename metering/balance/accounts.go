@@ -142,13 +142,13 @@ type State struct {
 	Held     bool // the partition holds it
 	Own      metering.Flags
 	Parent   metering.Flags // the parent's own, all of them
-	// OwnBack and ParentBack are reasons that hold without effect: the parent
+	// OwnHeldBack and ParentBack are reasons that hold without effect: the parent
 	// only observes, or the breaker is open.
-	OwnBack, ParentBack metering.Flags
-	Source              metering.Source
-	Closed              bool
-	Channels            string // "*" all, else comma-separated
-	Priced              string // channels that its plan prices, as Channels
+	OwnHeldBack, ParentHeldBack metering.Flags
+	Source                      metering.Source
+	Closed                      bool
+	Channels                    string // "*" all, else comma-separated
+	Priced                      string // channels that its plan prices, as Channels
 	// Epoch rises with every change of the account's state.
 	Epoch int64
 	// At is when Epoch came about (ms), 0 where that isn't known, since a rebuild.
@@ -157,7 +157,7 @@ type State struct {
 	OwnUntil, ParentUntil int64
 	Balance               metering.Micros
 	Used                  map[string]metering.Micros // by booked period
-	Quiet                 bool                       // suspended from birth, never told
+	SilentFromBirth       bool                       // suspended from birth, never told
 	Judged                bool                       // false: flags don't say yet what holds, the projection has just been made
 	ClosedThrough         string                     // parent: newest closed period
 
@@ -171,7 +171,7 @@ func (st *State) Flags(now int64) (own, inherited metering.Flags) {
 
 // HeldBack are the flags that would hold, had they an effect.
 func (st *State) HeldBack(now int64) metering.Flags {
-	own, inherited := st.hold(st.OwnBack, st.ParentBack, now)
+	own, inherited := st.hold(st.OwnHeldBack, st.ParentHeldBack, now)
 	return own | inherited
 }
 
@@ -263,9 +263,9 @@ func (s *Store) stateIn(ctx context.Context, id string, h home) (*State, error) 
 func stateOf(id string, v map[string]string) *State {
 	n := func(f string) int64 { x, _ := strconv.ParseInt(v[f], 10, 64); return x }
 	st := &State{
-		ID: id, ParentID: v["par"], Held: true, Own: metering.Flags(n("f")), OwnBack: metering.Flags(n("h")),
+		ID: id, ParentID: v["par"], Held: true, Own: metering.Flags(n("f")), OwnHeldBack: metering.Flags(n("h")),
 		Source: metering.Source(v["src"]), Closed: v["closed"] == "1", Channels: v["ch"], Priced: v["pr"], Epoch: n("n"), At: n("at"),
-		OwnUntil: n("fe"), Balance: metering.Micros(n("bal")), Quiet: v["quiet"] == "1", Judged: v["fp"] != "", ClosedThrough: v["thr"],
+		OwnUntil: n("fe"), Balance: metering.Micros(n("bal")), SilentFromBirth: v["quiet"] == "1", Judged: v["fp"] != "", ClosedThrough: v["thr"],
 		Used: map[string]metering.Micros{},
 	}
 	for f, x := range v {
@@ -287,8 +287,8 @@ func AccountEpoch(projection, own, parent int64) int64 { return projection*epoch
 
 // Projection is what the partition holds of some accounts, at Seq.
 type Projection struct {
-	Epoch, Seq, Corr int64
-	States           map[string]*State // only those held
+	Epoch, Seq, Corrections int64
+	States                  map[string]*State // only those held
 }
 
 // State of an account; nil: the partition doesn't hold it. ErrAnew: its flags don't say
@@ -311,7 +311,7 @@ func (pr *Projection) complete() {
 		st.counters = counters{projection: pr.Epoch, own: own[id], parent: own[st.ParentID]}
 		st.Epoch = st.counters.epoch()
 		if p := pr.States[st.ParentID]; p != nil {
-			st.Parent, st.ParentUntil, st.ParentBack = p.Own, p.OwnUntil, p.OwnBack
+			st.Parent, st.ParentUntil, st.ParentHeldBack = p.Own, p.OwnUntil, p.OwnHeldBack
 			st.At = max(st.At, p.At)
 		}
 	}
@@ -331,7 +331,7 @@ func (s *Store) Read(ctx context.Context, p int, ids []string) (*Projection, err
 	if err := s.fits(int(num(v[4]))); err != nil {
 		return nil, err
 	}
-	pr := &Projection{Epoch: num(v[1]), Seq: num(v[2]), Corr: num(v[3]), States: map[string]*State{}}
+	pr := &Projection{Epoch: num(v[1]), Seq: num(v[2]), Corrections: num(v[3]), States: map[string]*State{}}
 	for i, id := range ids {
 		pairs, _ := v[5+i].([]any)
 		m := make(map[string]string, len(pairs)/2)

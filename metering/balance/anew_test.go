@@ -28,7 +28,7 @@ func anew(t *testing.T, s *Store, epoch int64, load, judge bool) {
 	require.NoError(t, err)
 	for _, a := range list {
 		if load {
-			require.NoError(t, r.Load(ctx, &Loaded{Account: a}))
+			require.NoError(t, r.SeedAccount(ctx, &AccountSeed{Account: a}))
 		}
 	}
 	require.NoError(t, r.Flush(ctx))

@@ -42,7 +42,7 @@ func (f *flapping) is(id string, effect, back metering.Flags) {
 	f.t.Helper()
 	st, err := f.State(f.t.Context(), id)
 	require.NoError(f.t, err)
-	assert.Equal(f.t, []metering.Flags{effect, back}, []metering.Flags{st.Own, st.OwnBack}, id)
+	assert.Equal(f.t, []metering.Flags{effect, back}, []metering.Flags{st.Own, st.OwnHeldBack}, id)
 }
 
 func (f *flapping) open() bool {

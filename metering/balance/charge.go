@@ -21,15 +21,15 @@ type Months [3]metering.Period
 
 // Item is one record to be charged.
 type Item struct {
-	Line       int // in the task's payload
-	Identity   metering.Identity
-	Account    string
-	Parent     string
-	Purse      string // account whose balance it takes from, empty: none
-	Period     string // of its occurred_at
-	Amount     metering.Micros
-	OccurredAt int64  // ms
-	Changes    string // id of the account's message that a refund or correction changes, empty: none
+	Line         int // in the task's payload
+	Identity     metering.Identity
+	Account      string
+	Parent       string
+	PurseAccount string // account whose balance it takes from, empty: none
+	Period       string // of its occurred_at
+	Amount       metering.Micros
+	OccurredAt   int64  // ms
+	Changes      string // id of the account's message that a refund or correction changes, empty: none
 
 	// Set by NewCall.
 	Group int
@@ -45,12 +45,12 @@ type Call struct {
 	Rated []byte // kept with the answer, opaque here
 	Rest  string // per line, outcome of those that aren't charged, "" where all are "."
 
-	Found    []byte // per item: '1' found, '0' not, '-' not looked up; nil before a lookup
-	LookedAt int64  // Redis's time before the lookups, ms
-	Force    bool   // charge although the identities stand in their sets
-	S        int64  // with Force: the seq that was judged by, AskS for none yet
-	StoodAt  int64  // seq up to which the ledger told what messages stand at that items change
-	AskedAt  int64  // Redis's time before the ledger was asked for that, ms
+	Found     []byte // per item: '1' found, '0' not, '-' not looked up; nil before a lookup
+	LookedAt  int64  // Redis's time before the lookups, ms
+	Force     bool   // charge although the identities stand in their sets
+	JudgedSeq int64  // with Force: the seq that was judged by, AskSeq for none yet
+	StoodAt   int64  // seq up to which the ledger told what messages stand at that items change
+	AskedAt   int64  // Redis's time before the ledger was asked for that, ms
 
 	groups  []group
 	parents []string
@@ -58,8 +58,8 @@ type Call struct {
 	meta    *Meta
 }
 
-// AskS makes a forced charge that asks by what seq to judge: *AgainError says.
-const AskS = -1
+// AskSeq makes a forced charge that asks by what seq to judge: *AgainError says.
+const AskSeq = -1
 
 type group struct {
 	account, parent, purse, period string
@@ -67,24 +67,24 @@ type group struct {
 	sum                            int64
 }
 
-// Reply of a charge: what the answer under the task's id says.
-type Reply struct {
-	State   ReplyState
+// Answer of a charge: what the answer under the task's id says.
+type Answer struct {
+	State   AnswerState
 	Seq     int64
 	Outcome string   // per line, see the outcome bytes
 	Booked  []string // per group; empty for a marker
 	Rated   []byte   // only for an answer that was held before
 }
 
-// ReplyState says which of the answers it is.
-type ReplyState int
+// AnswerState says which of the answers it is.
+type AnswerState int
 
 // The states of a task's answer.
 const (
-	Charged ReplyState = iota // by this call
-	Held                      // an open answer of an earlier attempt
-	Marked                    // settled before
-	Done                      // finished before
+	AnswerNew     AnswerState = iota // by this call
+	AnswerOpen                       // an open answer of an earlier attempt
+	AnswerSettled                    // settled before
+	AnswerDone                       // finished before
 )
 
 // Outcome bytes.
@@ -117,7 +117,7 @@ func NewCall(task string, lines int, items []Item, months map[string]Months, met
 		it := &items[i]
 		it.hash = identityHash(meta, it.Identity)
 		byBucket[i] = it.hash%uint64(meta.Buckets)<<32 | uint64(i)
-		key := group{account: it.Account, parent: it.Parent, purse: it.Purse, period: it.Period, down: it.Amount < 0}
+		key := group{account: it.Account, parent: it.Parent, purse: it.PurseAccount, period: it.Period, down: it.Amount < 0}
 		if key != last || lastIndex < 0 {
 			g, ok := index[key]
 			if !ok {
@@ -169,7 +169,7 @@ func identityHash(m *Meta, id metering.Identity) uint64 {
 // Charge runs charge.lua. Besides the guard's errors: *MissingError,
 // *ColdError, *OverflowError, *AgainError, ErrCatalog, ErrFull, ErrStale,
 // ErrRestart, ErrChanged.
-func (s *Store) Charge(ctx context.Context, p int, catalog int64, c *Call) (*Reply, error) {
+func (s *Store) Charge(ctx context.Context, p int, catalog int64, c *Call) (*Answer, error) {
 	args, err := c.args(catalog)
 	if err != nil {
 		return nil, err
@@ -180,13 +180,13 @@ func (s *Store) Charge(ctx context.Context, p int, catalog int64, c *Call) (*Rep
 	}
 	switch kind := str(v[0]); {
 	case kind == "done":
-		return &Reply{State: Done}, nil
+		return &Answer{State: AnswerDone}, nil
 	case kind == "mark" && len(v) == 3:
-		return &Reply{State: Marked, Seq: num(v[1]), Outcome: str(v[2])}, nil
+		return &Answer{State: AnswerSettled, Seq: num(v[1]), Outcome: str(v[2])}, nil
 	case kind == "ok" && len(v) == 5:
-		return &Reply{State: Charged, Seq: num(v[1]), Outcome: str(v[2]), Booked: strings.Split(str(v[3]), ",")}, nil
+		return &Answer{State: AnswerNew, Seq: num(v[1]), Outcome: str(v[2]), Booked: strings.Split(str(v[3]), ",")}, nil
 	case kind == "open" && len(v) == 5:
-		return &Reply{State: Held, Seq: num(v[1]), Outcome: str(v[2]), Booked: strings.Split(str(v[3]), ","), Rated: []byte(str(v[4]))}, nil
+		return &Answer{State: AnswerOpen, Seq: num(v[1]), Outcome: str(v[2]), Booked: strings.Split(str(v[3]), ","), Rated: []byte(str(v[4]))}, nil
 	case kind == "cold" && len(v) > 3:
 		e := &ColdError{Now: num(v[1]), Settled: num(v[2])}
 		for _, i := range v[3:] {
@@ -218,24 +218,24 @@ func (s *Store) Edge(ctx context.Context, p int, c *Call) error {
 	return e
 }
 
-// Peek returns the answer that a task holds; if it holds none, nil and Redis's
+// FindAnswer returns the answer that a task holds; if it holds none, nil and Redis's
 // time, ms.
-func (s *Store) Peek(ctx context.Context, p int, task string) (*Reply, int64, error) {
+func (s *Store) FindAnswer(ctx context.Context, p int, task string) (*Answer, int64, error) {
 	v, err := s.run(ctx, "peek", []string{keyMeta(p), keyTask(p, task)})
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the task's answer: %w", err)
 	}
-	r := &Reply{}
+	r := &Answer{}
 	if len(v) >= 3 {
 		r.Seq, r.Outcome = num(v[1]), str(v[2])
 	}
 	switch str(v[0]) {
 	case "o":
-		r.State, r.Booked, r.Rated = Held, strings.Split(str(v[3]), ","), []byte(str(v[4]))
+		r.State, r.Booked, r.Rated = AnswerOpen, strings.Split(str(v[3]), ","), []byte(str(v[4]))
 	case "m":
-		r.State = Marked
+		r.State = AnswerSettled
 	case "d":
-		r.State = Done
+		r.State = AnswerDone
 	default:
 		return nil, num(v[1]), nil
 	}
@@ -288,7 +288,7 @@ func (c *Call) args(catalog int64) ([]any, error) {
 		mode = "found"
 	}
 	copy(args, []any{
-		c.meta.Epoch, catalog, c.Task, mode, c.S, c.LookedAt, len(accounts), len(c.parents), len(c.groups),
+		c.meta.Epoch, catalog, c.Task, mode, c.JudgedSeq, c.LookedAt, len(accounts), len(c.parents), len(c.groups),
 		runs, c.Lines, packed, c.Rated, c.Found, big, oldest, c.meta.generation(), c.outcome(),
 		groups, large.String(), len(periods), parents, len(sets), c.StoodAt, c.changes(), c.AskedAt,
 	})

@@ -34,7 +34,7 @@ func TestChargeRefusesOverflow(t *testing.T) {
 		try("two groups of one parent", append(large("post-sub", 5), large("post", 5)...), 1)
 		try("a sum beyond 64 bits", large("post", 25), 1, 2)
 		small := m.item("small", "post-sub", 1, false)
-		small.Purse = "post" // a group of its own
+		small.PurseAccount = "post" // a group of its own
 		try("what comes after it", append(append(large("post-sub", 5), large("post", 5)...), small), 1)
 	})
 }
@@ -50,7 +50,7 @@ func TestChargeTowardsTheOtherEnd(t *testing.T) {
 		charge := func(name, outcome string, items []Item) {
 			t.Helper()
 			for i := range items {
-				items[i].Purse = "pre"
+				items[i].PurseAccount = "pre"
 			}
 			reply, err := m.Charge(t.Context(), 0, m.catalog, m.newCall(name, m.placed(items)))
 			require.NoError(t, err, name)
@@ -132,7 +132,7 @@ func TestRestartedRedisIsRefused(t *testing.T) {
 
 		again, err := m.Charge(t.Context(), 0, 1, m.newCall("one", items))
 		require.NoError(t, err)
-		assert.Equal(t, Held, again.State, "the answer outlives the restart")
+		assert.Equal(t, AnswerOpen, again.State, "the answer outlives the restart")
 		other, err := m.Charge(t.Context(), 0, 1, m.newCall("two", items))
 		require.NoError(t, err)
 		assert.Equal(t, "d", other.Outcome, "so does the dedup set")
@@ -147,7 +147,7 @@ func TestAMessageThatWasChangedIsReadAnew(t *testing.T) {
 		t.Helper()
 		m := newModel(t, fresh(t, t, b.rdb))
 		m.push(t, m.order, false)
-		change := func(id, message string, stoodAt int64) (*Reply, error) {
+		change := func(id, message string, stoodAt int64) (*Answer, error) {
 			call := m.newCall(id, m.ofPost(id, -5))
 			call.Items[0].Changes, call.StoodAt = message, stoodAt
 			return m.Charge(t.Context(), 0, 1, call)
@@ -176,7 +176,7 @@ func TestAMessageThatWasChangedIsReadAnew(t *testing.T) {
 		require.Equal(t, "n", again.Outcome)
 		held, err := change("one", "m", 0)
 		require.NoError(t, err, "it has its answer")
-		require.Equal(t, Held, held.State)
+		require.Equal(t, AnswerOpen, held.State)
 		for _, ago := range []time.Duration{61 * time.Minute, -61 * time.Minute} {
 			call := m.newCall("four", m.ofPost("four", -5))
 			call.Items[0].Changes, call.StoodAt = "o", again.Seq
@@ -236,7 +236,7 @@ func TestNewMonthLiftsMonthlyFlags(t *testing.T) {
 		m := newModel(t, fresh(t, t, b.rdb))
 		m.push(t, m.order, false)
 		items := []Item{m.item("a", "post-sub", 1200, false), m.item("b", "pre-all", 600, false)}
-		items[0].Parent, items[1].Parent, items[1].Purse, items[1].Line = "post", "pre", "pre", 1
+		items[0].Parent, items[1].Parent, items[1].PurseAccount, items[1].Line = "post", "pre", "pre", 1
 		items[0].Period, items[1].Period = m.now(), m.now()
 		_, err := m.Charge(t.Context(), 0, 1, m.newCall("one", items))
 		require.NoError(t, err)
@@ -331,13 +331,13 @@ func TestAlertsOnce(t *testing.T) {
 		require.NoError(t, m.rdb.HSet(ctx, keyAccount(0, "pre"), "alerts", "50,80,100").Err())
 		topup := func(ref string, amount metering.Micros) {
 			t.Helper()
-			_, err := m.Transfer(ctx, 0, m.meta, &Move{Ref: ref, Hash: 1, Amount: amount, To: "pre", Fresh: true, Row: []byte("{}"), Months: m.months(m.month)})
+			_, err := m.Transfer(ctx, 0, m.meta, &TransferCall{Ref: ref, Hash: 1, Amount: amount, To: "pre", ResetAlerts: true, Row: []byte("{}"), Months: m.months(m.month)})
 			require.NoError(t, err)
 		}
 		spend := func(id string, amount metering.Micros) {
 			t.Helper()
 			it := m.item(id, "pre", amount, false)
-			it.Parent, it.Purse, it.Period = "pre", "pre", m.now()
+			it.Parent, it.PurseAccount, it.Period = "pre", "pre", m.now()
 			_, err := m.Charge(ctx, 0, 1, m.newCall(id, []Item{it}))
 			require.NoError(t, err)
 		}

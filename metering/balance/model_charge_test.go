@@ -40,7 +40,7 @@ func (m *model) drawItems(r *rapid.T) []Item {
 		taken[it.Identity] = true
 		it.Line, it.Parent, it.Period = len(items), m.parentOf(a).id, monthName(m.month-rapid.IntRange(0, 1).Draw(r, "months ago"))
 		if p := m.purse(a); p != nil {
-			it.Purse = p.id
+			it.PurseAccount = p.id
 		}
 		items = append(items, it)
 	}
@@ -145,7 +145,7 @@ func (m *model) force(r *rapid.T) {
 	task := "task" + strconv.Itoa(len(m.tasks))
 	items := m.drawItems(r)
 	call := m.newCall(task, items)
-	call.Force, call.S = true, rapid.SampledFrom([]int64{m.seq, 0, AskS}).Draw(r, "S")
+	call.Force, call.JudgedSeq = true, rapid.SampledFrom([]int64{m.seq, 0, AskSeq}).Draw(r, "S")
 	reply, err := m.Charge(m.t.Context(), 0, m.catalog, call)
 	for i := range items {
 		if !m.seen[items[i].Identity] {
@@ -153,7 +153,7 @@ func (m *model) force(r *rapid.T) {
 			return
 		}
 	}
-	if max(m.forced, m.genseq) > call.S {
+	if max(m.forced, m.genseq) > call.JudgedSeq {
 		var again *AgainError
 		require.ErrorAs(r, err, &again)
 		require.Equal(r, m.seq, again.Seq)
@@ -165,7 +165,7 @@ func (m *model) force(r *rapid.T) {
 }
 
 // apply does to the model what a charge does, and compares the reply.
-func (m *model) apply(r *rapid.T, task string, call *Call, known func(*Item) bool, reply *Reply, err error) bool {
+func (m *model) apply(r *rapid.T, task string, call *Call, known func(*Item) bool, reply *Answer, err error) bool {
 	if groups := m.overflows(call, known); len(groups) > 0 {
 		var over *OverflowError
 		require.ErrorAs(r, err, &over)
@@ -178,7 +178,7 @@ func (m *model) apply(r *rapid.T, task string, call *Call, known func(*Item) boo
 	if m.genseq < 0 {
 		m.genseq = m.seq // the first of its generation
 	}
-	mt := &modelTask{state: Held, seq: m.seq, items: call.Items}
+	mt := &modelTask{state: AnswerOpen, seq: m.seq, items: call.Items}
 	outcome := []byte(strings.Repeat(".", call.Lines))
 	touched := map[string]bool{}
 	booked := make([]string, len(call.groups))
@@ -195,7 +195,7 @@ func (m *model) apply(r *rapid.T, task string, call *Call, known func(*Item) boo
 			outcome[it.Line] = OutcomeNew
 			mt.fresh++
 			m.move(it, booked[it.Group], int64(it.Amount))
-			for _, id := range []string{it.Account, it.Parent, it.Purse} {
+			for _, id := range []string{it.Account, it.Parent, it.PurseAccount} {
 				touched[id] = true
 			}
 		}
@@ -213,7 +213,7 @@ func (m *model) apply(r *rapid.T, task string, call *Call, known func(*Item) boo
 	}
 	m.tasks[task] = mt
 	m.names = append(m.names, task)
-	require.Equal(r, Charged, reply.State)
+	require.Equal(r, AnswerNew, reply.State)
 	require.Equal(r, mt.outcome, reply.Outcome)
 	require.Equal(r, booked, reply.Booked)
 	require.Equal(r, mt.seq, reply.Seq)
@@ -226,8 +226,8 @@ func (m *model) move(it *Item, booked string, amount int64) {
 	if it.Parent != it.Account {
 		m.account[it.Parent].used[booked] += amount
 	}
-	if it.Purse != "" {
-		m.account[it.Purse].balance -= amount
+	if it.PurseAccount != "" {
+		m.account[it.PurseAccount].balance -= amount
 	}
 }
 
@@ -284,16 +284,16 @@ func (m *model) again(r *rapid.T) {
 	task := rapid.SampledFrom(m.names).Draw(r, "task")
 	mt := m.tasks[task]
 	call := m.newCall(task, mt.items)
-	call.Force, call.S = rapid.Bool().Draw(r, "by force"), m.seq // no id holds a second answer
+	call.Force, call.JudgedSeq = rapid.Bool().Draw(r, "by force"), m.seq // no id holds a second answer
 	reply, err := m.Charge(m.t.Context(), 0, m.catalog, call)
 	require.NoError(r, err)
-	want := &Reply{State: mt.state}
+	want := &Answer{State: mt.state}
 	switch mt.state {
-	case Held:
+	case AnswerOpen:
 		want.Seq, want.Outcome, want.Booked, want.Rated = mt.seq, mt.outcome, mt.booked, []byte("rated "+task)
-	case Marked:
+	case AnswerSettled:
 		want.Seq, want.Outcome = mt.seq, mt.outcome
-	case Done, Charged:
+	case AnswerDone, AnswerNew:
 	}
 	require.Equal(r, want, reply)
 }

@@ -15,7 +15,7 @@ import (
 
 // settle ends an answer; its rows stand then, but for one that is reversed.
 func (m *model) settle(r *rapid.T) {
-	task, mt := m.pick(r, Held)
+	task, mt := m.pick(r, AnswerOpen)
 	if mt == nil {
 		return
 	}
@@ -23,7 +23,7 @@ func (m *model) settle(r *rapid.T) {
 	var undone *Item
 	for i := range mt.items {
 		if it := &mt.items[i]; mt.outcome[it.Line] == OutcomeNew && m.reversible(it, mt.booked[it.Group]) && rapid.IntRange(0, 5).Draw(r, "refused by the ledger") == 0 {
-			reversed = append(reversed, Reversal{Line: it.Line, Account: it.Account, Parent: it.Parent, Purse: it.Purse, Booked: mt.booked[it.Group], Amount: it.Amount})
+			reversed = append(reversed, Reversal{Line: it.Line, Account: it.Account, Parent: it.Parent, PurseAccount: it.PurseAccount, Booked: mt.booked[it.Group], Amount: it.Amount})
 			undone = it
 			break
 		}
@@ -45,15 +45,15 @@ func (m *model) settle(r *rapid.T) {
 		m.corr++
 		m.move(undone, mt.booked[undone.Group], -int64(undone.Amount))
 		m.evaluate(m.account[undone.Account], false, nil)
-		if undone.Purse != "" && undone.Purse != undone.Account {
-			m.evaluate(m.account[undone.Purse], false, nil)
+		if undone.PurseAccount != "" && undone.PurseAccount != undone.Account {
+			m.evaluate(m.account[undone.PurseAccount], false, nil)
 		}
 		if undone.Account != undone.Parent {
 			m.evaluate(m.account[undone.Parent], false, nil)
 		}
 	}
 	require.Equal(r, mt.outcome, outcome)
-	mt.state = Marked
+	mt.state = AnswerSettled
 	m.open -= mt.fresh
 }
 
@@ -61,10 +61,10 @@ func (m *model) settle(r *rapid.T) {
 func (m *model) reversible(it *Item, booked string) bool {
 	room := rangeMax - max(int64(it.Amount), -int64(it.Amount))
 	small := func(n int64) bool { return n <= room && n >= -room }
-	return small(m.account[it.Account].used[booked]) && small(m.account[it.Parent].used[booked]) && (it.Purse == "" || small(m.account[it.Purse].balance))
+	return small(m.account[it.Account].used[booked]) && small(m.account[it.Parent].used[booked]) && (it.PurseAccount == "" || small(m.account[it.PurseAccount].balance))
 }
 
-func (m *model) pick(r *rapid.T, state ReplyState) (string, *modelTask) {
+func (m *model) pick(r *rapid.T, state AnswerState) (string, *modelTask) {
 	var names []string
 	for _, name := range m.names {
 		if m.tasks[name].state == state {
@@ -80,10 +80,10 @@ func (m *model) pick(r *rapid.T, state ReplyState) (string, *modelTask) {
 
 // finish ends a task; one whose answer is open isn't finished.
 func (m *model) finish(r *rapid.T) {
-	if task, mt := m.pick(r, Held); mt != nil {
+	if task, mt := m.pick(r, AnswerOpen); mt != nil {
 		require.ErrorIs(r, m.Finish(m.t.Context(), 0, m.meta, task, &Finished{Seq: mt.seq}), ErrOpen)
 	}
-	task, mt := m.pick(r, Marked)
+	task, mt := m.pick(r, AnswerSettled)
 	if mt == nil {
 		return
 	}
@@ -97,12 +97,12 @@ func (m *model) finish(r *rapid.T) {
 		f.Parent = parent
 	}
 	require.NoError(r, m.Finish(m.t.Context(), 0, m.meta, task, f))
-	mt.state = Done
+	mt.state = AnswerDone
 	if pt := m.tasks[f.Parent]; pt != nil {
-		if pt.state == Done && !pt.handed {
+		if pt.state == AnswerDone && !pt.handed {
 			return // it has counted them itself
 		}
-		pt.judged = pt.judged || pt.state == Marked
+		pt.judged = pt.judged || pt.state == AnswerSettled
 	}
 	mt.handed = f.HandedOver
 	m.counts.Stored++
@@ -118,7 +118,7 @@ func (m *model) finish(r *rapid.T) {
 
 // giveUp ends an answer without a task: its charge stands.
 func (m *model) giveUp(r *rapid.T) {
-	task, mt := m.pick(r, Held)
+	task, mt := m.pick(r, AnswerOpen)
 	if mt == nil {
 		return
 	}
@@ -127,23 +127,23 @@ func (m *model) giveUp(r *rapid.T) {
 	require.NoError(r, m.GiveUp(m.t.Context(), 0, m.meta, a, 0))
 	m.open -= mt.fresh
 	delete(m.tasks, task)
-	m.tasks[task+" given up"] = &modelTask{state: Charged} // the number of tasks stays
+	m.tasks[task+" given up"] = &modelTask{state: AnswerNew} // the number of tasks stays
 	m.names = slices.DeleteFunc(m.names, func(s string) bool { return s == task })
 }
 
 // transfer moves money, sometimes under a reference that was used.
 func (m *model) transfer(r *rapid.T) {
-	mv := &Move{Ref: "ref" + strconv.Itoa(rapid.IntRange(0, 60).Draw(r, "ref")), Row: []byte("{}"), Months: m.months(m.month)}
+	mv := &TransferCall{Ref: "ref" + strconv.Itoa(rapid.IntRange(0, 60).Draw(r, "ref")), Row: []byte("{}"), Months: m.months(m.month)}
 	mv.Amount = metering.Micros(rapid.OneOf(rapid.Int64Range(1, 900), rapid.Just(int64(999_999_999_999_999_999))).Draw(r, "amount"))
 	switch rapid.IntRange(0, 4).Draw(r, "kind") {
 	case 0:
-		mv.To, mv.Fresh = "pre", true
+		mv.To, mv.ResetAlerts = "pre", true
 	case 1:
-		mv.From, mv.To, mv.NonNeg, mv.Fresh = "pre", "pre-own", true, true
+		mv.From, mv.To, mv.RefuseNegative, mv.ResetAlerts = "pre", "pre-own", true, true
 	case 2:
-		mv.From, mv.To, mv.NonNeg = "pre-own", "pre", true
+		mv.From, mv.To, mv.RefuseNegative = "pre-own", "pre", true
 	case 3:
-		mv.From, mv.To, mv.All = "pre-own", "pre", true
+		mv.From, mv.To, mv.WholeBalance = "pre-own", "pre", true
 	case 4:
 		mv.From = "pre"
 	}
@@ -161,10 +161,10 @@ func (m *model) transfer(r *rapid.T) {
 		return
 	}
 	amount := int64(mv.Amount)
-	if mv.All {
+	if mv.WholeBalance {
 		amount = from.balance
 	}
-	if mv.NonNeg && from.balance < amount {
+	if mv.RefuseNegative && from.balance < amount {
 		var short *ShortError
 		require.ErrorAs(r, err, &short)
 		return
@@ -178,8 +178,8 @@ func (m *model) transfer(r *rapid.T) {
 			far = max(far, math.Abs(float64(*a.base)+by))
 		}
 	}
-	reaches(from, -float64(amount), !mv.All)
-	reaches(to, float64(amount), !mv.Fresh)
+	reaches(from, -float64(amount), !mv.WholeBalance)
+	reaches(to, float64(amount), !mv.ResetAlerts)
 	if far > rangeMax {
 		require.ErrorIs(r, err, ErrRange)
 		return
@@ -194,12 +194,12 @@ func (m *model) transfer(r *rapid.T) {
 			*a.base += by
 		}
 	}
-	moves(from, -amount, !mv.All)
-	if mv.All && from.base != nil {
+	moves(from, -amount, !mv.WholeBalance)
+	if mv.WholeBalance && from.base != nil {
 		from.base = new(int64) // swept
 	}
-	moves(to, amount, !mv.Fresh)
-	if mv.Fresh {
+	moves(to, amount, !mv.ResetAlerts)
+	if mv.ResetAlerts {
 		base := to.balance
 		to.base = &base
 	}
@@ -357,7 +357,7 @@ func (m *model) stranger(r *rapid.T) {
 	call.meta = &other
 	_, charge := m.Charge(ctx, 0, m.catalog, call)
 	_, settle := m.Settle(ctx, 0, &other, "task0", 1, nil, nil)
-	_, move := m.Transfer(ctx, 0, &other, &Move{Ref: "stranger", To: "pre", Amount: 1, Months: m.months(m.month)})
+	_, move := m.Transfer(ctx, 0, &other, &TransferCall{Ref: "stranger", To: "pre", Amount: 1, Months: m.months(m.month)})
 	_, manual := m.SetManual(ctx, 0, &other, &ManualChange{Account: "pre", Flag: metering.FlagManualOperator, Set: true, Months: m.months(m.month)})
 	_, roll := m.Roll(ctx, 0, &other, m.months(m.month), m.order)
 	for i, err := range []error{

@@ -41,7 +41,7 @@ type modelAccount struct {
 }
 
 type modelTask struct {
-	state   ReplyState
+	state   AnswerState
 	seq     int64
 	outcome string
 	booked  []string
@@ -216,7 +216,7 @@ func (m *model) agree(r tb) {
 	got, err := m.Read(ctx, 0, m.order)
 	require.NoError(r, err)
 	require.Equal(r, m.seq, got.Seq, "seq")
-	require.Equal(r, m.corr, got.Corr, "correction number")
+	require.Equal(r, m.corr, got.Corrections, "correction number")
 	for _, id := range m.order {
 		a, st := m.account[id], got.States[id]
 		require.NotNil(r, st, id)
@@ -230,8 +230,8 @@ func (m *model) agree(r tb) {
 		maps.DeleteFunc(want, func(_ string, v int64) bool { return v == 0 })
 		require.Equal(r, want, used, "use of %s", id)
 		require.Equal(r, a.flags, st.Own, "flags of %s", id)
-		require.Equal(r, a.held, st.OwnBack, "flags of %s that are held back", id)
-		require.Equal(r, a.quiet, st.Quiet, "quiet of %s", id)
+		require.Equal(r, a.held, st.OwnHeldBack, "flags of %s that are held back", id)
+		require.Equal(r, a.quiet, st.SilentFromBirth, "quiet of %s", id)
 		base, err := m.rdb.HMGet(ctx, keyAccount(0, id), "base").Result()
 		require.NoError(r, err)
 		if a.base != nil {

@@ -55,13 +55,13 @@ func (st *State) With(p *Published) *State {
 		if st.ParentID != "" && p.counters.parent != st.counters.parent {
 			return nil
 		}
-		next.Own, next.OwnBack, next.OwnUntil = p.own, p.back, p.until
+		next.Own, next.OwnHeldBack, next.OwnUntil = p.own, p.back, p.until
 		next.counters.own = p.counters.own
 	case st.ParentID:
 		if p.counters.own <= st.counters.parent {
 			return st
 		}
-		next.Parent, next.ParentBack, next.ParentUntil = p.own, p.back, p.until
+		next.Parent, next.ParentHeldBack, next.ParentUntil = p.own, p.back, p.until
 		next.counters.parent = p.counters.own
 	default:
 		return nil

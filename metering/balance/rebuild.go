@@ -97,31 +97,31 @@ func eachKeys(ctx context.Context, node redis.UniversalClient, pattern string, f
 	return f(batch)
 }
 
-// Loaded is an account as the ledger has it.
-type Loaded struct {
-	Account       *metering.Account
-	Balance       metering.Micros
-	Used          map[string]metering.Micros
-	Flags         metering.Flags  // that are in effect: the manual ones, all where the breaker is open
-	Silent        bool            // never moved: stays suspended from birth, untold
-	Behind        bool            // somebody may believe it suspended: told once more, also if it is active
-	ClosedThrough string          // parent: newest closed period
-	Topups        string          // how many top-ups or allocations it had; "": none
-	Base          metering.Micros // what it held right after the newest, and what other transfers have moved since
-	Alerted       Alerted
+// AccountSeed is an account as the ledger has it.
+type AccountSeed struct {
+	Account         *metering.Account
+	Balance         metering.Micros
+	Used            map[string]metering.Micros
+	Flags           metering.Flags  // that are in effect: the manual ones, all where the breaker is open
+	SilentFromBirth bool            // never moved: stays suspended from birth, untold
+	Behind          bool            // somebody may believe it suspended: told once more, also if it is active
+	ClosedThrough   string          // parent: newest closed period
+	Topups          string          // how many top-ups or allocations it had; "": none
+	Base            metering.Micros // what it held right after the newest, and what other transfers have moved since
+	Alerted         Alerted
 }
 
 // Alerted are the highest shares that were alerted, as "mark:share", "" if none
 // was. A mark is the number of a top-up or allocation, or a month.
 type Alerted struct{ Purse, Credit, Monthly string }
 
-// Load writes it, with others at once: see Flush. The projection isn't in use yet.
-func (r *Rebuilding) Load(ctx context.Context, l *Loaded) error {
+// SeedAccount writes it, with others at once: see Flush. The projection isn't in use yet.
+func (r *Rebuilding) SeedAccount(ctx context.Context, l *AccountSeed) error {
 	quiet := "2" // told once more if it isn't active
 	switch {
 	case l.Behind:
 		quiet = "3"
-	case l.Silent:
+	case l.SilentFromBirth:
 		quiet = "1"
 	}
 	v := liveOf(l.Account)
@@ -140,14 +140,14 @@ func (r *Rebuilding) Load(ctx context.Context, l *Loaded) error {
 	return r.load(ctx, keyAccount(r.p, v.ID), 0, args)
 }
 
-// LoadLifted notes that a limit had suspended the account when the breaker opened,
+// SeedLifted notes that a limit had suspended the account when the breaker opened,
 // which is still open, and that it was lifted since.
-func (r *Rebuilding) LoadLifted(ctx context.Context, account string) error {
+func (r *Rebuilding) SeedLifted(ctx context.Context, account string) error {
 	return r.load(ctx, keyLifted(r.p), 0, []any{account, "1"})
 }
 
-// LoadRef writes a used reference, as Load does an account, for as long as metering.RefKept.
-func (r *Rebuilding) LoadRef(ctx context.Context, ref string, fields map[string]string) error {
+// SeedRef writes a used reference, as SeedAccount does an account, for as long as metering.RefKept.
+func (r *Rebuilding) SeedRef(ctx context.Context, ref string, fields map[string]string) error {
 	args := make([]any, 0, 2*len(fields))
 	for k, v := range fields {
 		args = append(args, k, v)
@@ -180,14 +180,14 @@ func (r *Rebuilding) Flush(ctx context.Context) error {
 
 // NewProjection is what install.lua takes.
 type NewProjection struct {
-	Epoch   int64
-	Catalog int64
-	Window  time.Duration
-	Buckets int
-	Key     string        // hex
-	Floor   time.Duration // from now; 0: none
-	Landing time.Duration // for so long rows of an older projection may land; 0: they can't
-	Broken  time.Time     // since when the breaker is open; zero: it is closed
+	Epoch            int64
+	Catalog          int64
+	Window           time.Duration
+	Buckets          int
+	Key              string        // hex
+	Floor            time.Duration // from now; 0: none
+	Landing          time.Duration // for so long rows of an older projection may land; 0: they can't
+	BreakerOpenSince time.Time     // since when the breaker is open; zero: it is closed
 }
 
 // Install makes the loaded projection usable, once all is flushed. ErrMoved: the lease was lost, or
@@ -200,8 +200,8 @@ func (r *Rebuilding) Install(ctx context.Context, n NewProjection) error {
 		return strconv.FormatInt(d.Milliseconds(), 10)
 	}
 	broken := ""
-	if !n.Broken.IsZero() {
-		broken = strconv.FormatInt(n.Broken.UnixMilli(), 10)
+	if !n.BreakerOpenSince.IsZero() {
+		broken = strconv.FormatInt(n.BreakerOpenSince.UnixMilli(), 10)
 	}
 	if err := r.step(ctx, "install", nil, n.Epoch, n.Catalog, n.Window.Milliseconds(), n.Buckets, n.Key,
 		after(n.Floor), broken, r.store.partitions, after(n.Landing), r.store.Owner()); err != nil {

@@ -18,12 +18,12 @@ import (
 
 // Reversal takes back the charge of a record that the ledger refused for good.
 type Reversal struct {
-	Line    int
-	Account string
-	Parent  string
-	Purse   string // as Item.Purse
-	Booked  string
-	Amount  metering.Micros
+	Line         int
+	Account      string
+	Parent       string
+	PurseAccount string // as Item.Purse
+	Booked       string
+	Amount       metering.Micros
 }
 
 // Settle turns the task's answer into a marker, once its rows are stored. It
@@ -39,7 +39,7 @@ func (s *Store) Settle(ctx context.Context, p int, meta *Meta, task string, seq 
 	}
 	args[4] = len(parents)
 	for _, r := range reversed {
-		args = append(args, r.Account, parents[r.Parent], r.Purse, r.Booked, int64(r.Amount), r.Line)
+		args = append(args, r.Account, parents[r.Parent], r.PurseAccount, r.Booked, int64(r.Amount), r.Line)
 	}
 	v, err := s.run(ctx, "settle", []string{keyMeta(p), keyTask(p, task)}, args...)
 	if err != nil {
@@ -307,7 +307,7 @@ func (s *Store) SweepDedup(ctx context.Context, p int, meta *Meta) error {
 	if err != nil {
 		return fmt.Errorf("look for old dedup sets: %w", err)
 	}
-	gen, from := num(v[0]), meta.Born.Unix()/meta.generation()
+	gen, from := num(v[0]), meta.EpochStartedAt.Unix()/meta.generation()
 	if swept := num(v[1]); swept < gen { // else generations lasted less long then
 		from = max(from, swept)
 	}

@@ -71,21 +71,21 @@ func (s *Store) Redis() redis.UniversalClient { return s.rdb }
 
 // Meta is what a caller must know of a partition before it charges.
 type Meta struct {
-	Epoch   int64
-	Seq     int64
-	Catalog int64
-	Replid  string // that the projection was made or adopted under
-	Window  time.Duration
-	Buckets int
-	Born    time.Time // when the epoch began, by Redis's clock
-	Pushed  bool      // all accounts' states have been judged in it: see Store.Pushed
-	Landing time.Time // until then rows of an older epoch may land, by Redis's clock; zero: they can't
-	Bounded bool      // how many accounts the breaker lets be suspended within a minute is set
-	Parts   int       // partitions that there were when it was made, 0: it doesn't say
-	Ledger  string    // that it was made from, "": it doesn't say
-	Lost    string    // account that it has lost, "": none. It must be made anew
-	key0    uint64
-	key1    uint64
+	Epoch          int64
+	Seq            int64
+	Catalog        int64
+	Replid         string // that the projection was made or adopted under
+	Window         time.Duration
+	Buckets        int
+	EpochStartedAt time.Time // when the epoch began, by Redis's clock
+	Pushed         bool      // all accounts' states have been judged in it: see Store.Pushed
+	Landing        time.Time // until then rows of an older epoch may land, by Redis's clock; zero: they can't
+	Bounded        bool      // how many accounts the breaker lets be suspended within a minute is set
+	Parts          int       // partitions that there were when it was made, 0: it doesn't say
+	Ledger         string    // that it was made from, "": it doesn't say
+	Lost           string    // account that it has lost, "": none. It must be made anew
+	key0           uint64
+	key1           uint64
 }
 
 // Meta reads a partition's meta; ErrEmpty if there is none, *LedgerError if it was
@@ -102,7 +102,7 @@ func (s *Store) Meta(ctx context.Context, p int) (*Meta, error) {
 	m := &Meta{
 		Epoch: n("epoch"), Seq: n("seq"), Catalog: n("catalog"), Replid: v["replid"],
 		Window: time.Duration(n("window")) * time.Millisecond, Buckets: int(n("buckets")),
-		Born: time.UnixMilli(n("born")).UTC(), Parts: int(n("parts")), Ledger: v["ledger"], Lost: v["lost"],
+		EpochStartedAt: time.UnixMilli(n("born")).UTC(), Parts: int(n("parts")), Ledger: v["ledger"], Lost: v["lost"],
 	}
 	m.Pushed = n("pushed") == m.Epoch
 	m.Bounded = v["brkmax"] != ""
@@ -184,7 +184,7 @@ func (s *Store) run(ctx context.Context, name string, keys []string, args ...any
 		return nil, ErrFull
 	case "stale":
 		return nil, ErrStale
-	case "again!":
+	case "judge_again":
 		if len(v) < 2 {
 			return nil, fmt.Errorf("script %s: no seq to judge by", name)
 		}
@@ -195,7 +195,7 @@ func (s *Store) run(ctx context.Context, name string, keys []string, args ...any
 		return nil, ErrChanged
 	case "gone":
 		return nil, ErrGone
-	case "open!":
+	case "still_open":
 		return nil, ErrOpen
 	case "moved":
 		return nil, ErrMoved

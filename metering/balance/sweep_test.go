@@ -16,7 +16,7 @@ func TestSweepDedup(t *testing.T) {
 	s, ctx := fresh(t, t, rdb), t.Context()
 	meta, err := s.Meta(ctx, 0)
 	require.NoError(t, err)
-	first := meta.Born.Unix() / meta.generation()
+	first := meta.EpochStartedAt.Unix() / meta.generation()
 	last := first + 2*sweepMax + 7
 	for gen := first; gen <= last; gen++ {
 		require.NoError(t, rdb.SAdd(ctx, keyDedup(0, gen, 0), gen).Err())

@@ -8,21 +8,21 @@ import (
 	"github.com/meterd/meterd/metering"
 )
 
-// Move is one call of transfer.lua.
-type Move struct {
-	Ref      string
-	Hash     uint64 // of the content
-	Amount   metering.Micros
-	From, To string // accounts, empty: outside
-	NonNeg   bool   // refuse where From would fall below zero
-	All      bool   // the whole balance of From, either sign
-	Fresh    bool   // To's alerts start anew
-	Row      []byte // for the outbox
-	Months   Months
+// TransferCall is one call of transfer.lua.
+type TransferCall struct {
+	Ref            string
+	Hash           uint64 // of the content
+	Amount         metering.Micros
+	From, To       string // accounts, empty: outside
+	RefuseNegative bool   // refuse where From would fall below zero
+	WholeBalance   bool   // the whole balance of From, either sign
+	ResetAlerts    bool   // To's alerts start anew
+	Row            []byte // for the outbox
+	Months         Months
 }
 
-// Moved is what became of it.
-type Moved struct {
+// TransferDone is what became of it.
+type TransferDone struct {
 	Applied     bool  // false: the reference had been applied before
 	Epoch       int64 // in which it was applied
 	Seq         int64
@@ -39,7 +39,7 @@ type Moved struct {
 
 // Transfer applies a move once for its reference. ErrReference: the reference
 // has other content. *ShortError: From holds too little. ErrRange.
-func (s *Store) Transfer(ctx context.Context, p int, meta *Meta, mv *Move) (*Moved, error) {
+func (s *Store) Transfer(ctx context.Context, p int, meta *Meta, mv *TransferCall) (*TransferDone, error) {
 	flag := func(b bool) string {
 		if b {
 			return "1"
@@ -47,7 +47,7 @@ func (s *Store) Transfer(ctx context.Context, p int, meta *Meta, mv *Move) (*Mov
 		return ""
 	}
 	args := mv.Months.append([]any{
-		meta.Epoch, mv.Ref, mv.Hash, int64(mv.Amount), mv.From, mv.To, flag(mv.NonNeg), flag(mv.All), flag(mv.Fresh), mv.Row,
+		meta.Epoch, mv.Ref, mv.Hash, int64(mv.Amount), mv.From, mv.To, flag(mv.RefuseNegative), flag(mv.WholeBalance), flag(mv.ResetAlerts), mv.Row,
 	})
 	v, err := s.run(ctx, "transfer", []string{keyMeta(p), keyRef(p, mv.Ref)}, args...)
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *Store) Transfer(ctx context.Context, p int, meta *Meta, mv *Move) (*Mov
 			after[account] = metering.Micros(num(held))
 		}
 	}
-	return &Moved{
+	return &TransferDone{
 		Applied: str(v[0]) == "ok", Epoch: num(v[7]), Seq: num(v[1]), Booked: str(v[2]), At: time.UnixMilli(num(v[3])).UTC(),
 		Amount: metering.Micros(num(v[4])), FromBalance: metering.Micros(num(v[5])), ToBalance: metering.Micros(num(v[6])),
 		Base: metering.Micros(num(v[8])), After: after,

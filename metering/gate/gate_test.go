@@ -265,13 +265,13 @@ func TestWithoutAProjection(t *testing.T) {
 	_, err = rebuild.Clear(ctx)
 	require.NoError(t, err)
 	byRule("a rebuild has begun")
-	require.NoError(t, rebuild.Load(ctx, &balance.Loaded{Account: &metering.Account{
+	require.NoError(t, rebuild.SeedAccount(ctx, &balance.AccountSeed{Account: &metering.Account{
 		ID: "acme", Mode: metering.Postpaid, Source: metering.SourceCredit, Calendar: calendar, Catalog: 1,
 	}}))
 	require.NoError(t, rebuild.Flush(ctx))
 	byRule("some accounts are loaded")
 	for _, id := range []string{"acme-a", "acme-b"} {
-		require.NoError(t, rebuild.Load(ctx, &balance.Loaded{Account: &metering.Account{
+		require.NoError(t, rebuild.SeedAccount(ctx, &balance.AccountSeed{Account: &metering.Account{
 			ID: id, ParentID: "acme", Mode: metering.Postpaid, Source: metering.SourceCredit, Calendar: calendar, Catalog: 1,
 		}}))
 	}

@@ -28,7 +28,7 @@ func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
 	var plans []*metering.Plan
 	var newest int64
 	var kept retention
-	opened := map[string]metering.Opened{}
+	opened := map[string]metering.MonthStarts{}
 	err := l.each(ctx, "catalog", nil, func(r driver.Rows) error {
 		var kind, doc string
 		var number, first uint64
@@ -49,7 +49,7 @@ func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
 			if err := json.Unmarshal([]byte(doc), &m); err != nil {
 				return fmt.Errorf("stored months: %w", err)
 			}
-			opened[m.ParentID] = m.Opened
+			opened[m.ParentID] = m.MonthStarts
 		case retentionKind:
 			if err := json.Unmarshal([]byte(doc), &kept); err != nil {
 				return fmt.Errorf("stored retention: %w", err)
@@ -79,7 +79,7 @@ func (l *Ledger) Snapshot(ctx context.Context) (*metering.Snapshot, error) {
 const monthsKind = "months"
 
 type openedMonths struct {
-	metering.Opened
+	metering.MonthStarts
 
 	ParentID string `json:"parent_id"`
 }
@@ -123,7 +123,7 @@ func (l *Ledger) saveDocuments(ctx context.Context, number int64, docs []documen
 
 // SaveOpened stores, under the catalog's next number, when parents' months
 // start: every charge from then on is by a snapshot that has it. ErrNumberTaken.
-func (l *Ledger) SaveOpened(ctx context.Context, number int64, opened map[string]metering.Opened, now time.Time) error {
+func (l *Ledger) SaveOpened(ctx context.Context, number int64, opened map[string]metering.MonthStarts, now time.Time) error {
 	docs := make([]document, 0, len(opened))
 	for _, id := range slices.Sorted(maps.Keys(opened)) {
 		doc, err := json.Marshal(openedMonths{opened[id], id})

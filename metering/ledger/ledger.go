@@ -130,9 +130,9 @@ type Server interface {
 	Exec(ctx context.Context, name, text string, params map[string]string) error
 }
 
-// Over returns a Ledger over a server that isn't ClickHouse. It can't migrate
+// NewWithServer returns a Ledger over a server that isn't ClickHouse. It can't migrate
 // and rolls no hours.
-func Over(s Server) *Ledger {
+func NewWithServer(s Server) *Ledger {
 	return &Ledger{server: s, database: "memory", lookups: make(chan struct{}, lookupsAtOnce)}
 }
 

@@ -180,7 +180,7 @@ type MessageKey struct{ AccountID, ID string }
 
 // Message is what a refund or a correction needs of the message that it refers to.
 type Message struct {
-	metering.Standing
+	metering.ChargedSoFar
 
 	Purse                      metering.Purse
 	Currency                   string

@@ -52,7 +52,7 @@ func TestLookupOfOddIDs(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, messages, len(oddTexts))
 	require.Equal(t, Message{
-		Standing: metering.Standing{Amount: 50_000, Fee: 10_000}, Purse: metering.PurseBudget, Currency: "EUR", Channel: "sms", Direction: "outbound",
+		ChargedSoFar: metering.ChargedSoFar{Amount: 50_000, Fee: 10_000}, Purse: metering.PurseBudget, Currency: "EUR", Channel: "sms", Direction: "outbound",
 		Country: "IT", Network: "22210", Category: "marketing", Plan: "standard-eur", Version: 1, Rule: 1, Epoch: 1, Hash: rows[1].Hash,
 	}, messages[keys[1]])
 }

@@ -227,7 +227,7 @@ func (p *pair) agree() {
 	})
 	same(p, "waiting", func(l *Ledger) ([]string, error) {
 		var out []string
-		err := l.DueWaiting(ctx, noon.Add(3*time.Second), func(w *Waiting, come bool) error {
+		err := l.WaitingRefunds(ctx, noon.Add(3*time.Second), func(w *Waiting, come bool) error {
 			if slices.Contains([]string{p.account(0), p.account(1)}, w.AccountID) {
 				out = append(out, fmt.Sprint(w.AccountID, w.RefersTo, w.Since, come))
 			}
@@ -302,7 +302,7 @@ func TestMemoryAgreesWithClickHouse(t *testing.T) {
 	t.Parallel()
 	testengine.Bound(t, 5*time.Minute) // hundreds of random checks
 	clickhouse, memory := open(t), ledgertest.New()
-	fake := Over(memory)
+	fake := NewWithServer(memory)
 	accounts := []*metering.Account{{ID: "a", Mode: metering.Prepaid, Zones: []metering.ZoneFrom{{Zone: "Europe/Rome"}}}}
 	for rounds := range 30 {
 		p := &pair{t: t, rng: rand.New(rand.NewPCG(uint64(rounds), 0)), both: [2]*Ledger{clickhouse, fake}, memory: memory, salt: fmt.Sprint(rounds), serial: 1000 * rounds}
@@ -354,8 +354,8 @@ func (p *pair) close() {
 		return out
 	}
 	lines := bills()
-	p.each(func(l *Ledger) error { return l.KeepLines(ctx, m, p.account(0), []uint64{3, 1 << 63, 3}) })
-	same(p, "lines", func(l *Ledger) (map[uint64]bool, error) { return l.KeptLines(ctx, m, p.account(0)) })
+	p.each(func(l *Ledger) error { return l.SaveClosedLines(ctx, m, p.account(0), []uint64{3, 1 << 63, 3}) })
+	same(p, "lines", func(l *Ledger) (map[uint64]bool, error) { return l.ClosedLines(ctx, m, p.account(0)) })
 	same(p, "transfers", func(l *Ledger) (map[string]metering.Sum, error) {
 		return l.TransfersThrough(ctx, m.ParentID, "2026-10", "2026-11")
 	})

@@ -191,7 +191,7 @@ func TestWhatWaitedStaysSo(t *testing.T) {
 		exec(fmt.Sprintf("INSERT INTO {db}.waiting (account_id, refers_to, id, raw, since, state, version) VALUES ('acme', 'm', '%s', '{}', toDateTime64('2026-11-01 00:00:00', 3, 'UTC'), '%s', %d)", id, state, version))
 	}
 	due := func() (ids []string) {
-		require.NoError(t, l.DueWaiting(t.Context(), noon.AddDate(1, 0, 0), func(w *Waiting, _ bool) error { ids = append(ids, w.ID); return nil }))
+		require.NoError(t, l.WaitingRefunds(t.Context(), noon.AddDate(1, 0, 0), func(w *Waiting, _ bool) error { ids = append(ids, w.ID); return nil }))
 		slices.Sort(ids)
 		return ids
 	}

@@ -339,9 +339,9 @@ func (l *Ledger) signWaits(ctx context.Context, list []Waiting, sign int8) error
 		accounts, refers, ids, raws, runs, since, slices.Repeat([]int8{sign}, n))
 }
 
-// DueWaiting calls f for each refund whose message has come, and for those
+// WaitingRefunds calls f for each refund whose message has come, and for those
 // that have waited since before the instant.
-func (l *Ledger) DueWaiting(ctx context.Context, before time.Time, f func(w *Waiting, come bool) error) error {
+func (l *Ledger) WaitingRefunds(ctx context.Context, before time.Time, f func(w *Waiting, come bool) error) error {
 	params := map[string]string{"before": strconv.FormatInt(before.UnixMilli(), 10)}
 	return l.each(ctx, "waiting_due", params, func(r driver.Rows) error {
 		var w Waiting

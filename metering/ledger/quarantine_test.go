@@ -180,7 +180,7 @@ func TestWaitingIsDueOnceItsMessageHasCome(t *testing.T) {
 	require.NoError(t, l.InsertWaiting(t.Context(), []Waiting{done}))
 	put(t, l, noon, sent("m1", noon))
 	come := map[string]bool{}
-	require.NoError(t, l.DueWaiting(t.Context(), noon.Add(-24*time.Hour), func(w *Waiting, c bool) error {
+	require.NoError(t, l.WaitingRefunds(t.Context(), noon.Add(-24*time.Hour), func(w *Waiting, c bool) error {
 		come[w.RefersTo] = c
 		require.Equal(t, raw, w.Raw)
 		return nil
@@ -201,7 +201,7 @@ func TestWhatIsDoneIsNotRead(t *testing.T) {
 	}
 	require.NoError(t, l.InsertWaiting(t.Context(), list))
 	due := func(ctx context.Context) (ids []string) {
-		require.NoError(t, l.DueWaiting(ctx, noon.Add(time.Hour), func(w *Waiting, _ bool) error { ids = append(ids, w.ID); return nil }))
+		require.NoError(t, l.WaitingRefunds(ctx, noon.Add(time.Hour), func(w *Waiting, _ bool) error { ids = append(ids, w.ID); return nil }))
 		return ids
 	}
 	require.Len(t, due(t.Context()), n/2, "a page")
@@ -222,7 +222,7 @@ func TestARefundThatCameAgainWaitsFromThenOn(t *testing.T) {
 		return Waiting{AccountID: "acme", RefersTo: "m", ID: "r", Raw: []byte("{}"), Since: since, Version: uint64(since.UnixMicro())}
 	}
 	due := func(before time.Time) (list []Waiting) {
-		require.NoError(t, l.DueWaiting(t.Context(), before, func(w *Waiting, _ bool) error { list = append(list, *w); return nil }))
+		require.NoError(t, l.WaitingRefunds(t.Context(), before, func(w *Waiting, _ bool) error { list = append(list, *w); return nil }))
 		return list
 	}
 	list := []Waiting{wait(noon), wait(noon.Add(time.Minute))}

@@ -93,7 +93,7 @@ func (l *Ledger) Rerating(ctx context.Context, parents []string) (map[string]boo
 type RatedMessage struct {
 	Record metering.Record
 	Hash   uint64 // of its content
-	Was    metering.Standing
+	Was    metering.ChargedSoFar
 	Purse  metering.Purse
 	Period string // of occurred_at
 }

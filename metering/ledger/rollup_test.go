@@ -358,7 +358,7 @@ func TestUsageHoldsWhereverStoringIsCutOff(t *testing.T) {
 		put(t, l, hour, sent("m", hour))
 		require.Equal(t, 1, roll(t, l, hour.Add(2*time.Hour)))
 		stored := []string{}
-		cut := Over(&cutServer{Server: l.server, left: inserts, before: func(table string) {
+		cut := NewWithServer(&cutServer{Server: l.server, left: inserts, before: func(table string) {
 			stored = append(stored, table)
 			roll(t, l, now.Add(metering.InsertMax/2)) // a slow insert: the hour seems quiet meanwhile
 		}})
@@ -382,7 +382,7 @@ func TestStatusesStandBeforeTheirRows(t *testing.T) {
 		id := fmt.Sprint("m", inserts)
 		late := sent(id, noon)
 		failed := status("s"+id, id, "failed", noon.Add(time.Second))
-		cut := Over(&cutServer{Server: l.server, left: inserts, before: func(string) {}})
+		cut := NewWithServer(&cutServer{Server: l.server, left: inserts, before: func(string) {}})
 		err := NewWriter(cut, WriterOptions{}).store(t.Context(), []*request{{batch: &Batch{Rows: []Row{late, failed}}}})
 		require.Equal(t, inserts < 4, err != nil)
 		key := MessageKey{AccountID: late.Record.AccountID, ID: id}

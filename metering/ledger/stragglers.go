@@ -13,9 +13,9 @@ import (
 // ParentMonth is a month of a parent's.
 type ParentMonth struct{ ParentID, Period string }
 
-// KeepLines notes which lines of an account a month's digest covers, by their
+// SaveClosedLines notes which lines of an account a month's digest covers, by their
 // hashes. Again is harmless, and so is a line that no row gives any more.
-func (l *Ledger) KeepLines(ctx context.Context, m ParentMonth, account string, lines []uint64) error {
+func (l *Ledger) SaveClosedLines(ctx context.Context, m ParentMonth, account string, lines []uint64) error {
 	parents, periods, accounts := make([]string, len(lines)), make([]string, len(lines)), make([]string, len(lines))
 	for i := range lines {
 		parents[i], periods[i], accounts[i] = m.ParentID, m.Period, account
@@ -23,8 +23,8 @@ func (l *Ledger) KeepLines(ctx context.Context, m ParentMonth, account string, l
 	return l.insertColumns(ctx, "closed_lines", "parent_id, period, account_id, line", parents, periods, accounts, lines)
 }
 
-// KeptLines are an account's lines of a closed month.
-func (l *Ledger) KeptLines(ctx context.Context, m ParentMonth, account string) (map[uint64]bool, error) {
+// ClosedLines are an account's lines of a closed month.
+func (l *Ledger) ClosedLines(ctx context.Context, m ParentMonth, account string) (map[uint64]bool, error) {
 	out := map[uint64]bool{}
 	params := map[string]string{"parent": m.ParentID, "period": m.Period, "account": account}
 	err := l.each(ctx, "closed_lines", params, func(r driver.Rows) error {

@@ -31,7 +31,7 @@ const spreadParents = 12
 func newSpread(t *testing.T, partitions int) *spread {
 	t.Helper()
 	s := &spread{rdb: testengine.StartRedis(t).Redis(t), rig: &rig{
-		tb: t, ledger: ledger.Over(ledgertest.New()), now: clock.NewFake(start), log: slog.New(slog.DiscardHandler),
+		tb: t, ledger: ledger.NewWithServer(ledgertest.New()), now: clock.NewFake(start), log: slog.New(slog.DiscardHandler),
 	}}
 	s.apply(spreadParents)
 	s.topups(spreadParents, "a")
@@ -235,7 +235,7 @@ func TestAnotherLedgersProjectionNeedsARebuild(t *testing.T) {
 	for _, l := range []struct {
 		name   string
 		ledger *ledger.Ledger
-	}{{"typo/2", ledger.Over(ledgertest.New())}, {"meterd/1", made}} {
+	}{{"typo/2", ledger.NewWithServer(ledgertest.New())}, {"meterd/1", made}} {
 		before := epoch(1)
 		s.of(3)
 		s.store.OfLedger(l.name)

@@ -338,7 +338,7 @@ func (r *Projector) rebuild(ctx context.Context, p int, to *balance.Rebuilding, 
 	}
 	if err := to.Install(ctx, balance.NewProjection{
 		Epoch: epoch, Catalog: snap.Catalog, Window: r.opts.Window, Buckets: r.opts.Buckets,
-		Key: hex.EncodeToString(key), Floor: floor, Landing: landing, Broken: broken,
+		Key: hex.EncodeToString(key), Floor: floor, Landing: landing, BreakerOpenSince: broken,
 	}); err != nil {
 		return err
 	}
@@ -445,7 +445,7 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 	for _, parent := range parents {
 		sums := all[parent]
 		for _, id := range snap.Family(parent) {
-			l := balance.Loaded{
+			l := balance.AccountSeed{
 				Account: snap.Accounts[id], Balance: sums.Balance[id], Used: sums.Used[id],
 				Flags: flags[id].Flags,
 			}
@@ -455,18 +455,18 @@ func (r *Projector) load(ctx context.Context, to *balance.Rebuilding, snap *mete
 			_, moved := sums.Balance[id]
 			// Its resumption may have been lost with Redis, or the job that tells of it.
 			l.Behind = flags[id].Flags != 0 || suspended[id]
-			l.Silent = !moved && len(sums.Used[id]) == 0 && flags[id].Epoch == 0
+			l.SilentFromBirth = !moved && len(sums.Used[id]) == 0 && flags[id].Epoch == 0
 			alerted(&l, marks[id])
 			if id == parent {
 				l.ClosedThrough = bases[parent].Closed
 			}
-			if err := to.Load(ctx, &l); err != nil {
+			if err := to.SeedAccount(ctx, &l); err != nil {
 				return err
 			}
 		}
 	}
 	return r.ledger.Refs(ctx, parents, r.clock.Now().Add(-metering.RefKept), func(x *ledger.Ref) error {
-		return to.LoadRef(ctx, x.Ref, map[string]string{
+		return to.SeedRef(ctx, x.Ref, map[string]string{
 			"hash": strconv.FormatUint(x.Hash, 10), "seq": strconv.FormatInt(x.Seq, 10), "booked": x.Booked,
 			"at": strconv.FormatInt(x.At.UnixMilli(), 10), "amount": strconv.FormatInt(int64(x.Amount), 10),
 			"epoch": strconv.FormatInt(x.Epoch, 10), "base": strconv.FormatInt(int64(x.Base), 10),
@@ -485,7 +485,7 @@ func (r *Projector) lifted(ctx context.Context, to *balance.Rebuilding, parents 
 		if flags[id].Flags.Automatic() != 0 {
 			continue
 		}
-		if err := to.LoadLifted(ctx, id); err != nil {
+		if err := to.SeedLifted(ctx, id); err != nil {
 			return err
 		}
 	}
@@ -493,7 +493,7 @@ func (r *Projector) lifted(ctx context.Context, to *balance.Rebuilding, parents 
 }
 
 // alerted sets how far an account's alerts have come, so that none comes again.
-func alerted(l *balance.Loaded, marks []ledger.AlertMark) {
+func alerted(l *balance.AccountSeed, marks []ledger.AlertMark) {
 	for _, m := range marks {
 		told := m.Mark + ":" + strconv.Itoa(m.Share)
 		switch m.Limit {

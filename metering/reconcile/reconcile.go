@@ -162,7 +162,7 @@ func (r *Reconciler) compare(ctx context.Context, snap *metering.Snapshot, p int
 		ids := snap.Family(parent)
 		drifts := differences(projs[i], sums[parent], ids)
 		if len(drifts) > 0 {
-			projs[i].Corr += heals
+			projs[i].Corrections += heals
 			err := r.heal(ctx, snap.Accounts[parent], p, projs[i], drifts)
 			if errors.Is(err, balance.ErrMoved) || errors.Is(err, balance.ErrEpoch) {
 				left, moved = append(left, parent), err
@@ -216,7 +216,7 @@ func (r *Reconciler) replace(ctx context.Context, snap *metering.Snapshot, p int
 // heal adds what the projection of a parent lacks, and notes it.
 func (r *Reconciler) heal(ctx context.Context, parent *metering.Account, p int, proj *balance.Projection, drifts []balance.Drift) error {
 	months := balance.MonthsAround(parent.Calendar, r.clock.Now())
-	if err := r.store.Heal(ctx, p, proj.Epoch, proj.Corr, months, drifts); err != nil {
+	if err := r.store.Heal(ctx, p, proj.Epoch, proj.Corrections, months, drifts); err != nil {
 		return err
 	}
 	findings := make([]ledger.Finding, 0, len(drifts))

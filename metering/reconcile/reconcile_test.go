@@ -94,7 +94,7 @@ func TestManyParentsAreReadAtOnce(t *testing.T) {
 	questions := func(parents int) map[string]int {
 		now := clock.NewFake(start)
 		server := &counting{ledgertest.New(), map[string]int{}}
-		r := &rig{t, balance.New(balancetest.New(now.Now).Client(), 2), ledger.Over(server), now, slog.New(slog.DiscardHandler)}
+		r := &rig{t, balance.New(balancetest.New(now.Now).Client(), 2), ledger.NewWithServer(server), now, slog.New(slog.DiscardHandler)}
 		r.apply(parents)
 		r.topups(parents, "a")
 		clear(server.asked)
@@ -172,7 +172,7 @@ func TestALostAccountIsSeen(t *testing.T) {
 	for _, id := range []string{"p1", "p1-sub"} {
 		now := clock.NewFake(start)
 		memory := balancetest.New(now.Now)
-		r := &rig{t, balance.New(memory.Client(), 2), ledger.Over(ledgertest.New()), now, slog.New(slog.DiscardHandler)}
+		r := &rig{t, balance.New(memory.Client(), 2), ledger.NewWithServer(ledgertest.New()), now, slog.New(slog.DiscardHandler)}
 		r.apply(4)
 		r.topups(4, "a")
 		r.rebuild()
@@ -197,7 +197,7 @@ func TestALostAccountIsSeen(t *testing.T) {
 func TestAccountsAppliedDuringARebuild(t *testing.T) {
 	t.Parallel()
 	now := clock.NewFake(start)
-	r := &rig{t, balance.New(balancetest.New(now.Now).Client(), 1), ledger.Over(ledgertest.New()), now, slog.New(slog.DiscardHandler)}
+	r := &rig{t, balance.New(balancetest.New(now.Now).Client(), 1), ledger.NewWithServer(ledgertest.New()), now, slog.New(slog.DiscardHandler)}
 	r.apply(1)
 	p := New(r.store, r.ledger, r.now, r.log, Options{Buckets: 4})
 	p.Progress = func(int64, int64) {

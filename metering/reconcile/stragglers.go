@@ -142,7 +142,7 @@ func (r *Reconciler) split(ctx context.Context, c *ledger.Closing) ([]metering.I
 	err := r.ledger.BillLines(ctx, c.ParentID, c.Period, func(l *metering.BillLine) (err error) {
 		if l.AccountID != account {
 			account = l.AccountID
-			if kept, err = r.ledger.KeptLines(ctx, m, account); err != nil {
+			if kept, err = r.ledger.ClosedLines(ctx, m, account); err != nil {
 				return err
 			}
 		}

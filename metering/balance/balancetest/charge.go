@@ -232,11 +232,11 @@ func (s *slice) forced() []any {
 		s.items[i].dup = false
 	}
 	if s.r.Without == RuleGeneration && str(s.gen) != s.meta["gen"] {
-		return []any{"again!", s.meta["seq"]}
+		return []any{"judge_again", s.meta["seq"]}
 	}
 	if upTo < 0 || s.r.Without != RuleForced && integer(s.meta["forced"]) > upTo ||
 		s.r.Without != RuleInSet && integer(s.meta["genseq"]) > upTo {
-		return []any{"again!", s.meta["seq"]}
+		return []any{"judge_again", s.meta["seq"]}
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ func finish(c *call) ([]any, error) {
 	case t == nil && c.done(c.arg(2)) != "":
 		return []any{"ok"}, nil
 	case t["k"] == "o" && c.r.Without != RuleHolds:
-		return []any{"open!"}, nil
+		return []any{"still_open"}, nil
 	case t["k"] == "m" && t["s"] != c.arg(8) && c.r.Without != RuleHolds:
 		return []any{"gone"}, nil
 	}

@@ -29,7 +29,7 @@
 --        {"cold", now, seq, record, …}             to look up once all up to seq have settled; nothing changed
 --        {"accounts", id, …}                       to push; nothing changed
 --        {"catalog", number} {"overflow", group, …} {"clock"} {"stale"} {"full"}
---        {"again!", seq}  a forced charge must judge by this seq, at which all were in their sets
+--        {"judge_again", seq}  a forced charge must judge by this seq, at which all were in their sets
 --        {"restart"}      a forced charge must start over
 --        {"changed"}      another has changed one of the messages since 24, or may have: read the ledger anew
 --        {"empty"} {"replid", id} {"epoch", n}     see guard
@@ -124,7 +124,7 @@ end
 local found, held = 0, ndup
 if mode == 'force' then
   if ndup < total then return {'restart'} end
-  if tonumber(m.forced) > S or tonumber(m.genseq) > S then return {'again!', m.seq} end
+  if tonumber(m.forced) > S or tonumber(m.genseq) > S then return {'judge_again', m.seq} end
   dup, ndup = {}, 0
 else
   if tonumber(ARGV[16]) < edge then

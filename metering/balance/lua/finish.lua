@@ -7,12 +7,12 @@
 --      8 expected seq of the marker ("": none was charged)
 --      9 judged to be duplicates  10 judged to be conflicts  11 "1": handed over to its judge task
 --      12.. of the quarantined of 6: reason, how many
--- RETURN {"ok"} | {"open!"} | {"gone"} another attempt's answer stands | guard's refusals
+-- RETURN {"ok"} | {"still_open"} | {"gone"} another attempt's answer stands | guard's refusals
 local m, refusal = guard(ARGV[1])
 if not m then return refusal end
 local t = redis.call('HMGET', KEYS[2], 'k', 's', 'j')
 if not t[1] and done(ARGV[2]) then return {'ok'} end
-if t[1] == 'o' then return {'open!'} end
+if t[1] == 'o' then return {'still_open'} end
 if t[1] == 'm' and t[2] ~= ARGV[8] then return {'gone'} end
 local void = false
 if KEYS[3] then
