@@ -153,8 +153,8 @@ func chargeable(r *metering.Record) error {
 		lacks = "AccountID: empty"
 	case r.OccurredAt.IsZero():
 		lacks = "OccurredAt: empty"
-	case r.Units != 0 && !r.HasUnits:
-		lacks = "Units without HasUnits: it would be charged as one"
+	case r.Units.Or(0) < 0 || r.Units.Or(0) > metering.QuantityMax:
+		lacks = "Units: below 0, or 10^12 or more"
 	case (r.Kind == metering.KindStatus || r.Kind == metering.KindRefund) && r.RefersTo == "":
 		lacks = "RefersTo: empty; it names the message"
 	default:

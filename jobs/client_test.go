@@ -321,13 +321,14 @@ func TestSendRefusesWhatCanNeverBeCharged(t *testing.T) {
 	t.Parallel()
 	c, err := NewClient(silent(t), ClientOptions{})
 	require.NoError(t, err)
-	whole := metering.Record{ID: "m1", Kind: metering.KindUsage, AccountID: "acme", Channel: "sms", Units: 1_000_000, HasUnits: true, OccurredAt: time.Now()}
+	whole := metering.Record{ID: "m1", Kind: metering.KindUsage, AccountID: "acme", Channel: "sms", Units: metering.Units(1), OccurredAt: time.Now()}
 	for says, without := range map[string]func(r *metering.Record){
-		"ID: empty":              func(r *metering.Record) { r.ID = "" },
-		"AccountID: empty":       func(r *metering.Record) { r.AccountID = "" },
-		"OccurredAt: empty":      func(r *metering.Record) { r.OccurredAt = time.Time{} },
-		"Units without HasUnits": func(r *metering.Record) { r.HasUnits = false },
-		"RefersTo: empty":        func(r *metering.Record) { r.Kind = metering.KindRefund },
+		"ID: empty":          func(r *metering.Record) { r.ID = "" },
+		"AccountID: empty":   func(r *metering.Record) { r.AccountID = "" },
+		"OccurredAt: empty":  func(r *metering.Record) { r.OccurredAt = time.Time{} },
+		"Units: below 0":     func(r *metering.Record) { r.Units = metering.Some(metering.Quantity(-1)) },
+		"Units: below 0, or": func(r *metering.Record) { r.Units = metering.Units(1_000_000_000_000) },
+		"RefersTo: empty":    func(r *metering.Record) { r.Kind = metering.KindRefund },
 	} {
 		r := whole
 		without(&r)
@@ -335,7 +336,7 @@ func TestSendRefusesWhatCanNeverBeCharged(t *testing.T) {
 		require.ErrorIs(t, err, ErrRecord)
 		require.ErrorContains(t, err, says)
 	}
-	whole.Units, whole.HasUnits = 0, false // one of the rule's unit
+	whole.Units = metering.Optional[metering.Quantity]{} // one of the rule's unit
 	require.NoError(t, chargeable(&whole))
 }
 

@@ -36,8 +36,7 @@ func Example() {
 		Direction:  metering.Outbound,
 		Status:     "sent",
 		To:         "+393331234567",
-		Units:      2_000_000, // two segments, in millionths
-		HasUnits:   true,
+		Units:      metering.Units(2),
 		Unit:       "segment",
 		OccurredAt: time.Now(),
 	}

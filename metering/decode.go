@@ -206,7 +206,7 @@ func (s *scanner) units(r *Record) bool {
 	if kind != numberExact {
 		return s.fail(fieldUnits.need())
 	}
-	r.Units, r.HasUnits = Quantity(v), true
+	r.Units = Some(Quantity(v))
 	return true
 }
 
@@ -219,13 +219,13 @@ func (s *scanner) amount(r *Record) bool {
 	v, kind := parseNumber(num)
 	switch kind {
 	case numberExact, numberRounded:
-		r.Amount = Micros(v)
 	case numberHuge:
+		v = 0
 		s.overflow = true
 	case numberNegative:
 		return s.fail(fieldAmount.need())
 	}
-	r.HasAmount = true
+	r.Amount = Some(Micros(v))
 	return true
 }
 
@@ -289,13 +289,13 @@ func complete(r *Record, overflow bool) string {
 		return fieldOccurredAt.need()
 	case r.Kind == KindUsage && r.Channel == "":
 		return fieldChannel.need()
-	case r.Kind == KindUsage && r.HasAmount && r.Currency == "":
+	case r.Kind == KindUsage && r.Amount.Is() && r.Currency == "":
 		return "currency: missing beside amount; name the amount's ISO 4217 currency"
 	case r.Kind != KindUsage && r.RefersTo == "":
 		return "refers_to: missing; name the id of the message, 1 to 128 bytes"
 	case r.Kind == KindStatus && r.Status == "":
 		return "status: missing; say which status the message reached"
-	case r.Kind == KindRefund && r.HasAmount && r.Amount == 0 && !overflow:
+	case r.Kind == KindRefund && r.Amount == Some(Micros(0)) && !overflow:
 		return "amount: 0 in a refund; leave it out to refund all, or name what to refund"
 	}
 	return ""

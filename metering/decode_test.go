@@ -131,7 +131,7 @@ func TestDecodeRecordFields(t *testing.T) {
 	}
 	want := Record{
 		ID: "m1", Kind: KindUsage, AccountID: "acme", Channel: "voice", Direction: Inbound, Network: "22210",
-		Units: 61_500_000, HasUnits: true, Unit: "second", Amount: 0, HasAmount: true, Currency: "EUR",
+		Units: Some(Quantity(61_500_000)), Unit: "second", Amount: Some(Micros(0)), Currency: "EUR",
 		OccurredAt: time.Date(2026, 11, 5, 9, 0, 0, 999_000_000, time.UTC),
 		Tags:       []Tag{{"a", "é"}, {"b", "2"}}, Unknown: []string{"extra"},
 	}
@@ -214,11 +214,11 @@ func genRecord(t *rapid.T) Record {
 		RefersTo:   limited(1, 128).Draw(t, "refers"),
 		OccurredAt: time.UnixMilli(rapid.Int64Range(0, 9_214_646_399_999).Draw(t, "at")).UTC(),
 	}
-	if r.HasUnits = rapid.Bool().Draw(t, "has units"); r.HasUnits {
-		r.Units = Quantity(rapid.Int64Range(0, int64(QuantityMax)).Draw(t, "units"))
+	if rapid.Bool().Draw(t, "has units") {
+		r.Units = Some(Quantity(rapid.Int64Range(0, int64(QuantityMax)).Draw(t, "units")))
 	}
-	if r.HasAmount = rapid.Bool().Draw(t, "has amount"); r.HasAmount {
-		r.Amount = Micros(rapid.Int64Range(1, int64(MicrosMax)).Draw(t, "amount"))
+	if rapid.Bool().Draw(t, "has amount") {
+		r.Amount = Some(Micros(rapid.Int64Range(1, int64(MicrosMax)).Draw(t, "amount")))
 	}
 	tags := rapid.MapOfN(limited(1, 64), limited(0, 256), 0, 16).Draw(t, "tags")
 	for _, k := range slices.Sorted(maps.Keys(tags)) {
@@ -260,9 +260,9 @@ func TestContentHash(t *testing.T) {
 		"derived country": {func(r *Record) { r.Country, r.Derived = "IT", true }, true},
 		"unknown":         {func(r *Record) { r.Unknown = []string{"x"} }, true},
 		"country":         {func(r *Record) { r.Country = "IT" }, false},
-		"units":           {func(r *Record) { r.Units, r.HasUnits = scale, true }, false},
-		"zero units":      {func(r *Record) { r.HasUnits = true }, false},
-		"amount":          {func(r *Record) { r.HasAmount = true }, false},
+		"units":           {func(r *Record) { r.Units = Units(1) }, false},
+		"zero units":      {func(r *Record) { r.Units = Units(0) }, false},
+		"amount":          {func(r *Record) { r.Amount = Some(Micros(0)) }, false},
 		"shifted":         {func(r *Record) { r.ID, r.Channel = "ms", "ms" }, false},
 		"tag":             {func(r *Record) { r.Tags = []Tag{{"kv", ""}} }, false},
 		"to":              {func(r *Record) { r.To = "x" }, false},

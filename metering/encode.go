@@ -29,14 +29,14 @@ func AppendRecord(b []byte, r *Record) []byte {
 	}
 	b = appendField(b, "network", r.Network)
 	b = appendField(b, "category", r.Category)
-	if r.HasUnits {
+	if units, ok := r.Units.Get(); ok {
 		b = append(b, `,"units":"`...)
-		b = append(appendFixed(b, int64(r.Units), 0), '"')
+		b = append(appendFixed(b, int64(units), 0), '"')
 	}
 	b = appendField(b, "unit", r.Unit)
-	if r.HasAmount {
+	if amount, ok := r.Amount.Get(); ok {
 		b = append(b, `,"amount":"`...)
-		b = append(appendFixed(b, int64(r.Amount), 0), '"')
+		b = append(appendFixed(b, int64(amount), 0), '"')
 	}
 	b = appendField(b, "currency", r.Currency)
 	b = appendField(b, "refers_to", r.RefersTo)

@@ -21,7 +21,7 @@ func (r *Record) ContentHash() uint64 {
 		b := append(space[:0], 2) // version of this form
 		b = appendPart(b, r.AccountID)
 		b = appendPart(b, r.RefersTo)
-		return digest(appendOptional(b, r.HasAmount, int64(r.Amount)))
+		return digest(appendOptional(b, r.Amount))
 	}
 	b := append(space[:0], 1) // version of this form
 	b = appendPart(b, string(r.Kind))
@@ -42,9 +42,9 @@ func (r *Record) ContentHash() uint64 {
 	}
 	b = appendPart(b, r.Network)
 	b = appendPart(b, r.Category)
-	b = appendOptional(b, r.HasUnits, int64(r.Units))
+	b = appendOptional(b, r.Units)
 	b = appendPart(b, r.Unit)
-	b = appendOptional(b, r.HasAmount, int64(r.Amount))
+	b = appendOptional(b, r.Amount)
 	b = appendPart(b, r.Currency)
 	b = appendPart(b, r.RefersTo)
 	b = binary.AppendUvarint(b, uint64(len(r.Tags)))
@@ -68,7 +68,8 @@ func appendPart(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-func appendOptional(b []byte, has bool, v int64) []byte {
+func appendOptional[T ~int64](b []byte, o Optional[T]) []byte {
+	v, has := o.Get()
 	if !has {
 		return append(b, 0)
 	}

@@ -15,6 +15,27 @@ type Micros int64
 // Quantity is a billable quantity in millionths of its unit.
 type Quantity int64
 
+// Units are so many whole units, for a record's Units. ParseQuantity reads others.
+func Units(n int64) Optional[Quantity] {
+	if n < 0 || n > int64(QuantityMax/scale) {
+		return Some(QuantityMax + 1) // what takes a record refuses it
+	}
+	return Some(Quantity(n * scale))
+}
+
+// ErrQuantity means not a plain decimal from 0 with at most six decimals.
+var ErrQuantity = errors.New("not a decimal from 0 to below 10^12 with at most six decimals")
+
+// ParseQuantity reads a plain decimal string ("2.5"), exactly. ErrQuantity if it is
+// something else, negative, or too large.
+func ParseQuantity(s string) (Quantity, error) {
+	v, err := ParseMicros(s)
+	if err != nil || v < 0 || strings.HasPrefix(s, "-") {
+		return 0, ErrQuantity
+	}
+	return Quantity(v), nil
+}
+
 // Scale of Micros and Quantity, and the largest values that are stored:
 // Decimal(18,6) holds less than 10^12 units.
 const (

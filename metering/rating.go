@@ -47,7 +47,7 @@ func Rate(s *Snapshot, a *Account, r *Record, now time.Time) (Charge, *Refusal) 
 	if ref := Admit(a, r, now); ref != nil {
 		return Charge{}, ref
 	}
-	if r.HasAmount {
+	if r.Amount.Is() {
 		return preRated(r), nil
 	}
 	plan := s.Plans[a.PlanAt(r.OccurredAt)]
@@ -77,10 +77,7 @@ func rateBy(s *Snapshot, plan *Plan, r *Record) (Charge, *Refusal) {
 
 // preRated is the charge of a record that came with its amount.
 func preRated(r *Record) Charge {
-	c := Charge{Amount: r.Amount, Units: r.Units, Unit: r.Unit}
-	if !r.HasUnits {
-		c.Units = scale
-	}
+	c := Charge{Amount: r.Amount.Or(0), Units: r.Units.Or(scale), Unit: r.Unit}
 	if c.Unit == "" {
 		c.Unit = unitMessage
 	}
@@ -99,10 +96,7 @@ func (p *Plan) versionAt(t time.Time) int {
 
 // price fills c with what r costs by the rule.
 func (p *Rule) price(r *Record, c *Charge) *Refusal {
-	c.Units, c.Unit = r.Units, r.Unit
-	if !r.HasUnits {
-		c.Units = scale
-	}
+	c.Units, c.Unit = r.Units.Or(scale), r.Unit
 	if c.Unit == "" {
 		c.Unit = p.Unit
 	}

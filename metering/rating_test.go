@@ -57,12 +57,12 @@ func TestRateReasons(t *testing.T) {
 		"channel":         {&limited, nil, ReasonChannelNotEnabled},
 		"channel later":   {&limited, func(r *Record) { r.OccurredAt = testNow.Add(time.Minute) }, ""},
 		"currency":        {a, func(r *Record) { r.Currency, r.Channel = "USD", "none" }, ReasonCurrencyMismatch},
-		"rated, currency": {a, func(r *Record) { r.Currency, r.HasAmount = "USD", true }, ReasonCurrencyMismatch},
+		"rated, currency": {a, func(r *Record) { r.Currency, r.Amount = "USD", Some(Micros(0)) }, ReasonCurrencyMismatch},
 		"before plan":     {a, func(r *Record) { r.OccurredAt = testPlan.Add(-1) }, ReasonNoPrice},
 		"no rule":         {a, func(r *Record) { r.Channel, r.Unit = "voice", "x" }, ReasonNoPrice},
 		"unit":            {a, func(r *Record) { r.Unit = "message" }, ReasonUnitMismatch},
 		"time":            {a, func(r *Record) { r.Unit = "second" }, ReasonUnitMismatch},
-		"overflow":        {a, func(r *Record) { r.Channel, r.HasUnits, r.Units = "big", true, QuantityMax }, ReasonOverflow},
+		"overflow":        {a, func(r *Record) { r.Channel, r.Units = "big", Some(QuantityMax) }, ReasonOverflow},
 	} {
 		_, ref := Rate(s, c.a, usage(c.change), testNow)
 		got := Reason("")
@@ -126,7 +126,7 @@ func TestRateAmounts(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r.Units, r.HasUnits = Quantity(q), true
+				r.Units = Some(Quantity(q))
 			}
 		})
 		got, ref := Rate(s, a, r, testNow)
@@ -142,13 +142,13 @@ func TestRateAmounts(t *testing.T) {
 func TestRateOwnAmount(t *testing.T) {
 	t.Parallel()
 	s, a := snapshotOf(Rule{Unit: "segment", Fee: 9})
-	r := usage(func(r *Record) { r.Amount, r.HasAmount, r.Currency = 12, true, "EUR" })
+	r := usage(func(r *Record) { r.Amount, r.Currency = Some(Micros(12)), "EUR" })
 	got, ref := Rate(s, a, r, testNow)
 	want := Charge{Amount: 12, Units: scale, Unit: "message", Billed: scale}
 	if ref != nil || got != want {
 		t.Errorf("got %+v %v, want %+v", got, ref, want)
 	}
-	r.Amount, r.Units, r.HasUnits, r.Unit = 0, 0, true, "page"
+	r.Amount, r.Units, r.Unit = Some(Micros(0)), Units(0), "page"
 	got, ref = Rate(s, a, r, testNow)
 	if want = (Charge{Unit: "page"}); ref != nil || got != want {
 		t.Errorf("got %+v %v, want %+v", got, ref, want)
@@ -295,7 +295,7 @@ func TestPriceExact(t *testing.T) {
 			Unit: rapid.SampledFrom([]string{"second", "minute", "segment"}).Draw(t, "unit"), Price: magnitude("price"),
 			Minimum: Micros(magnitude("minimum")), Fee: Micros(magnitude("fee")),
 		}
-		r := usage(func(r *Record) { r.Units, r.HasUnits, r.Unit = Quantity(magnitude("units")), true, rule.Unit })
+		r := usage(func(r *Record) { r.Units, r.Unit = Some(Quantity(magnitude("units"))), rule.Unit })
 		if rule.Unit != "segment" {
 			r.Unit = rapid.SampledFrom([]string{"second", "minute"}).Draw(t, "record's unit")
 			if rapid.Bool().Draw(t, "increment") {
@@ -304,7 +304,7 @@ func TestPriceExact(t *testing.T) {
 		}
 		// Sixtieths of the rule's unit keep the quotient exact.
 		den := decimal.NewFromInt(1)
-		q := r.Units.Decimal()
+		q := r.Units.Or(0).Decimal()
 		if rule.Unit != "segment" {
 			if r.Unit == "minute" {
 				q = q.Mul(sixty)
@@ -368,7 +368,7 @@ func BenchmarkRate(b *testing.B) {
 		"network": func(r *Record) { r.Network, r.Country = "20500", "IT" },
 		"prefix":  func(r *Record) { r.To, r.Country, r.Network = "+393331234567", "IT", "99999" },
 		"rest":    func(r *Record) { r.To, r.Country, r.Network = "+33123", "FR", "20801" },
-		"voice":   func(r *Record) { r.Channel, r.Units, r.HasUnits, r.Unit = "voice", 61*scale, true, "minute" },
+		"voice":   func(r *Record) { r.Channel, r.Units, r.Unit = "voice", Units(61), "minute" },
 	} {
 		r := usage(change)
 		b.Run(name, func(b *testing.B) {

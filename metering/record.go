@@ -38,13 +38,11 @@ type Record struct {
 	// international one all the same. Derived, so no part of the content.
 	International bool
 
-	Units    Quantity
-	HasUnits bool
-	Unit     string
+	Units Optional[Quantity] // absent: 1 of the matched rule's unit. Units(2), or Some of ParseQuantity
+	Unit  string             // what Units counts, as "segment"; empty: the matched rule's
 
-	Amount    Micros
-	HasAmount bool
-	Currency  string
+	Amount   Optional[Micros] // that the channel has rated it at, with Currency; absent: the account's plan does. Some of ParseMicros
+	Currency string           // ISO 4217
 
 	RefersTo   string
 	OccurredAt time.Time // UTC, milliseconds

@@ -55,7 +55,7 @@ func Numberless(r *Record, hash uint64) bool {
 		x.To, x.From = "", ""
 		x.Derived = way&1 != 0
 		if way&2 != 0 {
-			x.HasUnits, x.Units = false, 0
+			x.Units = Optional[Quantity]{}
 		}
 		if way&4 != 0 {
 			x.Unit = ""

@@ -20,7 +20,7 @@ func TestRerateLeavesWhatThePlanSays(t *testing.T) {
 			EffectiveFrom: at.AddDate(-1, 0, 0), Rules: []Rule{{Channel: "sms", Unit: "segment", Price: price, Fee: fee}},
 		}}}
 		s := NewSnapshot(1, nil, []*Plan{plan})
-		r := &Record{Kind: KindUsage, Channel: "sms", Unit: "segment", Units: 3_000_000, HasUnits: true, OccurredAt: at}
+		r := &Record{Kind: KindUsage, Channel: "sms", Unit: "segment", Units: Units(3), OccurredAt: at}
 		was := ChargedSoFar{Amount: Micros(rapid.Int64Range(0, 500_000).Draw(t, "amount"))}
 		was.Fee = Micros(rapid.Int64Range(0, int64(was.Amount)).Draw(t, "old fee"))
 		switch rapid.IntRange(0, 2).Draw(t, "refund") {
@@ -115,9 +115,7 @@ func TestNumberless(t *testing.T) {
 			require.Nil(t, ref)
 			row := r
 			row.To, row.From, row.Currency = "", "", "EUR"
-			if row.HasUnits = true; !r.HasUnits {
-				row.Units = scale
-			}
+			row.Units = Some(r.Units.Or(scale))
 			if row.Unit == "" {
 				row.Unit = "segment"
 			}

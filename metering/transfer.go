@@ -120,7 +120,7 @@ func (t *Transfer) ContentHash() uint64 {
 	b := append(make([]byte, 0, 256), 1) // version of this form
 	b = appendPart(b, string(t.Kind))
 	b = appendPart(b, t.AccountID)
-	b = appendOptional(b, true, int64(t.Amount))
+	b = appendOptional(b, Some(t.Amount))
 	b = appendPart(b, t.Currency)
 	b = appendPart(b, t.Reason)
 	if t.Invoiced { // nothing else, so that others have the hash that they always had

@@ -179,7 +179,7 @@ func (w *world) row(account string, at time.Time, change func(r *ledger.Row)) *l
 	r := ledger.Row{
 		Record: &metering.Record{
 			ID: "m" + strconv.FormatInt(w.seq, 10), Kind: metering.KindUsage, AccountID: account, Channel: "sms", Direction: metering.Outbound,
-			Status: "sent", To: "+393331234567", From: "TEST", Country: "IT", Units: 1_000_000, HasUnits: true, Unit: "segment", OccurredAt: at,
+			Status: "sent", To: "+393331234567", From: "TEST", Country: "IT", Units: metering.Units(1), Unit: "segment", OccurredAt: at,
 		},
 		ParentID: a.Parent(),
 		Charge:   metering.Charge{Units: 1_000_000, Unit: "segment", Billed: 1_000_000, Amount: 50_000, Fee: 10_000, Plan: a.PlanAt(at), Version: 1, Rule: 1},
@@ -288,7 +288,7 @@ func (w *world) message(account string, n int, at time.Time, country, end string
 		case 5:
 			r.Record.Channel, r.Record.Unit, r.Charge.Unit, r.Charge.Rule = "voice", "second", "second", 2
 			units := metering.Quantity(30+n%90) * 1_000_000
-			r.Record.Units, r.Charge.Units, r.Charge.Billed = units, units, (units+59_999_999)/60_000_000*60_000_000
+			r.Record.Units, r.Charge.Units, r.Charge.Billed = metering.Some(units), units, (units+59_999_999)/60_000_000*60_000_000
 		case 7:
 			r.Record.Direction, r.Record.Status = metering.Inbound, "received"
 		case 8:

@@ -44,7 +44,7 @@ func newCorrections(id string, lines [][]byte) (*task, error) {
 		t.recs[i] = metering.Record{
 			ID: c.ID, Kind: metering.KindAdjustment, AccountID: c.AccountID, RefersTo: c.MessageID, OccurredAt: c.OccurredAt.UTC(),
 			Channel: c.Channel, Direction: c.Direction, Country: c.Country, Network: c.Network, Category: c.Category,
-			Amount: metering.Micros(c.Amount), HasAmount: true,
+			Amount: metering.Some(metering.Micros(c.Amount)),
 		}
 	}
 	return t, nil

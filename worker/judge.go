@@ -243,8 +243,8 @@ func (e *engine) otherRefunds(ctx context.Context, t *task, lines []int) ([]int,
 	for n, i := range lines {
 		m := messages[keys[n]]
 		same := m.RefundedWhole
-		if r := &t.recs[i]; r.HasAmount {
-			same = m.Refunded == r.Amount
+		if amount, ok := t.recs[i].Amount.Get(); ok {
+			same = m.Refunded == amount
 		}
 		if !same {
 			others = append(others, i)

@@ -206,14 +206,14 @@ func (e *engine) waitForOlderCharges(ctx context.Context, t *task, snap *meterin
 // drew on.
 func refund(a *metering.Account, r *metering.Record, m *ledger.Message) (candidate, *metering.Refusal) {
 	amount := m.Amount - m.Fee
-	if r.HasAmount {
-		if r.Amount > amount {
+	if named, ok := r.Amount.Get(); ok {
+		if named > amount {
 			return candidate{}, &metering.Refusal{
 				Reason: metering.ReasonOverRefund,
 				Detail: "amount: more than the message's charge less its non-refundable fee; send a smaller amount under a new record",
 			}
 		}
-		amount = r.Amount
+		amount = named
 	}
 	row := *r
 	row.Channel, row.Direction, row.Country, row.Network, row.Category = m.Channel, m.Direction, m.Country, m.Network, m.Category

@@ -87,7 +87,7 @@ func TestRollover(t *testing.T) {
 	accounts := h.lastMonth()
 	require.Equal(t, 3*n+1, accounts)
 
-	g := gate.New(h.Store, gate.Options{})
+	g := gate.New(h.Store.Redis(), gate.Options{})
 	for _, id := range []string{"p0", "p7-s", "big", "big-999"} {
 		assert.True(t, g.Check(t.Context(), id, "sms").Allowed, "%s: the gate needs no job", id)
 	}

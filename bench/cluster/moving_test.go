@@ -85,8 +85,7 @@ func (r *rig) spread() {
 // follow opens a gate that learns of changes only when they are published.
 func (r *rig) follow() *gate.Gate {
 	r.t.Helper()
-	store := balance.New(r.nodes.client(), partitions)
-	g := gate.New(store, gate.Options{MaxAge: time.Hour, Timeout: 5 * time.Second})
+	g := gate.New(r.nodes.client(), gate.Options{Partitions: partitions, MaxAge: time.Hour, Timeout: 5 * time.Second})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); g.Follow(ctx) }()

@@ -169,7 +169,7 @@ func gateCheck(ctx context.Context, b *bench) (_ map[string]float64, err error) 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.down()) }()
-	g := gate.New(balance.New(s.redis, 1), gate.Options{MaxAge: time.Hour})
+	g := gate.New(s.redis, gate.Options{MaxAge: time.Hour})
 	accounts := subs(1, 100)
 	for _, id := range accounts {
 		if a := g.Check(ctx, id, "sms"); !a.Allowed {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
-	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/gate"
 )
 
@@ -76,7 +75,7 @@ func limits(ctx context.Context, b *bench) (_ map[string]float64, err error) {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer cancel()
-	g := gate.New(balance.New(s.redis, 1), gate.Options{})
+	g := gate.New(s.redis, gate.Options{})
 	beside.Go(func() { g.Follow(ctx) })
 	var loadErr error
 	beside.Go(func() { loadErr = s.steady(ctx, newLoad(31, subs(parents, each)), b.halfLoad()) })

@@ -95,7 +95,7 @@ func (l *load) next() []byte {
 // fresh is a new record, of some time before until.
 func (l *load) fresh(until time.Time) []byte {
 	r := metering.Record{
-		ID: l.id(), AccountID: l.accounts[l.rnd.IntN(len(l.accounts))], HasUnits: true,
+		ID: l.id(), AccountID: l.accounts[l.rnd.IntN(len(l.accounts))],
 		OccurredAt: until.Add(-time.Duration(l.rnd.Int64N(int64(l.span)))),
 	}
 	units := 1
@@ -113,7 +113,7 @@ func (l *load) fresh(until time.Time) []byte {
 		r.Channel, r.From, r.Unit = "email", "shop@mail.example", "recipient"
 		r.To = "customer-" + strconv.Itoa(l.rnd.IntN(90_000)) + "@inbox.example"
 	}
-	r.Units = metering.Quantity(units * 1_000_000)
+	r.Units = metering.Units(int64(units))
 	l.line = metering.AppendRecord(l.line[:0], &r)
 	return l.line
 }

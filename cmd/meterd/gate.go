@@ -63,7 +63,7 @@ func (c *gateCmd) Run(a *app) error {
 		return err
 	}
 	// No message waits for this answer: a busy machine's is better late than "unknown".
-	got := gate.New(store, gate.Options{RefuseUnpriced: c.Priced, Timeout: pingMax}).Check(a.ctx, c.ID, c.Channel)
+	got := gate.New(rdb, gate.Options{Partitions: a.Partitions, RefuseUnpriced: c.Priced, Timeout: pingMax}).Check(a.ctx, c.ID, c.Channel)
 	if got.Stale {
 		return errNoAnswer
 	}

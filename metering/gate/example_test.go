@@ -6,7 +6,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/gate"
 )
 
@@ -16,7 +15,7 @@ func Example() {
 	defer cancel()
 	rdb := redis.NewClient(&redis.Options{Addr: "redis.internal:6379"})
 	defer func() { _ = rdb.Close() }()
-	g := gate.New(balance.New(rdb, 1), gate.Options{})
+	g := gate.New(rdb, gate.Options{})
 	go g.Follow(ctx) // ends with ctx
 
 	if a := g.Check(ctx, "acme-marketing", "sms"); !a.Allowed {

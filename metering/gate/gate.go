@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/metering/balance"
 )
@@ -39,6 +41,8 @@ type Answer struct {
 
 // Options of a gate. Zero values take the defaults.
 type Options struct {
+	// Partitions of the projection: the workers' --partitions. Default 1.
+	Partitions int
 	// FailOpen allows sending while Redis is away, or its projection isn't whole, unless what is known last of the
 	// account refuses it; else it is refused once what is known is older than
 	// MaxAge. Default false.
@@ -63,8 +67,11 @@ type Gate struct {
 	opts  Options
 	born  time.Time
 	cache sync.Map // account → *entry
-	size  atomic.Int64
 	heard atomic.Int64 // published changes
+
+	mu   sync.Mutex
+	size int
+	subs map[string][]string // parent → its sub-accounts in the cache
 }
 
 // entry is never changed but for gone.
@@ -74,9 +81,9 @@ type entry struct {
 	gone  atomic.Bool   // a change was published: read again
 }
 
-// New returns a gate. Follow makes it quick; without it answers are up to
-// MaxAge old.
-func New(s *balance.Store, o Options) *Gate {
+// New returns a gate over the Redis that the workers use. Follow makes it quick;
+// without it answers are up to MaxAge old.
+func New(rdb redis.UniversalClient, o Options) *Gate {
 	if o.MaxAge == 0 {
 		o.MaxAge = time.Second
 	}
@@ -89,7 +96,7 @@ func New(s *balance.Store, o Options) *Gate {
 	if o.Clock == nil {
 		o.Clock = clock.System()
 	}
-	return &Gate{store: s, opts: o, born: o.Clock.Now()}
+	return &Gate{store: balance.New(rdb, o.Partitions), opts: o, born: o.Clock.Now(), subs: map[string][]string{}}
 }
 
 // Follow listens for published changes until ctx ends.
@@ -111,15 +118,18 @@ func (g *Gate) changed(p *balance.Published) {
 			return // a sub-account has none of its own
 		}
 	}
-	g.cache.Range(func(id, v any) bool {
-		if e, _ := v.(*entry); e.state.ParentID == p.Account {
+	// One that a read puts there from here on is marked by that read: see heard.
+	g.mu.Lock()
+	subs := g.subs[p.Account]
+	g.mu.Unlock()
+	for _, id := range subs {
+		if e := g.cached(id); e != nil {
 			g.renew(id, e, p)
 		}
-		return true
-	})
+	}
 }
 
-func (g *Gate) renew(id any, e *entry, p *balance.Published) {
+func (g *Gate) renew(id string, e *entry, p *balance.Published) {
 	next := e.state.With(p)
 	if next == nil || e.gone.Load() {
 		e.gone.Store(true)
@@ -204,11 +214,18 @@ func (g *Gate) ask(ctx context.Context, account string) (*balance.State, error) 
 
 // keep bounds the cache: when it is full it starts anew.
 func (g *Gate) keep(account string, e *entry) {
-	if _, known := g.cache.Swap(account, e); !known {
-		if g.size.Add(1) > int64(g.opts.Entries) {
-			g.cache.Clear()
-			g.size.Store(0)
-		}
+	if _, known := g.cache.Swap(account, e); known {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if parent := e.state.ParentID; parent != "" {
+		g.subs[parent] = append(g.subs[parent], account)
+	}
+	if g.size++; g.size > g.opts.Entries {
+		g.cache.Clear()
+		g.size = 0
+		clear(g.subs)
 	}
 }
 

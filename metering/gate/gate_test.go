@@ -97,7 +97,7 @@ func (r *rig) follow(o gate.Options) (*gate.Gate, *atomic.Int64) {
 	rdb := r.e.Redis(r.t)
 	asked := &atomic.Int64{}
 	rdb.AddHook(counter{asked})
-	g := gate.New(balance.New(rdb, 1), o)
+	g := gate.New(rdb, o)
 	ctx, cancel := context.WithCancel(r.t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); g.Follow(ctx) }()
@@ -168,7 +168,7 @@ func TestPublishedAndReadAgree(t *testing.T) {
 				r.push(calendar, &limit, catalog)
 			},
 			"": func(rt *rapid.T) {
-				fresh := gate.New(balance.New(rdb, 1), gate.Options{Timeout: patient})
+				fresh := gate.New(rdb, gate.Options{Timeout: patient})
 				for _, id := range accounts {
 					want := fresh.Check(t.Context(), id, "sms")
 					var got gate.Answer
@@ -191,20 +191,20 @@ func TestWithoutRedis(t *testing.T) {
 	for _, open := range []bool{true, false} {
 		rdb := redis.NewClient(&redis.Options{Addr: away, MaxRetries: -1})
 		t.Cleanup(func() { _ = rdb.Close() })
-		a := gate.New(balance.New(rdb, 1), gate.Options{FailOpen: open}).Check(t.Context(), "acme-a", "sms")
+		a := gate.New(rdb, gate.Options{FailOpen: open}).Check(t.Context(), "acme-a", "sms")
 		require.Equal(t, open, a.Allowed)
 		require.True(t, a.Stale)
 	}
 
 	r := newRig(t)
 	now := clock.NewFake(time.Now())
-	g := gate.New(balance.New(r.e.Redis(t), 1), gate.Options{Clock: now})
+	g := gate.New(r.e.Redis(t), gate.Options{Clock: now})
 	require.Equal(t, gate.Answer{Allowed: true, Code: gate.OK, Epoch: 1_000_000_000}, g.Check(t.Context(), "acme-a", "sms"))
 	r.manual("acme-a", true)
 	require.True(t, g.Check(t.Context(), "acme-a", "sms").Allowed, "from memory: it doesn't listen")
 	now.Advance(time.Second)
 	require.Equal(t, gate.Suspended, g.Check(t.Context(), "acme-a", "sms").Code, "read again")
-	open := gate.New(balance.New(r.e.Redis(t), 1), gate.Options{Clock: now, FailOpen: true})
+	open := gate.New(r.e.Redis(t), gate.Options{Clock: now, FailOpen: true})
 	for _, g := range []*gate.Gate{g, open} {
 		require.Equal(t, gate.OK, g.Check(t.Context(), "acme", "sms").Code)
 		require.Equal(t, gate.Suspended, g.Check(t.Context(), "acme-a", "sms").Code)
@@ -233,7 +233,7 @@ func TestWithoutAProjection(t *testing.T) {
 	gates := map[bool]*gate.Gate{}
 	r.manual("acme-a", true)
 	for _, open := range []bool{true, false} {
-		g := gate.New(balance.New(rdb, 1), gate.Options{Clock: now, FailOpen: open, Timeout: patient})
+		g := gate.New(rdb, gate.Options{Clock: now, FailOpen: open, Timeout: patient})
 		gates[open] = g
 		require.Equal(t, gate.OK, g.Check(t.Context(), "acme", "sms").Code)
 		require.Equal(t, gate.Suspended, g.Check(t.Context(), "acme-a", "sms").Code)
@@ -304,7 +304,7 @@ func TestAnAnswerIsntWaitedForLonger(t *testing.T) {
 	require.NoError(t, err)
 	rdb := redis.NewClient(&redis.Options{Addr: silent.Addr().String(), ReadTimeout: time.Minute})
 	t.Cleanup(func() { require.NoError(t, rdb.Close()); require.NoError(t, silent.Close()) })
-	g := gate.New(balance.New(rdb, 1), gate.Options{})
+	g := gate.New(rdb, gate.Options{})
 	began := time.Now()
 	require.Equal(t, gate.Answer{Code: gate.Unknown, Stale: true}, g.Check(t.Context(), "acme", "sms"))
 	require.Less(t, time.Since(began), 30*time.Second)

@@ -18,7 +18,7 @@ func activityRows() []Row {
 	early := sent("early", noon.Add(-20*time.Hour))
 	early.Record.Direction = metering.Inbound
 	call := sent("call", noon)
-	call.Record.Channel, call.Record.Unit, call.Record.Units = "voice", "minute", 1_500_000
+	call.Record.Channel, call.Record.Unit, call.Record.Units = "voice", "minute", metering.Some(metering.Quantity(1_500_000))
 	dollars := sent("dollars", noon) // another group of amounts, the same of messages
 	dollars.Currency = "USD"
 	adjustment := sent("a1", noon)

@@ -77,7 +77,7 @@ func sent(id string, at time.Time) Row {
 		Record: &metering.Record{
 			ID: id, Kind: metering.KindUsage, AccountID: "acme-marketing", Channel: "sms", Direction: metering.Outbound,
 			Status: "sent", To: "+393331234567", From: "ACME", Country: "IT", Network: "22210", Category: "marketing",
-			Units: 1_000_000, HasUnits: true, Unit: "segment", OccurredAt: at,
+			Units: metering.Units(1), Unit: "segment", OccurredAt: at,
 		},
 		ParentID: "acme",
 		Charge: metering.Charge{

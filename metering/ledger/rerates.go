@@ -116,7 +116,7 @@ func (l *Ledger) RatedMessages(ctx context.Context, q RatedQuery, f func(*RatedM
 		params["numbers"] = "1"
 	}
 	return l.each(ctx, "rerate_rows", params, func(r driver.Rows) error {
-		m := RatedMessage{Record: metering.Record{Kind: metering.KindUsage, HasUnits: true}}
+		m := RatedMessage{Record: metering.Record{Kind: metering.KindUsage}}
 		x := &m.Record
 		var units, amount, fee, refunded, corrected, correctedFee decimal.Decimal
 		var purse string
@@ -125,7 +125,7 @@ func (l *Ledger) RatedMessages(ctx context.Context, q RatedQuery, f func(*RatedM
 			&x.Category, &units, &x.Unit, &amount, &fee, &purse, &refunded, &corrected, &correctedFee, &x.Currency, &tags, &m.Hash, &m.Was.RefundedWhole); err != nil {
 			return err
 		}
-		x.Units = metering.Quantity(micros(units))
+		x.Units = metering.Some(metering.Quantity(micros(units)))
 		m.Purse = metering.Purse(purse)
 		m.Was.Amount, m.Was.Fee, m.Was.Refunded = micros(amount)+micros(corrected), micros(fee)+micros(correctedFee), micros(refunded)
 		if x.To == "" && x.From == "" {

@@ -111,12 +111,12 @@ func (b *books) message(account string, at time.Time, booked string) *ledger.Row
 		Category: b.one("", "", "marketing"), Network: b.one("", "", "22210"),
 		Tags: []metering.Tag{{Key: "campaign", Value: b.one("", "spring", "=2+2")}},
 	}
-	rec.HasUnits, rec.Units = true, metering.Quantity(b.rand.IntN(4))*1_000_000
+	rec.Units = metering.Units(int64(b.rand.IntN(4)))
 	if rec.Channel == "voice" {
-		rec.Unit, rec.Units = "second", metering.Quantity(b.rand.IntN(200))*1_000_000
+		rec.Unit, rec.Units = "second", metering.Units(int64(b.rand.IntN(200)))
 	}
 	if b.rand.IntN(8) == 0 { // came with its amount
-		rec.HasAmount, rec.Amount, rec.Currency, rec.HasUnits = true, metering.Micros(b.rand.IntN(90_001)), a.Currency, false
+		rec.Amount, rec.Currency, rec.Units = metering.Some(metering.Micros(b.rand.IntN(90_001))), a.Currency, metering.Optional[metering.Quantity]{}
 	}
 	c, refused := metering.Rate(b.snap, a, rec, b.clock.Now())
 	require.Nil(b.tb, refused)
