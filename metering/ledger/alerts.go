@@ -21,20 +21,22 @@ type AlertRow struct {
 	At                  time.Time
 }
 
-// InsertAlerts stores them; the same one twice is the same.
+func alertsTable() *table[AlertRow] {
+	return &table[AlertRow]{"alerts", []column[AlertRow]{
+		col("account_id", func(a *AlertRow) string { return a.AccountID }),
+		col("limit_kind", func(a *AlertRow) string { return a.Limit }),
+		col("mark", func(a *AlertRow) string { return a.Mark }),
+		col("share", func(a *AlertRow) uint16 { return uint16(a.Share) }),
+		col("epoch", func(a *AlertRow) uint32 { return uint32(a.Epoch) }),
+		col("parent_id", func(a *AlertRow) string { return a.ParentID }),
+		col("period", func(a *AlertRow) string { return a.Period }),
+		col("raised_at", func(a *AlertRow) time.Time { return a.At }),
+	}}
+}
+
+// InsertAlerts stores alerts; the same one twice is the same.
 func (l *Ledger) InsertAlerts(ctx context.Context, list []AlertRow) error {
-	n := len(list)
-	if n == 0 {
-		return nil
-	}
-	accounts, parents, limits, marks, periods := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	shares, epochs, at := make([]uint16, n), make([]uint32, n), make([]time.Time, n)
-	for i, a := range list {
-		accounts[i], parents[i], limits[i], marks[i], periods[i] = a.AccountID, a.ParentID, a.Limit, a.Mark, a.Period
-		shares[i], epochs[i], at[i] = uint16(a.Share), uint32(a.Epoch), a.At
-	}
-	return l.insertColumns(ctx, "alerts", "account_id, limit_kind, mark, share, epoch, parent_id, period, raised_at",
-		accounts, limits, marks, shares, epochs, parents, periods, at)
+	return alertsTable().insert(ctx, l, list)
 }
 
 // Alerts about accounts within [from, to), by account, oldest first.

@@ -40,8 +40,18 @@ func (l *Ledger) OpenBreakers(ctx context.Context) ([]Breaker, error) {
 	return out, err
 }
 
-// InsertBreaker stores a change.
+func breakersTable() *table[Breaker] {
+	return &table[Breaker]{"breakers", []column[Breaker]{
+		col("partition", func(b *Breaker) uint16 { return uint16(b.Partition) }),
+		col("open", func(b *Breaker) bool { return b.Open }),
+		col("account_id", func(b *Breaker) string { return b.AccountID }),
+		col("actor", func(b *Breaker) string { return b.Actor }),
+		col("note", func(b *Breaker) string { return b.Note }),
+		col("changed_at", func(b *Breaker) time.Time { return b.At }),
+	}}
+}
+
+// InsertBreaker stores a breaker's change.
 func (l *Ledger) InsertBreaker(ctx context.Context, b *Breaker) error {
-	return l.insertColumns(ctx, "breakers", "partition, open, account_id, actor, note, changed_at",
-		[]uint16{uint16(b.Partition)}, []bool{b.Open}, []string{b.AccountID}, []string{b.Actor}, []string{b.Note}, []time.Time{b.At})
+	return breakersTable().insert(ctx, l, []Breaker{*b})
 }

@@ -92,23 +92,30 @@ type document struct{ kind, id, parent, doc string }
 // stored has to be stored under the next.
 var ErrNumberTaken = errors.New("another changes accounts at the same time")
 
+func catalogTable(number int64, now time.Time) *table[document] {
+	return &table[document]{"catalog", []column[document]{
+		col("kind", func(d *document) string { return d.kind }),
+		col("id", func(d *document) string { return d.id }),
+		col("number", func(*document) uint64 { return uint64(number) }),
+		col("parent_id", func(d *document) string { return d.parent }),
+		col("doc", func(d *document) string { return d.doc }),
+		col("applied_at", func(*document) time.Time { return now }),
+	}}
+}
+
 // saveDocuments stores documents under a number, which must be theirs alone.
 func (l *Ledger) saveDocuments(ctx context.Context, number int64, docs []document, now time.Time) error {
-	n := len(docs)
-	if n == 0 {
+	if len(docs) == 0 {
 		return nil
 	}
-	kinds, ids, parents, texts := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	numbers, at := make([]uint64, n), make([]time.Time, n)
-	own := make(map[document]bool, n)
-	for i, d := range docs {
-		kinds[i], ids[i], parents[i], texts[i], numbers[i], at[i] = d.kind, d.id, d.parent, d.doc, uint64(number), now
+	own := make(map[document]bool, len(docs))
+	for _, d := range docs {
 		own[d] = true
 	}
-	if err := l.insertColumns(ctx, "catalog", "kind, id, number, parent_id, doc, applied_at", kinds, ids, numbers, parents, texts, at); err != nil {
+	if err := catalogTable(number, now).insert(ctx, l, docs); err != nil {
 		return err
 	}
-	found := make(map[document]bool, n)
+	found := make(map[document]bool, len(docs))
 	err := l.each(ctx, "catalog_under", map[string]string{"number": strconv.FormatInt(number, 10)}, func(r driver.Rows) error {
 		var d document
 		err := r.Scan(&d.kind, &d.id, &d.parent, &d.doc)

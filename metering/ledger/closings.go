@@ -128,11 +128,22 @@ func (l *Ledger) TransfersThrough(ctx context.Context, parent, after, through st
 	return out, err
 }
 
+func closingsBegunTable() *table[Closing] {
+	return &table[Closing]{"closings", []column[Closing]{
+		col("parent_id", func(c *Closing) string { return c.ParentID }),
+		col("period", func(c *Closing) string { return c.Period }),
+		col("state", func(*Closing) string { return ClosingBegun }),
+		col("as_of", func(c *Closing) time.Time { return c.AsOf }),
+		col("version", func(*Closing) uint64 { return 1 }),
+		col("starts_at", func(c *Closing) time.Time { return c.Start }),
+		col("ends_at", func(c *Closing) time.Time { return c.End }),
+	}}
+}
+
 // BeginClosing stores that a month takes no more records. Again is harmless: a
 // closed month's row is newer.
 func (l *Ledger) BeginClosing(ctx context.Context, c *Closing) error {
-	return l.insertColumns(ctx, "closings", "parent_id, period, state, as_of, version, starts_at, ends_at",
-		[]string{c.ParentID}, []string{c.Period}, []string{ClosingBegun}, []time.Time{c.AsOf}, []uint64{1}, []time.Time{c.Start}, []time.Time{c.End})
+	return closingsBegunTable().insert(ctx, l, []Closing{*c})
 }
 
 // FinishClosing stores what a month came to. A month that is closed already

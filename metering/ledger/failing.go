@@ -53,28 +53,37 @@ func (l *Ledger) Undecided(ctx context.Context, q *UndecidedQuery) ([]Undecided,
 	return out, err
 }
 
+// looked is a look that is over (-1), or one to come (1).
+type looked struct {
+	Undecided
+
+	sign int8
+}
+
+func looksTable() *table[looked] {
+	return &table[looked]{"refund_looks", []column[looked]{
+		col("again", func(u *looked) uint8 { return uint8(u.Look) }),
+		col("due", func(u *looked) time.Time { return u.Due }),
+		col("parent_id", func(u *looked) string { return u.ParentID }),
+		col("account_id", func(u *looked) string { return u.AccountID }),
+		col("message_id", func(u *looked) string { return u.ID }),
+		col("arrived", func(u *looked) time.Time { return u.Arrived }),
+		col("sign", func(u *looked) int8 { return u.sign }),
+	}}
+}
+
 // Looked takes what was looked at from what is undecided, and adds what is looked
 // at again, both or neither. What came after it was read has its message looked at
 // again.
 func (l *Ledger) Looked(ctx context.Context, at, again []Undecided) error {
-	n := len(at) + len(again)
-	if n == 0 {
-		return nil
+	list := make([]looked, 0, len(at)+len(again))
+	for i := range at {
+		list = append(list, looked{at[i], -1})
 	}
-	parents, accounts, messages := make([]string, 0, n), make([]string, 0, n), make([]string, 0, n)
-	looked, signs := make([]uint8, 0, n), make([]int8, 0, n)
-	due, arrived := make([]time.Time, 0, n), make([]time.Time, 0, n)
-	add := func(list []Undecided, sign int8) {
-		for i := range list {
-			u := &list[i]
-			parents, accounts, messages = append(parents, u.ParentID), append(accounts, u.AccountID), append(messages, u.ID)
-			due, arrived, signs = append(due, u.Due), append(arrived, u.Arrived), append(signs, sign)
-			looked = append(looked, uint8(u.Look))
-		}
+	for i := range again {
+		list = append(list, looked{again[i], 1})
 	}
-	add(at, -1)
-	add(again, 1)
-	return l.insertColumns(ctx, "refund_looks", "again, due, parent_id, account_id, message_id, arrived, sign", looked, due, parents, accounts, messages, arrived, signs)
+	return looksTable().insert(ctx, l, list)
 }
 
 // Traces are what of a message is stored that decides whether it is refunded.

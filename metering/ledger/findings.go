@@ -81,19 +81,21 @@ type Finding struct {
 	Actor, Note string
 }
 
-// InsertFindings stores them.
+func findingsTable() *table[Finding] {
+	return &table[Finding]{"findings", []column[Finding]{
+		col("found_at", func(f *Finding) time.Time { return f.At }),
+		col("kind", func(f *Finding) string { return f.Kind }),
+		col("account_id", func(f *Finding) string { return f.AccountID }),
+		col("field", func(f *Finding) string { return f.Field }),
+		col("expected", func(f *Finding) string { return f.Expected }),
+		col("actual", func(f *Finding) string { return f.Actual }),
+		col("healed", func(f *Finding) bool { return f.Healed }),
+	}}
+}
+
+// InsertFindings stores findings.
 func (l *Ledger) InsertFindings(ctx context.Context, list []Finding) error {
-	n := len(list)
-	if n == 0 {
-		return nil
-	}
-	at, healed := make([]time.Time, n), make([]bool, n)
-	kinds, accounts, fields, expected, actual := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	for i := range list {
-		f := &list[i]
-		at[i], kinds[i], accounts[i], fields[i], expected[i], actual[i], healed[i] = f.At, f.Kind, f.AccountID, f.Field, f.Expected, f.Actual, f.Healed
-	}
-	return l.insertColumns(ctx, "findings", "found_at, kind, account_id, field, expected, actual, healed", at, kinds, accounts, fields, expected, actual, healed)
+	return findingsTable().insert(ctx, l, list)
 }
 
 // findingID is made of what a finding says. A closed month that has changed is found
@@ -126,16 +128,18 @@ func (l *Ledger) Findings(ctx context.Context, q FindingsQuery) (out []Finding, 
 	return out, err
 }
 
+func acksTable(actor, note string, now time.Time) *table[string] {
+	return &table[string]{"finding_acks", []column[string]{
+		col("id", func(id *string) string { return *id }),
+		col("actor", func(*string) string { return actor }),
+		col("note", func(*string) string { return note }),
+		col("acked_at", func(*string) time.Time { return now.UTC() }),
+	}}
+}
+
 // AckFindings notes who has looked at findings, and what came of it.
 func (l *Ledger) AckFindings(ctx context.Context, ids []string, actor, note string, now time.Time) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	actors, notes, at := make([]string, len(ids)), make([]string, len(ids)), make([]time.Time, len(ids))
-	for i := range ids {
-		actors[i], notes[i], at[i] = actor, note, now.UTC()
-	}
-	return l.insertColumns(ctx, "finding_acks", "id, actor, note, acked_at", ids, actors, notes, at)
+	return acksTable(actor, note, now).insert(ctx, l, ids)
 }
 
 // AlarmingFindings counts those that somebody must look at and nobody has, by kind.

@@ -171,26 +171,30 @@ func forGood(err error) bool {
 	return false
 }
 
+// localHour is one of an account's.
+type localHour struct {
+	account string
+	start   time.Time
+}
+
+func dirtyHoursTable(marked time.Time) *table[localHour] {
+	return &table[localHour]{"dirty_hours", []column[localHour]{
+		col("account_id", func(h *localHour) string { return h.account }),
+		col("hour", func(h *localHour) time.Time { return h.start }),
+		col("marked_at", func(*localHour) time.Time { return marked }),
+	}}
+}
+
 // markHours notes the local hours whose rollup is due, by marks of that instant.
 func (l *Ledger) markHours(ctx context.Context, rows []*Row, now time.Time) error {
-	type key struct {
-		account string
-		hour    int64
-	}
-	seen := map[key]bool{}
-	var accounts []string
-	var hours, marked []time.Time
+	seen := map[localHour]bool{}
+	var hours []localHour
 	for _, r := range rows {
-		k := key{r.Record.AccountID, r.Hour.Unix()}
-		if !seen[k] {
-			seen[k] = true
-			accounts = append(accounts, k.account)
-			hours = append(hours, r.Hour)
-			marked = append(marked, now)
+		h := localHour{r.Record.AccountID, r.Hour.UTC()}
+		if !seen[h] {
+			seen[h] = true
+			hours = append(hours, h)
 		}
 	}
-	if len(accounts) == 0 {
-		return nil
-	}
-	return l.insertColumns(ctx, "dirty_hours", "account_id, hour, marked_at", accounts, hours, marked)
+	return dirtyHoursTable(now).insert(ctx, l, hours)
 }

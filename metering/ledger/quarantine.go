@@ -113,7 +113,7 @@ func (l *Ledger) InsertQuarantine(ctx context.Context, entries []Entry) error {
 			bytes += len(entries[n].Raw)
 			n++
 		}
-		if err := l.insertQuarantine(ctx, entries[:n]); err != nil {
+		if err := quarantineTable().insert(ctx, l, entries[:n]); err != nil {
 			return err
 		}
 		entries = entries[n:]
@@ -121,20 +121,21 @@ func (l *Ledger) InsertQuarantine(ctx context.Context, entries []Entry) error {
 	return nil
 }
 
-func (l *Ledger) insertQuarantine(ctx context.Context, entries []Entry) error {
-	n := len(entries)
-	ids, reasons, accounts, kinds := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	records, details, raws := make([]string, n), make([]string, n), make([]string, n)
-	states, notes := make([]string, n), make([]string, n)
-	hashes, versions, at := make([]uint64, n), make([]uint64, n), make([]time.Time, n)
-	for i, e := range entries {
-		ids[i], reasons[i], accounts[i], kinds[i] = e.ID, string(e.Reason), e.AccountID, string(e.Kind)
-		records[i], details[i], raws[i] = e.RecordID, e.Detail, string(e.Raw)
-		states[i], notes[i], hashes[i], versions[i], at[i] = e.State, e.Note, e.ContentHash, e.Version, e.QuarantinedAt
-	}
-	return l.insertColumns(ctx, "quarantine",
-		"id, reason, account_id, kind, record_id, content_hash, detail, raw, quarantined_at, state, note, version",
-		ids, reasons, accounts, kinds, records, hashes, details, raws, at, states, notes, versions)
+func quarantineTable() *table[Entry] {
+	return &table[Entry]{"quarantine", []column[Entry]{
+		col("id", func(e *Entry) string { return e.ID }),
+		col("reason", func(e *Entry) string { return string(e.Reason) }),
+		col("account_id", func(e *Entry) string { return e.AccountID }),
+		col("kind", func(e *Entry) string { return string(e.Kind) }),
+		col("record_id", func(e *Entry) string { return e.RecordID }),
+		col("content_hash", func(e *Entry) uint64 { return e.ContentHash }),
+		col("detail", func(e *Entry) string { return e.Detail }),
+		col("raw", func(e *Entry) string { return string(e.Raw) }),
+		col("quarantined_at", func(e *Entry) time.Time { return e.QuarantinedAt }),
+		col("state", func(e *Entry) string { return e.State }),
+		col("note", func(e *Entry) string { return e.Note }),
+		col("version", func(e *Entry) uint64 { return e.Version }),
+	}}
 }
 
 // QuarantineFilter selects entries; empty fields select all.
@@ -297,46 +298,43 @@ func (l *Ledger) InsertWaiting(ctx context.Context, list []Waiting) error {
 			begun = append(begun, list[i])
 		}
 	}
-	if err := l.signWaits(ctx, begun, 1); err != nil {
+	if err := signedWaitsTable(1).insert(ctx, l, begun); err != nil {
 		return err
 	}
-	if err := l.countWaits(ctx, list); err != nil {
+	if err := waitsTable().insert(ctx, l, list); err != nil {
 		return err
 	}
-	return l.signWaits(ctx, done, -1)
+	return signedWaitsTable(-1).insert(ctx, l, done)
 }
 
-// countWaits has reports know how many wait, and waited.
-func (l *Ledger) countWaits(ctx context.Context, list []Waiting) error {
-	n := len(list)
-	if n == 0 {
-		return nil
-	}
-	accounts, refers, ids, raws, runs, states := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	since, versions := make([]time.Time, n), make([]uint64, n)
-	for i, w := range list {
-		accounts[i], refers[i], ids[i], raws[i], runs[i] = w.AccountID, w.RefersTo, w.ID, string(w.Raw), w.Run
-		since[i], versions[i], states[i] = w.Since, w.Version, "waiting"
-		if w.Done {
-			states[i] = "done"
-		}
-	}
-	return l.insertColumns(ctx, "waiting", "account_id, refers_to, id, raw, run, since, state, version, noted",
-		accounts, refers, ids, raws, runs, since, states, versions, slices.Repeat([]uint8{1}, n))
+// waitsTable has reports know how many refunds wait, and waited.
+func waitsTable() *table[Waiting] {
+	return &table[Waiting]{"waiting", append(waitsColumns(),
+		col("state", func(w *Waiting) string {
+			if w.Done {
+				return "done"
+			}
+			return "waiting"
+		}),
+		col("version", func(w *Waiting) uint64 { return w.Version }),
+		col("noted", func(*Waiting) uint8 { return 1 }),
+	)}
 }
 
-// signWaits adds to what waits, or takes from it.
-func (l *Ledger) signWaits(ctx context.Context, list []Waiting, sign int8) error {
-	n := len(list)
-	if n == 0 {
-		return nil
+// signedWaitsTable adds to what waits (1), or takes from it (-1).
+func signedWaitsTable(sign int8) *table[Waiting] {
+	return &table[Waiting]{"refund_waits", append(waitsColumns(), col("sign", func(*Waiting) int8 { return sign }))}
+}
+
+func waitsColumns() []column[Waiting] {
+	return []column[Waiting]{
+		col("account_id", func(w *Waiting) string { return w.AccountID }),
+		col("refers_to", func(w *Waiting) string { return w.RefersTo }),
+		col("id", func(w *Waiting) string { return w.ID }),
+		col("raw", func(w *Waiting) string { return string(w.Raw) }),
+		col("run", func(w *Waiting) string { return w.Run }),
+		col("since", func(w *Waiting) time.Time { return w.Since }),
 	}
-	accounts, refers, ids, raws, runs, since := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]time.Time, n)
-	for i, w := range list {
-		accounts[i], refers[i], ids[i], raws[i], runs[i], since[i] = w.AccountID, w.RefersTo, w.ID, string(w.Raw), w.Run, w.Since
-	}
-	return l.insertColumns(ctx, "refund_waits", "account_id, refers_to, id, raw, run, since, sign",
-		accounts, refers, ids, raws, runs, since, slices.Repeat([]int8{sign}, n))
 }
 
 // WaitingRefunds calls f for each refund whose message has come, and for those

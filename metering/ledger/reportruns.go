@@ -45,27 +45,31 @@ func (r *ReportRun) Ended() bool { return r.State != RunPending && r.State != Ru
 // runsMax bounds a list of runs that isn't bounded by its caller.
 const runsMax = 100_000
 
-// InsertReportRuns stores them in one insert; the newest version of a run
-// stands.
+func reportRunsTable() *table[ReportRun] {
+	return &table[ReportRun]{"report_runs", []column[ReportRun]{
+		col("run", func(r *ReportRun) string { return r.Run }),
+		col("parent_id", func(r *ReportRun) string { return r.ParentID }),
+		col("owner", func(r *ReportRun) string { return r.Owner }),
+		col("name", func(r *ReportRun) string { return r.Name }),
+		col("audience", func(r *ReportRun) string { return r.Audience }),
+		col("period", func(r *ReportRun) string { return r.Period }),
+		col("redacted", func(r *ReportRun) bool { return r.Redacted }),
+		col("kind", func(r *ReportRun) string { return r.Kind }),
+		col("formats", func(r *ReportRun) []string { return r.Formats }),
+		col("destinations", func(r *ReportRun) []string { return r.Destinations }),
+		col("due_at", func(r *ReportRun) time.Time { return r.DueAt }),
+		col("state", func(r *ReportRun) string { return r.State }),
+		col("detail", func(r *ReportRun) string { return r.Detail }),
+		col("files", func(r *ReportRun) string { return r.Files }),
+		col("round", func(r *ReportRun) uint32 { return r.Round }),
+		col("next_at", func(r *ReportRun) time.Time { return r.NextAt }),
+		col("version", func(r *ReportRun) uint64 { return r.Version }),
+	}}
+}
+
+// InsertReportRuns stores runs in one insert; the newest version of a run stands.
 func (l *Ledger) InsertReportRuns(ctx context.Context, list []ReportRun) error {
-	n := len(list)
-	if n == 0 {
-		return nil
-	}
-	runs, parents, names, audiences, periods := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	states, details, files, owners := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	redacted, kinds, formats, destinations := make([]bool, n), make([]string, n), make([][]string, n), make([][]string, n)
-	due, next, rounds, versions := make([]time.Time, n), make([]time.Time, n), make([]uint32, n), make([]uint64, n)
-	for i := range list {
-		r := &list[i]
-		runs[i], parents[i], names[i], audiences[i], periods[i] = r.Run, r.ParentID, r.Name, r.Audience, r.Period
-		states[i], details[i], files[i], redacted[i], kinds[i] = r.State, r.Detail, r.Files, r.Redacted, r.Kind
-		formats[i], destinations[i], due[i], versions[i] = r.Formats, r.Destinations, r.DueAt, r.Version
-		owners[i], next[i], rounds[i] = r.Owner, r.NextAt, r.Round
-	}
-	return l.insertColumns(ctx, "report_runs",
-		"run, parent_id, owner, name, audience, period, redacted, kind, formats, destinations, due_at, state, detail, files, round, next_at, version",
-		runs, parents, owners, names, audiences, periods, redacted, kinds, formats, destinations, due, states, details, files, rounds, next, versions)
+	return reportRunsTable().insert(ctx, l, list)
 }
 
 // RunFilter selects report runs; empty fields select all.

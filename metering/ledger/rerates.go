@@ -63,11 +63,22 @@ func (l *Ledger) Reratings(ctx context.Context, parent, booked string, f func(*R
 	})
 }
 
-// InsertRerate stores it.
+func reratesTable() *table[Rerate] {
+	return &table[Rerate]{"rerates", []column[Rerate]{
+		col("ref", func(x *Rerate) string { return x.Ref }),
+		col("parent_id", func(x *Rerate) string { return x.ParentID }),
+		col("account_id", func(x *Rerate) string { return x.AccountID }),
+		col("period", func(x *Rerate) string { return x.Period }),
+		col("plan", func(x *Rerate) string { return x.Plan }),
+		col("reason", func(x *Rerate) string { return x.Reason }),
+		col("actor", func(x *Rerate) string { return x.Actor }),
+		col("booked_at", func(x *Rerate) time.Time { return x.At }),
+	}}
+}
+
+// InsertRerate stores a re-rating.
 func (l *Ledger) InsertRerate(ctx context.Context, x *Rerate) error {
-	return l.insertColumns(ctx, "rerates", "ref, parent_id, account_id, period, plan, reason, actor, booked_at",
-		[]string{x.Ref}, []string{x.ParentID}, []string{x.AccountID}, []string{x.Period}, []string{x.Plan},
-		[]string{x.Reason}, []string{x.Actor}, []time.Time{x.At})
+	return reratesTable().insert(ctx, l, []Rerate{*x})
 }
 
 // RerateRun is one run of a re-rating's command: the same reference may have many.
@@ -77,10 +88,19 @@ type RerateRun struct {
 	Ended              bool // all its corrections are stored
 }
 
-// InsertRerateRun stores it, or that it has ended.
+func rerateRunsTable() *table[RerateRun] {
+	return &table[RerateRun]{"rerate_runs", []column[RerateRun]{
+		col("parent_id", func(x *RerateRun) string { return x.ParentID }),
+		col("run", func(x *RerateRun) string { return x.Run }),
+		col("ref", func(x *RerateRun) string { return x.Ref }),
+		col("begun_at", func(x *RerateRun) time.Time { return x.BegunAt }),
+		col("ended", func(x *RerateRun) uint8 { return bit(x.Ended) }),
+	}}
+}
+
+// InsertRerateRun stores that a run has begun, or ended.
 func (l *Ledger) InsertRerateRun(ctx context.Context, x *RerateRun) error {
-	return l.insertColumns(ctx, "rerate_runs", "parent_id, run, ref, begun_at, ended",
-		[]string{x.ParentID}, []string{x.Run}, []string{x.Ref}, []time.Time{x.BegunAt}, []uint8{bit(x.Ended)})
+	return rerateRunsTable().insert(ctx, l, []RerateRun{*x})
 }
 
 // Rerating tells which parents have a re-rating that hasn't ended, as far as is known:

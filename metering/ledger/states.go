@@ -21,20 +21,24 @@ type StateRow struct {
 	At                  time.Time
 }
 
-// InsertStates stores them; the same (account, epoch) is the same change.
+func statesTable() *table[StateRow] {
+	return &table[StateRow]{"states", []column[StateRow]{
+		col("account_id", func(s *StateRow) string { return s.AccountID }),
+		col("epoch", func(s *StateRow) uint64 { return uint64(s.Epoch) }),
+		col("parent_id", func(s *StateRow) string { return s.ParentID }),
+		col("flags", func(s *StateRow) uint16 { return uint16(s.Flags) }),
+		col("held_back", func(s *StateRow) uint16 { return uint16(s.HeldBack) }),
+		col("cause", func(s *StateRow) string { return s.Cause }),
+		col("period", func(s *StateRow) string { return s.Period }),
+		col("actor", func(s *StateRow) string { return s.Actor }),
+		col("note", func(s *StateRow) string { return s.Note }),
+		col("occurred_at", func(s *StateRow) time.Time { return s.At }),
+	}}
+}
+
+// InsertStates stores changes of state; the same (account, epoch) is the same change.
 func (l *Ledger) InsertStates(ctx context.Context, list []StateRow) error {
-	n := len(list)
-	if n == 0 {
-		return nil
-	}
-	accounts, parents, causes, periods, actors, notes := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	epochs, flags, held, at := make([]uint64, n), make([]uint16, n), make([]uint16, n), make([]time.Time, n)
-	for i, s := range list {
-		accounts[i], parents[i], causes[i], periods[i], actors[i], notes[i] = s.AccountID, s.ParentID, s.Cause, s.Period, s.Actor, s.Note
-		epochs[i], flags[i], held[i], at[i] = uint64(s.Epoch), uint16(s.Flags), uint16(s.HeldBack), s.At
-	}
-	return l.insertColumns(ctx, "states", "account_id, epoch, parent_id, flags, held_back, cause, period, actor, note, occurred_at",
-		accounts, epochs, parents, flags, held, causes, periods, actors, notes, at)
+	return statesTable().insert(ctx, l, list)
 }
 
 // LatestFlags are the newest flags of parents' accounts, with their epoch.
@@ -77,11 +81,21 @@ type Delivery struct {
 	At          time.Time `json:"at"`
 }
 
-// InsertDelivery stores it.
+func deliveriesTable() *table[Delivery] {
+	return &table[Delivery]{"deliveries", []column[Delivery]{
+		col("account_id", func(d *Delivery) string { return d.AccountID }),
+		col("event", func(d *Delivery) string { return d.Event }),
+		col("epoch", func(d *Delivery) uint64 { return uint64(d.Epoch) }),
+		col("destination", func(d *Delivery) string { return d.Destination }),
+		col("outcome", func(d *Delivery) string { return d.Outcome }),
+		col("attempts", func(d *Delivery) uint16 { return uint16(d.Attempts) }),
+		col("delivered_at", func(d *Delivery) time.Time { return d.At }),
+	}}
+}
+
+// InsertDelivery stores what became of telling a hook.
 func (l *Ledger) InsertDelivery(ctx context.Context, d *Delivery) error {
-	return l.insertColumns(ctx, "deliveries", "account_id, event, epoch, destination, outcome, attempts, delivered_at",
-		[]string{d.AccountID}, []string{d.Event}, []uint64{uint64(d.Epoch)}, []string{d.Destination},
-		[]string{d.Outcome}, []uint16{uint16(d.Attempts)}, []time.Time{d.At})
+	return deliveriesTable().insert(ctx, l, []Delivery{*d})
 }
 
 // HookOutcomes are what became of the last message of each event about some accounts
@@ -139,10 +153,27 @@ func (l *Ledger) OlderEpoch(ctx context.Context, partition, partitions int) (epo
 	return int64(n), n > 0 && renumbered, err
 }
 
+// epochRow notes that the projection epoch of a partition, of so many, begins.
+type epochRow struct {
+	partition, partitions int
+	epoch                 int64
+	reason                string
+	at                    time.Time
+}
+
+func epochsTable() *table[epochRow] {
+	return &table[epochRow]{"epochs", []column[epochRow]{
+		col("partition", func(e *epochRow) uint16 { return uint16(e.partition) }),
+		col("epoch", func(e *epochRow) uint32 { return uint32(e.epoch) }),
+		col("reason", func(e *epochRow) string { return e.reason }),
+		col("started_at", func(e *epochRow) time.Time { return e.at }),
+		col("partitions", func(e *epochRow) uint16 { return uint16(e.partitions) }),
+	}}
+}
+
 // InsertEpoch notes that the projection epoch of a partition of so many begins.
 func (l *Ledger) InsertEpoch(ctx context.Context, partition, partitions int, epoch int64, reason string, now time.Time) error {
-	return l.insertColumns(ctx, "epochs", "partition, epoch, reason, started_at, partitions",
-		[]uint16{uint16(partition)}, []uint32{uint32(epoch)}, []string{reason}, []time.Time{now}, []uint16{uint16(partitions)})
+	return epochsTable().insert(ctx, l, []epochRow{{partition, partitions, epoch, reason, now}})
 }
 
 // MaxSeq is the newest seq of a projection epoch that has a row.

@@ -13,14 +13,19 @@ import (
 // ParentMonth is a month of a parent's.
 type ParentMonth struct{ ParentID, Period string }
 
+func closedLinesTable(m ParentMonth, account string) *table[uint64] {
+	return &table[uint64]{"closed_lines", []column[uint64]{
+		col("parent_id", func(*uint64) string { return m.ParentID }),
+		col("period", func(*uint64) string { return m.Period }),
+		col("account_id", func(*uint64) string { return account }),
+		col("line", func(line *uint64) uint64 { return *line }),
+	}}
+}
+
 // SaveClosedLines notes which lines of an account a month's digest covers, by their
 // hashes. Again is harmless, and so is a line that no row gives any more.
 func (l *Ledger) SaveClosedLines(ctx context.Context, m ParentMonth, account string, lines []uint64) error {
-	parents, periods, accounts := make([]string, len(lines)), make([]string, len(lines)), make([]string, len(lines))
-	for i := range lines {
-		parents[i], periods[i], accounts[i] = m.ParentID, m.Period, account
-	}
-	return l.insertColumns(ctx, "closed_lines", "parent_id, period, account_id, line", parents, periods, accounts, lines)
+	return closedLinesTable(m, account).insert(ctx, l, lines)
 }
 
 // ClosedLines are an account's lines of a closed month.

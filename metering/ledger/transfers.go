@@ -23,53 +23,59 @@ type TransferRow struct {
 	After map[string]metering.Micros
 }
 
+// transferSide is one line of a transfer: of the purse that money left (0) or reached (1).
+type transferSide struct {
+	*TransferRow
+
+	n    int
+	line metering.TransferLine
+}
+
+func transfersTable() *table[transferSide] {
+	type side = transferSide
+	return &table[side]{"transfers", []column[side]{
+		col("ref", func(x *side) string { return x.Transfer.Ref }),
+		col("line", func(x *side) uint8 { return uint8(x.n) }),
+		col("kind", func(x *side) string { return string(x.Transfer.Kind) }),
+		col("parent_id", func(x *side) string { return x.Transfer.ParentID }),
+		col("account_id", func(x *side) string { return x.line.AccountID }),
+		col("purse", func(x *side) string { return string(x.line.Purse) }),
+		col("amount", func(x *side) decimal.Decimal { return x.line.Amount.Decimal() }),
+		col("currency", func(x *side) string { return x.Transfer.Currency }),
+		col("reason", func(x *side) string { return x.Transfer.Reason }),
+		col("actor", func(x *side) string { return x.Transfer.Actor }),
+		col("content_hash", func(x *side) uint64 { return x.Transfer.ContentHash() }),
+		col("booked", func(x *side) string { return x.Booked }),
+		col("transferred_at", func(x *side) time.Time { return x.At }),
+		col("epoch", func(x *side) uint32 { return uint32(x.Epoch) }),
+		col("seq", func(x *side) uint64 { return uint64(x.Seq) }),
+		col("base", func(x *side) decimal.Decimal {
+			if x.n == 0 {
+				return decimal.Decimal{}
+			}
+			return x.Base.Decimal()
+		}),
+		col("balance_after", func(x *side) *decimal.Decimal {
+			held, ok := x.After[x.line.AccountID]
+			if !ok {
+				return nil
+			}
+			d := held.Decimal()
+			return &d
+		}),
+		col("invoiced", func(x *side) uint8 { return bit(x.Transfer.Invoiced) }),
+	}}
+}
+
 // InsertTransfers stores both lines of each; a reference's newest epoch stands.
 func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error {
-	var refs, kinds, parents, accounts, purses, currencies, reasons, actors, booked []string
-	var lines, invoiced []uint8
-	var amounts, bases []decimal.Decimal
-	var afters []*decimal.Decimal
-	var hashes, seqs []uint64
-	var at []time.Time
-	var epochs []uint32
+	var sides []transferSide
 	for i := range list {
-		t := &list[i]
-		for n, line := range t.Transfer.Lines() {
-			refs = append(refs, t.Transfer.Ref)
-			lines = append(lines, uint8(n))
-			kinds = append(kinds, string(t.Transfer.Kind))
-			parents = append(parents, t.Transfer.ParentID)
-			accounts = append(accounts, line.AccountID)
-			purses = append(purses, string(line.Purse))
-			amounts = append(amounts, line.Amount.Decimal())
-			currencies = append(currencies, t.Transfer.Currency)
-			reasons = append(reasons, t.Transfer.Reason)
-			actors = append(actors, t.Transfer.Actor)
-			invoiced = append(invoiced, bit(t.Transfer.Invoiced))
-			hashes = append(hashes, t.Transfer.ContentHash())
-			booked = append(booked, t.Booked)
-			at = append(at, t.At)
-			epochs = append(epochs, uint32(t.Epoch))
-			seqs = append(seqs, uint64(t.Seq))
-			base := metering.Micros(0)
-			if n == 1 {
-				base = t.Base
-			}
-			bases = append(bases, base.Decimal())
-			var after *decimal.Decimal
-			if held, ok := t.After[line.AccountID]; ok {
-				d := held.Decimal()
-				after = &d
-			}
-			afters = append(afters, after)
+		for n, line := range list[i].Transfer.Lines() {
+			sides = append(sides, transferSide{&list[i], n, line})
 		}
 	}
-	if len(refs) == 0 {
-		return nil
-	}
-	return l.insertColumns(ctx, "transfers",
-		"ref, line, kind, parent_id, account_id, purse, amount, currency, reason, actor, content_hash, booked, transferred_at, epoch, seq, base, balance_after, invoiced",
-		refs, lines, kinds, parents, accounts, purses, amounts, currencies, reasons, actors, hashes, booked, at, epochs, seqs, bases, afters, invoiced)
+	return transfersTable().insert(ctx, l, sides)
 }
 
 // TransferLine is one movement of an account's purse.
