@@ -56,7 +56,7 @@ func (r *Reporter) previous(ctx context.Context, parent *metering.Account, s *re
 	if err := r.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) error {
 		p.Records += u.Records
 		p.Corrections.add(u.Adjustments)
-		if u.Keys[0] != name {
+		if u.Key(ledger.DimPeriod) != name {
 			p.Late.add(u.Net())
 			return nil
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -130,26 +129,11 @@ type chargeOf struct {
 	day, late string
 }
 
-// The dimensions of the one query that all money comes from.
-const (
-	keyAccount = iota
-	keyPeriod
-	keyDay
-	keyChannel
-	keyDirection
-	keyCountry
-	keyUnit
-	keyPurse
-	keyPlan
-	keyVersion
-	keyRule
-)
-
+// usageDimensions are those of the one query that all money comes from.
 func usageDimensions() []ledger.Dimension {
 	return []ledger.Dimension{
-		keyAccount: ledger.DimAccount, keyPeriod: ledger.DimPeriod, keyDay: ledger.DimDay, keyChannel: ledger.DimChannel,
-		keyDirection: ledger.DimDirection, keyCountry: ledger.DimCountry, keyUnit: ledger.DimUnit, keyPurse: ledger.DimPurse,
-		keyPlan: ledger.DimPlan, keyVersion: ledger.DimPlanVersion, keyRule: ledger.DimRule,
+		ledger.DimAccount, ledger.DimPeriod, ledger.DimDay, ledger.DimChannel, ledger.DimDirection, ledger.DimCountry,
+		ledger.DimUnit, ledger.DimPurse, ledger.DimPlan, ledger.DimPlanVersion, ledger.DimRule,
 	}
 }
 
@@ -167,7 +151,7 @@ func (r *Reporter) charges(ctx context.Context, accounts []*metering.Account, zo
 			Parent: accounts[0].Parent(), Accounts: page, From: from, To: to, Booked: s.booked(), By: usageDimensions(), Zone: zone,
 		}
 		if err := r.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) error {
-			sums[u.Keys[keyAccount]].add(u)
+			sums[u.Key(ledger.DimAccount)].add(u)
 			return nil
 		}); err != nil {
 			return nil, err
@@ -205,7 +189,7 @@ type sums struct {
 	channels map[channelKey]*ChannelLine
 	country  map[string]*CountryLine
 	days     map[string]*DayLine
-	rates    map[[3]string]*RateLine
+	rates    map[ledger.RatedBy]*RateLine
 	adjusted map[string]*AdjustmentLine
 }
 
@@ -213,7 +197,7 @@ func newSums(s *reportPeriod, currency string, plans map[string]*metering.Plan) 
 	return &sums{
 		span: s, currency: currency, plans: plans, charges: charges{purse: map[metering.Purse]metering.Sum{}, daily: map[chargeOf]metering.Sum{}},
 		channels: map[channelKey]*ChannelLine{}, country: map[string]*CountryLine{}, days: map[string]*DayLine{},
-		rates: map[[3]string]*RateLine{}, adjusted: map[string]*AdjustmentLine{},
+		rates: map[ledger.RatedBy]*RateLine{}, adjusted: map[string]*AdjustmentLine{},
 	}
 }
 
@@ -227,19 +211,20 @@ func get[K comparable, V any](m map[K]*V, k K, fresh func() V) *V {
 }
 
 func (x *sums) add(u *ledger.UsageLine) {
-	k := u.Keys
-	purse, charged := metering.Purse(k[keyPurse]), u.Net().Plus(u.Adjustments)
+	purse, charged := metering.Purse(u.Key(ledger.DimPurse)), u.Net().Plus(u.Adjustments)
 	x.charges.purse[purse] = x.charges.purse[purse].Plus(charged)
-	late := x.span.month && k[keyPeriod] != x.span.name
+	period := u.Key(ledger.DimPeriod)
+	late := x.span.month && period != x.span.name
+	day := x.day(u.Key(ledger.DimDay))
 	of := chargeOf{purse: purse}
 	if late {
-		of.late = k[keyPeriod]
+		of.late = period
 	} else {
-		of.day = x.day(k[keyDay])
+		of.day = day
 	}
 	x.charges.daily[of] = x.charges.daily[of].Plus(charged)
 	if late || u.Adjustments.Sign() != 0 {
-		l := get(x.adjusted, k[keyPeriod], func() AdjustmentLine { return AdjustmentLine{Period: k[keyPeriod]} })
+		l := get(x.adjusted, period, func() AdjustmentLine { return AdjustmentLine{Period: period} })
 		if late {
 			l.add(u)
 		}
@@ -249,19 +234,16 @@ func (x *sums) add(u *ledger.UsageLine) {
 		return
 	}
 	x.charges.usage.Totals.add(u)
-	c := get(x.channels, channelKey{k[keyChannel], k[keyDirection], k[keyUnit]}, func() ChannelLine {
-		return ChannelLine{Channel: k[keyChannel], Direction: k[keyDirection], Unit: k[keyUnit]}
+	channel := channelKey{u.Key(ledger.DimChannel), u.Key(ledger.DimDirection), u.Key(ledger.DimUnit)}
+	c := get(x.channels, channel, func() ChannelLine {
+		return ChannelLine{Channel: channel[0], Direction: channel[1], Unit: channel[2]}
 	})
 	c.Units, c.BilledUnits = c.Units.Add(u.Units), c.BilledUnits.Add(u.BilledUnits)
 	c.add(u)
-	get(x.country, k[keyCountry], func() CountryLine { return CountryLine{Country: k[keyCountry]} }).add(u)
-	day := x.day(k[keyDay])
+	country := u.Key(ledger.DimCountry)
+	get(x.country, country, func() CountryLine { return CountryLine{Country: country} }).add(u)
 	get(x.days, day, func() DayLine { return DayLine{Day: day} }).add(u)
-	rule := [3]string{k[keyPlan], k[keyVersion], k[keyRule]}
-	if k[keyPlan] == "" {
-		rule = [3]string{"", "0", "0"}
-	}
-	rate := get(x.rates, rule, func() RateLine { return x.rate(rule) })
+	rate := get(x.rates, u.RatedBy(), func() RateLine { return x.rate(u.RatedBy()) })
 	rate.BilledUnits = rate.BilledUnits.Add(u.BilledUnits)
 	rate.add(u)
 }
@@ -276,10 +258,8 @@ func (x *sums) day(day string) string {
 }
 
 // rate describes the rule that a line was rated by.
-func (x *sums) rate(of [3]string) RateLine {
-	l := RateLine{Plan: of[0]}
-	l.Version, _ = strconv.Atoi(of[1])
-	l.Rule, _ = strconv.Atoi(of[2])
+func (x *sums) rate(of ledger.RatedBy) RateLine {
+	l := RateLine{Plan: of.Plan, Version: of.Version, Rule: of.Rule}
 	p := x.plans[l.Plan]
 	if p == nil || l.Version < 1 || l.Version > len(p.Versions) || l.Rule < 1 || l.Rule > len(p.Versions[l.Version-1].Rules) {
 		return l

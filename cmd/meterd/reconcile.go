@@ -85,8 +85,8 @@ func (rebuildCmd) Run(a *app) error {
 	}
 	snap := e.snapshots.Current()
 	months := map[string]bool{}
-	if err := e.ledger.Usage(a.ctx, ledger.UsageQuery{By: []ledger.Dimension{"account", "month"}}, func(u *ledger.UsageLine) error {
-		months[u.Keys[0]+u.Keys[1]] = true
+	if err := e.ledger.Usage(a.ctx, ledger.UsageQuery{By: []ledger.Dimension{ledger.DimAccount, ledger.DimMonth}}, func(u *ledger.UsageLine) error {
+		months[u.Key(ledger.DimAccount)+u.Key(ledger.DimMonth)] = true
 		return nil
 	}); err != nil {
 		return err

@@ -66,7 +66,7 @@ type Gate struct {
 	store *balance.Store
 	opts  Options
 	born  time.Time
-	cache sync.Map // account → *entry
+	cache sync.Map     // account → *entry
 	heard atomic.Int64 // published changes
 
 	mu   sync.Mutex

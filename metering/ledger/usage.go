@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,7 +51,28 @@ type UsageLine struct {
 	Fees        metering.Sum // the part of Amount that is never refunded
 	Adjustments metering.Sum // signed, of kind adjustment; not in Amount
 	Currency    string
+
+	by    []Dimension
+	rated RatedBy
 }
+
+// RatedBy is what priced a record: a plan's version and its rule, from 1; zero where it
+// came with its amount.
+type RatedBy struct {
+	Plan          string
+	Version, Rule int
+}
+
+// Key is the line's value of a dimension; "" where it has none, or wasn't asked by it.
+func (u *UsageLine) Key(d Dimension) string {
+	if i := slices.Index(u.by, d); i >= 0 {
+		return u.Keys[i]
+	}
+	return ""
+}
+
+// RatedBy is what priced the line, as far as it was asked by plan, version and rule.
+func (u *UsageLine) RatedBy() RatedBy { return u.rated }
 
 // Net is what is left after refunds.
 func (u *UsageLine) Net() metering.Sum { return u.Amount.Minus(u.Refunds) }
@@ -191,14 +214,33 @@ func (l *Ledger) usageLines(ctx context.Context, name string, q *UsageQuery, par
 	})
 }
 
+// readRated reads the numbers among the keys.
+func (u *UsageLine) readRated() error {
+	if u.rated.Plan = u.Key(DimPlan); u.rated.Plan == "" {
+		return nil
+	}
+	for d, n := range map[Dimension]*int{DimPlanVersion: &u.rated.Version, DimRule: &u.rated.Rule} {
+		if text := u.Key(d); text != "" {
+			var err error
+			if *n, err = strconv.Atoi(text); err != nil {
+				return fmt.Errorf("%s of a usage line: %w", d, err)
+			}
+		}
+	}
+	return nil
+}
+
 func scanUsage(r driver.Rows, by []Dimension) (*UsageLine, error) {
-	u := &UsageLine{}
+	u := &UsageLine{by: by}
 	var amount, refunds, fees, adjustments decimal.Decimal
 	err := r.Scan(&u.Keys, &u.Currency, &u.Records, &u.Units, &u.BilledUnits, &amount, &refunds, &fees, &adjustments)
 	if err != nil {
 		return nil, err
 	}
 	if err := hourTexts(u.Keys, by); err != nil {
+		return nil, err
+	}
+	if err := u.readRated(); err != nil {
 		return nil, err
 	}
 	return u, sumsOf([]decimal.Decimal{amount, refunds, fees, adjustments}, &u.Amount, &u.Refunds, &u.Fees, &u.Adjustments)

@@ -2,8 +2,6 @@ package finance
 
 import (
 	"context"
-	"fmt"
-	"strconv"
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
@@ -52,20 +50,18 @@ func aggregateColumns() []column {
 func (x *Exporter) aggregates(ctx context.Context, m *month, write func([]any) error, sum *running) error {
 	q := ledger.UsageQuery{Parent: m.parent.ID, Booked: m.period.Name, By: aggregateDimensions(), Zone: m.zone}
 	return x.deps.Ledger.Usage(ctx, q, func(u *ledger.UsageLine) error {
-		k := u.Keys
-		day := m.day(k[2], k[1])
-		if !m.wants(k[0], day) {
+		account, period := u.Key(ledger.DimAccount), u.Key(ledger.DimPeriod)
+		day := m.day(period, u.Key(ledger.DimDay))
+		if !m.wants(account, day) {
 			return nil
 		}
-		version, err := strconv.ParseUint(k[10], 10, 32)
-		if err != nil {
-			return fmt.Errorf("plan version: %w", err)
-		}
-		bill := billOf(m.period.Name, k[2], u.Records, u.Amount, u.Fees, u.Refunds, u.Adjustments)
+		rated := u.RatedBy()
+		bill := billOf(m.period.Name, period, u.Records, u.Amount, u.Fees, u.Refunds, u.Adjustments)
 		sum.add(&bill)
 		in := func(v metering.Sum) amount { return amount{v, u.Currency} }
 		return write([]any{
-			m.parent.ID, m.period.Name, k[0], day, k[2], k[3], k[4], k[5], k[6], k[7], k[8], k[9], version, u.Currency, u.Records, u.Units, u.BilledUnits,
+			m.parent.ID, m.period.Name, account, day, period, u.Key(ledger.DimChannel), u.Key(ledger.DimDirection), u.Key(ledger.DimCountry),
+			u.Key(ledger.DimNetwork), u.Key(ledger.DimCategory), u.Key(ledger.DimUnit), rated.Plan, uint64(rated.Version), u.Currency, u.Records, u.Units, u.BilledUnits,
 			in(bill.amount), in(bill.fees), in(bill.refunds), in(bill.net()), in(bill.late), in(bill.corrections), in(bill.adjustments()), in(bill.billable()),
 		})
 	})
