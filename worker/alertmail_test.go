@@ -1,86 +1,18 @@
 package worker
 
 import (
-	"bufio"
 	"fmt"
-	"io"
-	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/internal/notify"
+	"github.com/meterd/meterd/internal/notify/notifytest"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
-
-// postbox is a real SMTP server that keeps what it gets, by receiver.
-type postbox struct {
-	mu      sync.Mutex
-	refuse  bool
-	letters map[string][]string // receiver → subjects
-	all     []string
-}
-
-// NewSession implements smtp.Backend.
-func (p *postbox) NewSession(*smtp.Conn) (smtp.Session, error) { return &postman{box: p}, nil }
-
-type postman struct {
-	box *postbox
-	to  string
-}
-
-func (s *postman) Mail(string, *smtp.MailOptions) error {
-	s.box.mu.Lock()
-	defer s.box.mu.Unlock()
-	if s.box.refuse {
-		return &smtp.SMTPError{Code: 451, Message: "later"}
-	}
-	return nil
-}
-func (s *postman) Rcpt(to string, _ *smtp.RcptOptions) error { s.to = to; return nil }
-func (s *postman) Reset()                                    {}
-func (s *postman) Logout() error                             { return nil }
-
-func (s *postman) Data(r io.Reader) error {
-	b, err := io.ReadAll(r)
-	s.box.mu.Lock()
-	defer s.box.mu.Unlock()
-	scan := bufio.NewScanner(strings.NewReader(string(b)))
-	for scan.Scan() {
-		if subject, ok := strings.CutPrefix(scan.Text(), "Subject: "); ok {
-			s.box.letters[s.to] = append(s.box.letters[s.to], subject)
-		}
-	}
-	s.box.all = append(s.box.all, string(b))
-	return err
-}
-
-func (p *postbox) of(to string) []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]string{}, p.letters[to]...)
-}
-
-// newPostbox returns one that listens, and what mails to it.
-func newPostbox(t *testing.T) (*postbox, *notify.Mail) {
-	t.Helper()
-	box := &postbox{letters: map[string][]string{}}
-	srv := smtp.NewServer(box)
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	done := make(chan struct{})
-	go func() { defer close(done); _ = srv.Serve(l) }()
-	t.Cleanup(func() { _ = srv.Close(); <-done })
-	m, err := notify.NewMail(notify.MailOptions{Server: "smtp://" + l.Addr().String() + "?tls=none", From: "meterd@example.com"})
-	require.NoError(t, err)
-	return box, m
-}
 
 const mailAccounts = `
 plans:
@@ -109,8 +41,8 @@ parents:
 // several, to those whom docs/domain.md, Funding, names; a server that refuses is tried again.
 func TestAlertMail(t *testing.T) {
 	t.Parallel()
-	box, m := newPostbox(t)
-	box.refuse = true
+	box, m := notifytest.NewPostbox(t)
+	box.Refuse(true)
 	h := newHarness(t)
 	h.apply(mailAccounts)
 	h.work(Options{Mail: m})
@@ -131,16 +63,14 @@ func TestAlertMail(t *testing.T) {
 		require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(), "SELECT count() FROM deliveries WHERE destination = 'mail' AND outcome = 'failed'").Scan(&n))
 		return n > 0
 	})
-	box.mu.Lock()
-	box.refuse = false
-	box.mu.Unlock()
+	box.Refuse(false)
 	want := []string{"ent-sub: 50 % of the budget used", "ent-sub: 80 % of the budget used", "ent-sub: 100 % of the budget used"}
 	h.eventually("all letters", func() bool {
-		return len(box.of("boss@ent.example")) >= 3 && len(box.of("sub@ent.example")) >= 3 && len(box.of("boss@res.example")) >= 3
+		return len(box.Subjects("boss@ent.example")) >= 3 && len(box.Subjects("sub@ent.example")) >= 3 && len(box.Subjects("boss@res.example")) >= 3
 	})
-	assert.Equal(t, want, box.of("boss@ent.example"), "in order")
-	assert.Equal(t, want, box.of("sub@ent.example"), "in order")
-	assert.Len(t, box.of("boss@res.example"), 3)
+	assert.Equal(t, want, box.Subjects("boss@ent.example"), "in order")
+	assert.Equal(t, want, box.Subjects("sub@ent.example"), "in order")
+	assert.Len(t, box.Subjects("boss@res.example"), 3)
 	var shares []int
 	require.NoError(t, h.Ledger.Alerts(t.Context(), []string{"ent-sub"}, time.UnixMilli(0), time.Now().Add(time.Hour), func(a *ledger.AlertRow) error {
 		assert.Equal(t, "budget", a.Limit)
@@ -148,10 +78,8 @@ func TestAlertMail(t *testing.T) {
 		return nil
 	}))
 	assert.ElementsMatch(t, []int{50, 80, 100}, shares, "reports know them")
-	box.mu.Lock()
-	defer box.mu.Unlock()
-	assert.Len(t, box.letters, 3, "nobody else")
-	for _, letter := range box.all {
+	assert.Equal(t, 3, box.Receivers(), "nobody else")
+	for _, letter := range box.Letters() {
 		assert.NotContains(t, letter, "0.777")
 		assert.NotContains(t, letter, "1.55")
 	}
@@ -161,7 +89,7 @@ func TestAlertMail(t *testing.T) {
 // or the parent only observes.
 func TestAlertMailSaysWhatIsRefused(t *testing.T) {
 	t.Parallel()
-	box, m := newPostbox(t)
+	box, m := notifytest.NewPostbox(t)
 	h := newHarness(t)
 	var file strings.Builder
 	file.WriteString(`
@@ -195,13 +123,11 @@ parents:
 		}
 		h.batch().task(lines...).wait()
 	}
-	h.eventually("all letters", func() bool { return len(box.of("boss@held.example")) == 2*len(accounts) })
-	box.mu.Lock()
-	defer box.mu.Unlock()
+	h.eventually("all letters", func() bool { return len(box.Subjects("boss@held.example")) == 2*len(accounts) })
 	for _, account := range accounts {
 		effect, back := h.flags(account)
 		require.Equal(t, metering.FlagMonthly, effect|back, account)
-		for _, letter := range box.all {
+		for _, letter := range box.Letters() {
 			if strings.Contains(letter, "("+account+")") {
 				full := strings.Contains(letter, " 100 ")
 				assert.Equal(t, full && effect != 0, strings.Contains(letter, "Further messages are refused"), letter)

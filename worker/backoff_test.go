@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/internal/panics"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
@@ -22,7 +23,7 @@ import (
 func TestRetriesBackOff(t *testing.T) {
 	t.Parallel()
 	var o outage
-	for _, err := range []error{errUnstored, ledger.ErrAway, errTurn, errors.New("webhook: answered 500"), &panicError{}} {
+	for _, err := range []error{errUnstored, ledger.ErrAway, errTurn, errors.New("webhook: answered 500"), &panics.Error{}} {
 		require.True(t, o.counts(err), err)
 		for n, most := range []float64{1, 2, 4, 8, 16, 30, 30} {
 			s := o.delay(n, err).Seconds()
@@ -109,7 +110,7 @@ func TestTheThirdPanicQuarantines(t *testing.T) {
 	require.NoError(t, err)
 	task := asynq.NewTask(jobs.TypeIngest, codec.Encode([][]byte{[]byte(message("acme", "p", 0))}))
 	for range panicsMax - 1 {
-		var p *panicError
+		var p *panics.Error
 		require.ErrorAs(t, run(ctx, task), &p)
 	}
 	require.NoError(t, run(ctx, task))

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/meterd/meterd/internal/deliver"
@@ -31,9 +30,3 @@ func quiet(err error) bool {
 	}
 	return errors.Is(err, errLater) || errors.Is(err, errTurn) || errors.Is(err, deliver.ErrBusy)
 }
-
-// panicError is a handler's panic, kept as a failure so that it is counted.
-type panicError struct{ value any }
-
-// Error implements error. The value may hold a record's text, so it isn't shown.
-func (e *panicError) Error() string { return fmt.Sprintf("handler panicked with a %T", e.value) }

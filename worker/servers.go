@@ -13,6 +13,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/meterd/meterd/internal/panics"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
@@ -115,7 +116,7 @@ func (e *engine) guarded(h func(ctx context.Context, id string, payload []byte) 
 		id, _ := asynq.GetTaskID(ctx)
 		defer func() {
 			if v := recover(); v != nil {
-				err = &panicError{value: v}
+				err = &panics.Error{Value: v}
 				e.log.ErrorContext(ctx, "a handler panicked", slog.String("task", id), slog.Any("error", err))
 				n, bad := e.store.Panicked(ctx, id)
 				if bad != nil {

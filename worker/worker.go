@@ -26,6 +26,7 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/reconcile"
 	"github.com/meterd/meterd/reports"
+	"github.com/meterd/meterd/worker/reporting"
 )
 
 // Deps are the engines that a worker works with.
@@ -78,7 +79,7 @@ type Options struct {
 	// reports, scheduler.
 	Roles []string
 	// Reports bounds scheduled reports and their delivery.
-	Reports ReportOptions
+	Reports reporting.ReportOptions
 	// Writer bounds the group commit.
 	Writer ledger.WriterOptions
 	// Crash ends the process at a named point, in crash tests.
@@ -93,7 +94,7 @@ type Worker struct {
 	waits      redis.UniversalClient // see waitingClient
 	engine     *engine
 	hooks      *hooks
-	report     *Reports
+	report     *reporting.Reports
 	closer     *admin.Closer
 	reconciler *reconcile.Reconciler
 	admin      *admin.Service
@@ -144,7 +145,7 @@ func New(d Deps, o Options) (*Worker, error) {
 		Ledger: d.Ledger, Snapshot: d.Snapshots.Current, States: ReportStates(d.Store, d.Clock), Clock: d.Clock,
 	})
 	w := &Worker{
-		report: NewReports(ReportsDeps{
+		report: reporting.NewReports(reporting.ReportsDeps{
 			Ledger: d.Ledger, Snapshot: d.Snapshots.Current, Reporter: reporter, Queue: queue, Clock: d.Clock, Log: d.Log,
 			Deliverer: deliver.New(deliver.Options{Mail: o.Mail, Timeout: o.Reports.DeliverTimeout}),
 			Outcome:   func(state string) { e.metrics.reports.WithLabelValues(state).Inc() },

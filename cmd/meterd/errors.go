@@ -8,7 +8,7 @@ import (
 	"github.com/meterd/meterd/internal/embedded"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
-	"github.com/meterd/meterd/worker"
+	"github.com/meterd/meterd/worker/reporting"
 )
 
 // Exit codes (docs/interface.md, Every command).
@@ -76,7 +76,7 @@ func explain(err error) string {
 		return err.Error() + ": `meterd accounts list` shows those there are"
 	case errors.Is(err, metering.ErrNotVisible):
 		return err.Error() + ": its parent can ask"
-	case errors.Is(err, worker.ErrUnknownRun):
+	case errors.Is(err, reporting.ErrUnknownRun):
 		return err.Error() + ": `meterd report list` shows those there are"
 	default:
 		return err.Error() + doctor.TodoOfRedis(err)

@@ -13,6 +13,7 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/reports"
 	"github.com/meterd/meterd/worker"
+	"github.com/meterd/meterd/worker/reporting"
 )
 
 // reportCmd groups the commands of reports.
@@ -297,12 +298,12 @@ func (c *reportResendCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	r := worker.NewReports(worker.ReportsDeps{
+	r := reporting.NewReports(reporting.ReportsDeps{
 		Ledger: e.ledger, Snapshot: e.snapshots.Current, Reporter: e.reporter(), Queue: asynq.NewClientFromRedisClient(e.redis),
 		Clock: e.clock, Log: e.log,
-	}, worker.ReportOptions{})
+	}, reporting.ReportOptions{})
 	info, err := r.Resend(a.ctx, c.Run_, c.Failed)
-	if errors.Is(err, worker.ErrUnknownRun) {
+	if errors.Is(err, reporting.ErrUnknownRun) {
 		return &inputError{err: err}
 	}
 	if err != nil {

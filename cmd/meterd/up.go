@@ -20,6 +20,7 @@ import (
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/worker"
+	"github.com/meterd/meterd/worker/reporting"
 )
 
 // serveFlags are those of up and worker.
@@ -251,7 +252,7 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 	}, worker.Options{
 		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, StatusWaitMax: f.StatusWaitMax, ReconcileEvery: f.ReconcileEvery, CloseGrace: f.CloseGrace,
 		BreakerAccounts: f.BreakerAccounts, BreakerShare: f.BreakerShare,
-		Reports: worker.ReportOptions{AttachMax: max(int64(f.MailAttachMax)<<20, 1), DeliverTimeout: f.DeliverTimeout},
+		Reports: reporting.ReportOptions{AttachMax: max(int64(f.MailAttachMax)<<20, 1), DeliverTimeout: f.DeliverTimeout},
 		Alone:   alone, Roles: roles, Hooks: hooks, Mail: mail,
 		Retention: admin.Retention{Rows: days(f.RetainRows), Numbers: days(f.RetainNumbers)},
 	})

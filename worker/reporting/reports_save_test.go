@@ -1,4 +1,4 @@
-package worker
+package reporting
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/internal/panics"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
@@ -22,7 +23,7 @@ func TestASaveThatPanicsHoldsNobodyUp(t *testing.T) {
 			stored += len(list)
 			return nil
 		}}
-		var p *panicError
+		var p *panics.Error
 		require.ErrorAs(t, s.save(t.Context(), ledger.ReportRun{Run: "broken"}), &p)
 		require.NoError(t, s.save(t.Context(), ledger.ReportRun{Run: "whole"}))
 		require.Equal(t, 1, stored)

@@ -1,4 +1,4 @@
-package worker
+package reporting
 
 import (
 	"encoding/base64"
@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	netmail "net/mail"
@@ -20,13 +19,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/emersion/go-smtp"
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/internal/notify"
+	"github.com/meterd/meterd/internal/notify/notifytest"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
@@ -35,7 +33,7 @@ import (
 
 // outside are the servers that reports go to.
 type outside struct {
-	box    *postbox
+	box    *notifytest.Postbox
 	hooks  *httptest.Server
 	bucket *httptest.Server
 	store  *s3mem.Backend
@@ -47,15 +45,8 @@ type outside struct {
 
 func newOutside(t *testing.T, s *scheduled) *outside {
 	t.Helper()
-	o := &outside{box: &postbox{letters: map[string][]string{}}, store: s3mem.New(), status: http.StatusNoContent}
-	srv := smtp.NewServer(o.box)
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	done := make(chan struct{})
-	go func() { defer close(done); _ = srv.Serve(l) }()
-	t.Cleanup(func() { _ = srv.Close(); <-done })
-	s.mail, err = notify.NewMail(notify.MailOptions{Server: "smtp://" + l.Addr().String() + "?tls=none", From: "meterd@example.com"})
-	require.NoError(t, err)
+	o := &outside{store: s3mem.New(), status: http.StatusNoContent}
+	o.box, s.Mail = notifytest.NewPostbox(t)
 	require.NoError(t, o.store.CreateBucket("reports"))
 	o.bucket = httptest.NewServer(gofakes3.New(o.store).Server())
 	t.Cleanup(o.bucket.Close)
@@ -71,7 +62,7 @@ func newOutside(t *testing.T, s *scheduled) *outside {
 		w.WriteHeader(o.status)
 	}))
 	t.Cleanup(o.hooks.Close)
-	s.reports = s.scheduler()
+	s.Reports = s.scheduler()
 	return o
 }
 
@@ -141,7 +132,7 @@ func TestDeliveriesByEveryWay(t *testing.T) {
 	})
 	s.at("2026-10-21T04:00:00Z")
 	s.tries()
-	require.Equal(t, []string{ledger.RunDelivered, ledger.RunDelivered}, s.ended)
+	require.Equal(t, []string{ledger.RunDelivered, ledger.RunDelivered}, s.Ended)
 	for _, r := range s.runs() {
 		for _, d := range reports.Info(&r).Destinations {
 			require.Equal(t, 1, d.Attempts, d.To)
@@ -162,12 +153,12 @@ func TestDeliveriesByEveryWay(t *testing.T) {
 	require.Equal(t, files, names)
 	require.ElementsMatch(t, files, keys)
 
-	require.Len(t, o.box.all, 4)
+	require.Len(t, o.box.Letters(), 4)
 	canaries := []string{
 		"Acme", "zname-canary", "zprefix-canary", "zhook-canary", dir, "two@x.example", "s3:", "s3-canary-secret", "AKIDCANARY", "whsec_", "EUR", "statement",
 	}
 	mails, hooks := 0, 0
-	for _, letter := range o.box.all {
+	for _, letter := range o.box.Letters() {
 		text := opened(t, letter)
 		require.Contains(t, text, "Message-Id: <report_")
 		if !strings.Contains(text, "Activity for 2026-10-20: Shop (acme-shop)") {
@@ -196,7 +187,7 @@ func TestDeliveriesByEveryWay(t *testing.T) {
 		lacksAll(t, strings.ReplaceAll(body, "acme-shop", ""), append(canaries, "acme", "places"))
 	}
 	require.Equal(t, []int{2, 1}, []int{mails, hooks})
-	lacksAll(t, s.log.String(), []string{"zhook-canary", "zprefix-canary", "x.example", "s3-canary-secret", "AKIDCANARY", "whsec_", dir})
+	lacksAll(t, s.Log.String(), []string{"zhook-canary", "zprefix-canary", "x.example", "s3-canary-secret", "AKIDCANARY", "whsec_", dir})
 }
 
 func lacksAll(t *testing.T, text string, words []string) {
@@ -215,7 +206,7 @@ func TestFailedDeliveriesTellNoSecret(t *testing.T) {
 	o := newOutside(t, s)
 	o.bucket.Close()
 	o.answer(http.StatusInternalServerError)
-	o.box.refuse = true
+	o.box.Refuse(true)
 	dir := filepath.Join(t.TempDir(), "zdir-canary")
 	require.NoError(t, os.WriteFile(dir, nil, 0o600))
 	bad, unsigned := o.hooks.URL+"/ztoken-canary", o.hooks.URL+"/zother-canary"
@@ -239,7 +230,7 @@ func TestFailedDeliveriesTellNoSecret(t *testing.T) {
 		require.Equal(t, want, d.Attempts, d.Detail)
 		details.WriteString(d.Detail + "\n")
 	}
-	lacksAll(t, details.String()+s.log.String(), []string{
+	lacksAll(t, details.String()+s.Log.String(), []string{
 		"zdir-canary", "zprefix-canary", "zreader", "ztoken-canary", "zother-canary", "s3-canary-secret", "AKIDCANARY", "whsec_",
 	})
 }
@@ -247,7 +238,7 @@ func TestFailedDeliveriesTellNoSecret(t *testing.T) {
 func TestFilesTooLargeForMail(t *testing.T) {
 	t.Parallel()
 	s := newScheduled(t)
-	s.opts.AttachMax = 10
+	s.Opts.AttachMax = 10
 	o := newOutside(t, s)
 	dir := t.TempDir()
 	each := []string{"parent", "acme-shop"}
@@ -270,8 +261,8 @@ func TestFilesTooLargeForMail(t *testing.T) {
 			}
 		}
 	}
-	require.Len(t, o.box.all, 5)
-	for _, letter := range o.box.all {
+	require.Len(t, o.box.Letters(), 5)
+	for _, letter := range o.box.Letters() {
 		text := opened(t, letter)
 		require.NotContains(t, text, "[acme")
 		require.Contains(t, text, "Too large for mail:\n- acme-")
@@ -303,8 +294,8 @@ func TestAGoneWebhookIsLeftAlone(t *testing.T) {
 		require.Equal(t, []any{ledger.RunFailed, 1, true}, []any{d.State, d.Attempts, d.Gone}, d.Detail)
 	}
 	o.answer(http.StatusOK)
-	s.clock.Advance(time.Minute)
-	_, err := s.reports.Resend(t.Context(), runs[1].Run, true)
+	s.Clock.Advance(time.Minute)
+	_, err := s.Reports.Resend(t.Context(), runs[1].Run, true)
 	require.NoError(t, err)
 	s.tries()
 	require.Len(t, o.messages(), 2)
@@ -319,7 +310,7 @@ func TestOwnSchedulesAndEach(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := newScheduled(t)
-	s.own = []metering.Schedule{{Name: "x", Cron: "0 6 * * *", Period: reports.PeriodYesterday, Formats: []string{"csv"}, Deliver: []string{"file:" + dir + "/own"}}}
+	s.Own = []metering.Schedule{{Name: "x", Cron: "0 6 * * *", Period: reports.PeriodYesterday, Formats: []string{"csv"}, Deliver: []string{"file:" + dir + "/own"}}}
 	s.apply(2, metering.Schedule{Name: "x", Cron: "0 6 * * *", Period: reports.PeriodYesterday, Audiences: []string{"each", "each"}, Formats: []string{"csv"}, Deliver: []string{"file:" + dir + "/each"}})
 	s.at("2026-10-21T04:00:00Z")
 	s.tries()
@@ -334,8 +325,8 @@ func TestOwnSchedulesAndEach(t *testing.T) {
 	require.FileExists(t, dir+"/own/acme-shop-2026-10-20-activity.csv")
 	require.FileExists(t, dir+"/each/acme-shop-2026-10-20-activity.csv")
 
-	closed := s.clock.Now()
-	s.snap.Accounts["acme-shop"].ClosedAt = &closed
+	closed := s.Clock.Now()
+	s.Snap.Accounts["acme-shop"].ClosedAt = &closed
 	s.at("2026-10-22T04:00:00Z")
 	require.Len(t, s.runs(), 3, "the last day before it closed; its own schedule ends with it")
 	s.at("2026-10-23T04:00:00Z")
@@ -347,8 +338,8 @@ func TestTwoSchedulersMakeOneRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := newScheduled(t, metering.Schedule{Name: "x", Cron: "0 * * * *", Period: reports.PeriodMonthToDate, Formats: []string{"csv"}, Deliver: []string{"file:" + dir}})
-	s.clock.Set(time.Date(2026, 10, 20, 20, 0, 0, 0, time.UTC))
-	two := []*Reports{s.reports, s.scheduler(), s.scheduler()}
+	s.Clock.Set(time.Date(2026, 10, 20, 20, 0, 0, 0, time.UTC))
+	two := []*Reports{s.Reports, s.scheduler(), s.scheduler()}
 	for range 3 {
 		var wg sync.WaitGroup
 		for _, r := range two {
@@ -359,17 +350,17 @@ func TestTwoSchedulersMakeOneRun(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		s.clock.Advance(20 * time.Second)
+		s.Clock.Advance(20 * time.Second)
 	}
 	require.Len(t, s.runs(), 12)
-	info, err := s.queue.GetQueueInfo(jobs.QueueReports)
+	info, err := s.Queue.GetQueueInfo(jobs.QueueReports)
 	require.NoError(t, err)
 	require.Equal(t, 12, info.Pending)
 	s.tries()
-	require.Len(t, s.ended, 12)
+	require.Len(t, s.Ended, 12)
 	// A scheduler that starts anew finds nothing to do.
 	require.NoError(t, s.scheduler().Due(t.Context()))
-	info, err = s.queue.GetQueueInfo(jobs.QueueReports)
+	info, err = s.Queue.GetQueueInfo(jobs.QueueReports)
 	require.NoError(t, err)
 	require.Zero(t, info.Size)
 }

@@ -1,4 +1,4 @@
-package worker
+package reporting
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meterd/meterd/internal/panics"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/reports"
 )
@@ -73,7 +74,7 @@ func (s *runSaver) store(ctx context.Context, rows []ledger.ReportRun) (err erro
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
-			err = &panicError{value: p}
+			err = &panics.Error{Value: p}
 		}
 	}()
 	return s.insert(ctx, rows)
