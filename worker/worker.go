@@ -79,7 +79,7 @@ type Options struct {
 	// reports, scheduler.
 	Roles []string
 	// Reports bounds scheduled reports and their delivery.
-	Reports reporting.ReportOptions
+	Reports reporting.Options
 	// Writer bounds the group commit.
 	Writer ledger.WriterOptions
 	// Crash ends the process at a named point, in crash tests.
@@ -94,7 +94,7 @@ type Worker struct {
 	waits      redis.UniversalClient // see waitingClient
 	engine     *engine
 	hooks      *hooks
-	report     *reporting.Reports
+	report     *reporting.Runner
 	closer     *admin.Closer
 	reconciler *reconcile.Reconciler
 	admin      *admin.Service
@@ -145,7 +145,7 @@ func New(d Deps, o Options) (*Worker, error) {
 		Ledger: d.Ledger, Snapshot: d.Snapshots.Current, States: ReportStates(d.Store, d.Clock), Clock: d.Clock,
 	})
 	w := &Worker{
-		report: reporting.NewReports(reporting.ReportsDeps{
+		report: reporting.New(reporting.Deps{
 			Ledger: d.Ledger, Snapshot: d.Snapshots.Current, Reporter: reporter, Queue: queue, Clock: d.Clock, Log: d.Log,
 			Deliverer: deliver.New(deliver.Options{Mail: o.Mail, Timeout: o.Reports.DeliverTimeout}),
 			Outcome:   func(state string) { e.metrics.reports.WithLabelValues(state).Inc() },
@@ -302,7 +302,7 @@ func (w *Worker) project(ctx context.Context) error {
 }
 
 // reportsInHand is how many runs are made or wait for servers to take them; how
-// many are made at once is ReportOptions.Builds.
+// many are made at once is reporting.Options.Builds.
 const reportsInHand = 32
 
 // servers are one asynq server for each ingest queue (one goroutine dequeues

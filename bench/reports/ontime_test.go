@@ -230,7 +230,7 @@ func onTime(t *testing.T, dead bool) *outcome {
 
 	offset := ahead(time.Until(day) - 3*time.Second)
 	for range 2 {
-		r.start(offset, worker.Options{Mail: mail, Reports: reporting.ReportOptions{Retry: []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}}})
+		r.start(offset, worker.Options{Mail: mail, Reports: reporting.Options{Retry: []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}}})
 	}
 	list := r.wait(n, time.Minute+time.Duration(n)*2*time.Second)
 	out := &outcome{late: map[string][]time.Duration{}, failed: map[string]int{}}

@@ -298,10 +298,10 @@ func (c *reportResendCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	r := reporting.NewReports(reporting.ReportsDeps{
+	r := reporting.New(reporting.Deps{
 		Ledger: e.ledger, Snapshot: e.snapshots.Current, Reporter: e.reporter(), Queue: asynq.NewClientFromRedisClient(e.redis),
 		Clock: e.clock, Log: e.log,
-	}, reporting.ReportOptions{})
+	}, reporting.Options{})
 	info, err := r.Resend(a.ctx, c.Run_, c.Failed)
 	if errors.Is(err, reporting.ErrUnknownRun) {
 		return &inputError{err: err}

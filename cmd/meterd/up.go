@@ -252,7 +252,7 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 	}, worker.Options{
 		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, StatusWaitMax: f.StatusWaitMax, ReconcileEvery: f.ReconcileEvery, CloseGrace: f.CloseGrace,
 		BreakerAccounts: f.BreakerAccounts, BreakerShare: f.BreakerShare,
-		Reports: reporting.ReportOptions{AttachMax: max(int64(f.MailAttachMax)<<20, 1), DeliverTimeout: f.DeliverTimeout},
+		Reports: reporting.Options{AttachMax: max(int64(f.MailAttachMax)<<20, 1), DeliverTimeout: f.DeliverTimeout},
 		Alone:   alone, Roles: roles, Hooks: hooks, Mail: mail,
 		Retention: admin.Retention{Rows: days(f.RetainRows), Numbers: days(f.RetainNumbers)},
 	})

@@ -40,8 +40,8 @@ const (
 	lookEvery = 10 * time.Minute
 )
 
-// ReportsDeps are what scheduled reports work with.
-type ReportsDeps struct {
+// Deps are what scheduled reports work with.
+type Deps struct {
 	Ledger    *ledger.Ledger
 	Snapshot  func() *metering.Snapshot
 	Reporter  *reports.Reporter
@@ -53,8 +53,8 @@ type ReportsDeps struct {
 	Outcome func(state string)
 }
 
-// ReportOptions bound deliveries. Zero values take the defaults.
-type ReportOptions struct {
+// Options bound deliveries. Zero values take the defaults.
+type Options struct {
 	// Retry is how long after each failed try the next one comes; a destination
 	// that has failed once more than that has failed for good. Default 5 s,
 	// 30 s, 2 min, 10 min, 30 min, 1 h.
@@ -69,7 +69,7 @@ type ReportOptions struct {
 	Builds int
 }
 
-func (o ReportOptions) withDefaults() ReportOptions {
+func (o Options) withDefaults() Options {
 	if o.Retry == nil {
 		o.Retry = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour}
 	}
@@ -82,12 +82,12 @@ func (o ReportOptions) withDefaults() ReportOptions {
 	return o
 }
 
-// Reports runs what is scheduled: Due finds what is due, Task makes and delivers
+// Runner runs what is scheduled: Due finds what is due, Task makes and delivers
 // it. What is due stands in the ledger, so that a missed tick, a restart or a
 // lost queue loses nothing; both may run twice.
-type Reports struct {
-	deps   ReportsDeps
-	opts   ReportOptions
+type Runner struct {
+	deps   Deps
+	opts   Options
 	saver  runSaver
 	builds chan struct{}
 
@@ -104,17 +104,17 @@ type sinceOf struct {
 	at      map[string]time.Time // by name
 }
 
-// NewReports returns it; the caller runs Due now and then, and serves
+// New returns a Runner; the caller runs Due now and then, and serves
 // jobs.TypeReport with Task.
-func NewReports(d ReportsDeps, o ReportOptions) *Reports {
+func New(d Deps, o Options) *Runner {
 	o = o.withDefaults()
-	return &Reports{deps: d, opts: o, saver: runSaver{insert: d.Ledger.InsertReportRuns}, builds: make(chan struct{}, o.Builds), since: map[string]sinceOf{}}
+	return &Runner{deps: d, opts: o, saver: runSaver{insert: d.Ledger.InsertReportRuns}, builds: make(chan struct{}, o.Builds), since: map[string]sinceOf{}}
 }
 
 // Due makes a run of every report that has become due, and brings runs whose
 // task was lost back to the queue. Where nothing is due it asks the ledger only
 // for the latter, now and then.
-func (r *Reports) Due(ctx context.Context) error {
+func (r *Runner) Due(ctx context.Context) error {
 	snap := r.deps.Snapshot()
 	now := r.deps.Clock.Now().UTC()
 	r.mu.Lock()
@@ -134,7 +134,7 @@ func (r *Reports) Due(ctx context.Context) error {
 // look stores the runs that are due and queues them, then tells when to look
 // again. The first run of a schedule comes after it was applied; its next ones
 // after the newest that has a row.
-func (r *Reports) look(ctx context.Context, snap *metering.Snapshot, now time.Time) error {
+func (r *Runner) look(ctx context.Context, snap *metering.Snapshot, now time.Time) error {
 	latest, err := r.deps.Ledger.LatestRuns(ctx)
 	if err != nil {
 		return err
@@ -202,7 +202,7 @@ func runsOf(snap *metering.Snapshot, a *metering.Account, s *metering.Schedule, 
 
 // begin stores runs, then queues them. The runs of one instant are one insert:
 // all or none stand.
-func (r *Reports) begin(ctx context.Context, list []ledger.ReportRun) error {
+func (r *Runner) begin(ctx context.Context, list []ledger.ReportRun) error {
 	if err := r.deps.Ledger.InsertReportRuns(ctx, list); err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func (r *Reports) begin(ctx context.Context, list []ledger.ReportRun) error {
 }
 
 // sinceOf tells since when each schedule has its present times.
-func (r *Reports) sinceOf(ctx context.Context, a *metering.Account) (map[string]time.Time, error) {
+func (r *Runner) sinceOf(ctx context.Context, a *metering.Account) (map[string]time.Time, error) {
 	r.mu.Lock()
 	known, ok := r.since[a.ID]
 	r.mu.Unlock()
@@ -245,7 +245,7 @@ func (r *Reports) sinceOf(ctx context.Context, a *metering.Account) (map[string]
 }
 
 // sweep makes sure that each run whose round should have begun has its task.
-func (r *Reports) sweep(ctx context.Context, now time.Time) error {
+func (r *Runner) sweep(ctx context.Context, now time.Time) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(enqueueMax)
 	err := r.deps.Ledger.OpenRuns(ctx, now.Add(-sweepAfter), sweepMax, func(run string, round uint32) error {
@@ -263,7 +263,7 @@ func (r *Reports) sweep(ctx context.Context, now time.Time) error {
 }
 
 // enqueue a round of a run; a round has one task, whoever asks for it.
-func (r *Reports) enqueue(ctx context.Context, run string, round uint32, after time.Duration) error {
+func (r *Runner) enqueue(ctx context.Context, run string, round uint32, after time.Duration) error {
 	name := run + "-" + strconv.FormatUint(uint64(round), 10)
 	opts := jobs.Options("report-"+name, jobs.QueueReports)
 	if after > 0 {
@@ -288,7 +288,7 @@ var (
 
 // Resend has a run made and delivered again: to all its destinations, or to
 // those that it hasn't reached.
-func (r *Reports) Resend(ctx context.Context, run string, failed bool) (*reports.RunInfo, error) {
+func (r *Runner) Resend(ctx context.Context, run string, failed bool) (*reports.RunInfo, error) {
 	row, err := r.run(ctx, run)
 	if err != nil {
 		return nil, err
@@ -318,7 +318,7 @@ func (r *Reports) Resend(ctx context.Context, run string, failed bool) (*reports
 	return &info, r.enqueue(ctx, run, row.Round, 0)
 }
 
-func (r *Reports) run(ctx context.Context, run string) (*ledger.ReportRun, error) {
+func (r *Runner) run(ctx context.Context, run string) (*ledger.ReportRun, error) {
 	list, err := r.deps.Ledger.ReportRuns(ctx, ledger.RunFilter{Run: run})
 	if err != nil {
 		return nil, err

@@ -81,7 +81,7 @@ func (s *runSaver) store(ctx context.Context, rows []ledger.ReportRun) (err erro
 }
 
 // save stores a run's next version.
-func (r *Reports) save(ctx context.Context, row *ledger.ReportRun, d *reports.RunDetail) error {
+func (r *Runner) save(ctx context.Context, row *ledger.ReportRun, d *reports.RunDetail) error {
 	if err := r.stamp(row, d); err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (r *Reports) save(ctx context.Context, row *ledger.ReportRun, d *reports.Ru
 }
 
 // stamp makes a row its next version.
-func (r *Reports) stamp(row *ledger.ReportRun, d *reports.RunDetail) error {
+func (r *Runner) stamp(row *ledger.ReportRun, d *reports.RunDetail) error {
 	b, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("note the run: %w", err)

@@ -21,7 +21,7 @@ import (
 // Task is the handler of report:run: one round of a run makes its files and
 // delivers them to each destination that doesn't have them and whose next try is
 // due. A run that is done stays so, and so does a round.
-func (r *Reports) Task(ctx context.Context, _ string, payload []byte) error {
+func (r *Runner) Task(ctx context.Context, _ string, payload []byte) error {
 	id, round, ok := roundOf(payload)
 	if !ok {
 		r.deps.Log.ErrorContext(ctx, "report job that can't be read dropped")
@@ -40,7 +40,7 @@ func (r *Reports) Task(ctx context.Context, _ string, payload []byte) error {
 	}
 	d := reports.Detail(row)
 	d.Notes, d.Error = nil, ""
-	x := &roundRun{Reports: r, row: row, detail: d, now: r.deps.Clock.Now().UTC().Truncate(time.Millisecond)}
+	x := &roundRun{Runner: r, row: row, detail: d, now: r.deps.Clock.Now().UTC().Truncate(time.Millisecond)}
 	return x.work(ctx)
 }
 
@@ -52,7 +52,7 @@ func roundOf(payload []byte) (run string, round uint32, ok bool) {
 
 // roundRun is one round of a run.
 type roundRun struct {
-	*Reports
+	*Runner
 
 	row    *ledger.ReportRun
 	detail reports.RunDetail

@@ -29,16 +29,16 @@ import (
 type scheduled struct {
 	t       testing.TB
 	ledger  *ledger.Ledger
-	Clock   *clock.Fake
-	Snap    *metering.Snapshot
-	Queue   *asynq.Inspector
-	Reports *Reports
-	Ended   []string
-	Own     []metering.Schedule // of acme-shop
-	Mail    *notify.Mail
-	Opts    ReportOptions
+	clock   *clock.Fake
+	snap    *metering.Snapshot
+	queue   *asynq.Inspector
+	runner *Runner
+	ended   []string
+	own     []metering.Schedule // of acme-shop
+	mail    *notify.Mail
+	opts    Options
 	redis   redis.UniversalClient
-	Log     safeBuffer
+	log     safeBuffer
 }
 
 // safeBuffer takes the log of many goroutines.
@@ -71,38 +71,38 @@ func newScheduled(tb testing.TB, list ...metering.Schedule) *scheduled {
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = l.Close() })
 	rdb := e.Redis(tb)
-	s := &scheduled{t: tb, ledger: l, Clock: clock.NewFake(time.Date(2026, 10, 20, 8, 0, 0, 0, time.UTC)), Queue: asynq.NewInspectorFromRedisClient(rdb)}
-	s.redis, s.Opts = rdb, ReportOptions{Retry: []time.Duration{5 * time.Second, time.Minute}}
+	s := &scheduled{t: tb, ledger: l, clock: clock.NewFake(time.Date(2026, 10, 20, 8, 0, 0, 0, time.UTC)), queue: asynq.NewInspectorFromRedisClient(rdb)}
+	s.redis, s.opts = rdb, Options{Retry: []time.Duration{5 * time.Second, time.Minute}}
 	s.apply(1, list...)
-	s.Reports = s.scheduler()
+	s.runner = s.scheduler()
 	return s
 }
 
 // scheduler is one of perhaps several.
-func (s *scheduled) scheduler() *Reports {
-	snapshot := func() *metering.Snapshot { return s.Snap }
-	return NewReports(ReportsDeps{
-		Ledger: s.ledger, Snapshot: snapshot, Clock: s.Clock, Queue: asynq.NewClientFromRedisClient(s.redis), Log: slog.New(slog.NewTextHandler(&s.Log, nil)),
-		Reporter:  reports.NewReporter(reports.Deps{Ledger: s.ledger, Snapshot: snapshot, Clock: s.Clock}),
-		Deliverer: deliver.New(deliver.Options{Rest: time.Millisecond, Mail: s.Mail}),
-		Outcome:   func(state string) { s.Ended = append(s.Ended, state) },
-	}, s.Opts)
+func (s *scheduled) scheduler() *Runner {
+	snapshot := func() *metering.Snapshot { return s.snap }
+	return New(Deps{
+		Ledger: s.ledger, Snapshot: snapshot, Clock: s.clock, Queue: asynq.NewClientFromRedisClient(s.redis), Log: slog.New(slog.NewTextHandler(&s.log, nil)),
+		Reporter:  reports.NewReporter(reports.Deps{Ledger: s.ledger, Snapshot: snapshot, Clock: s.clock}),
+		Deliverer: deliver.New(deliver.Options{Rest: time.Millisecond, Mail: s.mail}),
+		Outcome:   func(state string) { s.ended = append(s.ended, state) },
+	}, s.opts)
 }
 
 func (s *scheduled) apply(number int64, list ...metering.Schedule) {
 	s.t.Helper()
-	at := s.Clock.Now()
+	at := s.clock.Now()
 	acme := &metering.Account{
 		ID: "acme", Name: "Acme", Module: metering.Reseller, Currency: "EUR", Mode: metering.Prepaid, Source: metering.SourceWallet,
 		Zones: []metering.ZoneFrom{{Zone: "Europe/Rome"}}, CreatedAt: at, Reports: list,
 	}
 	shop := &metering.Account{
 		ID: "acme-shop", ParentID: "acme", Name: "Shop", Module: metering.Reseller, Currency: "EUR", Mode: metering.Prepaid,
-		Source: metering.SourceShared, CreatedAt: at, Reports: s.Own,
+		Source: metering.SourceShared, CreatedAt: at, Reports: s.own,
 	}
 	require.NoError(s.t, s.ledger.SaveCatalog(s.t.Context(), number, []*metering.Account{acme, shop}, nil, at))
 	var err error
-	s.Snap, err = s.ledger.Snapshot(s.t.Context())
+	s.snap, err = s.ledger.Snapshot(s.t.Context())
 	require.NoError(s.t, err)
 }
 
@@ -110,8 +110,8 @@ func (s *scheduled) at(text string) {
 	s.t.Helper()
 	now, err := time.Parse(time.RFC3339, text)
 	require.NoError(s.t, err)
-	s.Clock.Set(now)
-	require.NoError(s.t, s.Reports.Due(s.t.Context()))
+	s.clock.Set(now)
+	require.NoError(s.t, s.runner.Due(s.t.Context()))
 }
 
 // runs are the rows, oldest first.
@@ -129,21 +129,21 @@ func (s *scheduled) runs() []ledger.ReportRun {
 // the errors. One that is to come later counts: its time has come.
 func (s *scheduled) serve() error {
 	s.t.Helper()
-	pending, err := s.Queue.ListPendingTasks(jobs.QueueReports, asynq.PageSize(1000))
+	pending, err := s.queue.ListPendingTasks(jobs.QueueReports, asynq.PageSize(1000))
 	if errors.Is(err, asynq.ErrQueueNotFound) {
 		return nil
 	}
 	require.NoError(s.t, err)
-	scheduled, err := s.Queue.ListScheduledTasks(jobs.QueueReports, asynq.PageSize(1000))
+	scheduled, err := s.queue.ListScheduledTasks(jobs.QueueReports, asynq.PageSize(1000))
 	require.NoError(s.t, err)
 	var errs []error
 	for _, task := range append(pending, scheduled...) {
 		require.Equal(s.t, jobs.TypeReport, task.Type)
-		if err := s.Reports.Task(s.t.Context(), task.ID, task.Payload); err != nil {
+		if err := s.runner.Task(s.t.Context(), task.ID, task.Payload); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		require.NoError(s.t, s.Queue.DeleteTask(jobs.QueueReports, task.ID))
+		require.NoError(s.t, s.queue.DeleteTask(jobs.QueueReports, task.ID))
 	}
 	return errors.Join(errs...)
 }
@@ -157,7 +157,7 @@ func (s *scheduled) tries() {
 		for _, r := range s.runs() {
 			if !r.Ended() {
 				open = true
-				s.Clock.Set(r.NextAt.Add(time.Second))
+				s.clock.Set(r.NextAt.Add(time.Second))
 			}
 		}
 		if !open {
@@ -200,8 +200,8 @@ func TestScheduledReportsAreMadeUpAndDeliveredOnce(t *testing.T) {
 		return list
 	}
 	require.Equal(t, []string{"acme-2026-10-statement.csv", "acme-2026-10-statement.pdf", "acme-shop-2026-10-activity.csv", "acme-shop-2026-10-activity.pdf"}, names())
-	require.NoError(t, s.Reports.Task(t.Context(), "", []byte(s.runs()[0].Run+"-0")), "a run that is done stays so")
-	require.Equal(t, []string{ledger.RunDelivered, ledger.RunDelivered}, s.Ended)
+	require.NoError(t, s.runner.Task(t.Context(), "", []byte(s.runs()[0].Run+"-0")), "a run that is done stays so")
+	require.Equal(t, []string{ledger.RunDelivered, ledger.RunDelivered}, s.ended)
 
 	// Down for two months: both runs are made up.
 	s.at("2027-01-03T00:00:00Z")
@@ -212,7 +212,7 @@ func TestScheduledReportsAreMadeUpAndDeliveredOnce(t *testing.T) {
 	s.at("2027-01-03T00:00:10Z")
 	require.Len(t, s.runs(), 6)
 	require.NoError(t, s.serve())
-	require.Len(t, s.Ended, 6)
+	require.Len(t, s.ended, 6)
 }
 
 func TestALostQueueLosesNoRun(t *testing.T) {
@@ -220,7 +220,7 @@ func TestALostQueueLosesNoRun(t *testing.T) {
 	s := newScheduled(t, metering.Schedule{Name: "daily", Cron: "@daily", Period: reports.PeriodYesterday, Formats: []string{"json"}, Deliver: []string{"file:" + t.TempDir()}})
 	s.at("2026-10-21T00:00:00Z")
 	require.Len(t, s.runs(), 1)
-	_, err := s.Queue.DeleteAllPendingTasks(jobs.QueueReports)
+	_, err := s.queue.DeleteAllPendingTasks(jobs.QueueReports)
 	require.NoError(t, err)
 	s.at("2026-10-21T00:01:00Z")
 	require.NoError(t, s.serve())
@@ -244,8 +244,8 @@ func TestADeadDestinationHoldsBackNoOther(t *testing.T) {
 	require.FileExists(t, filepath.Join(good, "acme-2026-10-statement.html"), "at once")
 	d := reports.Info(&run).Destinations
 	require.Equal(t, []string{"pending", "failed", "delivered"}, []string{d[0].State, d[1].State, d[2].State})
-	require.WithinRange(t, *d[0].NextAt, s.Clock.Now().Add(5*time.Second), s.Clock.Now().Add(8*time.Second))
-	require.NoError(t, s.Reports.Task(t.Context(), "", []byte(run.Run+"-0")), "a round that is over stays so")
+	require.WithinRange(t, *d[0].NextAt, s.clock.Now().Add(5*time.Second), s.clock.Now().Add(8*time.Second))
+	require.NoError(t, s.runner.Task(t.Context(), "", []byte(run.Run+"-0")), "a round that is over stays so")
 	require.Equal(t, run.Version, s.runs()[0].Version)
 	s.tries()
 	run = s.runs()[0]
@@ -259,20 +259,20 @@ func TestADeadDestinationHoldsBackNoOther(t *testing.T) {
 	// Sent again once the folder can be made: only there.
 	require.NoError(t, os.Remove(file))
 	require.NoError(t, os.Remove(filepath.Join(good, "acme-2026-10-statement.html")))
-	info, err := s.Reports.Resend(t.Context(), run.Run, true)
+	info, err := s.runner.Resend(t.Context(), run.Run, true)
 	require.NoError(t, err)
 	require.Equal(t, ledger.RunPending, info.State)
-	_, err = s.Reports.Resend(t.Context(), run.Run, true)
+	_, err = s.runner.Resend(t.Context(), run.Run, true)
 	require.ErrorIs(t, err, ErrUnderWay)
 	s.tries()
 	require.FileExists(t, filepath.Join(file, "sub", "acme-2026-10-statement.html"))
 	require.NoFileExists(t, filepath.Join(good, "acme-2026-10-statement.html"))
 	// And to all.
-	_, err = s.Reports.Resend(t.Context(), run.Run, false)
+	_, err = s.runner.Resend(t.Context(), run.Run, false)
 	require.NoError(t, err)
 	s.tries()
 	require.FileExists(t, filepath.Join(good, "acme-2026-10-statement.html"))
-	_, err = s.Reports.Resend(t.Context(), "nothing", false)
+	_, err = s.runner.Resend(t.Context(), "nothing", false)
 	require.ErrorIs(t, err, ErrUnknownRun)
 }
 
@@ -280,7 +280,7 @@ func TestAChangedScheduleStartsAnew(t *testing.T) {
 	t.Parallel()
 	dir := "file:" + t.TempDir()
 	s := newScheduled(t, metering.Schedule{Name: "x", Cron: "0 6 1 * *", Formats: []string{"csv"}, Deliver: []string{dir}})
-	s.Clock.Set(time.Date(2026, 12, 10, 12, 0, 0, 0, time.UTC))
+	s.clock.Set(time.Date(2026, 12, 10, 12, 0, 0, 0, time.UTC))
 	s.apply(2, metering.Schedule{Name: "x", Cron: "0 7 * * *", Period: reports.PeriodYesterday, Formats: []string{"csv"}, Deliver: []string{dir}})
 	s.at("2026-12-11T07:00:00Z")
 	require.Len(t, s.runs(), 1, "its new times count from when they were applied")

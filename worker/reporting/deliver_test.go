@@ -46,7 +46,7 @@ type outside struct {
 func newOutside(t *testing.T, s *scheduled) *outside {
 	t.Helper()
 	o := &outside{store: s3mem.New(), status: http.StatusNoContent}
-	o.box, s.Mail = notifytest.NewPostbox(t)
+	o.box, s.mail = notifytest.NewPostbox(t)
 	require.NoError(t, o.store.CreateBucket("reports"))
 	o.bucket = httptest.NewServer(gofakes3.New(o.store).Server())
 	t.Cleanup(o.bucket.Close)
@@ -62,7 +62,7 @@ func newOutside(t *testing.T, s *scheduled) *outside {
 		w.WriteHeader(o.status)
 	}))
 	t.Cleanup(o.hooks.Close)
-	s.Reports = s.scheduler()
+	s.runner = s.scheduler()
 	return o
 }
 
@@ -132,7 +132,7 @@ func TestDeliveriesByEveryWay(t *testing.T) {
 	})
 	s.at("2026-10-21T04:00:00Z")
 	s.tries()
-	require.Equal(t, []string{ledger.RunDelivered, ledger.RunDelivered}, s.Ended)
+	require.Equal(t, []string{ledger.RunDelivered, ledger.RunDelivered}, s.ended)
 	for _, r := range s.runs() {
 		for _, d := range reports.Info(&r).Destinations {
 			require.Equal(t, 1, d.Attempts, d.To)
@@ -187,7 +187,7 @@ func TestDeliveriesByEveryWay(t *testing.T) {
 		lacksAll(t, strings.ReplaceAll(body, "acme-shop", ""), append(canaries, "acme", "places"))
 	}
 	require.Equal(t, []int{2, 1}, []int{mails, hooks})
-	lacksAll(t, s.Log.String(), []string{"zhook-canary", "zprefix-canary", "x.example", "s3-canary-secret", "AKIDCANARY", "whsec_", dir})
+	lacksAll(t, s.log.String(), []string{"zhook-canary", "zprefix-canary", "x.example", "s3-canary-secret", "AKIDCANARY", "whsec_", dir})
 }
 
 func lacksAll(t *testing.T, text string, words []string) {
@@ -230,7 +230,7 @@ func TestFailedDeliveriesTellNoSecret(t *testing.T) {
 		require.Equal(t, want, d.Attempts, d.Detail)
 		details.WriteString(d.Detail + "\n")
 	}
-	lacksAll(t, details.String()+s.Log.String(), []string{
+	lacksAll(t, details.String()+s.log.String(), []string{
 		"zdir-canary", "zprefix-canary", "zreader", "ztoken-canary", "zother-canary", "s3-canary-secret", "AKIDCANARY", "whsec_",
 	})
 }
@@ -238,7 +238,7 @@ func TestFailedDeliveriesTellNoSecret(t *testing.T) {
 func TestFilesTooLargeForMail(t *testing.T) {
 	t.Parallel()
 	s := newScheduled(t)
-	s.Opts.AttachMax = 10
+	s.opts.AttachMax = 10
 	o := newOutside(t, s)
 	dir := t.TempDir()
 	each := []string{"parent", "acme-shop"}
@@ -294,8 +294,8 @@ func TestAGoneWebhookIsLeftAlone(t *testing.T) {
 		require.Equal(t, []any{ledger.RunFailed, 1, true}, []any{d.State, d.Attempts, d.Gone}, d.Detail)
 	}
 	o.answer(http.StatusOK)
-	s.Clock.Advance(time.Minute)
-	_, err := s.Reports.Resend(t.Context(), runs[1].Run, true)
+	s.clock.Advance(time.Minute)
+	_, err := s.runner.Resend(t.Context(), runs[1].Run, true)
 	require.NoError(t, err)
 	s.tries()
 	require.Len(t, o.messages(), 2)
@@ -310,7 +310,7 @@ func TestOwnSchedulesAndEach(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := newScheduled(t)
-	s.Own = []metering.Schedule{{Name: "x", Cron: "0 6 * * *", Period: reports.PeriodYesterday, Formats: []string{"csv"}, Deliver: []string{"file:" + dir + "/own"}}}
+	s.own = []metering.Schedule{{Name: "x", Cron: "0 6 * * *", Period: reports.PeriodYesterday, Formats: []string{"csv"}, Deliver: []string{"file:" + dir + "/own"}}}
 	s.apply(2, metering.Schedule{Name: "x", Cron: "0 6 * * *", Period: reports.PeriodYesterday, Audiences: []string{"each", "each"}, Formats: []string{"csv"}, Deliver: []string{"file:" + dir + "/each"}})
 	s.at("2026-10-21T04:00:00Z")
 	s.tries()
@@ -325,8 +325,8 @@ func TestOwnSchedulesAndEach(t *testing.T) {
 	require.FileExists(t, dir+"/own/acme-shop-2026-10-20-activity.csv")
 	require.FileExists(t, dir+"/each/acme-shop-2026-10-20-activity.csv")
 
-	closed := s.Clock.Now()
-	s.Snap.Accounts["acme-shop"].ClosedAt = &closed
+	closed := s.clock.Now()
+	s.snap.Accounts["acme-shop"].ClosedAt = &closed
 	s.at("2026-10-22T04:00:00Z")
 	require.Len(t, s.runs(), 3, "the last day before it closed; its own schedule ends with it")
 	s.at("2026-10-23T04:00:00Z")
@@ -338,8 +338,8 @@ func TestTwoSchedulersMakeOneRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := newScheduled(t, metering.Schedule{Name: "x", Cron: "0 * * * *", Period: reports.PeriodMonthToDate, Formats: []string{"csv"}, Deliver: []string{"file:" + dir}})
-	s.Clock.Set(time.Date(2026, 10, 20, 20, 0, 0, 0, time.UTC))
-	two := []*Reports{s.Reports, s.scheduler(), s.scheduler()}
+	s.clock.Set(time.Date(2026, 10, 20, 20, 0, 0, 0, time.UTC))
+	two := []*Runner{s.runner, s.scheduler(), s.scheduler()}
 	for range 3 {
 		var wg sync.WaitGroup
 		for _, r := range two {
@@ -350,17 +350,17 @@ func TestTwoSchedulersMakeOneRun(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		s.Clock.Advance(20 * time.Second)
+		s.clock.Advance(20 * time.Second)
 	}
 	require.Len(t, s.runs(), 12)
-	info, err := s.Queue.GetQueueInfo(jobs.QueueReports)
+	info, err := s.queue.GetQueueInfo(jobs.QueueReports)
 	require.NoError(t, err)
 	require.Equal(t, 12, info.Pending)
 	s.tries()
-	require.Len(t, s.Ended, 12)
+	require.Len(t, s.ended, 12)
 	// A scheduler that starts anew finds nothing to do.
 	require.NoError(t, s.scheduler().Due(t.Context()))
-	info, err = s.Queue.GetQueueInfo(jobs.QueueReports)
+	info, err = s.queue.GetQueueInfo(jobs.QueueReports)
 	require.NoError(t, err)
 	require.Zero(t, info.Size)
 }
