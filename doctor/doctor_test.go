@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/testengine"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/reconcile"
@@ -273,7 +273,7 @@ func TestNamesWhatWaits(t *testing.T) {
 
 	client := asynq.NewClientFromRedisClient(p.rdb)
 	require.NoError(t, p.rdb.Set(t.Context(), "asynq:{ingest-1}:paused", 1, 0).Err()) // served, but not taken
-	_, err := client.EnqueueContext(t.Context(), asynq.NewTask("x", nil), jobs.Options("one", "ingest-1")...)
+	_, err := client.EnqueueContext(t.Context(), asynq.NewTask("x", nil), wire.TaskOptions("one", "ingest-1")...)
 	require.NoError(t, err)
 	require.NotContains(t, p.failed(t), "queues")
 	require.NoError(t, p.rdb.HSet(t.Context(), "asynq:{ingest-1}:t:one", "pending_since", ten.UnixNano()).Err())
@@ -286,7 +286,7 @@ func TestNamesQueuesThatNobodyServes(t *testing.T) {
 	p := newPatient(t)
 	client := asynq.NewClientFromRedisClient(p.rdb)
 	for _, q := range []string{"ingest-2", "ingest-255"} {
-		_, err := client.EnqueueContext(t.Context(), asynq.NewTask("x", nil), jobs.Options("one", q)...)
+		_, err := client.EnqueueContext(t.Context(), asynq.NewTask("x", nil), wire.TaskOptions("one", q)...)
 		require.NoError(t, err)
 	}
 	require.Contains(t, p.failed(t)["queues"], "tasks lie in ingest-2, ingest-255, which no worker serves")

@@ -12,7 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/worker"
 )
@@ -86,7 +86,7 @@ const taskOldest = 5 * time.Minute
 // queues makes sure that a worker serves each ingest queue in which tasks lie, that
 // none lies there for long, and that none was given up.
 func queues(ctx context.Context, rdb redis.UniversalClient) (string, error) {
-	held, err := jobs.Holding(ctx, rdb, 0)
+	held, err := wire.Holding(ctx, rdb, 0)
 	if err != nil {
 		return "", err
 	}
@@ -104,7 +104,7 @@ func queues(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 		return "", fmt.Errorf("tasks lie in %s, which no worker serves: start a worker of the role ingest; one that runs finds them within seconds", strings.Join(unserved, ", "))
 	}
 	var all []string
-	for _, q := range append(held, jobs.QueueRefunds, jobs.QueueSuspensions, jobs.QueueReports) {
+	for _, q := range append(held, wire.QueueRefunds, wire.QueueSuspensions, wire.QueueReports) {
 		waiting, err := queue(ctx, rdb, q)
 		if err != nil {
 			return "", err
@@ -121,11 +121,10 @@ func queues(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 
 // queue says how many tasks wait in a queue, "" for none.
 func queue(ctx context.Context, rdb redis.UniversalClient, q string) (string, error) {
-	prefix := "asynq:{" + q + "}:"
 	pipe := rdb.Pipeline()
 	now := rdb.Time(ctx)
-	pending, again, given := pipe.LLen(ctx, jobs.PendingKey(q)), pipe.ZCard(ctx, jobs.RetryKey(q)), pipe.ZCard(ctx, prefix+"archived")
-	oldest := pipe.LIndex(ctx, jobs.PendingKey(q), -1)
+	pending, again, given := pipe.LLen(ctx, wire.PendingKey(q)), pipe.ZCard(ctx, wire.RetryKey(q)), pipe.ZCard(ctx, wire.ArchivedKey(q))
+	oldest := pipe.LIndex(ctx, wire.PendingKey(q), -1)
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return "", fmt.Errorf("look at queue %s: %w", q, err)
 	}
@@ -133,7 +132,7 @@ func queue(ctx context.Context, rdb redis.UniversalClient, q string) (string, er
 		return "", fmt.Errorf("%d tasks of queue %s were given up, and nobody tries them again: look at them, and put them back (asynq's task run)", n, q)
 	}
 	if id := oldest.Val(); id != "" {
-		since, err := rdb.HGet(ctx, prefix+"t:"+id, "pending_since").Result()
+		since, err := rdb.HGet(ctx, wire.TaskKey(q, id), "pending_since").Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return "", fmt.Errorf("look at queue %s: %w", q, err)
 		}

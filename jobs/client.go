@@ -15,6 +15,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 )
 
@@ -75,7 +76,7 @@ type Client struct {
 	opts    ClientOptions
 	rdb     redis.UniversalClient
 	queue   *asynq.Client
-	codec   *Codec
+	codec   *wire.Codec
 	prefix  string             // of the ids of its tasks
 	slots   chan struct{}      // one for each task on its way to Redis
 	ctx     context.Context    //nolint:containedctx // of all its tasks: a task has the records of many calls
@@ -101,9 +102,9 @@ func NewClient(rdb redis.UniversalClient, o ClientOptions) (*Client, error) {
 			*v = d
 		}
 	}
-	set(&o.Shards, IngestShards)
-	if o.Shards < 1 || o.Shards > ShardsMax {
-		return nil, fmt.Errorf("ClientOptions.Shards is %d: give the workers' number, from 1 to %d", o.Shards, ShardsMax)
+	set(&o.Shards, wire.IngestShards)
+	if o.Shards < 1 || o.Shards > wire.ShardsMax {
+		return nil, fmt.Errorf("ClientOptions.Shards is %d: give the workers' number, from 1 to %d", o.Shards, wire.ShardsMax)
 	}
 	set(&o.RecordsMax, RecordsMax)
 	set(&o.BytesMax, 2<<20)
@@ -114,7 +115,7 @@ func NewClient(rdb redis.UniversalClient, o ClientOptions) (*Client, error) {
 	if o.Linger == 0 {
 		o.Linger = 10 * time.Millisecond
 	}
-	codec, err := NewCodec()
+	codec, err := wire.NewCodec()
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/testengine"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 )
 
@@ -249,7 +250,7 @@ func TestAFailoverWhileReplicasAreWaitedFor(t *testing.T) {
 		tasks, err := other.Keys(t.Context(), "asynq:{*}:t:*").Result()
 		require.NoError(t, err)
 		require.Len(t, tasks, 1)
-		require.NoError(t, other.Del(t.Context(), tasks[0], PendingKey(IngestQueue(0))).Err())
+		require.NoError(t, other.Del(t.Context(), tasks[0], wire.PendingKey(wire.IngestQueue(0))).Err())
 		require.NoError(t, other.ReplicaOf(t.Context(), "127.0.0.1", "1").Err())
 		require.NoError(t, other.ReplicaOf(t.Context(), "NO", "ONE").Err())
 	}}
@@ -264,11 +265,11 @@ func TestAFailoverWhileReplicasAreWaitedFor(t *testing.T) {
 // queued are the lines of all tasks that wait, each once.
 func queued(t *testing.T, rdb *redis.Client, shards int) map[string]bool {
 	t.Helper()
-	codec, err := NewCodec()
+	codec, err := wire.NewCodec()
 	require.NoError(t, err)
 	lines := map[string]bool{}
-	for _, queue := range IngestQueues(shards) {
-		ids, err := rdb.LRange(t.Context(), PendingKey(queue), 0, -1).Result()
+	for _, queue := range wire.IngestQueues(shards) {
+		ids, err := rdb.LRange(t.Context(), wire.PendingKey(queue), 0, -1).Result()
 		require.NoError(t, err)
 		for _, id := range ids {
 			info, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo(queue, id)
@@ -290,11 +291,11 @@ func TestClientOfTooManyShards(t *testing.T) {
 	t.Parallel()
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	t.Cleanup(func() { _ = rdb.Close() })
-	for _, n := range []int{-1, ShardsMax + 1} {
+	for _, n := range []int{-1, wire.ShardsMax + 1} {
 		_, err := NewClient(rdb, ClientOptions{Shards: n})
 		require.ErrorContains(t, err, "from 1 to 256")
 	}
-	_, err := NewClient(rdb, ClientOptions{Shards: ShardsMax})
+	_, err := NewClient(rdb, ClientOptions{Shards: wire.ShardsMax})
 	require.NoError(t, err)
 }
 
@@ -306,13 +307,13 @@ func TestWhatWaitsForItsNextTryFillsAQueue(t *testing.T) {
 	c, err := NewClient(rdb, ClientOptions{Shards: 1, QueueMax: 3})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close(context.Background()) })
-	queue := IngestQueue(0)
+	queue := wire.IngestQueue(0)
 	require.NoError(t, c.SendLine(t.Context(), []byte("{}"))) // pending
-	require.NoError(t, rdb.ZAdd(t.Context(), RetryKey(queue), redis.Z{Score: 1e12, Member: "a"}).Err())
+	require.NoError(t, rdb.ZAdd(t.Context(), wire.RetryKey(queue), redis.Z{Score: 1e12, Member: "a"}).Err())
 	require.NoError(t, c.room(t.Context(), 0))
-	require.NoError(t, rdb.ZAdd(t.Context(), ScheduledKey(queue), redis.Z{Score: 1e12, Member: "b"}).Err())
+	require.NoError(t, rdb.ZAdd(t.Context(), wire.ScheduledKey(queue), redis.Z{Score: 1e12, Member: "b"}).Err())
 	require.ErrorIs(t, c.room(t.Context(), 0), ErrQueueFull)
-	require.NoError(t, rdb.Del(t.Context(), RetryKey(queue)).Err())
+	require.NoError(t, rdb.Del(t.Context(), wire.RetryKey(queue)).Err())
 	require.NoError(t, c.room(t.Context(), 0), "they have come back and been stored")
 }
 

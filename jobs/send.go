@@ -11,6 +11,8 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/meterd/meterd/internal/wire"
 )
 
 // lingerIdle is how long a record waits where fewer than company would come
@@ -132,8 +134,8 @@ const sendMax = 30 * time.Second
 func (c *Client) enqueue(p *pack) error {
 	ctx, cancel := context.WithTimeout(c.ctx, sendMax)
 	defer cancel()
-	shard := ShardOf(p.id, c.opts.Shards)
-	task := asynq.NewTask(TypeIngest, c.codec.Compress(p.text))
+	shard := wire.ShardOf(p.id, c.opts.Shards)
+	task := asynq.NewTask(wire.TypeIngest, c.codec.Compress(p.text))
 	for wait := 5 * time.Millisecond; ; wait = min(wait*2, time.Second) {
 		err := c.try(ctx, shard, p.id, task)
 		if err == nil {
@@ -156,7 +158,7 @@ func fatal(err error) bool {
 }
 
 func (c *Client) try(ctx context.Context, shard int, id string, task *asynq.Task) error {
-	queue := IngestQueue(shard)
+	queue := wire.IngestQueue(shard)
 	var full error
 	var asked sync.WaitGroup
 	asked.Go(func() { full = c.room(ctx, shard) })
@@ -169,7 +171,7 @@ func (c *Client) try(ctx context.Context, shard int, id string, task *asynq.Task
 	if err != nil {
 		return err
 	}
-	_, err = c.queue.EnqueueContext(ctx, task, Options(id, queue)...)
+	_, err = c.queue.EnqueueContext(ctx, task, wire.TaskOptions(id, queue)...)
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		err = nil // an earlier try of ours got through
 	}
@@ -183,10 +185,10 @@ func (c *Client) try(ctx context.Context, shard int, id string, task *asynq.Task
 // ClickHouse is away tasks fail and wait for their next try in other lists than those
 // that nobody has tried: they fill Redis just as well.
 func (c *Client) room(ctx context.Context, shard int) error {
-	queue := IngestQueue(shard)
+	queue := wire.IngestQueue(shard)
 	pipe := c.rdb.Pipeline() // one round trip, to one slot
-	pending := pipe.LLen(ctx, PendingKey(queue))
-	retry, scheduled := pipe.ZCard(ctx, RetryKey(queue)), pipe.ZCard(ctx, ScheduledKey(queue))
+	pending := pipe.LLen(ctx, wire.PendingKey(queue))
+	retry, scheduled := pipe.ZCard(ctx, wire.RetryKey(queue)), pipe.ZCard(ctx, wire.ScheduledKey(queue))
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("ask for the queue's length: %w", err)
 	}
@@ -238,7 +240,7 @@ func (c *Client) node(ctx context.Context, queue string) (redis.UniversalClient,
 	if !ok {
 		return c.rdb, nil
 	}
-	node, err := cluster.MasterForKey(ctx, PendingKey(queue))
+	node, err := cluster.MasterForKey(ctx, wire.PendingKey(queue))
 	if err != nil {
 		return nil, fmt.Errorf("find the queue's node: %w", err)
 	}
@@ -257,7 +259,7 @@ func (c *Client) fence(ctx context.Context, queue, primary string) error {
 		return err
 	}
 	pipe := node.Pipeline()
-	pipe.Set(ctx, "asynq:{"+queue+"}:meterd:fence", 1, 0)
+	pipe.Set(ctx, wire.FenceKey(queue), 1, 0)
 	info := pipe.Info(ctx, "replication")
 	wait := pipe.Do(ctx, "WAIT", c.opts.Replicas, 2000)
 	if _, err := pipe.Exec(ctx); err != nil {

@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"github.com/meterd/meterd/internal/notify"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 )
 
 // alertReaders are the addresses that may know of an alert: the parent's, and an
 // enterprise sub-account's about its own budget and limit; never a reseller's
 // sub-account's (docs/domain.md, Funding).
-func (h *hooks) alertReaders(a *metering.Account, al *jobs.Alert) []string {
+func (h *hooks) alertReaders(a *metering.Account, al *wire.Alert) []string {
 	var out []string
 	if p := h.snapshots.Current().Accounts[a.Parent()]; p != nil {
 		out = append(out, p.AlertMail...)
@@ -31,7 +31,7 @@ func mailKey(to string) string { return "mailto:" + to }
 
 // letters to all who may know of an alert, and whose turn it is. Others keep their
 // marks where it isn't known what the alert means for the account.
-func (h *hooks) letters(ctx context.Context, a *metering.Account, id string, al *jobs.Alert, before []string) ([]*notice, error) {
+func (h *hooks) letters(ctx context.Context, a *metering.Account, id string, al *wire.Alert, before []string) ([]*notice, error) {
 	readers := h.alertReaders(a, al)
 	if len(readers) == 0 {
 		return nil, nil
@@ -68,7 +68,7 @@ func limitFlags(limit string) metering.Flags {
 	}[limit]
 }
 
-func (h *hooks) consequence(ctx context.Context, al *jobs.Alert) (consequence, error) {
+func (h *hooks) consequence(ctx context.Context, al *wire.Alert) (consequence, error) {
 	flag := limitFlags(al.Limit)
 	if al.Share < 100 || flag == 0 {
 		return unchanged, nil
@@ -89,7 +89,7 @@ func (h *hooks) consequence(ctx context.Context, al *jobs.Alert) (consequence, e
 }
 
 // letter to one address, once for its task's id. It names the share, no amount.
-func (h *hooks) letter(a *metering.Account, id, to string, al *jobs.Alert, now consequence) *notice {
+func (h *hooks) letter(a *metering.Account, id, to string, al *wire.Alert, now consequence) *notice {
 	l := alertLetter(a, al, now)
 	l.ID, l.To = messageID(id), []string{to}
 	if p := h.snapshots.Current().Accounts[a.Parent()]; p != nil && p.Issuer != nil && slices.Contains(p.AlertMail, to) {
@@ -108,7 +108,7 @@ func (h *hooks) letter(a *metering.Account, id, to string, al *jobs.Alert, now c
 }
 
 // alertLetter says what happened and what it means.
-func alertLetter(a *metering.Account, al *jobs.Alert, now consequence) *notify.Letter {
+func alertLetter(a *metering.Account, al *wire.Alert, now consequence) *notify.Letter {
 	at := time.UnixMilli(al.At).UTC()
 	l := &notify.Letter{At: at}
 	when := at.Format("2006-01-02 15:04 MST")

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
@@ -189,7 +189,7 @@ func (e *engine) handAside(ctx context.Context, t *task, which []int) error {
 		return nil
 	}
 	lines := pick(t.lines, slices.Sorted(slices.Values(which)))
-	return e.enqueue(ctx, jobs.TypeIngest, idOf(t.id+"~a", lines), e.codec.Encode(lines), retryFirst)
+	return e.enqueue(ctx, wire.TypeIngest, idOf(t.id+"~a", lines), e.codec.Encode(lines), retryFirst)
 }
 
 // handMoved hands lines over that a newer snapshot has brought into a slice whose answer

@@ -8,9 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -69,23 +67,16 @@ func (w *Worker) autoRefunds(ctx context.Context) error {
 	}
 }
 
-//go:embed backlog.lua
-var backlogSource string
-
 // backlogged tells whether records that were sent long ago may not be stored yet.
 func (w *Worker) backlogged(ctx context.Context, now time.Time) (bool, error) {
-	script := redis.NewScript(backlogSource)
 	busy := false
 	tasks := map[string][]any{}
 	for _, q := range w.engine.ingestQueues() {
-		prefix := "asynq:{" + q + "}:"
-		keys := []string{prefix + "pending", prefix + "retry", prefix + "lease", prefix + "active", prefix + "scheduled"}
-		answer, err := script.Run(ctx, w.redis, keys, append([]any{prefix + "t:", backlogAge.Milliseconds(), backlogTasks}, w.backlogTasks[q]...)...).Slice()
+		waits, there, err := wire.Backlog(ctx, w.redis, q, backlogAge, backlogTasks, w.backlogTasks[q])
 		if err != nil {
-			return false, fmt.Errorf("look for records in queue %s: %w", q, err)
+			return false, err
 		}
-		busy = busy || answer[0] == int64(1)
-		tasks[q], _ = answer[1].([]any)
+		busy, tasks[q] = busy || waits, there
 	}
 	w.backlogTasks = tasks
 	if !busy {
@@ -203,11 +194,11 @@ func (w *Worker) sendRefunds(ctx context.Context, due []refundToMake, now time.T
 	}
 	for _, account := range slices.Sorted(maps.Keys(send)) {
 		lines := send[account]
-		payload, err := e.codec.EncodeHead(jobs.Refund{}, lines)
+		payload, err := e.codec.EncodeHead(wire.RefundHeader{}, lines)
 		if err != nil {
 			return nil, fmt.Errorf("automatic refunds of %s: %w", account, err)
 		}
-		if err := e.enqueue(ctx, jobs.TypeRefund, idOf("auto-", lines), payload, 0); err != nil {
+		if err := e.enqueue(ctx, wire.TypeRefund, idOf("auto-", lines), payload, 0); err != nil {
 			return nil, err
 		}
 	}

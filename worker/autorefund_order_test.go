@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/clock"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
@@ -165,7 +165,7 @@ func TestNoRefundIsDecidedBehindABacklog(t *testing.T) {
 		return b
 	}
 	require.False(t, busy())
-	prefix := "asynq:{" + jobs.IngestQueue(jobs.IngestShards-1) + "}:"
+	prefix := "asynq:{" + wire.IngestQueue(wire.IngestShards-1) + "}:"
 	h.batch().task(message("zulu", "m", time.Hour)) // nobody works
 	require.Eventually(t, busy, 10*time.Second, 50*time.Millisecond, "it is pending for long")
 	stop := h.work(Options{})

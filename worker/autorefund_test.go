@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -191,11 +191,11 @@ func TestAutomaticRefundsOutliveTheQueue(t *testing.T) {
 		page, err := h.Ledger.Undecided(t.Context(), &ledger.UndecidedQuery{At: now, Arrived: now, Now: now, Limit: 100})
 		require.NoError(t, err)
 		require.NoError(t, w.decideRefunds(t.Context(), w.engine.snapshots.Current(), page, now))
-		require.NoError(t, h.Redis.SAdd(t.Context(), "asynq:queues", jobs.QueueRefunds).Err()) // a client says so once
-		list, err := queue.ListPendingTasks(jobs.QueueRefunds)
+		require.NoError(t, h.Redis.SAdd(t.Context(), "asynq:queues", wire.QueueRefunds).Err()) // a client says so once
+		list, err := queue.ListPendingTasks(wire.QueueRefunds)
 		require.NoError(t, err)
 		for _, info := range list {
-			got, err := w.engine.codec.DecodeHead(info.Payload, &jobs.Refund{})
+			got, err := w.engine.codec.DecodeHead(info.Payload, &wire.RefundHeader{})
 			require.NoError(t, err)
 			lines = append(lines, got...)
 		}

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
@@ -324,7 +324,7 @@ func (h *harness) aside(w *Worker) (lines [][]byte) {
 		}
 		require.NoError(h.tb, err)
 		for _, info := range list {
-			assert.Equal(h.tb, jobs.TypeIngest, info.Type)
+			assert.Equal(h.tb, wire.TypeIngest, info.Type)
 			got, err := w.engine.codec.Decode(info.Payload)
 			require.NoError(h.tb, err)
 			lines = append(lines, got...)

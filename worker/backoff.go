@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -160,28 +161,15 @@ func (e *engine) look(ctx context.Context, rdb redis.UniversalClient) error {
 	return nil
 }
 
-//go:embed recall.lua
-var recallSource string
-
-// recallPage is how many tasks one script brings back.
-const recallPage = 1000
-
-// recall brings the tasks of the charging queues back that wait for their next try.
+// recall has tasks come at once that wait for the ledger.
 func (e *engine) recall(ctx context.Context, rdb redis.UniversalClient) error {
-	script := redis.NewScript(recallSource)
 	all := int64(0)
 	for _, q := range e.chargingQueues() {
-		prefix := "asynq:{" + q + "}:"
-		most, err := rdb.ZCard(ctx, prefix+"retry").Result() // those that fail again meanwhile stay
+		n, err := wire.Recall(ctx, rdb, q)
 		if err != nil {
-			return fmt.Errorf("count the tasks that wait in queue %s: %w", q, err)
+			return err
 		}
-		for left := most; left > 0; left -= recallPage {
-			if err := script.Run(ctx, rdb, []string{prefix + "retry", prefix + "pending"}, prefix+"t:", min(left, recallPage)).Err(); err != nil {
-				return fmt.Errorf("bring tasks back in queue %s: %w", q, err)
-			}
-		}
-		all += most
+		all += n
 	}
 	if all > 0 {
 		e.log.InfoContext(ctx, "the ledger answers again, tasks come back", slog.Int64("tasks", all))

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/panics"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -49,13 +49,13 @@ func TestTasksComeBackWithTheLedger(t *testing.T) {
 	w, err := New(h.Deps, Options{})
 	require.NoError(t, err)
 	ctx, queue := t.Context(), asynq.NewClientFromRedisClient(h.Redis)
-	const tasks = 3*recallPage/2 + 1
-	name := jobs.IngestQueue(0)
+	const tasks = 1501 // more than one script brings back
+	name := wire.IngestQueue(0)
 	prefix := "asynq:{" + name + "}:"
 	pipe := h.Redis.Pipeline()
 	for i := range tasks {
 		id := fmt.Sprint("late-", i)
-		_, err := queue.EnqueueContext(ctx, asynq.NewTask(jobs.TypeIngest, []byte("x")), append(jobs.Options(id, name), asynq.ProcessIn(time.Hour))...)
+		_, err := queue.EnqueueContext(ctx, asynq.NewTask(wire.TypeIngest, []byte("x")), append(wire.TaskOptions(id, name), asynq.ProcessIn(time.Hour))...)
 		require.NoError(t, err)
 		pipe.HSet(ctx, prefix+"t:"+id, "state", "retry")
 	}
@@ -106,9 +106,9 @@ func TestTheThirdPanicQuarantines(t *testing.T) {
 	runWriter(t, w.engine)
 	ctx := t.Context()
 	run := w.engine.guarded(func(context.Context, string, []byte) error { panic("of a record") })
-	codec, err := jobs.NewCodec()
+	codec, err := wire.NewCodec()
 	require.NoError(t, err)
-	task := asynq.NewTask(jobs.TypeIngest, codec.Encode([][]byte{[]byte(message("acme", "p", 0))}))
+	task := asynq.NewTask(wire.TypeIngest, codec.Encode([][]byte{[]byte(message("acme", "p", 0))}))
 	for range panicsMax - 1 {
 		var p *panics.Error
 		require.ErrorAs(t, run(ctx, task), &p)

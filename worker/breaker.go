@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/meterd/meterd/internal/notify"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering/balance"
 )
 
@@ -91,7 +91,7 @@ type breakerData struct {
 
 // breakerTask tells the operator that suspensions are held back.
 func (h *hooks) breakerTask(ctx context.Context, id string, payload []byte) error {
-	var b jobs.Breaker
+	var b wire.Breaker
 	if err := json.Unmarshal(payload, &b); err != nil {
 		return h.poison(ctx, payload, err)
 	}

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -14,10 +14,10 @@ import (
 // correctTask books a re-rating's adjustments: each once for its reference and
 // message, in the message's month or, where that is closed, in the current one.
 func (e *engine) correctTask(ctx context.Context, id string, payload []byte) error {
-	var head jobs.Correct
+	var head wire.CorrectionHeader
 	lines, release, err := e.unpack(ctx, payload, &head)
-	if errors.Is(err, jobs.ErrPayload) {
-		return e.unreadable(ctx, id, jobs.TypeCorrect, payload, err)
+	if errors.Is(err, wire.ErrPayload) {
+		return e.unreadable(ctx, id, wire.TypeCorrect, payload, err)
 	}
 	if err != nil {
 		return err
@@ -25,7 +25,7 @@ func (e *engine) correctTask(ctx context.Context, id string, payload []byte) err
 	defer release()
 	t, err := newCorrections(id, lines)
 	if err != nil {
-		return e.unreadable(ctx, id, jobs.TypeCorrect, payload, err)
+		return e.unreadable(ctx, id, wire.TypeCorrect, payload, err)
 	}
 	return e.process(ctx, t)
 }
@@ -33,8 +33,8 @@ func (e *engine) correctTask(ctx context.Context, id string, payload []byte) err
 // newCorrections makes records of kind adjustment of a task's lines.
 func newCorrections(id string, lines [][]byte) (*task, error) {
 	t := &task{
-		id: id, run: jobs.RunOf(id), lines: lines, inline: true,
-		recs: make([]metering.Record, len(lines)), bad: make([]*metering.Refusal, len(lines)), corrections: make([]jobs.Correction, len(lines)),
+		id: id, run: wire.RunOf(id), lines: lines, inline: true,
+		recs: make([]metering.Record, len(lines)), bad: make([]*metering.Refusal, len(lines)), corrections: make([]wire.Correction, len(lines)),
 	}
 	for i, line := range lines {
 		c := &t.corrections[i]

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 )
@@ -238,7 +238,7 @@ func TestConflictOfAnotherEpoch(t *testing.T) {
 	runWriter(t, e)
 	old, err := e.meta(t.Context(), 0)
 	require.NoError(t, err)
-	payload, err := e.codec.EncodeHead(jobs.Judge{Epoch: old.Epoch, Seq: old.Seq + 1}, [][]byte{[]byte(line(shop, "m", 0, `,"units":2`))})
+	payload, err := e.codec.EncodeHead(wire.JudgeHeader{Epoch: old.Epoch, Seq: old.Seq + 1}, [][]byte{[]byte(line(shop, "m", 0, `,"units":2`))})
 	require.NoError(t, err)
 
 	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())

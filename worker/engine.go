@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/meterd/meterd/internal/clock"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/balance"
@@ -32,7 +32,7 @@ type engine struct {
 	snapshots *admin.Snapshots
 	projector *reconcile.Projector
 	queue     enqueuer
-	codec     *jobs.Codec
+	codec     *wire.Codec
 	clock     clock.Clock
 	log       *slog.Logger
 	metrics   *metrics
@@ -67,14 +67,14 @@ const asideMax = 128 << 10
 // records may be in hand: the others wait in Redis's few bytes. Of each line there is
 // a slice beside its text.
 const (
-	unpackingMax = jobs.PayloadMax + 64<<20
+	unpackingMax = wire.PayloadMax + 64<<20
 	sliceBytes   = 24
 )
 
 // unpackedMost is what a payload may take unpacked, as far as it tells.
 func unpackedMost(payload []byte) int64 {
-	text := min(jobs.Unpacked(payload), jobs.PayloadMax)
-	return int64(text + sliceBytes*min(text/2+1, jobs.LinesMax))
+	text := min(wire.Unpacked(payload), wire.PayloadMax)
+	return int64(text + sliceBytes*min(text/2+1, wire.LinesMax))
 }
 
 // unpack takes a payload apart, its head into head unless that is nil, and waits
@@ -301,11 +301,11 @@ func (e *engine) forget(key string) {
 
 // enqueue adds a follow-up task; that it is there already is success.
 func (e *engine) enqueue(ctx context.Context, typ, id string, payload []byte, delay time.Duration) error {
-	queue := jobs.IngestQueue(jobs.ShardOf(id, e.shards))
-	if typ == jobs.TypeRefund {
-		queue = jobs.QueueRefunds
+	queue := wire.IngestQueue(wire.ShardOf(id, e.shards))
+	if typ == wire.TypeRefund {
+		queue = wire.QueueRefunds
 	}
-	opts := jobs.Options(id, queue)
+	opts := wire.TaskOptions(id, queue)
 	if delay > 0 {
 		opts = append(opts, asynq.ProcessIn(delay))
 	}
@@ -331,7 +331,7 @@ func (e *engine) entry(t *task, line int, reason metering.Reason, detail string)
 	now := e.clock.Now().UTC()
 	en := ledger.Entry{
 		Reason: reason, Detail: detail, Raw: t.lines[line], QuarantinedAt: now,
-		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()), Again: strings.HasPrefix(t.run, jobs.RunReplay),
+		State: ledger.QuarantineOpen, Version: uint64(now.UnixMicro()), Again: strings.HasPrefix(t.run, wire.RunReplay),
 	}
 	if t.bad[line] == nil || t.bad[line].Reason == metering.ReasonOverflow {
 		r := &t.recs[line]

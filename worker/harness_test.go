@@ -20,7 +20,7 @@ import (
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/testengine"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/balance"
@@ -226,7 +226,7 @@ func (h *harness) batch() *batch { return &batch{h: h, run: "run-" + uuid.NewStr
 // task enqueues one task of exactly these lines.
 func (b *batch) task(lines ...string) *batch {
 	b.h.tb.Helper()
-	codec, err := jobs.NewCodec()
+	codec, err := wire.NewCodec()
 	require.NoError(b.h.tb, err)
 	raw := make([][]byte, len(lines))
 	for i, l := range lines {
@@ -236,7 +236,7 @@ func (b *batch) task(lines ...string) *batch {
 	b.lines += int64(len(lines))
 	id := fmt.Sprintf("%s.%d", b.run, b.h.tasks)
 	queue := asynq.NewClientFromRedisClient(b.h.Redis)
-	_, err = queue.EnqueueContext(b.h.tb.Context(), asynq.NewTask(jobs.TypeIngest, codec.Encode(raw)), jobs.Options(id, jobs.IngestQueue(jobs.ShardOf(id, jobs.IngestShards)))...)
+	_, err = queue.EnqueueContext(b.h.tb.Context(), asynq.NewTask(wire.TypeIngest, codec.Encode(raw)), wire.TaskOptions(id, wire.IngestQueue(wire.ShardOf(id, wire.IngestShards)))...)
 	require.NoError(b.h.tb, err)
 	return b
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/meterd/meterd/internal/deliver"
 	"github.com/meterd/meterd/internal/notify"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -83,7 +83,7 @@ const fanPage = 500
 // what they were told. A parent's change goes on to the sub-accounts that it
 // concerns, each by a job of its own.
 func (h *hooks) stateTask(ctx context.Context, _ string, payload []byte) error {
-	var c jobs.StateChange
+	var c wire.StateChange
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return h.poison(ctx, payload, err)
 	}
@@ -127,7 +127,7 @@ func (h *hooks) poison(ctx context.Context, _ []byte, err error) error {
 
 // fanOut enqueues a job for each sub-account that a parent's change reaches, once
 // however often the parent's own hooks have to be tried.
-func (h *hooks) fanOut(ctx context.Context, c *jobs.StateChange) error {
+func (h *hooks) fanOut(ctx context.Context, c *wire.StateChange) error {
 	p, key := h.store.PartitionOf(c.AccountID), "fan:"+c.AccountID
 	if done, err := h.store.HookTold(ctx, p, key); err != nil || done.Epoch >= c.Epoch {
 		return err
@@ -138,7 +138,7 @@ func (h *hooks) fanOut(ctx context.Context, c *jobs.StateChange) error {
 	return h.store.SetHookTold(ctx, p, key, c.Epoch, "", "")
 }
 
-func (h *hooks) fan(ctx context.Context, c *jobs.StateChange) error {
+func (h *hooks) fan(ctx context.Context, c *wire.StateChange) error {
 	snap := h.snapshots.Current()
 	for page := range slices.Chunk(snap.Subs[c.AccountID], fanPage) {
 		for _, id := range page {
@@ -154,7 +154,7 @@ func (h *hooks) fan(ctx context.Context, c *jobs.StateChange) error {
 				continue
 			}
 			own, inherited := st.Flags(h.clock.Now().UnixMilli())
-			sub := jobs.StateChange{AccountID: id, ParentID: c.AccountID, Epoch: st.Epoch, Flags: uint16(own | inherited), At: c.At}
+			sub := wire.StateChange{AccountID: id, ParentID: c.AccountID, Epoch: st.Epoch, Flags: uint16(own | inherited), At: c.At}
 			if err := h.stateJob(ctx, sub); err != nil {
 				return err
 			}
@@ -234,7 +234,7 @@ func hookKey(hook *metering.Hook) string {
 }
 
 // lowerAlerts are the tasks of the lower shares of the same limit and mark.
-func (h *hooks) lowerAlerts(a *metering.Account, al *jobs.Alert, id string) (out []string) {
+func (h *hooks) lowerAlerts(a *metering.Account, al *wire.Alert, id string) (out []string) {
 	p := h.snapshots.Current().Accounts[a.Parent()]
 	prefix, ok := strings.CutSuffix(id, ":"+strconv.Itoa(al.Share))
 	if p == nil || !ok || al.Share == 0 {
@@ -260,7 +260,7 @@ func (h *hooks) inOrder(ctx context.Context, a *metering.Account, before []strin
 		if told.Epoch != 0 {
 			continue
 		}
-		pending, err := h.store.Redis().Exists(ctx, "asynq:{"+jobs.QueueSuspensions+"}:t:"+id).Result()
+		pending, err := h.store.Redis().Exists(ctx, wire.TaskKey(wire.QueueSuspensions, id)).Result()
 		if err != nil {
 			return fmt.Errorf("look for a task: %w", err)
 		}
@@ -286,7 +286,7 @@ type alertData struct {
 
 // alertTask tells that a share of a limit was passed, once for each mark.
 func (h *hooks) alertTask(ctx context.Context, id string, payload []byte) error {
-	var al jobs.Alert
+	var al wire.Alert
 	if err := json.Unmarshal(payload, &al); err != nil {
 		return h.poison(ctx, payload, err)
 	}

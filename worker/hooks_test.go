@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/notify"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -190,7 +190,7 @@ func TestHooksThatHangHoldNobodyUp(t *testing.T) {
 	require.NoError(t, h.admin.Suspend(t.Context(), "many", "operator", "x"))
 	ask := asynq.NewInspectorFromRedisClient(h.Redis)
 	h.eventually("all accounts of the one were tried", func() bool { // on a busy machine never all of them wait at one moment
-		queue, err := ask.GetQueueInfo(jobs.QueueSuspensions)
+		queue, err := ask.GetQueueInfo(wire.QueueSuspensions)
 		require.NoError(t, err)
 		return asked.Load() > 1 && queue.FailedTotal > subs
 	})
@@ -220,7 +220,7 @@ func TestAHookThatIsDownBacksOff(t *testing.T) {
 	require.NoError(t, h.admin.Suspend(t.Context(), "down", "operator", "x"))
 	ask := asynq.NewInspectorFromRedisClient(h.Redis)
 	least := func() (n int, next time.Duration) {
-		list, err := ask.ListRetryTasks(jobs.QueueSuspensions, asynq.PageSize(2*subs))
+		list, err := ask.ListRetryTasks(wire.QueueSuspensions, asynq.PageSize(2*subs))
 		if errors.Is(err, asynq.ErrQueueNotFound) || len(list) < subs+1 {
 			return 0, 0
 		}
@@ -243,7 +243,7 @@ func TestAHookThatIsDownBacksOff(t *testing.T) {
 	up.Start()
 	t.Cleanup(up.Close)
 	h.eventually("all are told", func() bool {
-		_, err := ask.RunAllRetryTasks(jobs.QueueSuspensions) // not in half a minute, but now
+		_, err := ask.RunAllRetryTasks(wire.QueueSuspensions) // not in half a minute, but now
 		require.NoError(t, err)
 		return h.deliveries("outcome = 'delivered'") == subs+1
 	})
@@ -270,7 +270,7 @@ func TestAHookIsToldOnceWhileTheLedgerIsAway(t *testing.T) {
 	rename("deliveries", "gone")
 	h.work(Options{})
 	require.NoError(t, h.admin.Suspend(t.Context(), "good-0", "operator", "x"))
-	h.eventually("it is tried again", func() bool { return good.times("good-0 suspend") > 0 && h.waiting(jobs.QueueSuspensions) > 0 })
+	h.eventually("it is tried again", func() bool { return good.times("good-0 suspend") > 0 && h.waiting(wire.QueueSuspensions) > 0 })
 	rename("gone", "deliveries")
 	h.eventually("the outcome is kept", func() bool { return h.deliveries("outcome = 'delivered'") == 1 })
 	assert.Equal(t, 1, good.times("good-0 suspend"))
@@ -285,7 +285,7 @@ func TestATaskOfAnOlderStateTellsWhenThePresentOneBegan(t *testing.T) {
 	require.NoError(t, h.admin.Suspend(t.Context(), "good", "operator", "x"))
 	require.NoError(t, h.admin.Resume(t.Context(), "good", "operator", "x"))
 	w := h.byHand()
-	for _, old := range []jobs.StateChange{{AccountID: "good", At: 1}, {AccountID: "good-0", ParentID: "good", At: 1}} {
+	for _, old := range []wire.StateChange{{AccountID: "good", At: 1}, {AccountID: "good-0", ParentID: "good", At: 1}} {
 		payload, err := json.Marshal(old)
 		require.NoError(t, err)
 		require.NoError(t, w.hooks.stateTask(t.Context(), "", payload))
@@ -342,13 +342,13 @@ func TestAMailServerThatHangsHoldsNobodyUp(t *testing.T) {
 	require.NoError(t, err)
 	for i := range many {
 		for id, parent := range map[string]string{fmt.Sprintf("good-%d", i): "good", fmt.Sprintf("p%d", i): ""} {
-			require.NoError(t, w.engine.account(t.Context(), jobs.TypeAlert, "alert:1:"+id+":wallet:1:50", jobs.Alert{
+			require.NoError(t, w.engine.account(t.Context(), wire.TypeAlert, "alert:1:"+id+":wallet:1:50", wire.Alert{
 				AccountID: id, ParentID: parent, Limit: "wallet", Share: 50, Mark: "1", Period: "2026-11",
 			}))
 		}
 	}
 	h.work(Options{Mail: m})
-	h.eventually("all letters wait", func() bool { return h.waiting(jobs.QueueSuspensions) >= 2*many-1 })
+	h.eventually("all letters wait", func() bool { return h.waiting(wire.QueueSuspensions) >= 2*many-1 })
 	h.toldInTime(good)
 	h.eventually("hooks are told", func() bool {
 		for i := range many {

@@ -13,7 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering/balance"
 )
 
@@ -55,10 +55,10 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 	})
 	rdb.AddHook(count)
 	waits.AddHook(count)
-	queue := jobs.IngestQueue(0)
+	queue := wire.IngestQueue(0)
 	taken := make(chan string, 1)
 	mux := asynq.NewServeMux()
-	mux.HandleFunc(jobs.TypeIngest, func(ctx context.Context, _ *asynq.Task) error {
+	mux.HandleFunc(wire.TypeIngest, func(ctx context.Context, _ *asynq.Task) error {
 		id, _ := asynq.GetTaskID(ctx)
 		taken <- id
 		return nil
@@ -74,7 +74,7 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 	require.LessOrEqual(t, asked.Load(), waited.Load()+1, "each question that finds nothing is followed by a wait")
 	client := asynq.NewClientFromRedisClient(h.Redis)
 	for _, id := range []string{"a", "b"} {
-		_, err := client.EnqueueContext(ctx, asynq.NewTask(jobs.TypeIngest, []byte("x")), jobs.Options(id, queue)...)
+		_, err := client.EnqueueContext(ctx, asynq.NewTask(wire.TypeIngest, []byte("x")), wire.TaskOptions(id, queue)...)
 		require.NoError(t, err)
 		require.Equal(t, id, <-taken)
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
@@ -66,11 +66,11 @@ func (e *engine) judge(ctx context.Context, t *task, s *partitionBatch, meta *ba
 			if err := e.still(ctx, s.p, meta.Epoch); err != nil {
 				return nil, err
 			}
-			payload, err := e.codec.EncodeHead(jobs.Judge{Epoch: meta.Epoch, Seq: seq, Corrections: t.corrections != nil}, pick(t.lines, open))
+			payload, err := e.codec.EncodeHead(wire.JudgeHeader{Epoch: meta.Epoch, Seq: seq, Corrections: t.corrections != nil}, pick(t.lines, open))
 			if err != nil {
 				return nil, fmt.Errorf("hand over %d duplicates: %w", len(open), err)
 			}
-			if err := e.enqueue(ctx, jobs.TypeJudge, judgeID(t.id, s.p), payload, judgeDelay); err != nil {
+			if err := e.enqueue(ctx, wire.TypeJudge, judgeID(t.id, s.p), payload, judgeDelay); err != nil {
 				return nil, err
 			}
 			f.Judged, more = balance.Counts{}, nil
@@ -159,7 +159,7 @@ func (e *engine) sendStatuses(ctx context.Context, told []*metering.Record) erro
 	for i, r := range told {
 		lines[i] = metering.AppendRecord(nil, r)
 	}
-	return e.enqueue(ctx, jobs.TypeIngest, idOf("told-", lines), e.codec.Encode(lines), 0)
+	return e.enqueue(ctx, wire.TypeIngest, idOf("told-", lines), e.codec.Encode(lines), 0)
 }
 
 // compareWithLedger compares lines with the ledger's rows, once every older charge
@@ -264,10 +264,10 @@ func (e *engine) lookupLines(ctx context.Context, t *task, lines []int) (map[met
 // judgeTask is the handler of a judge task: duplicates whose row wasn't found,
 // or that couldn't wait for older charges.
 func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error {
-	var j jobs.Judge
+	var j wire.JudgeHeader
 	lines, release, err := e.unpack(ctx, payload, &j)
-	if errors.Is(err, jobs.ErrPayload) {
-		return e.unreadable(ctx, id, jobs.TypeJudge, payload, err)
+	if errors.Is(err, wire.ErrPayload) {
+		return e.unreadable(ctx, id, wire.TypeJudge, payload, err)
 	}
 	if err != nil {
 		return err
@@ -276,7 +276,7 @@ func (e *engine) judgeTask(ctx context.Context, id string, payload []byte) error
 	t := newTask(id, lines, true)
 	if j.Corrections {
 		if t, err = newCorrections(id, lines); err != nil {
-			return e.unreadable(ctx, id, jobs.TypeJudge, payload, err)
+			return e.unreadable(ctx, id, wire.TypeJudge, payload, err)
 		}
 	}
 	snap := e.snapshots.Current()

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/semaphore"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
@@ -20,10 +20,10 @@ import (
 // text where lines are short.
 func TestPayloadsWaitBeforeTheyAreUnpacked(t *testing.T) {
 	t.Parallel()
-	codec, err := jobs.NewCodec()
+	codec, err := wire.NewCodec()
 	require.NoError(t, err)
 	for _, lines := range [][]byte{
-		bytes.Repeat([]byte("1\n"), jobs.LinesMax), bytes.Repeat([]byte("1\n"), 10), []byte("1"), nil,
+		bytes.Repeat([]byte("1\n"), wire.LinesMax), bytes.Repeat([]byte("1\n"), 10), []byte("1"), nil,
 		bytes.Repeat(append(bytes.Repeat([]byte("x"), 300), '\n'), 500),
 	} {
 		for _, payload := range [][]byte{lines, codec.Compress(lines)} {
@@ -37,7 +37,7 @@ func TestPayloadsWaitBeforeTheyAreUnpacked(t *testing.T) {
 			require.LessOrEqual(t, unpackedMost(payload), int64(unpackingMax))
 		}
 	}
-	require.LessOrEqual(t, unpackedMost(codec.Compress(bytes.Repeat([]byte("1\n"), jobs.PayloadMax))), int64(unpackingMax), "it would wait for ever")
+	require.LessOrEqual(t, unpackedMost(codec.Compress(bytes.Repeat([]byte("1\n"), wire.PayloadMax))), int64(unpackingMax), "it would wait for ever")
 }
 
 // TestRefusedLinesAreBoundedUntilTheyAreStored: a handler that has waited long

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
@@ -79,11 +79,11 @@ func (e *engine) forwardRefunds(ctx context.Context, t *task, lines []int) error
 	if len(lines) == 0 {
 		return nil
 	}
-	payload, err := e.codec.EncodeHead(jobs.Refund{At: e.clock.Now().UnixMilli()}, pick(t.lines, lines))
+	payload, err := e.codec.EncodeHead(wire.RefundHeader{At: e.clock.Now().UnixMilli()}, pick(t.lines, lines))
 	if err != nil {
 		return fmt.Errorf("hand over %d refunds: %w", len(lines), err)
 	}
-	return e.enqueue(ctx, jobs.TypeRefund, t.id+"~r", payload, refundDelay)
+	return e.enqueue(ctx, wire.TypeRefund, t.id+"~r", payload, refundDelay)
 }
 
 func pick(lines [][]byte, which []int) [][]byte {

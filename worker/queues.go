@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 )
 
 // beyond are ingest queues beyond a worker's number of shards in which something
@@ -43,22 +43,22 @@ func (b *beyond) list() []string {
 
 // ingestQueues are the worker's own, and those beyond.
 func (e *engine) ingestQueues() []string {
-	return append(jobs.IngestQueues(e.shards), e.beyond.list()...)
+	return append(wire.IngestQueues(e.shards), e.beyond.list()...)
 }
 
 // chargingQueues are those whose tasks hold answers.
 func (e *engine) chargingQueues() []string {
-	return append(e.ingestQueues(), jobs.QueueRefunds)
+	return append(e.ingestQueues(), wire.QueueRefunds)
 }
 
 // allQueues are those that workers serve.
 func (e *engine) allQueues() []string {
-	return append(e.chargingQueues(), jobs.QueueSuspensions, jobs.QueueReports)
+	return append(e.chargingQueues(), wire.QueueSuspensions, wire.QueueReports)
 }
 
 // lookBeyond looks for queues beyond the worker's number, and returns the new ones.
 func (e *engine) lookBeyond(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
-	held, err := jobs.Holding(ctx, rdb, e.shards)
+	held, err := wire.Holding(ctx, rdb, e.shards)
 	added := e.beyond.add(held) // of the nodes that have answered
 	for _, q := range added {
 		e.log.InfoContext(ctx, "an ingest queue beyond the number of shards holds tasks, it is served too", slog.String("queue", q), slog.Int("shards", e.shards))

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 )
@@ -42,7 +43,7 @@ func TestAnotherNumberOfShards(t *testing.T) {
 	h := newHarness(t)
 	ctx := t.Context()
 	before := h.send(9, numbered("before", 40)...)
-	held, err := jobs.Holding(ctx, h.Redis, 1)
+	held, err := wire.Holding(ctx, h.Redis, 1)
 	require.NoError(t, err)
 	require.Len(t, held, 8)
 	for _, q := range held { // the worker before has died with a task of each in hand
@@ -53,14 +54,14 @@ func TestAnotherNumberOfShards(t *testing.T) {
 	}
 	stop := h.work(Options{Shards: 1})
 	assert.EqualValues(t, 40, before.wait().Stored)
-	assert.EqualValues(t, 40, h.send(jobs.ShardsMax, numbered("while", 40)...).wait().Stored)
+	assert.EqualValues(t, 40, h.send(wire.ShardsMax, numbered("while", 40)...).wait().Stored)
 	assert.EqualValues(t, 1, h.batch().task(refundLine(shop, "while0")).wait().Stored, "it waits for older charges")
 	stop()
 	h.work(Options{Shards: 9})
 	assert.EqualValues(t, 5, h.send(1, numbered("fewer", 5)...).wait().Stored)
 	assert.Equal(t, rows{Usage: 85, Refunds: 1, Identities: 86, Net: metering.Micros(84 * price)}, h.rows(shop))
 	assert.Zero(t, h.reconcile())
-	held, err = jobs.Holding(ctx, h.Redis, 0)
+	held, err = wire.Holding(ctx, h.Redis, 0)
 	require.NoError(t, err)
 	assert.Empty(t, held)
 }
@@ -74,8 +75,8 @@ func TestWhoOnlyDoesChoresKnowsOtherQueues(t *testing.T) {
 	h.send(9, numbered("m", 40)...)
 	added, err := w.engine.lookBeyond(t.Context(), h.Redis)
 	require.NoError(t, err)
-	assert.Equal(t, jobs.IngestQueues(9)[jobs.IngestShards:], added)
-	assert.Subset(t, w.engine.chargingQueues(), jobs.IngestQueues(9))
+	assert.Equal(t, wire.IngestQueues(9)[wire.IngestShards:], added)
+	assert.Subset(t, w.engine.chargingQueues(), wire.IngestQueues(9))
 	added, err = w.engine.lookBeyond(t.Context(), h.Redis)
 	require.NoError(t, err)
 	assert.Empty(t, added, "they are known")

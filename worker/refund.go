@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -24,10 +24,10 @@ const queuePatience = 30 * time.Second
 // refundTask applies refunds: each gives back what its message was charged,
 // once (docs/domain.md, Refunds).
 func (e *engine) refundTask(ctx context.Context, id string, payload []byte) error {
-	var head jobs.Refund
+	var head wire.RefundHeader
 	lines, release, err := e.unpack(ctx, payload, &head)
-	if errors.Is(err, jobs.ErrPayload) {
-		return e.unreadable(ctx, id, jobs.TypeRefund, payload, err)
+	if errors.Is(err, wire.ErrPayload) {
+		return e.unreadable(ctx, id, wire.TypeRefund, payload, err)
 	}
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func (e *engine) queued(ctx context.Context, t *task) (bool, error) {
 	}
 	var n int64
 	for _, q := range e.ingestQueues() {
-		for _, list := range []string{jobs.PendingKey(q), "asynq:{" + q + "}:active"} {
+		for _, list := range []string{wire.PendingKey(q), wire.ActiveKey(q)} {
 			l, err := e.store.Redis().LLen(ctx, list).Result()
 			if err != nil {
 				return false, fmt.Errorf("ask for the queue's length: %w", err)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 )
@@ -72,7 +72,7 @@ func TestARefundThatWaitedWhenOthersWereCharged(t *testing.T) {
 	h.batch().task(message(shop, "before", time.Hour)).wait()
 	e := h.byHand().engine
 	runWriter(t, e)
-	payload, err := e.codec.EncodeHead(jobs.Refund{At: h.Clock.Now().UnixMilli()}, [][]byte{
+	payload, err := e.codec.EncodeHead(wire.RefundHeader{At: h.Clock.Now().UnixMilli()}, [][]byte{
 		[]byte(refundLine(shop, "before")), []byte(refundLine(shop, "after")), []byte(refundLine(shop, "never")),
 	})
 	require.NoError(t, err)

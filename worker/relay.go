@@ -13,7 +13,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
@@ -163,30 +163,30 @@ func (e *engine) job(ctx context.Context, fact *balance.Fact) error {
 		if f["only"] != "" {
 			return nil // what is held back changed; the state didn't
 		}
-		change := jobs.StateChange{
+		change := wire.StateChange{
 			AccountID: f["id"], ParentID: f["par"], Epoch: epochOf(f),
 			Flags: uint16(integer(f["f"])), Was: uint16(integer(f["was"])), At: integer(f["at"]),
 		}
 		return e.stateJob(ctx, change)
 	case "breaker":
-		return e.account(ctx, jobs.TypeBreaker, "breaker:"+f["e"]+":"+fact.ID, jobs.Breaker{
+		return e.account(ctx, wire.TypeBreaker, "breaker:"+f["e"]+":"+fact.ID, wire.Breaker{
 			AccountID: f["id"], ParentID: parentOf(f), Most: integer(f["most"]), At: integer(f["at"]),
 		})
 	case "alert":
 		share, _ := strconv.Atoi(f["share"])
-		a := jobs.Alert{
+		a := wire.Alert{
 			AccountID: f["id"], ParentID: f["par"], Limit: f["limit"], Share: share, Mark: f["mark"], Period: f["per"], At: integer(f["at"]),
 		}
 		id := strings.Join([]string{"alert", f["e"], a.AccountID, a.Limit, a.Mark, f["share"]}, ":")
-		return e.account(ctx, jobs.TypeAlert, id, a)
+		return e.account(ctx, wire.TypeAlert, id, a)
 	}
 	return nil
 }
 
-func (e *engine) stateJob(ctx context.Context, c jobs.StateChange) error {
-	typ := jobs.TypeResume
+func (e *engine) stateJob(ctx context.Context, c wire.StateChange) error {
+	typ := wire.TypeResume
 	if c.Flags != 0 {
-		typ = jobs.TypeSuspend
+		typ = wire.TypeSuspend
 	}
 	return e.account(ctx, typ, "state:"+c.AccountID+":"+strconv.FormatInt(c.Epoch, 10), c)
 }
@@ -198,7 +198,7 @@ func (e *engine) account(ctx context.Context, typ, id string, payload any) error
 	if err != nil {
 		return fmt.Errorf("job %s: %w", typ, err)
 	}
-	opts := append(jobs.Options(id, jobs.QueueSuspensions), asynq.Retention(time.Hour))
+	opts := append(wire.TaskOptions(id, wire.QueueSuspensions), asynq.Retention(time.Hour))
 	_, err = e.queue.EnqueueContext(ctx, asynq.NewTask(typ, b), opts...)
 	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
 		return fmt.Errorf("enqueue %s: %w", typ, err)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/phone"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/balance"
@@ -239,11 +239,11 @@ func (r *rerating) take(ctx context.Context, m *ledger.RatedMessage) error {
 		return nil
 	}
 	x := &m.Record
-	line, err := json.Marshal(jobs.Correction{
+	line, err := json.Marshal(wire.Correction{
 		ID: correctionID(r.request.Ref, x.ID), AccountID: x.AccountID, MessageID: x.ID, OccurredAt: x.OccurredAt, Channel: x.Channel, Direction: x.Direction,
 		Country: x.Country, Network: x.Network, Category: x.Category, Purse: string(m.Purse),
 		Amount: int64(c.Amount), Fee: int64(c.Fee), Plan: c.Charge.Plan, Version: c.Charge.Version, Rule: c.Charge.Rule,
-		Rated: &jobs.Rated{Amount: int64(c.Charge.Amount), Fee: int64(c.Charge.Fee), Hash: m.Hash},
+		Rated: &wire.Rated{Amount: int64(c.Charge.Amount), Fee: int64(c.Charge.Fee), Hash: m.Hash},
 	})
 	if err != nil {
 		return fmt.Errorf("correction: %w", err)
@@ -272,17 +272,17 @@ func (r *rerating) flush(ctx context.Context) error {
 	if len(r.lines) == 0 {
 		return nil
 	}
-	codec, err := jobs.NewCodec()
+	codec, err := wire.NewCodec()
 	if err != nil {
 		return err
 	}
-	payload, err := codec.EncodeHead(jobs.Correct{Ref: r.request.Ref}, r.lines)
+	payload, err := codec.EncodeHead(wire.CorrectionHeader{Ref: r.request.Ref}, r.lines)
 	if err != nil {
 		return err
 	}
 	r.tasks++
 	id := fmt.Sprintf("%s.%d", r.run, r.tasks)
-	if _, err := r.deps.Queue.EnqueueContext(ctx, asynq.NewTask(jobs.TypeCorrect, payload), jobs.Options(id, jobs.QueueRefunds)...); err != nil {
+	if _, err := r.deps.Queue.EnqueueContext(ctx, asynq.NewTask(wire.TypeCorrect, payload), wire.TaskOptions(id, wire.QueueRefunds)...); err != nil {
 		return fmt.Errorf("enqueue corrections (those before are safe; give the same reference again): %w", err)
 	}
 	r.sent += int64(len(r.lines))

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
@@ -58,9 +58,9 @@ func (h *harness) rerateAs(ctx context.Context, q RerateRequest) error {
 // correctionOf is a task of re-rating a that brings kilo's message to plan right.
 func correctionOf(t *testing.T, message string) *task {
 	t.Helper()
-	line, err := json.Marshal(jobs.Correction{
+	line, err := json.Marshal(wire.Correction{
 		ID: correctionID("a", message), AccountID: "kilo", MessageID: message, OccurredAt: time.Now(), Channel: "sms", Direction: metering.Outbound,
-		Purse: string(metering.PurseCredit), Plan: "right", Version: 1, Rated: &jobs.Rated{Amount: 800_000},
+		Purse: string(metering.PurseCredit), Plan: "right", Version: 1, Rated: &wire.Rated{Amount: 800_000},
 	})
 	require.NoError(t, err)
 	c, err := newCorrections("rerate-a."+message, [][]byte{line})

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/meterd/meterd/internal/clock"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -166,11 +166,11 @@ func (w *Worker) dueRefunds(ctx context.Context) error {
 		if come {
 			sum := sha256.Sum256(append([]byte(wt.AccountID+"\x00"+wt.ID+"\x00"+wt.Since.String()), wt.Raw...))
 			id := "wait-" + hex.EncodeToString(sum[:16])
-			payload, err := e.codec.EncodeHead(jobs.Refund{}, [][]byte{wt.Raw})
+			payload, err := e.codec.EncodeHead(wire.RefundHeader{}, [][]byte{wt.Raw})
 			if err != nil {
 				return fmt.Errorf("waiting refund: %w", err)
 			}
-			if err := e.enqueue(ctx, jobs.TypeRefund, id, payload, 0); err != nil {
+			if err := e.enqueue(ctx, wire.TypeRefund, id, payload, 0); err != nil {
 				return err
 			}
 		} else {

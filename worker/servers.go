@@ -14,7 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/meterd/meterd/internal/panics"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
@@ -30,8 +30,8 @@ func (e *engine) unreadable(ctx context.Context, id, typ string, payload []byte,
 	raw := bytes.Join(lines, []byte{'\n'}) // as a replay sends them again
 	detail := "the task's payload can't be processed; see `meterd quarantine show`, correct it and enqueue it again"
 	switch {
-	case errors.Is(cause, jobs.ErrLines):
-		detail = fmt.Sprintf("the task has more than %d lines; take it apart and enqueue what is in it again", jobs.LinesMax)
+	case errors.Is(cause, wire.ErrLines):
+		detail = fmt.Sprintf("the task has more than %d lines; take it apart and enqueue what is in it again", wire.LinesMax)
 	case kind == metering.KindAdjustment:
 		detail = "a re-rating's corrections can't be processed; run `meterd rerate` again with its reference, which books what is left, then discard this entry"
 	}
@@ -43,7 +43,7 @@ func (e *engine) unreadable(ctx context.Context, id, typ string, payload []byte,
 	if _, err := e.write(ctx, id+":unreadable", &ledger.Batch{Quarantine: []ledger.Entry{en}}); err != nil {
 		return err
 	}
-	return e.abandon(ctx, &task{id: id, run: jobs.RunOf(id)}, balance.Counts{Quarantined: int64(len(lines))})
+	return e.abandon(ctx, &task{id: id, run: wire.RunOf(id)}, balance.Counts{Quarantined: int64(len(lines))})
 }
 
 // linesOf a task that is quarantined whole, without their head, and of what kind
@@ -55,21 +55,21 @@ func (e *engine) linesOf(typ string, payload []byte) (metering.Kind, [][]byte) {
 	if err != nil || len(lines) == 0 {
 		lines = whole
 	}
-	var refund jobs.Refund
-	var judge jobs.Judge
-	var correct jobs.Correct
-	heads := map[string]any{jobs.TypeRefund: &refund, jobs.TypeJudge: &judge, jobs.TypeCorrect: &correct}
+	var refund wire.RefundHeader
+	var judge wire.JudgeHeader
+	var correct wire.CorrectionHeader
+	heads := map[string]any{wire.TypeRefund: &refund, wire.TypeJudge: &judge, wire.TypeCorrect: &correct}
 	if head := heads[typ]; head != nil {
 		if rest, err := e.codec.DecodeHead(payload, head); err == nil && len(rest) > 0 {
 			lines = rest
 		}
 	}
 	switch {
-	case typ == jobs.TypeCorrect, judge.Corrections:
+	case typ == wire.TypeCorrect, judge.Corrections:
 		return metering.KindAdjustment, lines
-	case typ == jobs.TypeRefund:
+	case typ == wire.TypeRefund:
 		return metering.KindRefund, lines
-	case typ == jobs.TypeIngest, typ == jobs.TypeJudge:
+	case typ == wire.TypeIngest, typ == wire.TypeJudge:
 		return "", lines
 	}
 	return metering.Kind(typ), whole
@@ -143,7 +143,7 @@ func (e *engine) restore(ctx context.Context, id string, t *asynq.Task) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreMax) // a lost lease has ended ctx
 	defer cancel()
-	_, err := e.queue.EnqueueContext(ctx, asynq.NewTask(t.Type(), t.Payload()), append(jobs.Options(id, queue), asynq.ProcessIn(time.Second))...)
+	_, err := e.queue.EnqueueContext(ctx, asynq.NewTask(t.Type(), t.Payload()), append(wire.TaskOptions(id, queue), asynq.ProcessIn(time.Second))...)
 	switch {
 	case errors.Is(err, asynq.ErrTaskIDConflict):
 		return nil
@@ -161,15 +161,15 @@ const restoreMax = 5 * time.Second
 func (e *engine) ingestTask(ctx context.Context, id string, payload []byte) error {
 	defer e.taken.Add(1)
 	lines, release, err := e.unpack(ctx, payload, nil)
-	if errors.Is(err, jobs.ErrPayload) {
-		return e.unreadable(ctx, id, jobs.TypeIngest, payload, err)
+	if errors.Is(err, wire.ErrPayload) {
+		return e.unreadable(ctx, id, wire.TypeIngest, payload, err)
 	}
 	if err != nil {
 		return err
 	}
 	defer release()
 	if len(lines) == 0 {
-		return e.unreadable(ctx, id, jobs.TypeIngest, payload, jobs.ErrPayload)
+		return e.unreadable(ctx, id, wire.TypeIngest, payload, wire.ErrPayload)
 	}
 	t := newTask(id, lines, false)
 	e.metrics.countUnknown(t.recs)
@@ -204,7 +204,7 @@ func (e *engine) newServer(rdb, waits redis.UniversalClient, queues []string, co
 		TaskCheckInterval:        check,
 		DelayedTaskCheckInterval: delayedCheck,
 		RetryDelayFunc:           func(n int, err error, _ *asynq.Task) time.Duration { return e.outage.delay(n, err) },
-		IsFailure:                e.outage.counts, // a failure is a try that counts: see jobs.Options
+		IsFailure:                e.outage.counts, // a failure is a try that counts: see wire.TaskOptions
 		ShutdownTimeout:          handlersMax,
 		Logger:                   &asynqLog{log: e.log, queue: name},
 		LogLevel:                 asynq.WarnLevel,
@@ -224,7 +224,7 @@ func (e *engine) newServer(rdb, waits redis.UniversalClient, queues []string, co
 
 // charges tells whether tasks of a type work with Redis and ClickHouse alone.
 func charges(typ string) bool {
-	return slices.Contains([]string{jobs.TypeIngest, jobs.TypeJudge, jobs.TypeRefund, jobs.TypeCorrect}, typ)
+	return slices.Contains([]string{wire.TypeIngest, wire.TypeJudge, wire.TypeRefund, wire.TypeCorrect}, typ)
 }
 
 // run serves until ctx ends, then finishes what is in hand.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/shopspring/decimal"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
@@ -46,7 +46,7 @@ func (w *world) sendTask() {
 		lines = append(lines, raw)
 		w.note("%s has %s", id, raw)
 	}
-	w.enqueue(id, jobs.TypeIngest, w.codec.Encode(lines), 0)
+	w.enqueue(id, wire.TypeIngest, w.codec.Encode(lines), 0)
 }
 
 func (w *world) line() string {

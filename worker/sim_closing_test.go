@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/ledger/ledgertest"
@@ -128,7 +128,7 @@ func (w *world) strand() bool {
 		}
 		w.kill(s.proc)
 		for _, t := range held {
-			if t.typ == jobs.TypeIngest {
+			if t.typ == wire.TypeIngest {
 				w.note("%s vanishes", t.id)
 				delete(w.queue, t.id)
 				w.vanished[sender(t.id)] = true

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering/balance/balancetest"
 )
 
@@ -115,7 +115,7 @@ func (w *world) pause(procs []*process) bool {
 // nothing: a row of the old epoch is on its way when Redis is lost, and lands
 // while another task of the new one has charged the same identity.
 func (w *world) outdateJudge(n int) bool {
-	judges := slices.ContainsFunc(w.tasks(), func(t *simTask) bool { return t.typ == jobs.TypeJudge })
+	judges := slices.ContainsFunc(w.tasks(), func(t *simTask) bool { return t.typ == wire.TypeJudge })
 	held := slices.IndexFunc(w.procs, func(p *process) bool { return p.paused && !p.dead })
 	switch {
 	case w.plan.loss != "" && held < 0:
@@ -180,7 +180,7 @@ func (w *world) overtakeCorrection() bool {
 		w.plan.loss, w.excused, w.lost = "", "emptied", true
 		return true
 	}
-	correcting := slices.ContainsFunc(w.tasks(), func(t *simTask) bool { return t.typ == jobs.TypeCorrect && t.state == active })
+	correcting := slices.ContainsFunc(w.tasks(), func(t *simTask) bool { return t.typ == wire.TypeCorrect && t.state == active })
 	return correcting && w.freeze("/writer records")
 }
 
@@ -196,7 +196,7 @@ func (w *world) overtakingLine() string {
 // cutRefunds ends a worker between the charge of a task's refunds and the insert of those that
 // wait, and has messages sent.
 func (w *world) cutRefunds() bool {
-	if w.plan.crashes == 0 || !slices.ContainsFunc(w.tasks(), func(t *simTask) bool { return t.typ == jobs.TypeRefund && t.state == active }) {
+	if w.plan.crashes == 0 || !slices.ContainsFunc(w.tasks(), func(t *simTask) bool { return t.typ == wire.TypeRefund && t.state == active }) {
 		return false
 	}
 	inserts := map[*process][]string{}
@@ -225,8 +225,8 @@ func (w *world) awaitsCut() bool {
 
 // overtaken: refunds that were tried before come again behind messages, unless these wait for them.
 func (w *world) overtaken(t *simTask) bool {
-	return w.plan.refunding && t.typ == jobs.TypeRefund && t.tries > 0 && !t.promoted &&
-		slices.ContainsFunc(w.tasks(), func(t *simTask) bool { return t.typ == jobs.TypeIngest })
+	return w.plan.refunding && t.typ == wire.TypeRefund && t.tries > 0 && !t.promoted &&
+		slices.ContainsFunc(w.tasks(), func(t *simTask) bool { return t.typ == wire.TypeIngest })
 }
 
 // lose is what happens to Redis.
@@ -362,7 +362,7 @@ func (w *world) vanishTask() bool {
 		return false
 	}
 	for _, t := range w.tasks() {
-		if t.typ == jobs.TypeIngest && t.tries > 0 && w.spend(&w.plan.vanish, 1) {
+		if t.typ == wire.TypeIngest && t.tries > 0 && w.spend(&w.plan.vanish, 1) {
 			w.note("%s vanishes", t.id)
 			delete(w.queue, t.id)
 			w.vanished[sender(t.id)] = true

@@ -12,7 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/ledger/ledgertest"
@@ -344,7 +344,7 @@ func (q simQueue) EnqueueContext(ctx context.Context, t *asynq.Task, opts ...asy
 			}
 		}
 	}
-	if t.Type() == jobs.TypeJudge && q.p.w.plan.without == withoutJudgeOf {
+	if t.Type() == wire.TypeJudge && q.p.w.plan.without == withoutJudgeOf {
 		id, _ = judgedBy(id)
 		id = judgeID(id, 0)
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/meterd/meterd/internal/deliver"
 	"github.com/meterd/meterd/internal/notify"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger/ledgertest"
@@ -67,7 +67,7 @@ func (h *simHooks) enqueue(w *world, id, typ string, payload []byte) bool {
 
 // parentOfHook is whom a task is of.
 func parentOfHook(t *simTask) string {
-	var c jobs.StateChange
+	var c wire.StateChange
 	if json.Unmarshal(t.payload, &c) != nil {
 		panic("a hook's task can't be read")
 	}
@@ -77,13 +77,13 @@ func parentOfHook(t *simTask) string {
 
 // alert is one more thing to be told.
 func (w *world) alert(id, account, parent string) {
-	payload, err := json.Marshal(jobs.Alert{AccountID: account, ParentID: parent, Limit: "no_price", Channel: "sms", At: w.now().UnixMilli()})
+	payload, err := json.Marshal(wire.Alert{AccountID: account, ParentID: parent, Limit: "no_price", Channel: "sms", At: w.now().UnixMilli()})
 	if err != nil {
 		panic(err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.hooks.enqueue(w, id, jobs.TypeAlert, payload)
+	w.hooks.enqueue(w, id, wire.TypeAlert, payload)
 }
 
 // flood has much to be told: first a little, which is answered.
@@ -166,9 +166,9 @@ func (w *world) tellHook(p *process, t *simTask) {
 	w.note("%s takes %s", p.name, t.id)
 	p.run(w.attempt(t.id), func(ctx context.Context) error {
 		switch t.typ {
-		case jobs.TypeAlert:
+		case wire.TypeAlert:
 			return p.hooks.alertTask(ctx, t.id, t.payload)
-		case jobs.TypeBreaker:
+		case wire.TypeBreaker:
 			return p.hooks.breakerTask(ctx, t.id, t.payload)
 		}
 		return p.hooks.stateTask(ctx, t.id, t.payload)

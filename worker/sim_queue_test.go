@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 )
 
 // states of a task in the queue.
@@ -32,14 +32,14 @@ type simTask struct {
 }
 
 // refunds tells whether it is of the queue of refunds.
-func (t *simTask) refunds() bool { return t.typ == jobs.TypeRefund || t.typ == jobs.TypeCorrect }
+func (t *simTask) refunds() bool { return t.typ == wire.TypeRefund || t.typ == wire.TypeCorrect }
 
 // enqueue adds a task; false: its id is taken.
 func (w *world) enqueue(id, typ string, payload []byte, delay time.Duration) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch typ {
-	case jobs.TypeSuspend, jobs.TypeResume, jobs.TypeAlert, jobs.TypeBreaker:
+	case wire.TypeSuspend, wire.TypeResume, wire.TypeAlert, wire.TypeBreaker:
 		return w.hooks.enqueue(w, id, typ, payload)
 	}
 	if w.queue[id] != nil {
@@ -65,7 +65,7 @@ func (w *world) waiting(key string) int64 {
 	defer w.mu.Unlock()
 	var n int64
 	for _, t := range w.queue {
-		refunds := strings.Contains(key, jobs.QueueRefunds)
+		refunds := strings.Contains(key, wire.QueueRefunds)
 		if t.refunds() == refunds && (t.state == active) == strings.HasSuffix(key, ":active") {
 			n++
 		}
@@ -78,7 +78,7 @@ func (w *world) exists(key string) int64 {
 	defer w.mu.Unlock()
 	_, id, _ := strings.Cut(key, ":t:")
 	t := w.queue[id]
-	if t == nil || t.refunds() != strings.Contains(key, jobs.QueueRefunds) {
+	if t == nil || t.refunds() != strings.Contains(key, wire.QueueRefunds) {
 		return 0
 	}
 	return 1
@@ -117,11 +117,11 @@ func (w *world) deliver(p *process, t *simTask) {
 	w.note("%s takes %s", p.name, name)
 	p.run(name, func(ctx context.Context) error {
 		switch t.typ {
-		case jobs.TypeJudge:
+		case wire.TypeJudge:
 			return p.engine.judgeTask(ctx, t.id, w.judgePayload(p, t))
-		case jobs.TypeRefund:
+		case wire.TypeRefund:
 			return p.engine.refundTask(ctx, t.id, t.payload)
-		case jobs.TypeCorrect:
+		case wire.TypeCorrect:
 			return p.engine.correctTask(ctx, t.id, t.payload)
 		}
 		return p.engine.ingestTask(ctx, t.id, t.payload)
@@ -167,7 +167,7 @@ func (w *world) judgePayload(p *process, t *simTask) []byte {
 	if w.plan.without != withoutJudgeEpoch || p.engine.metas[0] == nil {
 		return t.payload
 	}
-	var j jobs.Judge
+	var j wire.JudgeHeader
 	lines, err := w.codec.DecodeHead(t.payload, &j)
 	if err != nil {
 		return t.payload

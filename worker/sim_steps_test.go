@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/balance/balancetest"
@@ -161,7 +161,7 @@ func (w *world) take() bool {
 	procs := slices.DeleteFunc(w.working(), func(p *process) bool { return p.attempts >= 4 })
 	var due []*simTask
 	for _, t := range w.tasks() {
-		early := t.typ == jobs.TypeJudge && (w.forgets() && w.plan.window || w.plan.bias == withoutJudgeEpoch && (!w.judging || slices.ContainsFunc(procs, func(p *process) bool { return p.chores > 0 })))
+		early := t.typ == wire.TypeJudge && (w.forgets() && w.plan.window || w.plan.bias == withoutJudgeEpoch && (!w.judging || slices.ContainsFunc(procs, func(p *process) bool { return p.chores > 0 })))
 		if t.state == pending && !t.after.After(w.now()) && !early && !w.overtaken(t) {
 			due = append(due, t)
 		}

@@ -21,7 +21,7 @@ import (
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/deliver"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/balance"
@@ -105,7 +105,7 @@ const partitionsMax = 3
 type origin struct {
 	redis   *balancetest.Redis
 	server  *ledgertest.Server
-	codec   *jobs.Codec
+	codec   *wire.Codec
 	metrics *metrics
 	base    time.Time
 
@@ -118,7 +118,7 @@ func newOrigin(t *testing.T, base time.Time, partitions int) *origin {
 	now := clock.NewFake(simApplied)
 	o.redis = balancetest.New(now.Now)
 	var err error
-	o.codec, err = jobs.NewCodec()
+	o.codec, err = wire.NewCodec()
 	require.NoError(t, err)
 	// The codec makes its channels on first use: not in a schedule's bubble.
 	_, err = o.codec.Decode(o.codec.Compress([]byte(simAccounts)))

@@ -12,28 +12,23 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
 
-//go:embed requeue.lua
-var requeueSource string
+// leaseOver is how long a task's lease must have been over: one is 30 s and renewed
+// well before; asynq itself waits longer.
+const leaseOver = 2 * time.Second
 
 // requeue takes back the tasks of queues whose worker died: all that are
 // active where no other worker can hold them, else those whose lease ended.
 func (e *engine) requeue(ctx context.Context, rdb redis.UniversalClient, queues []string, all bool) error {
-	script := redis.NewScript(requeueSource)
 	for _, q := range queues {
-		prefix := "asynq:{" + q + "}:"
-		over := "" // how long leases must have been over, seconds
-		if !all {
-			// A lease is 30 s and renewed well before; asynq itself waits longer.
-			over = "2"
-		}
-		n, err := script.Run(ctx, rdb, []string{prefix + "active", prefix + "lease", prefix + "pending"}, prefix+"t:", over).Int()
+		n, err := wire.Requeue(ctx, rdb, q, leaseOver, all)
 		if err != nil {
-			return fmt.Errorf("take tasks back in queue %s: %w", q, err)
+			return err
 		}
 		if n > 0 {
 			e.metrics.requeued.Add(double(n))
@@ -42,9 +37,6 @@ func (e *engine) requeue(ctx context.Context, rdb redis.UniversalClient, queues 
 	}
 	return nil
 }
-
-//go:embed promote.lua
-var promoteSource string
 
 // promoteMax bounds the tasks that one wait brings forward. The oldest come first:
 // those after them are open for longer than they anyhow.
@@ -75,16 +67,13 @@ func (e *engine) promote(ctx context.Context, p int, open []balance.OpenAnswer) 
 	if now := e.clock.Now(); e.outage.stands(now) || !e.promoted.due(p, now) {
 		return nil
 	}
-	script := redis.NewScript(promoteSource)
+	tasks := make([]string, len(open))
+	for i, a := range open {
+		tasks[i] = a.Task
+	}
 	for _, q := range e.chargingQueues() {
-		prefix := "asynq:{" + q + "}:"
-		args := make([]any, 1, 1+len(open))
-		args[0] = prefix + "t:"
-		for _, a := range open {
-			args = append(args, a.Task)
-		}
-		if err := script.Run(ctx, e.store.Redis(), []string{prefix + "pending", prefix + "retry"}, args...).Err(); err != nil {
-			return fmt.Errorf("promote tasks: %w", err)
+		if err := wire.Promote(ctx, e.store.Redis(), q, tasks); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -181,7 +170,7 @@ func (e *engine) giveUpOne(ctx context.Context, p int, meta *balance.Meta, a bal
 
 func (e *engine) hasTask(ctx context.Context, rdb redis.UniversalClient, task string) (bool, error) {
 	for _, q := range e.chargingQueues() {
-		n, err := rdb.Exists(ctx, "asynq:{"+q+"}:t:"+task).Result()
+		n, err := rdb.Exists(ctx, wire.TaskKey(q, task)).Result()
 		if err != nil {
 			return false, fmt.Errorf("look for a task: %w", err)
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 )
 
 // However many answers are open, a task that waits for them asks Redis little;
@@ -24,7 +24,7 @@ func TestWhoWaitsAsksLittle(t *testing.T) {
 	require.NoError(t, err)
 	ctx, e := t.Context(), w.engine
 	const answers = 5000
-	name := jobs.IngestQueue(jobs.ShardOf("0", 1))
+	name := wire.IngestQueue(wire.ShardOf("0", 1))
 	prefix := "asynq:{" + name + "}:"
 	queue := asynq.NewClientFromRedisClient(h.Redis)
 	pipe := h.Redis.Pipeline()
@@ -36,10 +36,10 @@ func TestWhoWaitsAsksLittle(t *testing.T) {
 	_, err = pipe.Exec(ctx)
 	require.NoError(t, err)
 	for _, id := range []string{"waits", "open-1", "open-4000", "open-0"} { // oldest last
-		_, err := queue.EnqueueContext(ctx, asynq.NewTask(jobs.TypeIngest, []byte("x")), jobs.Options(id, name)...)
+		_, err := queue.EnqueueContext(ctx, asynq.NewTask(wire.TypeIngest, []byte("x")), wire.TaskOptions(id, name)...)
 		require.NoError(t, err)
 	}
-	_, err = queue.EnqueueContext(ctx, asynq.NewTask(jobs.TypeIngest, []byte("x")), append(jobs.Options("open-2", name), asynq.ProcessIn(time.Hour))...)
+	_, err = queue.EnqueueContext(ctx, asynq.NewTask(wire.TypeIngest, []byte("x")), append(wire.TaskOptions("open-2", name), asynq.ProcessIn(time.Hour))...)
 	require.NoError(t, err)
 	require.NoError(t, h.Redis.Rename(ctx, prefix+"scheduled", prefix+"retry").Err())
 	require.NoError(t, h.Redis.HSet(ctx, prefix+"t:open-2", "state", "retry").Err())
@@ -80,13 +80,13 @@ func TestADeadWorkersTasksAreTakenBack(t *testing.T) {
 		served[s.name] = true
 		prefix := "asynq:{" + s.name + "}:"
 		for id, lease := range map[string]time.Time{"dead": time.Now().Add(-time.Minute), "alive": time.Now().Add(time.Minute)} {
-			_, err := client.EnqueueContext(ctx, asynq.NewTask("x", nil), jobs.Options(id, s.name)...)
+			_, err := client.EnqueueContext(ctx, asynq.NewTask("x", nil), wire.TaskOptions(id, s.name)...)
 			require.NoError(t, err)
 			require.NoError(t, h.Redis.LMove(ctx, prefix+"pending", prefix+"active", "RIGHT", "LEFT").Err())
 			require.NoError(t, h.Redis.ZAdd(ctx, prefix+"lease", redis.Z{Score: float64(lease.Unix()), Member: id}).Err())
 		}
 	}
-	for _, q := range append(jobs.IngestQueues(jobs.IngestShards), jobs.QueueRefunds, jobs.QueueSuspensions, jobs.QueueReports) {
+	for _, q := range append(wire.IngestQueues(wire.IngestShards), wire.QueueRefunds, wire.QueueSuspensions, wire.QueueReports) {
 		require.True(t, served[q], q)
 	}
 	for _, c := range w.chores() {

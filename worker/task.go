@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/meterd/meterd/internal/phone"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 )
 
@@ -20,7 +20,7 @@ type task struct {
 	// inline: refunds are applied here; else they leave as a task of their own.
 	inline bool
 	// corrections, per line, of a re-rating's task; nil for records.
-	corrections []jobs.Correction
+	corrections []wire.Correction
 	// stood, by partition: up to where the ledger told what the messages stand at
 	// that refunds or corrections change.
 	stood map[int]stand
@@ -39,7 +39,7 @@ type stand struct {
 
 func newTask(id string, lines [][]byte, inline bool) *task {
 	t := &task{
-		id: id, run: jobs.RunOf(id), lines: lines, inline: inline,
+		id: id, run: wire.RunOf(id), lines: lines, inline: inline,
 		recs: make([]metering.Record, len(lines)), bad: make([]*metering.Refusal, len(lines)),
 	}
 	for i, line := range lines {
@@ -57,7 +57,7 @@ func malformed(line []byte, bad *metering.Refusal) *metering.Refusal {
 	if bad == nil || bad.Reason != metering.ReasonMalformed || len(line) > salvageMax {
 		return bad
 	}
-	if what := jobs.WhatIsUnreadable(line); what != "" {
+	if what := wire.WhatIsUnreadable(line); what != "" {
 		return &metering.Refusal{Reason: metering.ReasonMalformed, Detail: what}
 	}
 	return bad

@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 )
 
@@ -39,7 +39,7 @@ func (e *engine) alertUnpriced(ctx context.Context, t *task, snap *metering.Snap
 		if e.noPrice.known(id) {
 			continue
 		}
-		if err := e.account(ctx, jobs.TypeAlert, id, jobs.Alert{
+		if err := e.account(ctx, wire.TypeAlert, id, wire.Alert{
 			AccountID: a.ID, ParentID: a.ParentID, Limit: limitNoPrice, Channel: rec.Channel, Period: period, At: now.UnixMilli(),
 		}); err != nil {
 			return err

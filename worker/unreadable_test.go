@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -24,7 +24,7 @@ func TestWhatIsQuarantinedWholeKeepsItsKind(t *testing.T) {
 	h.work(Options{})
 	w := h.byHand()
 	runWriter(t, w.engine)
-	codec, err := jobs.NewCodec()
+	codec, err := wire.NewCodec()
 	require.NoError(t, err)
 	f := func(typ string, head any, line string, kind metering.Kind, raw string) {
 		t.Helper()
@@ -43,12 +43,12 @@ func TestWhatIsQuarantinedWholeKeepsItsKind(t *testing.T) {
 		assert.Equal(t, kind, got[0].Kind)
 		assert.Equal(t, raw, string(got[0].Raw))
 	}
-	f(jobs.TypeIngest, nil, "a", "", "a")
-	f(jobs.TypeRefund, jobs.Refund{At: 1}, "b", metering.KindRefund, "b")
-	f(jobs.TypeJudge, jobs.Judge{Epoch: 1}, "c", "", "c")
-	f(jobs.TypeJudge, jobs.Judge{Epoch: 1, Corrections: true}, "d", metering.KindAdjustment, "d")
-	f(jobs.TypeCorrect, jobs.Correct{Ref: "r"}, "e", metering.KindAdjustment, "e")
-	f(jobs.TypeSuspend, nil, `{"account":"x"}`, metering.Kind(jobs.TypeSuspend), `{"account":"x"}`)
+	f(wire.TypeIngest, nil, "a", "", "a")
+	f(wire.TypeRefund, wire.RefundHeader{At: 1}, "b", metering.KindRefund, "b")
+	f(wire.TypeJudge, wire.JudgeHeader{Epoch: 1}, "c", "", "c")
+	f(wire.TypeJudge, wire.JudgeHeader{Epoch: 1, Corrections: true}, "d", metering.KindAdjustment, "d")
+	f(wire.TypeCorrect, wire.CorrectionHeader{Ref: "r"}, "e", metering.KindAdjustment, "e")
+	f(wire.TypeSuspend, nil, `{"account":"x"}`, metering.Kind(wire.TypeSuspend), `{"account":"x"}`)
 	c, err := h.Store.RunCounts(t.Context(), "run-x")
 	require.NoError(t, err)
 	assert.LessOrEqual(t, c.Quarantined, int64(6), "a head is no line")
@@ -59,11 +59,11 @@ func TestATaskOfTooManyLines(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.work(Options{})
-	codec, err := jobs.NewCodec()
+	codec, err := wire.NewCodec()
 	require.NoError(t, err)
-	payload := codec.Compress(bytes.Repeat([]byte("1\n"), jobs.LinesMax+1))
+	payload := codec.Compress(bytes.Repeat([]byte("1\n"), wire.LinesMax+1))
 	queue := asynq.NewClientFromRedisClient(h.Redis)
-	_, err = queue.EnqueueContext(t.Context(), asynq.NewTask(jobs.TypeIngest, payload), jobs.Options("bomb.1", jobs.IngestQueue(0))...)
+	_, err = queue.EnqueueContext(t.Context(), asynq.NewTask(wire.TypeIngest, payload), wire.TaskOptions("bomb.1", wire.IngestQueue(0))...)
 	require.NoError(t, err)
 	h.eventually("it is in quarantine", func() bool {
 		found := false

@@ -19,7 +19,7 @@ import (
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/deliver"
 	"github.com/meterd/meterd/internal/notify"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/balance"
@@ -113,7 +113,7 @@ type Worker struct {
 // New returns a worker; Run starts it.
 func New(d Deps, o Options) (*Worker, error) {
 	if o.Shards == 0 {
-		o.Shards = jobs.IngestShards
+		o.Shards = wire.IngestShards
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = 64
@@ -130,7 +130,7 @@ func New(d Deps, o Options) (*Worker, error) {
 	if o.ReconcileEvery == 0 {
 		o.ReconcileEvery = 5 * time.Minute
 	}
-	codec, err := jobs.NewCodec()
+	codec, err := wire.NewCodec()
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +311,7 @@ const reportsInHand = 32
 func (w *Worker) servers() []*server {
 	var out []*server
 	if w.has(RoleIngest) {
-		for _, q := range append(jobs.IngestQueues(w.engine.shards), jobs.QueueRefunds) {
+		for _, q := range append(wire.IngestQueues(w.engine.shards), wire.QueueRefunds) {
 			out = append(out, w.ingestServer(q))
 		}
 		if beyond := w.engine.beyond.list(); len(beyond) > 0 {
@@ -320,16 +320,16 @@ func (w *Worker) servers() []*server {
 	}
 	if w.has(RoleSuspensions) {
 		mux := asynq.NewServeMux()
-		mux.Handle(jobs.TypeSuspend, w.engine.guarded(w.hooks.stateTask))
-		mux.Handle(jobs.TypeResume, w.engine.guarded(w.hooks.stateTask))
-		mux.Handle(jobs.TypeAlert, w.engine.guarded(w.hooks.alertTask))
-		mux.Handle(jobs.TypeBreaker, w.engine.guarded(w.hooks.breakerTask))
-		out = append(out, w.engine.newServer(w.redis, w.waits, []string{jobs.QueueSuspensions}, hooksInHand, mux))
+		mux.Handle(wire.TypeSuspend, w.engine.guarded(w.hooks.stateTask))
+		mux.Handle(wire.TypeResume, w.engine.guarded(w.hooks.stateTask))
+		mux.Handle(wire.TypeAlert, w.engine.guarded(w.hooks.alertTask))
+		mux.Handle(wire.TypeBreaker, w.engine.guarded(w.hooks.breakerTask))
+		out = append(out, w.engine.newServer(w.redis, w.waits, []string{wire.QueueSuspensions}, hooksInHand, mux))
 	}
 	if w.has(RoleReports) {
 		mux := asynq.NewServeMux()
-		mux.Handle(jobs.TypeReport, w.engine.guarded(w.report.Task))
-		out = append(out, w.engine.newServer(w.redis, w.waits, []string{jobs.QueueReports}, reportsInHand, mux))
+		mux.Handle(wire.TypeReport, w.engine.guarded(w.report.Task))
+		out = append(out, w.engine.newServer(w.redis, w.waits, []string{wire.QueueReports}, reportsInHand, mux))
 	}
 	return out
 }
@@ -337,10 +337,10 @@ func (w *Worker) servers() []*server {
 // ingestServer is the server of queues whose tasks charge.
 func (w *Worker) ingestServer(queues ...string) *server {
 	mux := asynq.NewServeMux()
-	mux.Handle(jobs.TypeIngest, w.engine.guarded(w.engine.ingestTask))
-	mux.Handle(jobs.TypeJudge, w.engine.guarded(w.engine.judgeTask))
-	mux.Handle(jobs.TypeRefund, w.engine.guarded(w.engine.refundTask))
-	mux.Handle(jobs.TypeCorrect, w.engine.guarded(w.engine.correctTask))
+	mux.Handle(wire.TypeIngest, w.engine.guarded(w.engine.ingestTask))
+	mux.Handle(wire.TypeJudge, w.engine.guarded(w.engine.judgeTask))
+	mux.Handle(wire.TypeRefund, w.engine.guarded(w.engine.refundTask))
+	mux.Handle(wire.TypeCorrect, w.engine.guarded(w.engine.correctTask))
 	return w.engine.newServer(w.redis, w.waits, queues, w.opts.Concurrency, mux)
 }
 

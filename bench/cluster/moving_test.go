@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
@@ -49,7 +50,7 @@ func TestSlotsMoveWhileRecordsComeIn(t *testing.T) {
 	before, err := r.Store.Meta(t.Context(), 0)
 	require.NoError(t, err)
 	r.nodes.move("{p00}")
-	r.nodes.move(jobs.PendingKey(jobs.IngestQueue(0)))
+	r.nodes.move(wire.PendingKey(wire.IngestQueue(0)))
 	moved.Store(true)
 	<-s.done
 	counts = r.wait(s, sent.Load()-1)
@@ -76,8 +77,8 @@ func (r *rig) spread() {
 	}
 	assert.Len(r.t, on, 3, "nodes with partitions")
 	clear(on)
-	for _, q := range jobs.IngestQueues(jobs.IngestShards) {
-		on[r.nodes.owner(jobs.PendingKey(q))]++
+	for _, q := range wire.IngestQueues(wire.IngestShards) {
+		on[r.nodes.owner(wire.PendingKey(q))]++
 	}
 	assert.GreaterOrEqual(r.t, len(on), 2, "nodes with ingest queues")
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering/balance"
 )
@@ -22,19 +23,19 @@ func TestATaskOfADeadWorkerOutlivesAMove(t *testing.T) {
 	r := newRig(t)
 	r.work()
 	ctx := t.Context()
-	queue := jobs.IngestQueue(0)
+	queue := wire.IngestQueue(0)
 	prefix := "asynq:{" + queue + "}:"
 
 	// As a worker leaves it that is killed once its queue moves: active, with a
 	// lease that nobody renews.
 	require.NoError(t, r.Redis.Set(ctx, prefix+"paused", 1, 0).Err())
-	codec, err := jobs.NewCodec()
+	codec, err := wire.NewCodec()
 	require.NoError(t, err)
 	client := asynq.NewClientFromRedisClient(r.Redis)
 	id := "orphan.1"
 	for _, id := range []string{id, "orphan.2"} {
-		task := asynq.NewTask(jobs.TypeIngest, codec.Encode([][]byte{[]byte(r.traffic.next())}))
-		_, err = client.EnqueueContext(ctx, task, jobs.Options(id, queue)...)
+		task := asynq.NewTask(wire.TypeIngest, codec.Encode([][]byte{[]byte(r.traffic.next())}))
+		_, err = client.EnqueueContext(ctx, task, wire.TaskOptions(id, queue)...)
 		require.NoError(t, err)
 	}
 	require.NoError(t, r.Redis.ZAdd(ctx, prefix+"lease", redis.Z{Score: math.MaxInt32, Member: id}).Err())
@@ -51,7 +52,7 @@ func TestATaskOfADeadWorkerOutlivesAMove(t *testing.T) {
 	r.nodes.close(slot, to)
 	require.NoError(t, r.Redis.Del(ctx, prefix+"paused").Err())
 	eventually(t, "both tasks are run", time.Minute, func() bool {
-		counts, err := r.Store.RunCounts(ctx, jobs.RunOf(id))
+		counts, err := r.Store.RunCounts(ctx, wire.RunOf(id))
 		return err == nil && counts == balance.Counts{Stored: 2}
 	})
 	eventually(t, "nothing is left", time.Minute, func() bool { return r.left() == "" })
@@ -65,9 +66,9 @@ func TestAClientWaitsForTheReplicaOfItsQueue(t *testing.T) {
 	c := startNodes(t)
 	replica := c.start()
 	c.meet()
-	queue := jobs.IngestQueue(0)
+	queue := wire.IngestQueue(0)
 	require.NoError(t, replica.ConfigSet(t.Context(), "masterauth", c.password).Err())
-	primary := c.owner(jobs.PendingKey(queue))
+	primary := c.owner(wire.PendingKey(queue))
 	eventually(t, "the replica follows", 30*time.Second, func() bool {
 		return replica.ClusterReplicate(t.Context(), primary.id).Err() == nil
 	})
@@ -87,7 +88,7 @@ func TestAClientWaitsForTheReplicaOfItsQueue(t *testing.T) {
 		require.NoError(t, client.SendLine(t.Context(), []byte(`{"id":"a"}`)))
 	}
 	require.NoError(t, client.Close(t.Context()))
-	n, err := primary.LLen(t.Context(), jobs.PendingKey(queue)).Result()
+	n, err := primary.LLen(t.Context(), wire.PendingKey(queue)).Result()
 	require.NoError(t, err)
 	assert.Equal(t, int64(20), n)
 	for _, other := range c.all {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/testengine"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
@@ -250,7 +251,7 @@ func (r *rig) left() string {
 			out = append(out, fmt.Sprint(what, ": ", n, " ", err))
 		}
 	}
-	for _, q := range append(jobs.IngestQueues(jobs.IngestShards), jobs.QueueRefunds, jobs.QueueSuspensions, jobs.QueueReports) {
+	for _, q := range append(wire.IngestQueues(wire.IngestShards), wire.QueueRefunds, wire.QueueSuspensions, wire.QueueReports) {
 		prefix := "asynq:{" + q + "}:"
 		for _, state := range []string{"pending", "active"} {
 			n, err := r.Redis.LLen(ctx, prefix+state).Result()

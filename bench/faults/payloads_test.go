@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/worker"
 )
@@ -26,7 +27,7 @@ func (r *rig) enqueue(payload []byte) {
 	r.t.Helper()
 	id := uuid.NewString()
 	queue := asynq.NewClientFromRedisClient(r.sys.redis.WithTimeout(time.Minute)) // for 64 MiB on a busy machine
-	_, err := queue.EnqueueContext(r.t.Context(), asynq.NewTask(jobs.TypeIngest, payload), jobs.Options(id, jobs.IngestQueue(jobs.ShardOf(id, jobs.IngestShards)))...)
+	_, err := queue.EnqueueContext(r.t.Context(), asynq.NewTask(wire.TypeIngest, payload), wire.TaskOptions(id, wire.IngestQueue(wire.ShardOf(id, wire.IngestShards)))...)
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		return // the client asked again for want of an answer: the first had arrived
 	}
@@ -94,7 +95,7 @@ func TestPanics(t *testing.T) {
 	for _, point := range []string{"decoded", "charged", "judged"} {
 		at.Store("")
 		lines := r.plain(30, point == "judged") // there its rows are in the ledger before it panics
-		codec, err := jobs.NewCodec()
+		codec, err := wire.NewCodec()
 		require.NoError(t, err)
 		left.Store(1 << 40)
 		at.Store(point)
@@ -140,7 +141,7 @@ func TestPayloads(t *testing.T) {
 		r.refuse([]byte(base64.StdEncoding.EncodeToString(raw)[:size]))
 		r.result.Tried++
 	}
-	codec, err := jobs.NewCodec()
+	codec, err := wire.NewCodec()
 	require.NoError(t, err)
 	lines := r.lines(pick(4_000, 100_000))
 	r.result.Records += len(lines)
@@ -193,7 +194,7 @@ func TestTooMuch(t *testing.T) {
 		case <-done:
 			over = true
 		case <-time.After(10 * time.Millisecond):
-			for shard := range jobs.IngestShards {
+			for shard := range wire.IngestShards {
 				n, err := r.sys.redis.LLen(t.Context(), fmt.Sprintf("asynq:{ingest-%d}:pending", shard)).Result()
 				assert.NoError(t, err)
 				longest.Store(max(longest.Load(), n))

@@ -24,6 +24,7 @@ import (
 	"github.com/meterd/meterd/bench/internal/traffic"
 	"github.com/meterd/meterd/internal/embedded"
 	"github.com/meterd/meterd/internal/testengine"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
@@ -365,7 +366,7 @@ func (r *rig) drain() {
 func (r *rig) tasks() string {
 	ctx := r.t.Context()
 	var out []string
-	for _, q := range append(jobs.IngestQueues(jobs.IngestShards), jobs.QueueRefunds, jobs.QueueSuspensions, jobs.QueueReports) {
+	for _, q := range append(wire.IngestQueues(wire.IngestShards), wire.QueueRefunds, wire.QueueSuspensions, wire.QueueReports) {
 		pipe := r.sys.redis.Pipeline()
 		prefix := "asynq:{" + q + "}:"
 		counts := map[string]*redis.IntCmd{"pending": pipe.LLen(ctx, prefix+"pending"), "active": pipe.LLen(ctx, prefix+"active")}

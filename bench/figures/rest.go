@@ -11,7 +11,7 @@ import (
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/embedded"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
@@ -350,7 +350,7 @@ func soak(ctx context.Context, b *bench, s *system) (map[string]float64, error) 
 		}
 		var x soakSample
 		x.use, x.resident, err = s.use(ctx)
-		depth, e2 := s.redis.LLen(ctx, jobs.PendingKey(jobs.IngestQueue(0))).Result()
+		depth, e2 := s.redis.LLen(ctx, wire.PendingKey(wire.IngestQueue(0))).Result()
 		x.waiting, err = depth, errors.Join(err, e2)
 		if err == nil {
 			x.latency, err = s.send(ctx, 1, func(int) []byte { return single.next() })

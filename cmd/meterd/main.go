@@ -17,7 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/meterd/meterd/internal/config"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 )
 
 // version is set when it is built.
@@ -54,8 +54,8 @@ func (g *globals) Validate() error {
 	switch {
 	case g.Partitions < 1 || g.Partitions > 1024:
 		return wrongInput("--partitions: from 1 to 1024")
-	case g.Shards < 1 || g.Shards > jobs.ShardsMax:
-		return wrongInput("--shards: from 1 to %d", jobs.ShardsMax)
+	case g.Shards < 1 || g.Shards > wire.ShardsMax:
+		return wrongInput("--shards: from 1 to %d", wire.ShardsMax)
 	case g.Window <= 0:
 		return wrongInput("--dedup-window: more than 0")
 	case g.Buckets < 1 || g.Buckets > 1<<20:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
@@ -274,7 +275,7 @@ func (c *quarantineReplayCmd) Run(a *app) error {
 			return err
 		}
 	}
-	out := &replayed{run: jobs.RunReplay + uuid.NewString()}
+	out := &replayed{run: wire.RunReplay + uuid.NewString()}
 	err = e.admin.DecideQuarantine(a.ctx, func(ctx context.Context) error { return c.replay(ctx, a, e, out) })
 	if err != nil {
 		return err
@@ -343,7 +344,7 @@ func (c *quarantineReplayCmd) replay(ctx context.Context, a *app, e *engines, ou
 func replayable(en *ledger.Entry) bool {
 	switch en.Kind {
 	case "", metering.KindUsage, metering.KindStatus, metering.KindRefund:
-		return len(strings.Trim(string(en.Raw), "\r\n")) > 0 && !jobs.Compressed(en.Raw) // a task's payload that couldn't be unpacked
+		return len(strings.Trim(string(en.Raw), "\r\n")) > 0 && !wire.Compressed(en.Raw) // a task's payload that couldn't be unpacked
 	case metering.KindAdjustment:
 	}
 	return false

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -16,7 +16,7 @@ import (
 // holds would be lost.
 func TestWhatHoldsNoRecordsIsNotReplayed(t *testing.T) {
 	t.Parallel()
-	codec, err := jobs.NewCodec()
+	codec, err := wire.NewCodec()
 	require.NoError(t, err)
 	for _, c := range []struct {
 		kind metering.Kind
@@ -27,9 +27,9 @@ func TestWhatHoldsNoRecordsIsNotReplayed(t *testing.T) {
 		{"", "not a record", true}, // its sender's, refused again
 		{metering.KindRefund, `{"id":"a"}`, true},
 		{"", "\r\n", false},
-		{"", string(codec.Compress(bytes.Repeat([]byte("1\n"), jobs.LinesMax+1))), false},
+		{"", string(codec.Compress(bytes.Repeat([]byte("1\n"), wire.LinesMax+1))), false},
 		{metering.KindAdjustment, `{"id":"a"}`, false},
-		{metering.Kind(jobs.TypeSuspend), `{"account":"x"}`, false},
+		{metering.Kind(wire.TypeSuspend), `{"account":"x"}`, false},
 	} {
 		assert.Equal(t, c.want, replayable(&ledger.Entry{Kind: c.kind, Raw: []byte(c.raw)}), c)
 	}

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 )
 
 // Options say which platform a log is of, and how to read it.
@@ -54,7 +54,7 @@ var (
 // unreadable sends a message on as it stands.
 func (x *reading) unreadable(r *Record, why error, raw []byte) error {
 	x.stats.Unreadable++
-	f := jobs.Unreadable{ID: r.ID, AccountID: r.AccountID, What: why.Error()}
+	f := wire.Unreadable{ID: r.ID, AccountID: r.AccountID, What: why.Error()}
 	if utf8.Valid(raw) {
 		f.Line = string(raw)
 	} else {

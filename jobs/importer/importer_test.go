@@ -14,7 +14,7 @@ import (
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/unicode"
 
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 )
 
@@ -283,15 +283,15 @@ func TestALogWithoutCurrencyNeedsOne(t *testing.T) {
 
 // faultOf is the record of a message that couldn't be read; meterd quarantines it
 // under the account that it names.
-func faultOf(t *testing.T, line string) jobs.Unreadable {
+func faultOf(t *testing.T, line string) wire.Unreadable {
 	t.Helper()
 	var r metering.Record
 	ref := metering.DecodeRecord([]byte(line), &r)
 	require.NotNil(t, ref, "it isn't a record: %s", line)
 	require.Equal(t, metering.ReasonMalformed, ref.Reason)
-	var f jobs.Unreadable
+	var f wire.Unreadable
 	require.NoError(t, json.Unmarshal([]byte(line), &f))
-	require.Equal(t, f.What, jobs.WhatIsUnreadable([]byte(line)), "what is said of it is taken")
+	require.Equal(t, f.What, wire.WhatIsUnreadable([]byte(line)), "what is said of it is taken")
 	if metering.ValidID(f.AccountID) {
 		require.Equal(t, f.AccountID, r.AccountID)
 	}
@@ -306,19 +306,19 @@ func TestAnUnreadableRowCostsNoOther(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		bad  string
-		want []jobs.Unreadable
+		want []wire.Unreadable
 	}{
-		"text with line breaks": {"\"Dear\n\"\"you\"\"\r\nall\",canceled,,0,AC1,SM2,outbound-api\n", []jobs.Unreadable{{ID: "SM2", AccountID: "a", What: "date: missing, or not to be understood", Line: "\"Dear\n\"\"you\"\"\r\nall\",canceled,,0,AC1,SM2,outbound-api"}}},
-		"cut off":               {"x,sent\r\n", []jobs.Unreadable{{AccountID: "a", What: "date: missing, or not to be understood", Line: "x,sent"}}},
-		"quote never closed":    {"\"x,sent\n", []jobs.Unreadable{{AccountID: "a", What: "date: missing, or not to be understood", Line: "\"x,sent"}}},
-		"not UTF-8":             {"\xff,sent\n", []jobs.Unreadable{{AccountID: "a", What: "date: missing, or not to be understood", LineBytes: []byte("\xff,sent")}}},
+		"text with line breaks": {"\"Dear\n\"\"you\"\"\r\nall\",canceled,,0,AC1,SM2,outbound-api\n", []wire.Unreadable{{ID: "SM2", AccountID: "a", What: "date: missing, or not to be understood", Line: "\"Dear\n\"\"you\"\"\r\nall\",canceled,,0,AC1,SM2,outbound-api"}}},
+		"cut off":               {"x,sent\r\n", []wire.Unreadable{{AccountID: "a", What: "date: missing, or not to be understood", Line: "x,sent"}}},
+		"quote never closed":    {"\"x,sent\n", []wire.Unreadable{{AccountID: "a", What: "date: missing, or not to be understood", Line: "\"x,sent"}}},
+		"not UTF-8":             {"\xff,sent\n", []wire.Unreadable{{AccountID: "a", What: "date: missing, or not to be understood", LineBytes: []byte("\xff,sent")}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := header + row("5\" screen", "SM1") + row("\"two\n\"\"lines\"\"\"", "SM3") + c.bad + row("one", "SM4") + strings.Repeat(row("more", "SM5"), 1500)
 			got, stats := read(t, log, Options{From: TwilioCSV, Account: "a"})
 			require.Equal(t, Stats{Messages: 1504, Unreadable: 1}, stats)
-			var faults []jobs.Unreadable
+			var faults []wire.Unreadable
 			for line := range strings.Lines(got) {
 				if strings.Contains(line, `"unreadable"`) {
 					faults = append(faults, faultOf(t, line))

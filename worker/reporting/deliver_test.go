@@ -25,7 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/notify/notifytest"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/reports"
@@ -353,14 +353,14 @@ func TestTwoSchedulersMakeOneRun(t *testing.T) {
 		s.clock.Advance(20 * time.Second)
 	}
 	require.Len(t, s.runs(), 12)
-	info, err := s.queue.GetQueueInfo(jobs.QueueReports)
+	info, err := s.queue.GetQueueInfo(wire.QueueReports)
 	require.NoError(t, err)
 	require.Equal(t, 12, info.Pending)
 	s.tries()
 	require.Len(t, s.ended, 12)
 	// A scheduler that starts anew finds nothing to do.
 	require.NoError(t, s.scheduler().Due(t.Context()))
-	info, err = s.queue.GetQueueInfo(jobs.QueueReports)
+	info, err = s.queue.GetQueueInfo(wire.QueueReports)
 	require.NoError(t, err)
 	require.Zero(t, info.Size)
 }

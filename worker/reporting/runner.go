@@ -15,7 +15,7 @@ import (
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/deliver"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/reports"
@@ -265,11 +265,11 @@ func (r *Runner) sweep(ctx context.Context, now time.Time) error {
 // enqueue a round of a run; a round has one task, whoever asks for it.
 func (r *Runner) enqueue(ctx context.Context, run string, round uint32, after time.Duration) error {
 	name := run + "-" + strconv.FormatUint(uint64(round), 10)
-	opts := jobs.Options("report-"+name, jobs.QueueReports)
+	opts := wire.TaskOptions("report-"+name, wire.QueueReports)
 	if after > 0 {
 		opts = append(opts, asynq.ProcessIn(after))
 	}
-	_, err := r.deps.Queue.EnqueueContext(ctx, asynq.NewTask(jobs.TypeReport, []byte(name)), opts...)
+	_, err := r.deps.Queue.EnqueueContext(ctx, asynq.NewTask(wire.TypeReport, []byte(name)), opts...)
 	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
 		return fmt.Errorf("enqueue a report: %w", err)
 	}

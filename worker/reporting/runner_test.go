@@ -18,7 +18,7 @@ import (
 	"github.com/meterd/meterd/internal/deliver"
 	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/internal/testengine"
-	"github.com/meterd/meterd/jobs"
+	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/ledger/schematest"
@@ -27,18 +27,18 @@ import (
 
 // scheduled is a parent with schedules, on engines of a test's own.
 type scheduled struct {
-	t       testing.TB
-	ledger  *ledger.Ledger
-	clock   *clock.Fake
-	snap    *metering.Snapshot
-	queue   *asynq.Inspector
+	t      testing.TB
+	ledger *ledger.Ledger
+	clock  *clock.Fake
+	snap   *metering.Snapshot
+	queue  *asynq.Inspector
 	runner *Runner
-	ended   []string
-	own     []metering.Schedule // of acme-shop
-	mail    *notify.Mail
-	opts    Options
-	redis   redis.UniversalClient
-	log     safeBuffer
+	ended  []string
+	own    []metering.Schedule // of acme-shop
+	mail   *notify.Mail
+	opts   Options
+	redis  redis.UniversalClient
+	log    safeBuffer
 }
 
 // safeBuffer takes the log of many goroutines.
@@ -129,21 +129,21 @@ func (s *scheduled) runs() []ledger.ReportRun {
 // the errors. One that is to come later counts: its time has come.
 func (s *scheduled) serve() error {
 	s.t.Helper()
-	pending, err := s.queue.ListPendingTasks(jobs.QueueReports, asynq.PageSize(1000))
+	pending, err := s.queue.ListPendingTasks(wire.QueueReports, asynq.PageSize(1000))
 	if errors.Is(err, asynq.ErrQueueNotFound) {
 		return nil
 	}
 	require.NoError(s.t, err)
-	scheduled, err := s.queue.ListScheduledTasks(jobs.QueueReports, asynq.PageSize(1000))
+	scheduled, err := s.queue.ListScheduledTasks(wire.QueueReports, asynq.PageSize(1000))
 	require.NoError(s.t, err)
 	var errs []error
 	for _, task := range append(pending, scheduled...) {
-		require.Equal(s.t, jobs.TypeReport, task.Type)
+		require.Equal(s.t, wire.TypeReport, task.Type)
 		if err := s.runner.Task(s.t.Context(), task.ID, task.Payload); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		require.NoError(s.t, s.queue.DeleteTask(jobs.QueueReports, task.ID))
+		require.NoError(s.t, s.queue.DeleteTask(wire.QueueReports, task.ID))
 	}
 	return errors.Join(errs...)
 }
@@ -220,7 +220,7 @@ func TestALostQueueLosesNoRun(t *testing.T) {
 	s := newScheduled(t, metering.Schedule{Name: "daily", Cron: "@daily", Period: reports.PeriodYesterday, Formats: []string{"json"}, Deliver: []string{"file:" + t.TempDir()}})
 	s.at("2026-10-21T00:00:00Z")
 	require.Len(t, s.runs(), 1)
-	_, err := s.queue.DeleteAllPendingTasks(jobs.QueueReports)
+	_, err := s.queue.DeleteAllPendingTasks(wire.QueueReports)
 	require.NoError(t, err)
 	s.at("2026-10-21T00:01:00Z")
 	require.NoError(t, s.serve())

@@ -1,4 +1,4 @@
-package jobs
+package wire
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 // Task types.
 const (
 	TypeIngest  = "usage:ingest"    // payload: records, see Encode
-	TypeJudge   = "usage:judge"     // payload: a Judge and records
+	TypeJudge   = "usage:judge"     // payload: a JudgeHeader and records
 	TypeRefund  = "usage:refund"    // payload: records of kind refund
-	TypeCorrect = "usage:correct"   // payload: a Correct and Corrections
+	TypeCorrect = "usage:correct"   // payload: a CorrectionHeader and Corrections
 	TypeSuspend = "account:suspend" // payload: StateChange
 	TypeResume  = "account:resume"  // payload: StateChange
 	TypeAlert   = "account:alert"   // payload: Alert
@@ -43,16 +43,6 @@ const ShardsMax = 256
 // IngestQueue is the name of an ingest queue.
 func IngestQueue(shard int) string { return "ingest-" + strconv.Itoa(shard) }
 
-// PendingKey is the list of a queue's tasks that nobody has in hand and that may be
-// taken now.
-func PendingKey(queue string) string { return "asynq:{" + queue + "}:pending" }
-
-// RetryKey is the set of a queue's tasks that failed and wait for their next try.
-func RetryKey(queue string) string { return "asynq:{" + queue + "}:retry" }
-
-// ScheduledKey is the set of a queue's tasks that wait for their first try.
-func ScheduledKey(queue string) string { return "asynq:{" + queue + "}:scheduled" }
-
 // IngestQueues are the names of so many ingest queues.
 func IngestQueues(shards int) []string {
 	out := make([]string, shards)
@@ -68,8 +58,8 @@ func Holding(ctx context.Context, rdb redis.UniversalClient, from int) ([]string
 	pipe := rdb.Pipeline()
 	found := make([]*redis.IntCmd, ShardsMax)
 	for shard := from; shard < ShardsMax; shard++ {
-		prefix := "asynq:{" + IngestQueue(shard) + "}:"
-		found[shard] = pipe.Exists(ctx, prefix+"pending", prefix+"active", prefix+"scheduled", prefix+"retry")
+		q := IngestQueue(shard)
+		found[shard] = pipe.Exists(ctx, PendingKey(q), ActiveKey(q), ScheduledKey(q), RetryKey(q))
 	}
 	_, err := pipe.Exec(ctx)
 	if err != nil {
@@ -111,8 +101,8 @@ const RunReplay = "replay-"
 // minute (worker). So many tries take centuries.
 const endless = 1 << 30
 
-// Options of every task of ours: its id, its queue, no end to its retries.
-func Options(task, queue string) []asynq.Option {
+// TaskOptions are those of every task of ours: its id, its queue, no end to its retries.
+func TaskOptions(task, queue string) []asynq.Option {
 	return []asynq.Option{asynq.TaskID(task), asynq.Queue(queue), asynq.MaxRetry(endless), asynq.Timeout(30 * time.Minute)}
 }
 

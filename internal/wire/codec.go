@@ -1,4 +1,4 @@
-package jobs
+package wire
 
 import (
 	"bytes"
@@ -164,17 +164,17 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err //nolint:wrapcheck // io.Reader
 }
 
-// Judge heads a judge task: the epoch in which its records were found to be
+// JudgeHeader heads a judge task: the epoch in which its records were found to be
 // duplicates, and the seq of that charge.
-type Judge struct {
+type JudgeHeader struct {
 	Epoch int64 `json:"epoch"`
 	Seq   int64 `json:"seq"`
 	// Corrections: the lines are Corrections, not records.
 	Corrections bool `json:"corrections,omitempty"`
 }
 
-// Correct heads a task of Corrections: the reference of their re-rating.
-type Correct struct {
+// CorrectionHeader heads a task of Corrections: the reference of their re-rating.
+type CorrectionHeader struct {
 	Ref string `json:"ref"`
 }
 
@@ -208,9 +208,9 @@ type Rated struct {
 	Hash uint64 `json:"content_hash,omitempty"`
 }
 
-// Refund heads a refund task: when it was split off, so that it can wait for
+// RefundHeader heads a refund task: when it was split off, so that it can wait for
 // messages that are still in the queue. 0: it doesn't wait.
-type Refund struct {
+type RefundHeader struct {
 	At int64 `json:"at"` // ms
 }
 
