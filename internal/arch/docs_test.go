@@ -66,6 +66,23 @@ func TestCitationsExist(t *testing.T) {
 	require.Greater(t, cited, 40)
 }
 
+// TestWhereToLook: what CONTRIBUTING points at is there, and it answers twenty questions.
+func TestWhereToLook(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../CONTRIBUTING.md")
+	require.NoError(t, err)
+	_, table, _ := strings.Cut(string(b), "\n## Where to look\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	rows := strings.Count(table, "\n| ") - 1
+	require.GreaterOrEqual(t, rows, 20)
+	for _, m := range regexp.MustCompile("`([a-z_/]+(?:\\.[a-z]+)?)`").FindAllStringSubmatch(table, -1) {
+		if path := m[1]; strings.Contains(path, "/") {
+			_, err := os.Stat(filepath.Join("../..", path))
+			require.NoError(t, err)
+		}
+	}
+}
+
 // comments of a file: what stands behind a comment's mark, lines that go on joined.
 func comments(text string) []string {
 	var out []string
