@@ -2,7 +2,6 @@ package reports
 
 import (
 	"context"
-	"time"
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
@@ -16,18 +15,12 @@ const Shared = "shared"
 // prices and deductions, its own budget or limit. It has no field for what is
 // its parent's; a shared wallet or the ceiling reads "shared".
 type EnterpriseStatement struct {
-	Kind         string       `json:"kind"`             // "statement"
-	Layout       uint64       `json:"layout"`           // that made it
-	Number       string       `json:"number,omitempty"` // of a month's
-	Account      string       `json:"account"`
-	Name         string       `json:"name"`
-	Timezone     string       `json:"timezone"`
-	Currency     string       `json:"currency"`
-	Period       string       `json:"period"`
-	Start        time.Time    `json:"start"`
-	End          time.Time    `json:"end"`
-	AsOf         time.Time    `json:"as_of"`
-	Closed       bool         `json:"closed"`
+	Kind    string `json:"kind"`             // "statement"
+	Layout  uint64 `json:"layout"`           // that made it
+	Number  string `json:"number,omitempty"` // of a month's
+	Account string `json:"account"`
+	Name    string `json:"name"`
+	Heading
 	Completeness Completeness `json:"completeness"`
 	State        string       `json:"state"`
 	Reasons      []string     `json:"reasons"`
@@ -58,8 +51,8 @@ func (r *Reporter) BuildEnterprise(ctx context.Context, a *metering.Account, s *
 	}
 	c := all[a.ID]
 	out := &EnterpriseStatement{
-		Kind: "statement", Layout: render.Layout, Number: statementNumber(a, s), Account: a.ID, Name: a.Name, Timezone: zone.String(), Currency: a.Currency, Period: s.name,
-		Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Funds: Shared, Usage: c.usage,
+		Kind: "statement", Layout: render.Layout, Number: statementNumber(a, s), Account: a.ID, Name: a.Name,
+		Heading: s.heading(zone, a.Currency), Funds: Shared, Usage: c.usage,
 	}
 	outcomes, err := r.activity(ctx, a.ParentID, []string{a.ID}, zone, s)
 	if err != nil {

@@ -27,8 +27,11 @@ func large(tb testing.TB, accounts int) *ParentStatement {
 	tb.Helper()
 	start := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	p := &ParentStatement{
-		Kind: "statement", Layout: render.Layout, Account: "initech", Name: "Initech", Module: "enterprise", Timezone: "UTC", Currency: "EUR",
-		Period: "2026-11", Start: start, End: start.AddDate(0, 1, 0), AsOf: start.AddDate(0, 1, 0).Add(time.Hour), Closed: true, Funding: string(metering.Postpaid),
+		Kind: "statement", Layout: render.Layout, Account: "initech", Name: "Initech", Module: "enterprise",
+		Heading: Heading{
+			Timezone: "UTC", Currency: "EUR", Period: "2026-11", Start: start, End: start.AddDate(0, 1, 0), AsOf: start.AddDate(0, 1, 0).Add(time.Hour), Closed: true,
+		},
+		Funding: string(metering.Postpaid),
 	}
 	p.Totals.in(p.Currency)
 	var usages []*Usage

@@ -27,30 +27,24 @@ type Statement interface {
 
 // ParentStatement is a parent's report in full.
 type ParentStatement struct {
-	Kind         string           `json:"kind"`             // "statement"
-	Layout       uint64           `json:"layout"`           // that made it
-	Number       string           `json:"number,omitempty"` // of a month's; days are no bill
-	Issuer       *metering.Issuer `json:"issuer"`           // who bills; null: not said
-	Account      string           `json:"account"`
-	Name         string           `json:"name"`
-	Module       string           `json:"module"`
-	Timezone     string           `json:"timezone"`
-	Currency     string           `json:"currency"`
-	Period       string           `json:"period"`
-	Start        time.Time        `json:"start"`
-	End          time.Time        `json:"end"`
-	AsOf         time.Time        `json:"as_of"`
-	Closed       bool             `json:"closed"`
-	Completeness Completeness     `json:"completeness"`
-	Funding      string           `json:"funding"`   // prepaid or postpaid
-	Wallet       *Purse           `json:"wallet"`    // prepaid, and while one that was holds or moves anything
-	Ceiling      *Limit           `json:"ceiling"`   // postpaid, where there is one
-	Totals       Totals           `json:"totals"`    // the sum of the accounts'
-	Payable      *Money           `json:"payable"`   // of a postpaid parent's month, in the currency's own digits
-	Previous     *PreviousMonth   `json:"previous"`  // null: there is none, or it is of days
-	Reratings    []Rerating       `json:"reratings"` // that booked the month's corrections; none of days
-	Cuts                          // of the totals
-	Accounts     []Section        `json:"accounts"`
+	Kind    string           `json:"kind"`             // "statement"
+	Layout  uint64           `json:"layout"`           // that made it
+	Number  string           `json:"number,omitempty"` // of a month's; days are no bill
+	Issuer  *metering.Issuer `json:"issuer"`           // who bills; null: not said
+	Account string           `json:"account"`
+	Name    string           `json:"name"`
+	Module  string           `json:"module"`
+	Heading
+	Completeness Completeness   `json:"completeness"`
+	Funding      string         `json:"funding"`   // prepaid or postpaid
+	Wallet       *Purse         `json:"wallet"`    // prepaid, and while one that was holds or moves anything
+	Ceiling      *Limit         `json:"ceiling"`   // postpaid, where there is one
+	Totals       Totals         `json:"totals"`    // the sum of the accounts'
+	Payable      *Money         `json:"payable"`   // of a postpaid parent's month, in the currency's own digits
+	Previous     *PreviousMonth `json:"previous"`  // null: there is none, or it is of days
+	Reratings    []Rerating     `json:"reratings"` // that booked the month's corrections; none of days
+	Cuts                        // of the totals
+	Accounts     []Section      `json:"accounts"`
 }
 
 // Completeness says what isn't in the figures.
@@ -107,6 +101,21 @@ func newLimit(kind string, limit *metering.Micros, used Money, s *reportPeriod) 
 	return &Limit{Kind: kind, Limit: used.with(limit.Sum()), Used: used, Share: percent(used.Sum, limit.Sum())}
 }
 
+// Heading is what each statement with money says of itself, in this order.
+type Heading struct {
+	Timezone string    `json:"timezone"`
+	Currency string    `json:"currency"`
+	Period   string    `json:"period"`
+	Start    time.Time `json:"start"`
+	End      time.Time `json:"end"`
+	AsOf     time.Time `json:"as_of"`
+	Closed   bool      `json:"closed"` // the month is: nothing in it changes any more
+}
+
+func (s *reportPeriod) heading(zone *time.Location, currency string) Heading {
+	return Heading{Timezone: zone.String(), Currency: currency, Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed}
+}
+
 // Purse is a wallet or a budget over a month: opening + moved − charged =
 // closing. A report of days has the movements only.
 type Purse struct {
@@ -142,8 +151,8 @@ func (r *Reporter) BuildParent(ctx context.Context, parent *metering.Account, s 
 		return nil, err
 	}
 	out := &ParentStatement{
-		Kind: "statement", Layout: render.Layout, Number: statementNumber(parent, s), Issuer: parent.Issuer, Account: parent.ID, Name: parent.Name, Module: string(parent.Module), Timezone: s.zone.String(), Currency: parent.Currency,
-		Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Funding: string(parent.Mode), Accounts: []Section{}, Reratings: []Rerating{},
+		Kind: "statement", Layout: render.Layout, Number: statementNumber(parent, s), Issuer: parent.Issuer, Account: parent.ID, Name: parent.Name, Module: string(parent.Module),
+		Heading: s.heading(s.zone, parent.Currency), Funding: string(parent.Mode), Accounts: []Section{}, Reratings: []Rerating{},
 	}
 	out.Totals.in(parent.Currency)
 	out.Completeness.add(nil, 0)

@@ -16,18 +16,12 @@ import (
 // of its sub-accounts over a month: transfers as they were made, and what was
 // charged each day. Recharge and its history are the parent's only.
 type WalletStatement struct {
-	Kind     string      `json:"kind"`   // "wallet"
-	Layout   uint64      `json:"layout"` // that made it
-	Account  string      `json:"account"`
-	Name     string      `json:"name"`
-	Timezone string      `json:"timezone"`
-	Currency string      `json:"currency"`
-	Period   string      `json:"period"`
-	Start    time.Time   `json:"start"`
-	End      time.Time   `json:"end"`
-	AsOf     time.Time   `json:"as_of"`
-	Closed   bool        `json:"closed"`
-	Purses   []PurseBook `json:"purses"` // the wallet, then the budgets
+	Kind    string `json:"kind"`   // "wallet"
+	Layout  uint64 `json:"layout"` // that made it
+	Account string `json:"account"`
+	Name    string `json:"name"`
+	Heading
+	Purses []PurseBook `json:"purses"` // the wallet, then the budgets
 }
 
 // PurseBook is one purse: opening + its lines = closing.
@@ -81,8 +75,8 @@ func (r *Reporter) BuildWallet(ctx context.Context, parent *metering.Account, s 
 		return nil, err
 	}
 	out := &WalletStatement{
-		Kind: KindWallet, Layout: render.Layout, Account: parent.ID, Name: parent.Name, Timezone: s.zone.String(), Currency: parent.Currency,
-		Period: s.name, Start: s.start, End: s.end, AsOf: s.asOf, Closed: s.closed, Purses: []PurseBook{},
+		Kind: KindWallet, Layout: render.Layout, Account: parent.ID, Name: parent.Name,
+		Heading: s.heading(s.zone, parent.Currency), Purses: []PurseBook{},
 	}
 	wallet := map[chargeOf]metering.Sum{}
 	for _, a := range accounts {
