@@ -89,8 +89,8 @@ func comments(text string) []string {
 	for line := range strings.SplitSeq(continued.ReplaceAllString(text, "\x00"), "\n") {
 		if i := strings.IndexAny(line, "\x00"); i >= 0 {
 			out = append(out, strings.ReplaceAll(line[i+1:], "\x00", " "))
-		} else if i := strings.Index(line, "// "); i >= 0 {
-			out = append(out, line[i+3:])
+		} else if _, comment, ok := strings.Cut(line, "// "); ok {
+			out = append(out, comment)
 		}
 	}
 	return out

@@ -71,8 +71,9 @@ func transfersTable() *table[transferSide] {
 func (l *Ledger) InsertTransfers(ctx context.Context, list []TransferRow) error {
 	var sides []transferSide
 	for i := range list {
-		for n, line := range list[i].Transfer.Lines() {
-			sides = append(sides, transferSide{&list[i], n, line})
+		t := &list[i]
+		for n, line := range t.Transfer.Lines() {
+			sides = append(sides, transferSide{t, n, line})
 		}
 	}
 	return transfersTable().insert(ctx, l, sides)

@@ -24,17 +24,17 @@ type Postbox struct {
 }
 
 // NewPostbox returns one that listens until the test ends, and what mails to it.
-func NewPostbox(t testing.TB) (*Postbox, *notify.Mail) {
-	t.Helper()
+func NewPostbox(tb testing.TB) (*Postbox, *notify.Mail) {
+	tb.Helper()
 	p := &Postbox{subjects: map[string][]string{}}
 	srv := smtp.NewServer(backend{p})
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(tb, err)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(l) }()
-	t.Cleanup(func() { _ = srv.Close(); <-done })
+	tb.Cleanup(func() { _ = srv.Close(); <-done })
 	m, err := notify.NewMail(notify.MailOptions{Server: "smtp://" + l.Addr().String() + "?tls=none", From: "meterd@example.com"})
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return p, m
 }
 
