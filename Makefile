@@ -43,7 +43,7 @@ gotest := $(gotestsum) --format pkgname -- -trimpath -ldflags=-w
 # starts no engine, and for a package as a whole: on a slow machine the raced ones take eight minutes.
 one := TestMemoryAgreesWith|TestPublishedAndReadAgree|TestSimulationFindsWhatIsMissing
 plain := ./cmd/... ./reports/... ./jobs/importer ./internal/phone ./examples/... ./deploy
-raced := ./worker $$(go list ./... | grep -v -E '/(worker|cmd|reports|importer|phone|examples|deploy|bench)(/|$$)')
+raced := ./worker $$(go list ./... | grep -v -E '/worker$$|/(cmd|reports|importer|phone|examples|deploy|bench)(/|$$)')
 systems := ./bench/faults $$(go list ./bench/... | grep -v -E '/bench/(faults|figures)$$')
 
 test: $(gotestsum) ## Set up what is missing and run every test against the real engines

@@ -205,7 +205,7 @@ func elsewhere() map[string][2]string {
 		"Nothing scraped":     {"deploy/prometheus", "TestRules"},
 		"Figures old":         {"deploy/prometheus", "TestRules"},
 		"Answers open":        {"worker", "TestALostAnswerHoldsNobodyUp"},
-		"Report failed":       {"worker", "TestADeadDestinationHoldsBackNoOther"},
+		"Report failed":       {"worker/reporting", "TestADeadDestinationHoldsBackNoOther"},
 		"Redis restarted":     {"bench/faults", "TestRedisRestarted"},
 		"Redis emptied":       {"bench/faults", "TestRedisEmptied"},
 		"Redis cut short":     {"bench/faults", "TestRedisCutByASecond"},
