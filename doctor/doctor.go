@@ -2,6 +2,8 @@
 // and what to do about it. It changes nothing: what it writes to find out
 // whether an engine can store is gone when it returns. What it doesn't decide is
 // whether the money is right: that is reconcile's.
+//
+// It is a part of meterd, and no stable interface.
 package doctor
 
 import (

@@ -6,4 +6,6 @@
 // All money comes from the ledger's rows, and every total is the sum of the
 // lines beside it. Live balances aren't asked for: what a purse holds is its
 // opening balance, movements and charges, so that a reader can add it up.
+//
+// It is a part of meterd, and no stable interface.
 package reports

@@ -1,5 +1,7 @@
 // Package sql holds the migrations and the named queries as .sql files. A
 // query's header names its parameters and its result.
+//
+// It is a part of meterd, and no stable interface.
 package sql
 
 import (

@@ -3,4 +3,6 @@
 // the scheduler, and how they start and stop. The steps of a record are in
 // pipeline.go, in the order of docs/protocol.md, The path of a record; every
 // step may be cut off and repeated.
+//
+// It is a part of meterd, and no stable interface.
 package worker

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -137,6 +138,27 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 	for _, p := range packages(t) {
 		if len(p.GoFiles) > 0 && p.Doc == "" {
 			t.Errorf("%s has no package comment: say in doc.go what it decides and what it leaves out", p.ImportPath)
+		}
+	}
+}
+
+// stable are the packages that others import; each other one that they could says that
+// it isn't meant for that.
+var stable = []string{"jobs", "jobs/importer", "metering", "metering/gate"}
+
+func TestWhatIsStableIsSaid(t *testing.T) {
+	for _, p := range packages(t) {
+		rel := strings.TrimPrefix(p.ImportPath, module+"/")
+		if room, _, _ := strings.Cut(rel, "/"); slices.Contains([]string{"internal", "cmd", "bench", "examples", "deploy"}, room) {
+			continue // nobody can, or a program's
+		}
+		says := slices.ContainsFunc(p.GoFiles, func(name string) bool {
+			text, err := os.ReadFile(filepath.Join("../..", rel, name))
+			require.NoError(t, err)
+			return strings.Contains(string(text), "no stable interface.\npackage ")
+		})
+		if len(p.GoFiles) > 0 && says == slices.Contains(stable, rel) {
+			t.Errorf("%s: its comment must say that it is no stable interface, unless others import it: %v", p.ImportPath, stable)
 		}
 	}
 }

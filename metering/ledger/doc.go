@@ -2,4 +2,6 @@
 // the migrations, the group-commit writer, and one typed caller for each named
 // query of package sql. It decides nothing: what a row says was decided by the
 // charge.
+//
+// It is a part of meterd, and no stable interface.
 package ledger

@@ -5,4 +5,6 @@
 //
 // A line is in the month that it is booked in, so that a month's lines sum to
 // its bill; a closed month's file keeps its bytes.
+//
+// It is a part of meterd, and no stable interface.
 package finance

@@ -1,5 +1,7 @@
 // Package reportstest reads what reports' files say: tests look in it for what must be
 // there, and for what must not.
+//
+// It is a part of meterd, and no stable interface.
 package reportstest
 
 import (

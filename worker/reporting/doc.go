@@ -4,5 +4,5 @@
 // queue loses nothing. What a report says is in reports, how it gets somewhere in
 // internal/deliver.
 //
-// It is a part of the worker, and no stable interface.
+// It is a part of meterd, and no stable interface.
 package reporting

@@ -3,4 +3,6 @@
 // test sets. The scripts are written in Go a second time; the tests of
 // metering/balance run against this and against a real Redis, and one compares
 // the two key by key. It leaves out whatever metering/balance doesn't ask for.
+//
+// It is a part of meterd, and no stable interface.
 package balancetest

@@ -4,4 +4,6 @@
 // tables included, and lets a test decide when an insert lands. The tests of
 // metering/ledger compare it with a real ClickHouse. It leaves out usage,
 // reports and rollups.
+//
+// It is a part of meterd, and no stable interface.
 package ledgertest

@@ -1,5 +1,7 @@
 // Package schematest gives tests of other packages a database with the ledger's
 // schema. What the migrations are worth, the ledger's own tests decide.
+//
+// It is a part of meterd, and no stable interface.
 package schematest
 
 import (
