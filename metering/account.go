@@ -86,7 +86,7 @@ type Account struct {
 	// ledger knows it.
 	First int64 `json:"-"`
 
-	// MonthStarts are the months of a parent that have been opened; they stand beside
+	// Opened are the months of a parent that have been opened; they stand beside
 	// its versions, not in them.
 	Opened MonthStarts `json:"-"`
 	// Calendar has the parent's months. NewSnapshot sets it from the parent's

@@ -44,7 +44,7 @@ type Deps struct {
 // Options of a worker. Zero values take the defaults.
 type Options struct {
 	// Shards is the number of ingest queues, see jobs.ClientOptions. What lies in
-	// others is served too. Default jobs.IngestShards.
+	// others is served too. Default 4.
 	Shards int
 	// Concurrency is how many tasks of one ingest queue are in hand: most wait for
 	// their rows to be stored. More: more small tasks a second. Default 64.

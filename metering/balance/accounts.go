@@ -142,7 +142,7 @@ type State struct {
 	Held     bool // the partition holds it
 	Own      metering.Flags
 	Parent   metering.Flags // the parent's own, all of them
-	// OwnHeldBack and ParentBack are reasons that hold without effect: the parent
+	// OwnHeldBack and ParentHeldBack are reasons that hold without effect: the parent
 	// only observes, or the breaker is open.
 	OwnHeldBack, ParentHeldBack metering.Flags
 	Source                      metering.Source

@@ -21,7 +21,7 @@ type Reversal struct {
 	Line         int
 	Account      string
 	Parent       string
-	PurseAccount string // as Item.Purse
+	PurseAccount string // as Item.PurseAccount
 	Booked       string
 	Amount       metering.Micros
 }

@@ -105,7 +105,7 @@ type sinceOf struct {
 }
 
 // New returns a Runner; the caller runs Due now and then, and serves
-// jobs.TypeReport with Task.
+// wire.TypeReport with Task.
 func New(d Deps, o Options) *Runner {
 	o = o.withDefaults()
 	return &Runner{deps: d, opts: o, saver: runSaver{insert: d.Ledger.InsertReportRuns}, builds: make(chan struct{}, o.Builds), since: map[string]sinceOf{}}
