@@ -49,7 +49,7 @@ var (
 // work side by side during an upgrade.
 const answerVersion = 3
 
-// rated is what an answer keeps of its slice: what was decided, what was refused, and
+// rated is what an answer keeps of its batch: what was decided, what was refused, and
 // the lines that were set aside.
 type rated struct {
 	decisions []decision

@@ -59,7 +59,7 @@ func (e *engine) ask(ctx context.Context, hurry bool, f func(ctx context.Context
 	return err
 }
 
-// chargeAll charges slices whose rows can't be stored by now. Who comes again for them
+// chargeAll charges batches whose rows can't be stored by now. Who comes again for them
 // finds their answers; what fails here fails again there.
 func (e *engine) chargeAll(ctx context.Context, t *task, parts map[int]*partitionBatch, order []int) {
 	for i, p := range order {
@@ -77,7 +77,7 @@ func (e *engine) chargeAll(ctx context.Context, t *task, parts map[int]*partitio
 	}
 }
 
-// leave takes lines out of slices that the answer to another one's charge has refused or
+// leave takes lines out of batches that the answer to another one's charge has refused or
 // set aside. It is the first partition's: their account wasn't known then.
 func leave(parts map[int]*partitionBatch, order []int, refused []refusal, aside []int) {
 	if len(order) == 0 || len(refused)+len(aside) == 0 {
@@ -136,8 +136,8 @@ func (s *partitionBatch) setAside(gone map[int]bool) {
 func (t *task) separable() bool { return t.corrections == nil && !t.inline }
 
 // setDoubtfulAside sets lines aside that a newer snapshot may know, after the ledger
-// couldn't be asked for one (cause). Those in whose slice nothing is charged, so that no
-// answer can keep them, bring the task back, once the other slices are charged.
+// couldn't be asked for one (cause). Those in whose batch nothing is charged, so that no
+// answer can keep them, bring the task back, once the other batches are charged.
 func (e *engine) setDoubtfulAside(ctx context.Context, t *task, parts map[int]*partitionBatch, cause error) error {
 	if !t.separable() || !e.withoutLedger(cause) {
 		return cause
@@ -163,7 +163,7 @@ func (e *engine) setDoubtfulAside(ctx context.Context, t *task, parts map[int]*p
 	return nil
 }
 
-// setColdAside sets the identities of a slice aside that the ledger couldn't be asked
+// setColdAside sets the identities of a batch aside that the ledger couldn't be asked
 // for (cause), if others are left.
 func (e *engine) setColdAside(t *task, s *partitionBatch, call *balance.Call, ask []int, cause error) error {
 	if !t.separable() || !e.withoutLedger(cause) || len(ask) == len(s.charged) {
@@ -192,7 +192,7 @@ func (e *engine) handAside(ctx context.Context, t *task, which []int) error {
 	return e.enqueue(ctx, wire.TypeIngest, idOf(t.id+"~a", lines), e.codec.Encode(lines), retryFirst)
 }
 
-// handMoved hands lines over that a newer snapshot has brought into a slice whose answer
+// handMoved hands lines over that a newer snapshot has brought into a batch whose answer
 // was made without them: their account wasn't known then, and the first partition,
 // which refuses such, hasn't.
 func (e *engine) handMoved(ctx context.Context, t *task, s *partitionBatch, before []int, outcome string) error {
@@ -209,7 +209,7 @@ func (e *engine) handMoved(ctx context.Context, t *task, s *partitionBatch, befo
 	return e.handAside(ctx, t, moved)
 }
 
-// lines of a slice, as this attempt has decided.
+// lines of a batch, as this attempt has decided.
 func (s *partitionBatch) lines() []int {
 	var out []int
 	for i := range s.charged {

@@ -133,7 +133,7 @@ func (e *engine) runBatch(ctx context.Context, t *task, snap *metering.Snapshot,
 	return e.completeFromAnswer(ctx, t, snap, s, reply, meta)
 }
 
-// resumeOrRefuse ends a slice of which nothing is charged now; an earlier attempt,
+// resumeOrRefuse ends a batch of which nothing is charged now; an earlier attempt,
 // with another snapshot, may have charged.
 func (e *engine) resumeOrRefuse(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch) error {
 	meta, err := e.meta(ctx, s.p)
@@ -151,7 +151,7 @@ func (e *engine) resumeOrRefuse(ctx context.Context, t *task, snap *metering.Sna
 	return e.refuseBatch(ctx, t, snap, s, meta)
 }
 
-// completeFromAnswer takes a slice from its answer to its end.
+// completeFromAnswer takes a batch from its answer to its end.
 func (e *engine) completeFromAnswer(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch, reply *balance.Answer, meta *balance.Meta) error {
 	switch reply.State {
 	case balance.AnswerDone:
@@ -171,7 +171,7 @@ func (e *engine) completeFromAnswer(ctx context.Context, t *task, snap *metering
 		if err := e.handAside(ctx, t, s.aside); err != nil {
 			return err
 		}
-		reversed, err := e.storeSlice(ctx, t, snap, s, reply, meta)
+		reversed, err := e.storeBatch(ctx, t, snap, s, reply, meta)
 		if err != nil {
 			return err
 		}
@@ -207,7 +207,7 @@ func (e *engine) finish(ctx context.Context, t *task, p int, meta *balance.Meta,
 	return nil
 }
 
-// refuseBatch ends a slice of which nothing is charged.
+// refuseBatch ends a batch of which nothing is charged.
 func (e *engine) refuseBatch(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch, meta *balance.Meta) error {
 	entries := e.entries(t, s.refused)
 	if _, err := e.write(ctx, key(t, s.p, "refused", entries), &ledger.Batch{Quarantine: entries, Waiting: e.waiters(t, s.waiting)}); err != nil {
@@ -395,9 +395,9 @@ func (s *partitionBatch) overflow(groups []int) {
 	}
 }
 
-// storeSlice puts the new rows, and with them what was refused, on disk.
+// storeBatch puts the new rows, and with them what was refused, on disk.
 // Records that ClickHouse refuses for good are quarantined, to be reversed.
-func (e *engine) storeSlice(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch, reply *balance.Answer, meta *balance.Meta) ([]balance.Reversal, error) {
+func (e *engine) storeBatch(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch, reply *balance.Answer, meta *balance.Meta) ([]balance.Reversal, error) {
 	b := &ledger.Batch{Rows: s.rows(snap, reply, meta), Quarantine: e.entries(t, s.refused), Waiting: e.waiters(t, s.waiting), Charged: s.asked}
 	b, err := e.write(ctx, key(t, s.p, fmt.Sprintf("rows:%d:%d", meta.Epoch, reply.Seq), nil), b)
 	if err != nil {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -216,18 +217,26 @@ func (l *Ledger) usageLines(ctx context.Context, name string, q *UsageQuery, par
 
 // readRated reads the numbers among the keys.
 func (u *UsageLine) readRated() error {
-	if u.rated.Plan = u.Key(DimPlan); u.rated.Plan == "" {
+	plan := u.Key(DimPlan)
+	if plan == "" {
 		return nil
 	}
-	for d, n := range map[Dimension]*int{DimPlanVersion: &u.rated.Version, DimRule: &u.rated.Rule} {
-		if text := u.Key(d); text != "" {
-			var err error
-			if *n, err = strconv.Atoi(text); err != nil {
-				return fmt.Errorf("%s of a usage line: %w", d, err)
-			}
-		}
+	version, err := u.number(DimPlanVersion)
+	rule, err2 := u.number(DimRule)
+	u.rated = RatedBy{Plan: plan, Version: version, Rule: rule}
+	return errors.Join(err, err2)
+}
+
+func (u *UsageLine) number(d Dimension) (int, error) {
+	text := u.Key(d)
+	if text == "" {
+		return 0, nil
 	}
-	return nil
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("%s of a usage line: %w", d, err)
+	}
+	return n, nil
 }
 
 func scanUsage(r driver.Rows, by []Dimension) (*UsageLine, error) {

@@ -1,4 +1,4 @@
--- charge.lua: charges one slice of a task, once (docs/protocol.md, The states of a task).
+-- charge.lua: charges one batch of a task, what of it is of this partition, once (docs/protocol.md, The states of a task).
 -- KEYS 1 {pNN}:meta  2 {pNN}:t:<task>
 -- ARGV 1 projection epoch  2 caller's catalog number  3 task
 --      4 mode: "" | "found" (14 holds lookups) | "force" (5 holds S)

@@ -47,20 +47,20 @@ type copied struct {
 	first int
 }
 
-// classify decides every line by the snapshot: into slices by partition.
+// classify decides every line by the snapshot: into batches by partition.
 func (e *engine) classify(ctx context.Context, t *task, snap *metering.Snapshot) (map[int]*partitionBatch, []int, error) {
-	slices := map[int]*partitionBatch{}
+	batches := map[int]*partitionBatch{}
 	at := func(p int) *partitionBatch {
-		s := slices[p]
+		s := batches[p]
 		if s == nil {
 			s = &partitionBatch{p: p, catalog: snap.Catalog, first: make(map[metering.Identity]int, len(t.lines)/e.store.Partitions())}
-			slices[p] = s
+			batches[p] = s
 		}
 		return s
 	}
 	if t.corrections != nil {
 		err := e.classifyCorrections(ctx, t, snap, at)
-		return slices, nil, err
+		return batches, nil, err
 	}
 	now := e.clock.Now()
 	var refunds []int
@@ -106,7 +106,7 @@ func (e *engine) classify(ctx context.Context, t *task, snap *metering.Snapshot)
 			return nil, nil, err
 		}
 	}
-	return slices, refunds, nil
+	return batches, refunds, nil
 }
 
 // rate makes a candidate of a usage or status record.
@@ -188,7 +188,7 @@ func (s *partitionBatch) unchargedOutcome(lines int) string {
 	return string(b)
 }
 
-// call lays the slice out for charge.lua.
+// call lays the batch out for charge.lua.
 func (e *engine) call(t *task, s *partitionBatch, meta *balance.Meta) *balance.Call {
 	items := make([]balance.Item, len(s.charged))
 	months := map[string]balance.Months{}
