@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 )
@@ -99,7 +101,7 @@ type traffic struct {
 
 func newTraffic(t *testing.T, b *book) *traffic {
 	t.Helper()
-	w := &traffic{book: b, at: time.Now().UTC().Add(-10 * time.Minute), sums: map[string]*sum{}}
+	w := &traffic{book: b, at: recent(t), sums: map[string]*sum{}}
 	for _, p := range b.parents {
 		w.sums[p] = &sum{}
 	}
@@ -107,6 +109,20 @@ func newTraffic(t *testing.T, b *book) *traffic {
 		w.sums[id] = &sum{}
 	}
 	return w
+}
+
+// recent is a moment ago, but of this month of the parents: what an account may
+// spend in a month is asked of the present one.
+func recent(t *testing.T) time.Time {
+	t.Helper()
+	zone, err := time.LoadLocation("Europe/Rome")
+	require.NoError(t, err)
+	now := time.Now().In(zone)
+	at, month := now.Add(-10*time.Minute), time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, zone)
+	if at.Before(month) {
+		at = month
+	}
+	return at.UTC()
 }
 
 // again is how often a line is one that came before.

@@ -34,7 +34,7 @@ import (
 //	only a,b,c          every JSON object of stdout has exactly these
 //	is PATH VALUE       a value of stdout's JSON document: a.b, a.0.b
 //	until REGEXP CMD…   run it until its stdout matches, for at most a minute
-//	fill FILE…          put $NOW, $DAY, $MONTH and others in
+//	fill FILE…          put $NOW, $DAY, $MONTH, $ROME_MONTH and others in
 //	bytes N FILE        N bytes of one line
 //	binary FILE         bytes that are no text
 //	gzip, zstd FILE     compress to FILE.gz, FILE.zst
@@ -82,6 +82,11 @@ func setupScript(env *testscript.Env) error {
 	env.Setenv("SOON", now.Add(time.Hour).Format(time.RFC3339Nano))
 	env.Setenv("DAY", now.Add(-time.Second).Format(time.DateOnly))
 	env.Setenv("MONTH", now.Add(-time.Second).Format("2006-01"))
+	rome, err := time.LoadLocation("Europe/Rome")
+	if err != nil {
+		return err
+	}
+	env.Setenv("ROME_MONTH", now.Add(-time.Second).In(rome).Format("2006-01"))
 	return nil
 }
 
