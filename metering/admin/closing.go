@@ -26,7 +26,7 @@ type Closer struct {
 	snapshots *Snapshots
 	clock     clock.Clock
 	log       *slog.Logger
-	meta      func(ctx context.Context, p int) (*balance.Meta, error)
+	meta      metaOf
 
 	done    map[string]string // parent → newest month that is known to be closed
 	blocked map[string]string // parent → open month that was told of
@@ -34,7 +34,7 @@ type Closer struct {
 
 // NewCloser returns a Closer. meta makes sure that a partition's projection may
 // be used (reconcile.Projector.Ensure).
-func NewCloser(l *ledger.Ledger, s *balance.Store, h *Snapshots, c clock.Clock, log *slog.Logger, meta func(context.Context, int) (*balance.Meta, error)) *Closer {
+func NewCloser(l *ledger.Ledger, s *balance.Store, h *Snapshots, c clock.Clock, log *slog.Logger, meta metaOf) *Closer {
 	return &Closer{ledger: l, store: s, snapshots: h, clock: c, log: log, meta: meta, blocked: map[string]string{}}
 }
 
@@ -242,33 +242,17 @@ func (c *Closer) closeHeld(ctx context.Context, p int, a *metering.Account, mont
 	if err := c.ledger.BeginClosing(ctx, begun); err != nil {
 		return nil, err
 	}
-	for range 5 {
-		err := c.fix(ctx, p, a, month)
-		if err == nil {
-			return stands()
-		}
-		if !balance.Over(err) {
-			return nil, err
-		}
+	err := c.snapshots.retried(ctx, p, "close "+month.Name, c.meta, func(meta *balance.Meta) error { return c.fix(ctx, p, meta, a, month) })
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("close %s: %w", month.Name, balance.ErrEpoch)
+	return stands()
 }
 
 // fix works the month out and stores it. Another epoch on the way begins anew.
-func (c *Closer) fix(ctx context.Context, p int, a *metering.Account, month metering.Period) error {
-	meta, err := c.meta(ctx, p)
-	if err != nil {
-		return err
-	}
+func (c *Closer) fix(ctx context.Context, p int, meta *balance.Meta, a *metering.Account, month metering.Period) error {
 	if _, err := c.store.Close(ctx, p, meta, a.ID, month.Name); err != nil {
-		var missing *balance.MissingError
-		if !errors.As(err, &missing) {
-			return err
-		}
-		if err := c.snapshots.PushMissing(ctx, p, meta, missing.Accounts); err != nil {
-			return err
-		}
-		return fmt.Errorf("the projection lacked the parent: %w", balance.ErrEpoch)
+		return err
 	}
 	if err := requireOldEpochsLanded(meta, c.clock.Now()); err != nil {
 		return err

@@ -36,12 +36,12 @@ type Service struct {
 	snapshots *Snapshots
 	clock     clock.Clock
 	// meta makes sure that a partition has a projection.
-	meta func(ctx context.Context, p int) (*balance.Meta, error)
+	meta metaOf
 }
 
 // NewService returns a Service. meta makes sure that a partition's projection
 // may be used (reconcile.Projector.Ensure).
-func NewService(l *ledger.Ledger, s *balance.Store, h *Snapshots, c clock.Clock, meta func(context.Context, int) (*balance.Meta, error)) *Service {
+func NewService(l *ledger.Ledger, s *balance.Store, h *Snapshots, c clock.Clock, meta metaOf) *Service {
 	return &Service{ledger: l, store: s, snapshots: h, clock: c, meta: meta}
 }
 
@@ -302,11 +302,7 @@ func (s *Service) manual(ctx context.Context, id, actor, note string, set bool) 
 		return err
 	}
 	p := s.store.PartitionOf(a.Parent())
-	for range 5 {
-		meta, err := s.meta(ctx, p)
-		if err != nil {
-			return err
-		}
+	return s.snapshots.retried(ctx, p, "suspend or resume "+id, s.meta, func(meta *balance.Meta) error {
 		if !set && flag == metering.FlagManualParent {
 			st, err := s.store.State(ctx, id)
 			if err != nil {
@@ -319,27 +315,19 @@ func (s *Service) manual(ctx context.Context, id, actor, note string, set bool) 
 		done, err := s.store.SetManual(ctx, p, meta, &balance.ManualChange{
 			Account: id, Flag: flag, Set: set, Actor: actor, Note: note, Months: s.snapshots.Months(a),
 		})
-		var missing *balance.MissingError
-		switch {
-		case errors.As(err, &missing):
-			if err := s.snapshots.PushMissing(ctx, p, meta, missing.Accounts); err != nil {
-				return err
-			}
-			continue
-		case balance.Over(err):
-			continue
-		case err != nil:
+		if err != nil {
 			return err
 		}
 		if err := s.keepState(ctx, a, done, actor, note); err != nil {
 			return err
 		}
 		// A projection that was made anew meanwhile may have been made without it.
-		if now, err := s.meta(ctx, p); err != nil || now.Epoch == meta.Epoch {
-			return err
+		now, err := s.meta(ctx, p)
+		if err == nil && now.Epoch != meta.Epoch {
+			err = balance.ErrEpoch
 		}
-	}
-	return fmt.Errorf("suspend or resume %s: %w", id, balance.ErrEpoch)
+		return err
+	})
 }
 
 // keepState makes a change by hand a row of the ledger. One that has changed

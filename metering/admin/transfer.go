@@ -123,28 +123,12 @@ func (s *Service) allowed(ctx context.Context, a *metering.Account, t *metering.
 func (s *Service) transfer(ctx context.Context, t *metering.Transfer) (*TransferResult, error) {
 	p := s.store.PartitionOf(t.ParentID)
 	parent := s.snapshots.Current().Accounts[t.ParentID]
-	var err error
-	for range 5 {
-		var meta *balance.Meta
-		if meta, err = s.meta(ctx, p); err != nil {
-			return nil, err
-		}
-		var res *TransferResult
-		if res, err = s.move(ctx, p, meta, parent, t); err == nil {
-			return res, nil
-		}
-		var missing *balance.MissingError
-		switch {
-		case errors.As(err, &missing):
-			if err := s.snapshots.PushMissing(ctx, p, meta, missing.Accounts); err != nil {
-				return nil, err
-			}
-		case balance.Over(err):
-		default:
-			return nil, err
-		}
-	}
-	return nil, err
+	var res *TransferResult
+	err := s.snapshots.retried(ctx, p, "transfer "+t.Ref, s.meta, func(meta *balance.Meta) (err error) {
+		res, err = s.move(ctx, p, meta, parent, t)
+		return err
+	})
+	return res, err
 }
 
 func (s *Service) move(ctx context.Context, p int, meta *balance.Meta, parent *metering.Account, t *metering.Transfer) (*TransferResult, error) {
