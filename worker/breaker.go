@@ -10,6 +10,7 @@ import (
 	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/worker/metrics"
 )
 
 // eventBreaker is told to the operator's hooks.
@@ -36,7 +37,7 @@ func (w *Worker) watchBreakers(ctx context.Context) error {
 	if err := w.engine.partitions(w.setBreaker)(ctx); err != nil {
 		return err
 	}
-	w.engine.metrics.measuredNow(measuredBreakers)
+	w.engine.metrics.MeasuredNow(metrics.MeasuredBreakers)
 	return nil
 }
 
@@ -62,7 +63,7 @@ func (w *Worker) setBreaker(ctx context.Context, p int) error {
 	if !at.IsZero() {
 		open = 1
 	}
-	e.metrics.breaker.WithLabelValues(fmt.Sprint(p)).Set(double(open))
+	e.metrics.Breaker.WithLabelValues(fmt.Sprint(p)).Set(metrics.Float(open))
 	return nil
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/reconcile"
+	"github.com/meterd/meterd/worker/metrics"
 )
 
 // engine takes a task through charge, store, settle, judge and finish.
@@ -35,7 +36,7 @@ type engine struct {
 	codec     *wire.Codec
 	clock     clock.Clock
 	log       *slog.Logger
-	metrics   *metrics
+	metrics   *metrics.Set
 	shards    int
 	brakes    brakes
 	beyond    beyond
@@ -212,7 +213,7 @@ func (e *engine) write(ctx context.Context, key string, b *ledger.Batch) (*ledge
 		select {
 		case <-w.done:
 			e.forget(key)
-			e.metrics.storeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
+			e.metrics.StoreSeconds.Observe(metrics.Seconds(e.clock.Now().Sub(started)))
 			return w.batch, w.err
 		case <-patience.Done():
 		}

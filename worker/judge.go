@@ -12,6 +12,7 @@ import (
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/worker/metrics"
 )
 
 // judgePatience is how long a task waits for older charges to settle before it
@@ -381,7 +382,7 @@ func (e *engine) chargeMissing(ctx context.Context, t *task, snap *metering.Snap
 	}
 	if reply.State == balance.AnswerNew {
 		e.log.WarnContext(ctx, "identities without a row were charged", slogTask(t.id))
-		e.metrics.forced.Add(double(len(s.charged)))
+		e.metrics.Forced.Add(metrics.Float(len(s.charged)))
 	}
 	return e.completeFromAnswer(ctx, t, snap, s, reply, meta)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/worker/metrics"
 )
 
 // process takes a task through all its steps. nil: it is finished, ack it.
@@ -201,8 +202,8 @@ func (e *engine) finish(ctx context.Context, t *task, p int, meta *balance.Meta,
 	if err := e.store.Finish(ctx, p, meta, t.id, f); err != nil {
 		return e.forgetMetaIfOver(p, err)
 	}
-	e.metrics.count(f.Counts)
-	e.metrics.count(f.Judged)
+	e.metrics.Count(f.Counts)
+	e.metrics.Count(f.Judged)
 	e.crashPoint("finished")
 	return nil
 }
@@ -291,7 +292,7 @@ func (e *engine) charge(ctx context.Context, t *task, s *partitionBatch) (*balan
 			reply, err = e.store.Charge(ctx, s.p, s.catalog, call)
 		}
 		if err == nil {
-			e.metrics.chargeSeconds.Observe(seconds(e.clock.Now().Sub(started)))
+			e.metrics.ChargeSeconds.Observe(metrics.Seconds(e.clock.Now().Sub(started)))
 			return reply, meta, nil
 		}
 		if _, over := errors.AsType[*balance.OverflowError](err); over {

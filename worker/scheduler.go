@@ -12,6 +12,7 @@ import (
 	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/worker/metrics"
 )
 
 // chore is something that is asked for over and over: "is anything due?".
@@ -223,7 +224,7 @@ func (w *Worker) countSuspended(ctx context.Context) error {
 			}
 		}
 	}
-	e.metrics.suspended.Set(double(n))
-	e.metrics.measuredNow(measuredSuspended)
+	e.metrics.Suspended.Set(metrics.Float(n))
+	e.metrics.MeasuredNow(metrics.MeasuredSuspended)
 	return nil
 }

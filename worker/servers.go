@@ -172,7 +172,7 @@ func (e *engine) ingestTask(ctx context.Context, id string, payload []byte) erro
 		return e.unreadable(ctx, id, wire.TypeIngest, payload, wire.ErrPayload)
 	}
 	t := newTask(id, lines, false)
-	e.metrics.countUnknown(t.recs)
+	e.metrics.CountUnknown(t.recs)
 	return e.process(ctx, t)
 }
 

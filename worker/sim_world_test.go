@@ -29,6 +29,7 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/ledger/ledgertest"
 	"github.com/meterd/meterd/metering/reconcile"
+	"github.com/meterd/meterd/worker/metrics"
 )
 
 // The simulation runs the real engine, writer, projector and reconciler of
@@ -106,7 +107,7 @@ type origin struct {
 	redis   *balancetest.Redis
 	server  *ledgertest.Server
 	codec   *wire.Codec
-	metrics *metrics
+	metrics *metrics.Set
 	base    time.Time
 
 	partitions int
@@ -114,7 +115,7 @@ type origin struct {
 
 func newOrigin(t *testing.T, base time.Time, partitions int) *origin {
 	t.Helper()
-	o := &origin{server: ledgertest.New(), base: base, partitions: partitions, metrics: newMetrics(prometheus.NewRegistry())}
+	o := &origin{server: ledgertest.New(), base: base, partitions: partitions, metrics: metrics.New(prometheus.NewRegistry())}
 	now := clock.NewFake(simApplied)
 	o.redis = balancetest.New(now.Now)
 	var err error

@@ -16,6 +16,7 @@ import (
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/worker/metrics"
 )
 
 // leaseOver is how long a task's lease must have been over: one is 30 s and renewed
@@ -31,7 +32,7 @@ func (e *engine) requeue(ctx context.Context, rdb redis.UniversalClient, queues 
 			return err
 		}
 		if n > 0 {
-			e.metrics.requeued.Add(double(n))
+			e.metrics.Requeued.Add(metrics.Float(n))
 			e.log.InfoContext(ctx, "tasks taken back from a worker that died", slog.String("queue", q), slog.Int("tasks", n))
 		}
 	}
@@ -124,8 +125,8 @@ func (e *engine) giveUpAll(ctx context.Context, rdb redis.UniversalClient) error
 		}
 		open += n
 	}
-	e.metrics.openAnswers.Set(double(open))
-	e.metrics.measuredNow(measuredAnswers)
+	e.metrics.OpenAnswers.Set(metrics.Float(open))
+	e.metrics.MeasuredNow(metrics.MeasuredAnswers)
 	return nil
 }
 

@@ -98,30 +98,23 @@ func (h *hooks) bring(ctx context.Context, n *notice) error {
 	return errors.Join(late, h.outcome(ctx, p, n, told.Tries, err))
 }
 
-// Outcomes of a try to tell somebody.
-const (
-	outcomeDelivered = "delivered"
-	outcomeFailed    = "failed"
-	outcomeGone      = "gone"
-)
-
 // outcome keeps what became of a try: in Redis first, so that it isn't told again
 // while the ledger is away. Of tries that fail only the first is kept.
 func (h *hooks) outcome(ctx context.Context, p int, n *notice, tries int, err error) error {
 	d := ledger.Delivery{
-		AccountID: n.account.ID, Event: n.event, Epoch: n.shown, Destination: n.host, Outcome: outcomeDelivered, Attempts: tries + 1, At: h.clock.Now().UTC(),
+		AccountID: n.account.ID, Event: n.event, Epoch: n.shown, Destination: n.host, Outcome: ledger.OutcomeDelivered, Attempts: tries + 1, At: h.clock.Now().UTC(),
 	}
 	again := false
 	switch {
 	case errors.Is(err, notify.ErrGone):
-		d.Outcome, err = outcomeGone, nil
+		d.Outcome, err = ledger.OutcomeGone, nil
 	case errors.Is(err, errNever):
 		h.log.ErrorContext(ctx, "somebody can't be told", slogError(err), slog.String("account", n.account.ID))
-		d.Outcome, err = outcomeFailed, nil
+		d.Outcome, err = ledger.OutcomeFailed, nil
 	case err != nil:
-		d.Outcome, again = outcomeFailed, true
+		d.Outcome, again = ledger.OutcomeFailed, true
 	}
-	h.metrics.hooks.WithLabelValues(d.Outcome).Inc()
+	h.metrics.Hooks.WithLabelValues(d.Outcome).Inc()
 	marked := h.mark(ctx, n, d.Attempts, err)
 	row, bad := json.Marshal(d)
 	if bad != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/wire"
+	"github.com/meterd/meterd/worker/metrics"
 )
 
 // queueLabel is how metrics call a queue: ingest queues are one to who is to act.
@@ -35,15 +36,15 @@ func (w *Worker) countTasks(ctx context.Context) error {
 		}
 	}
 	for of, n := range tasks {
-		e.metrics.queueTasks.WithLabelValues(of[0], of[1]).Set(double(n))
+		e.metrics.QueueTasks.WithLabelValues(of[0], of[1]).Set(metrics.Float(n))
 	}
 	for label, age := range oldest {
-		e.metrics.oldestTask.WithLabelValues(label).Set(seconds(age))
+		e.metrics.OldestTask.WithLabelValues(label).Set(metrics.Seconds(age))
 	}
 	if err := w.ageAnswers(ctx); err != nil {
 		return err
 	}
-	e.metrics.measuredNow(measuredTasks)
+	e.metrics.MeasuredNow(metrics.MeasuredTasks)
 	return nil
 }
 
@@ -65,6 +66,6 @@ func (w *Worker) ageAnswers(ctx context.Context) error {
 			oldest = since
 		}
 	}
-	e.metrics.oldestAnswer.Set(seconds(now.Sub(oldest)))
+	e.metrics.OldestAnswer.Set(metrics.Seconds(now.Sub(oldest)))
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/meterd/meterd/worker/metrics"
 )
 
 // gathered are the values of a metric, by its labels.
@@ -39,7 +41,7 @@ func labels(m *dto.Metric) string {
 func TestCountersBeginAtZero(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()
-	newMetrics(reg)
+	metrics.New(reg)
 	assert.Equal(t, map[string]float64{"outcome=delivered ": 0, "outcome=failed ": 0, "outcome=gone ": 0}, gathered(t, reg, "meterd_hook_deliveries_total"))
 	assert.Equal(t, map[string]float64{"state=delivered ": 0, "state=failed ": 0, "state=truncated ": 0}, gathered(t, reg, "meterd_report_runs_total"))
 	assert.Equal(t, map[string]float64{"outcome=stored ": 0, "outcome=duplicate ": 0, "outcome=quarantined ": 0, "outcome=waiting ": 0}, gathered(t, reg, "meterd_records_total"))
@@ -63,7 +65,7 @@ func TestWhatWaitsIsMeasured(t *testing.T) {
 	require.Empty(t, gathered(t, reg, "meterd_role"), "it serves nobody yet")
 
 	h.batch().task(message(shop, "m", 0)) // nobody takes it
-	w.engine.metrics.measured.Reset()
+	w.engine.metrics.Measured.Reset()
 	require.NoError(t, w.countTasks(t.Context()))
 	require.Contains(t, gathered(t, reg, "meterd_measured_timestamp_seconds"), "what=tasks ")
 	tasks := gathered(t, reg, "meterd_queue_tasks")

@@ -26,6 +26,7 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/reconcile"
 	"github.com/meterd/meterd/reports"
+	"github.com/meterd/meterd/worker/metrics"
 	"github.com/meterd/meterd/worker/reporting"
 )
 
@@ -138,7 +139,7 @@ func New(d Deps, o Options) (*Worker, error) {
 	queue := asynq.NewClientFromRedisClient(d.Redis)
 	e := &engine{
 		store: d.Store, ledger: d.Ledger, writer: ledger.NewWriter(d.Ledger, o.Writer), snapshots: d.Snapshots, projector: d.Projector,
-		queue: queue, codec: codec, clock: d.Clock, log: d.Log, metrics: newMetrics(d.Metrics),
+		queue: queue, codec: codec, clock: d.Clock, log: d.Log, metrics: metrics.New(d.Metrics),
 		shards: o.Shards, brakes: brakes{o.BreakerAccounts, o.BreakerShare}, room: semaphore.NewWeighted(recordsInHand), unpacking: semaphore.NewWeighted(unpackingMax), aside: semaphore.NewWeighted(asideMax), crash: o.Crash, metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
 	}
 	reporter := reports.NewReporter(reports.Deps{
@@ -148,7 +149,7 @@ func New(d Deps, o Options) (*Worker, error) {
 		report: reporting.New(reporting.Deps{
 			Ledger: d.Ledger, Snapshot: d.Snapshots.Current, Reporter: reporter, Queue: queue, Clock: d.Clock, Log: d.Log,
 			Deliverer: deliver.New(deliver.Options{Mail: o.Mail, Timeout: o.Reports.DeliverTimeout}),
-			Outcome:   func(state string) { e.metrics.reports.WithLabelValues(state).Inc() },
+			Outcome:   func(state string) { e.metrics.Reports.WithLabelValues(state).Inc() },
 		}, o.Reports),
 		deps: d, opts: o, redis: wholeQueues(d.Redis), engine: e, months: map[string]string{}, ready: make(chan struct{}), stopMax: stopMax, name: uuid.NewString(),
 		admin:      admin.NewService(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Projector.Ensure),
@@ -157,7 +158,7 @@ func New(d Deps, o Options) (*Worker, error) {
 		hooks:      newHooks(e, &o),
 	}
 	if w.has(RoleScheduler) {
-		e.metrics.schedules(d.Store.Partitions())
+		e.metrics.Schedules(d.Store.Partitions())
 	}
 	return w, nil
 }
@@ -177,7 +178,7 @@ func (w *Worker) has(role string) bool {
 func (w *Worker) showRoles() {
 	for _, role := range Roles() {
 		if w.has(role) {
-			w.engine.metrics.role.WithLabelValues(role).Set(1)
+			w.engine.metrics.Role.WithLabelValues(role).Set(1)
 		}
 	}
 }
@@ -393,7 +394,7 @@ func (w *Worker) reconcileDue() func(ctx context.Context) error {
 // reconcile compares every parent's projection with the ledger.
 func (w *Worker) reconcile(ctx context.Context) error {
 	res, err := w.reconciler.Run(ctx, w.deps.Snapshots.Current())
-	w.engine.metrics.drift.Add(double(res.Drifted))
+	w.engine.metrics.Drift.Add(metrics.Float(res.Drifted))
 	if err != nil {
 		return err
 	}

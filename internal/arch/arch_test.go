@@ -52,6 +52,7 @@ var rooms = map[string][]string{
 	"metering/gate":      {"metering", "metering/balance", "internal"},
 	"metering/reconcile": {"metering", "metering/balance", "metering/ledger", "internal"},
 	"jobs":               {"metering", "internal/wire"},
+	"worker/metrics":     {"metering", "metering/balance", "metering/ledger", "internal"},
 	"worker/reporting":   {"jobs", "metering", "metering/ledger", "reports", "internal"},
 	"worker":             {"jobs", "metering", "metering/", "reports", "worker/", "internal"},
 	"doctor":             {"jobs", "metering", "metering/", "worker", "reports", "internal"},

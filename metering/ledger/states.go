@@ -70,13 +70,20 @@ func (l *Ledger) States(ctx context.Context, accounts []string, from, to time.Ti
 	})
 }
 
+// Outcomes of a try to tell a hook.
+const (
+	OutcomeDelivered = "delivered" // it took it
+	OutcomeFailed    = "failed"    // it did not, or never can
+	OutcomeGone      = "gone"      // it wants to be told nothing more
+)
+
 // Delivery is what became of telling a hook.
 type Delivery struct {
 	AccountID   string    `json:"account_id"`
 	Event       string    `json:"event"`
 	Epoch       int64     `json:"epoch"`
 	Destination string    `json:"destination"`
-	Outcome     string    `json:"outcome"`
+	Outcome     string    `json:"outcome"` // OutcomeDelivered and others
 	Attempts    int       `json:"attempts"`
 	At          time.Time `json:"at"`
 }

@@ -1,4 +1,4 @@
-package worker
+package metrics
 
 import (
 	"fmt"
@@ -16,11 +16,11 @@ import (
 func TestUnknownFieldsAreCounted(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()
-	m := newMetrics(reg)
+	m := New(reg)
 	for i := range 2 * unknownNamesMax {
-		m.countUnknown([]metering.Record{{Unknown: []string{"priority", fmt.Sprint("f", i)}}, {}})
+		m.CountUnknown([]metering.Record{{Unknown: []string{"priority", fmt.Sprint("f", i)}}, {}})
 	}
-	m.countUnknown([]metering.Record{{Unknown: []string{strings.Repeat("x", unknownNameMax+1), "\xff"}}})
+	m.CountUnknown([]metering.Record{{Unknown: []string{strings.Repeat("x", unknownNameMax+1), "\xff"}}})
 	got := map[string]int{}
 	all, err := reg.Gather()
 	require.NoError(t, err)

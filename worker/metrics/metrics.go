@@ -1,4 +1,7 @@
-package worker
+// Package metrics has the series that a worker keeps of itself, for Prometheus.
+//
+// It is a part of meterd, and no stable interface.
+package metrics
 
 import (
 	"strconv"
@@ -15,104 +18,106 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 )
 
-// metrics of a worker. Every figure that the documents name as a goal is here.
-type metrics struct {
+// Set is a worker's series. Every figure that the documents name as a goal is here. What
+// each is and its labels are in New.
+type Set struct {
 	records       *prometheus.CounterVec
-	chargeSeconds prometheus.Histogram
-	storeSeconds  prometheus.Histogram
-	forced        prometheus.Counter
-	drift         prometheus.Counter
-	openAnswers   prometheus.Gauge
-	suspended     prometheus.Gauge
-	queueTasks    *prometheus.GaugeVec
-	oldestTask    *prometheus.GaugeVec
-	oldestAnswer  prometheus.Gauge
-	hooks         *prometheus.CounterVec
-	reports       *prometheus.CounterVec
+	ChargeSeconds prometheus.Histogram
+	StoreSeconds  prometheus.Histogram
+	Forced        prometheus.Counter
+	Drift         prometheus.Counter
+	OpenAnswers   prometheus.Gauge
+	Suspended     prometheus.Gauge
+	QueueTasks    *prometheus.GaugeVec
+	OldestTask    *prometheus.GaugeVec
+	OldestAnswer  prometheus.Gauge
+	Hooks         *prometheus.CounterVec
+	Reports       *prometheus.CounterVec
 	unknown       *prometheus.CounterVec
 	unknownNames  names
-	requeued      prometheus.Counter
-	breaker       *prometheus.GaugeVec
-	measured      *prometheus.GaugeVec
-	role          *prometheus.GaugeVec
+	Requeued      prometheus.Counter
+	Breaker       *prometheus.GaugeVec
+	Measured      *prometheus.GaugeVec
+	Role          *prometheus.GaugeVec
 }
 
 // What a scheduler measures, as meterd_measured_timestamp_seconds names it.
 const (
-	measuredTasks     = "tasks"
-	measuredAnswers   = "answers"
-	measuredSuspended = "suspended"
-	measuredBreakers  = "breakers"
+	MeasuredTasks     = "tasks"
+	MeasuredAnswers   = "answers"
+	MeasuredSuspended = "suspended"
+	MeasuredBreakers  = "breakers"
 )
 
-func newMetrics(reg prometheus.Registerer) *metrics {
-	m := &metrics{
+// New registers a worker's series.
+func New(reg prometheus.Registerer) *Set {
+	m := &Set{
 		records: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "meterd_records_total", Help: "Records by outcome.",
 		}, []string{"outcome"}),
-		chargeSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+		ChargeSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "meterd_charge_seconds", Help: "Time of a slice's charge, with its lookups.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
 		}),
-		storeSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+		StoreSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "meterd_store_seconds", Help: "Time until a task's rows are on disk.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 16),
 		}),
-		forced: prometheus.NewCounter(prometheus.CounterOpts{
+		Forced: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "meterd_forced_charges_total", Help: "Identities that stood in a dedup set without a row.",
 		}),
-		drift: prometheus.NewCounter(prometheus.CounterOpts{
+		Drift: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "meterd_projection_drift_total", Help: "Fields of the projection that differed from the ledger. Zero is the only normal figure.",
 		}),
-		openAnswers: prometheus.NewGauge(prometheus.GaugeOpts{
+		OpenAnswers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "meterd_open_answers", Help: "Charges whose rows aren't in the ledger yet.",
 		}),
-		suspended: prometheus.NewGauge(prometheus.GaugeOpts{
+		Suspended: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "meterd_suspended_accounts", Help: "Accounts that are suspended.",
 		}),
-		queueTasks: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		QueueTasks: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "meterd_queue_tasks", Help: "Tasks that aren't done, by queue and state; ingest's queues are one.",
 		}, []string{"queue", "state"}),
-		oldestTask: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		OldestTask: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "meterd_oldest_task_seconds", Help: "Age of the oldest task that isn't done.",
 		}, []string{"queue"}),
-		oldestAnswer: prometheus.NewGauge(prometheus.GaugeOpts{
+		OldestAnswer: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "meterd_oldest_answer_seconds", Help: "How long a charge whose rows aren't in the ledger has been left alone.",
 		}),
-		hooks: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Hooks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "meterd_hook_deliveries_total", Help: "Webhook deliveries by outcome.",
 		}, []string{"outcome"}),
-		reports: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Reports: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "meterd_report_runs_total", Help: "Report runs by state.",
 		}, []string{"state"}),
 		unknown: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "meterd_unknown_fields_total", Help: "Records that came with a field that isn't defined, by its name; of each try of a task.",
 		}, []string{"field"}),
-		requeued: prometheus.NewCounter(prometheus.CounterOpts{
+		Requeued: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "meterd_requeued_tasks_total", Help: "Tasks taken back from a worker that died.",
 		}),
-		breaker: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Breaker: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "meterd_breaker_open", Help: "1 while suspensions of a partition are held back.",
 		}, []string{"partition"}),
-		measured: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Measured: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "meterd_measured_timestamp_seconds", Help: "When a scheduler last measured what only schedulers do.",
 		}, []string{"what"}),
-		role: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Role: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "meterd_role", Help: "1 for each role that this worker has and serves.",
 		}, []string{"role"}),
 	}
-	reg.MustRegister(m.records, m.chargeSeconds, m.storeSeconds, m.forced, m.drift, m.openAnswers, m.suspended, m.queueTasks, m.oldestTask, m.oldestAnswer, m.hooks, m.reports, m.unknown, m.requeued, m.breaker, m.measured, m.role)
+	reg.MustRegister(m.records, m.ChargeSeconds, m.StoreSeconds, m.Forced, m.Drift, m.OpenAnswers, m.Suspended, m.QueueTasks, m.OldestTask, m.OldestAnswer, m.Hooks, m.Reports, m.unknown, m.Requeued, m.Breaker, m.Measured, m.Role)
 	m.begin()
 	return m
 }
 
 // begin has every labelled counter stand at 0: an increase isn't seen in the first
 // sample of a series, so the first failure would go unseen where it made the series.
-func (m *metrics) begin() {
-	m.count(balance.Counts{})
-	for _, outcome := range []string{outcomeDelivered, outcomeFailed, outcomeGone} {
-		m.hooks.WithLabelValues(outcome)
+func (m *Set) begin() {
+	m.Count(balance.Counts{})
+	for _, outcome := range []string{ledger.OutcomeDelivered, ledger.OutcomeFailed, ledger.OutcomeGone} {
+		m.Hooks.WithLabelValues(outcome)
 	}
 	for _, state := range []string{ledger.RunDelivered, ledger.RunTruncated, ledger.RunFailed} {
-		m.reports.WithLabelValues(state)
+		m.Reports.WithLabelValues(state)
 	}
 }
 
@@ -149,9 +154,9 @@ func (n *names) of(field string) string {
 	return field
 }
 
-// countUnknown counts fields that aren't defined: what a channel service believes
+// CountUnknown counts fields that aren't defined: what a channel service believes
 // that it tells, and nobody keeps.
-func (m *metrics) countUnknown(recs []metering.Record) {
+func (m *Set) CountUnknown(recs []metering.Record) {
 	for i := range recs {
 		for _, field := range recs[i].Unknown {
 			m.unknown.WithLabelValues(m.unknownNames.of(field)).Inc()
@@ -159,31 +164,32 @@ func (m *metrics) countUnknown(recs []metering.Record) {
 	}
 }
 
-// schedules has the gauges stand that a scheduler alone sets. What it never comes to
+// Schedules has the gauges stand that a scheduler alone sets. What it never comes to
 // measure is of its start, and so gets old where somebody sees it.
-func (m *metrics) schedules(partitions int) {
+func (m *Set) Schedules(partitions int) {
 	for p := range partitions {
-		m.breaker.WithLabelValues(strconv.Itoa(p))
+		m.Breaker.WithLabelValues(strconv.Itoa(p))
 	}
-	for _, what := range []string{measuredTasks, measuredAnswers, measuredSuspended, measuredBreakers} {
-		m.measuredNow(what)
+	for _, what := range []string{MeasuredTasks, MeasuredAnswers, MeasuredSuspended, MeasuredBreakers} {
+		m.MeasuredNow(what)
 	}
 }
 
-// measuredNow notes that what stands in the gauges is of now.
-func (m *metrics) measuredNow(what string) {
-	m.measured.WithLabelValues(what).Set(double(clock.System().Now().Unix()))
+// MeasuredNow notes that what stands in the gauges is of now.
+func (m *Set) MeasuredNow(what string) {
+	m.Measured.WithLabelValues(what).Set(Float(clock.System().Now().Unix()))
 }
 
-func (m *metrics) count(c balance.Counts) {
-	m.records.WithLabelValues("stored").Add(double(c.Stored))
-	m.records.WithLabelValues("duplicate").Add(double(c.Duplicates))
-	m.records.WithLabelValues("quarantined").Add(double(c.Quarantined))
-	m.records.WithLabelValues("waiting").Add(double(c.Waiting))
+// Count notes what became of a task's records.
+func (m *Set) Count(c balance.Counts) {
+	m.records.WithLabelValues("stored").Add(Float(c.Stored))
+	m.records.WithLabelValues("duplicate").Add(Float(c.Duplicates))
+	m.records.WithLabelValues("quarantined").Add(Float(c.Quarantined))
+	m.records.WithLabelValues("waiting").Add(Float(c.Waiting))
 }
 
-// Prometheus takes floats; no amount of money gets here.
+// Seconds is a time as Prometheus takes it.
+func Seconds(d time.Duration) float64 { return d.Seconds() } //nolint:forbidigo // a metric
 
-func seconds(d time.Duration) float64 { return d.Seconds() } //nolint:forbidigo // a metric
-
-func double[N int | int64](n N) float64 { return float64(n) } //nolint:forbidigo // a metric
+// Float is a number as Prometheus takes it; no amount of money gets here.
+func Float[N int | int64](n N) float64 { return float64(n) } //nolint:forbidigo // a metric
