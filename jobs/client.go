@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -47,6 +48,49 @@ type ClientOptions struct {
 	// Run begins the ids of all tasks, so that their outcomes are counted under it.
 	// Default "": none are counted.
 	Run string
+}
+
+func (o ClientOptions) withDefaults() ClientOptions {
+	set := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	set(&o.Shards, wire.IngestShards)
+	set(&o.RecordsMax, RecordsMax)
+	set(&o.BytesMax, 2<<20)
+	set(&o.InFlight, 8)
+	if o.QueueMax == 0 {
+		o.QueueMax = 10_000
+	}
+	if o.Linger == 0 {
+		o.Linger = 10 * time.Millisecond
+	}
+	return o
+}
+
+// validate refuses what workers would refuse of each task, or find only late.
+func (o ClientOptions) validate() error {
+	for _, c := range []struct {
+		option string
+		is     int64
+		least  int64
+		most   int64
+		hint   string
+	}{
+		{"Shards", int64(o.Shards), 1, wire.ShardsMax, "give the workers' number, "},
+		{"RecordsMax", int64(o.RecordsMax), 1, wire.LinesMax, ""},
+		{"BytesMax", int64(o.BytesMax), 1, wire.PayloadMax - LineMax, ""},
+		{"Linger", int64(o.Linger), 1, int64(time.Minute), "in nanoseconds, "},
+		{"InFlight", int64(o.InFlight), 1, math.MaxInt32, ""},
+		{"QueueMax", o.QueueMax, 1, math.MaxInt64, ""},
+		{"Replicas", int64(o.Replicas), 0, math.MaxInt32, ""},
+	} {
+		if c.is < c.least || c.is > c.most {
+			return fmt.Errorf("ClientOptions.%s is %d: %sfrom %d to %d", c.option, c.is, c.hint, c.least, c.most)
+		}
+	}
+	return nil
 }
 
 // RecordsMax is how many records a task holds unless said otherwise: with fewer,
@@ -95,25 +139,11 @@ type Client struct {
 }
 
 // NewClient returns a client over a Redis connection, which stays the caller's
-// to close, after the client.
+// to close, after the client. The error is of an option that can't be.
 func NewClient(rdb redis.UniversalClient, o ClientOptions) (*Client, error) {
-	set := func(v *int, d int) {
-		if *v == 0 {
-			*v = d
-		}
-	}
-	set(&o.Shards, wire.IngestShards)
-	if o.Shards < 1 || o.Shards > wire.ShardsMax {
-		return nil, fmt.Errorf("ClientOptions.Shards is %d: give the workers' number, from 1 to %d", o.Shards, wire.ShardsMax)
-	}
-	set(&o.RecordsMax, RecordsMax)
-	set(&o.BytesMax, 2<<20)
-	set(&o.InFlight, 8)
-	if o.QueueMax == 0 {
-		o.QueueMax = 10_000
-	}
-	if o.Linger == 0 {
-		o.Linger = 10 * time.Millisecond
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
 	}
 	codec, err := wire.NewCodec()
 	if err != nil {

@@ -285,15 +285,26 @@ func queued(t *testing.T, rdb *redis.Client, shards int) map[string]bool {
 	return lines
 }
 
-// TestClientOfTooManyShards is refused before it takes a record: nobody would look
-// into the queues.
-func TestClientOfTooManyShards(t *testing.T) {
+// TestClientOfOptionsThatCantBe is refused before it takes a record: nobody would look
+// into queues of too many shards, and no worker take too large a task.
+func TestClientOfOptionsThatCantBe(t *testing.T) {
 	t.Parallel()
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	t.Cleanup(func() { _ = rdb.Close() })
 	for _, n := range []int{-1, wire.ShardsMax + 1} {
 		_, err := NewClient(rdb, ClientOptions{Shards: n})
 		require.ErrorContains(t, err, "from 1 to 256")
+	}
+	for option, o := range map[string]ClientOptions{
+		"RecordsMax": {RecordsMax: wire.LinesMax + 1},
+		"BytesMax":   {BytesMax: wire.PayloadMax},
+		"Linger":     {Linger: -1},
+		"InFlight":   {InFlight: -1},
+		"QueueMax":   {QueueMax: -1},
+		"Replicas":   {Replicas: -1},
+	} {
+		_, err := NewClient(rdb, o)
+		require.ErrorContains(t, err, "ClientOptions."+option+" is ")
 	}
 	_, err := NewClient(rdb, ClientOptions{Shards: wire.ShardsMax})
 	require.NoError(t, err)

@@ -115,13 +115,15 @@ func TestAStatusWaitsByItsArrival(t *testing.T) {
 	failed := func(id string) string {
 		return line("zulu", "s-"+id, month-time.Minute, fmt.Sprintf(`,"kind":"status","status":"failed","refers_to":%q`, id))
 	}
-	stop := h.work(Options{StatusWaitMax: time.Millisecond})
+	h.statusWait = time.Millisecond
+	stop := h.work(Options{})
 	h.batch().task(failed("late")).wait()
 	h.eventually("the status has waited long enough", func() bool { return h.undecided() == 0 })
 	h.batch().task(message("zulu", "late", month)).wait()
 	h.eventually("the late message is refunded", func() bool { return len(h.refunded("zulu")) == 1 })
 	stop()
 
+	h.statusWait = 0
 	h.work(Options{})
 	h.batch().task(failed("waits")).wait()
 	h.batch().task(message("zulu", "control", month), failed("control")).wait()

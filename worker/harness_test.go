@@ -93,6 +93,7 @@ type harness struct {
 	tasks   int
 
 	partitions int
+	statusWait time.Duration // shorter than a worker's option may be; 0: as that is
 }
 
 func newHarness(tb testing.TB) *harness {
@@ -185,6 +186,9 @@ func (h *harness) workWith(d Deps, o Options) (stop func()) {
 	o.Alone = true
 	w, err := New(d, o)
 	require.NoError(h.tb, err)
+	if h.statusWait > 0 {
+		w.opts.StatusWaitMax = h.statusWait
+	}
 	ctx, cancel := context.WithCancel(h.tb.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()

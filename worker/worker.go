@@ -18,7 +18,6 @@ import (
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/deliver"
-	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
@@ -40,51 +39,6 @@ type Deps struct {
 	Clock     clock.Clock
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
-}
-
-// Options of a worker. Zero values take the defaults.
-type Options struct {
-	// Shards is the number of ingest queues, see jobs.ClientOptions. What lies in
-	// others is served too. Default 4.
-	Shards int
-	// Concurrency is how many tasks of one ingest queue are in hand: most wait for
-	// their rows to be stored. More: more small tasks a second. Default 64.
-	Concurrency int
-	// WaitMax is how long a refund waits for its message. Default 24 h.
-	WaitMax time.Duration
-	// StatusWaitMax is how long a status waits for its message, from its arrival.
-	// A message that comes later is looked at all the same, if it came more than an
-	// hour after it occurred: not less than two hours. Default 24 h.
-	StatusWaitMax time.Duration
-	// ReconcileEvery is the time between two comparisons of projection and
-	// ledger. Default 5 min.
-	ReconcileEvery time.Duration
-	// CloseGrace is how long after its end a month takes late records before it
-	// is closed for ever. Default 72 h; not less than the dedup window.
-	CloseGrace time.Duration
-	// Retention of rows and of phone numbers. Default: for good.
-	Retention admin.Retention
-	// BreakerAccounts and BreakerShare hold suspensions back once more accounts of
-	// a partition, or more percent of them, would be suspended within a minute.
-	// 0: no such bound. The same on all workers.
-	BreakerAccounts, BreakerShare int
-	// Alone says that no other worker can hold tasks of these queues: what a
-	// dead process left is taken back at once, and another number of partitions
-	// is taken up.
-	Alone bool
-	// Hooks are the operator's.
-	Hooks []metering.Hook
-	// Mail sends alerts and reports to addresses. Default nil: it can't.
-	Mail *notify.Mail
-	// Roles are what this worker does; empty: everything. ingest, suspensions,
-	// reports, scheduler.
-	Roles []string
-	// Reports bounds scheduled reports and their delivery.
-	Reports reporting.Options
-	// Writer bounds the group commit.
-	Writer ledger.WriterOptions
-	// Crash ends the process at a named point, in crash tests.
-	Crash func(point string)
 }
 
 // Worker serves the queues, relays the outbox and does the chores.
@@ -111,25 +65,11 @@ type Worker struct {
 	lacking      lacking
 }
 
-// New returns a worker; Run starts it.
+// New returns a worker; Run starts it. *OptionError: it can't work with an option.
 func New(d Deps, o Options) (*Worker, error) {
-	if o.Shards == 0 {
-		o.Shards = wire.IngestShards
-	}
-	if o.Concurrency == 0 {
-		o.Concurrency = 64
-	}
-	if o.WaitMax == 0 {
-		o.WaitMax = 24 * time.Hour
-	}
-	if o.StatusWaitMax == 0 {
-		o.StatusWaitMax = 24 * time.Hour
-	}
-	if o.CloseGrace == 0 {
-		o.CloseGrace = 72 * time.Hour
-	}
-	if o.ReconcileEvery == 0 {
-		o.ReconcileEvery = 5 * time.Minute
+	o = o.withDefaults()
+	if err := o.Validate(d.Projector.Window()); err != nil {
+		return nil, err
 	}
 	codec, err := wire.NewCodec()
 	if err != nil {

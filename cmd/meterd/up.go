@@ -43,27 +43,6 @@ type serveFlags struct {
 	ReconcileEvery   time.Duration `help:"Time between two comparisons of projection and ledger." default:"5m" env:"METERD_RECONCILE_EVERY"`
 }
 
-// Validate is called before anything runs (kong).
-func (f *serveFlags) Validate() error {
-	switch {
-	case f.Concurrency < 1:
-		return wrongInput("--concurrency: 1 or more")
-	case f.WaitMax <= 0:
-		return wrongInput("--wait-max: more than 0")
-	case f.ReconcileEvery <= 0:
-		return wrongInput("--reconcile-every: more than 0")
-	case f.StatusWaitMax < 2*time.Hour:
-		return wrongInput("--status-wait-max: at least 2h")
-	case f.BreakerAccounts < 0 || f.BreakerShare < 0 || f.BreakerShare > 100:
-		return wrongInput("--breaker-accounts: 0 or more; --breaker-share: from 0 to 100 percent")
-	case f.RetainRows < 0 || f.RetainNumbers < 0 || f.RetainRows > 0 && f.RetainRows < retainMin:
-		return wrongInput("--retain-rows: 0, or at least %d days; --retain-numbers: 0 or more", retainMin)
-	case f.MailAttachMax < 0 || f.MailAttachMax > 1000 || f.DeliverTimeout < time.Second || f.DeliverTimeout > 20*time.Minute:
-		return wrongInput("--mail-attach-max: from 0 to 1000; --deliver-timeout: from 1s to 20m")
-	}
-	return nil
-}
-
 // upCmd is the embedded system.
 type upCmd struct{ serveFlags }
 
@@ -76,11 +55,32 @@ func (f *serveFlags) smtpPassword() notify.Secret {
 
 // check is what can be told of the flags before anything is made or waited for.
 func (f *serveFlags) check(a *app) error {
-	if f.CloseGrace < a.Window {
-		return wrongInput("--close-grace: give at least the dedup window, %s: a copy of a record may come that late", a.Window)
+	o := f.options(a)
+	if bad, ok := errors.AsType[*worker.OptionError](o.Validate(a.Window)); ok {
+		return wrongInput("%s: %s", optionFlag(bad.Option), bad.May)
 	}
 	_, err := f.mail()
 	return err
+}
+
+// optionFlag is the flag that sets a worker's option.
+func optionFlag(option string) string {
+	return map[string]string{
+		"Shards": "--shards", "Concurrency": "--concurrency", "WaitMax": "--wait-max", "StatusWaitMax": "--status-wait-max",
+		"ReconcileEvery": "--reconcile-every", "CloseGrace": "--close-grace", "BreakerAccounts": "--breaker-accounts", "BreakerShare": "--breaker-share",
+		"Retention.Rows": "--retain-rows", "Retention.Numbers": "--retain-numbers",
+		"Reports.AttachMax": "--mail-attach-max", "Reports.DeliverTimeout": "--deliver-timeout",
+	}[option]
+}
+
+// options are the worker's as far as flags say them.
+func (f *serveFlags) options(a *app) worker.Options {
+	return worker.Options{
+		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, StatusWaitMax: f.StatusWaitMax, ReconcileEvery: f.ReconcileEvery, CloseGrace: f.CloseGrace,
+		BreakerAccounts: f.BreakerAccounts, BreakerShare: f.BreakerShare,
+		Reports:   reporting.Options{AttachMax: int64(f.MailAttachMax) << 20, DeliverTimeout: f.DeliverTimeout},
+		Retention: admin.Retention{Rows: days(f.RetainRows), Numbers: days(f.RetainNumbers)},
+	}
 }
 
 func (f *serveFlags) mail() (*notify.Mail, error) {
@@ -90,9 +90,6 @@ func (f *serveFlags) mail() (*notify.Mail, error) {
 	}
 	return m, nil
 }
-
-// retainMin keeps rows while refunds, reports and corrections may need them.
-const retainMin = 62
 
 func days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 
@@ -246,16 +243,13 @@ func (f *serveFlags) serve(ctx context.Context, a *app, e *engines, roles []stri
 	if err != nil {
 		return err
 	}
+	o := f.options(a)
+	o.Alone, o.Roles, o.Hooks, o.Mail = alone, roles, hooks, mail
+	o.Reports.AttachMax = max(o.Reports.AttachMax, 1) // 0 megabytes are none
 	w, err := worker.New(worker.Deps{
 		Redis: e.redis, Store: e.store, Ledger: e.ledger, Snapshots: e.snapshots, Projector: e.projector,
 		Clock: e.clock, Log: e.log, Metrics: reg,
-	}, worker.Options{
-		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, StatusWaitMax: f.StatusWaitMax, ReconcileEvery: f.ReconcileEvery, CloseGrace: f.CloseGrace,
-		BreakerAccounts: f.BreakerAccounts, BreakerShare: f.BreakerShare,
-		Reports: reporting.Options{AttachMax: max(int64(f.MailAttachMax)<<20, 1), DeliverTimeout: f.DeliverTimeout},
-		Alone:   alone, Roles: roles, Hooks: hooks, Mail: mail,
-		Retention: admin.Retention{Rows: days(f.RetainRows), Numbers: days(f.RetainNumbers)},
-	})
+	}, o)
 	if err != nil {
 		return err
 	}

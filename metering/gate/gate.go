@@ -39,7 +39,7 @@ type Answer struct {
 	Stale bool
 }
 
-// Options of a gate. Zero values take the defaults.
+// Options of a gate. Zero and less take the defaults.
 type Options struct {
 	// Partitions of the projection: the workers' --partitions. Default 1.
 	Partitions int
@@ -84,13 +84,13 @@ type entry struct {
 // New returns a gate over the Redis that the workers use. Follow makes it quick;
 // without it answers are up to MaxAge old.
 func New(rdb redis.UniversalClient, o Options) *Gate {
-	if o.MaxAge == 0 {
+	if o.MaxAge <= 0 {
 		o.MaxAge = time.Second
 	}
-	if o.Timeout == 0 {
+	if o.Timeout <= 0 {
 		o.Timeout = 250 * time.Millisecond
 	}
-	if o.Entries == 0 {
+	if o.Entries <= 0 {
 		o.Entries = 200_000
 	}
 	if o.Clock == nil {

@@ -49,6 +49,9 @@ func New(s *balance.Store, l *ledger.Ledger, c clock.Clock, log *slog.Logger, o 
 	return &Projector{store: s, ledger: l, clock: c, log: log, opts: o}
 }
 
+// Window is how long an identity stays hot in Redis.
+func (r *Projector) Window() time.Duration { return r.opts.Window }
+
 // Identify tells the store which ledger's projection it works with, once the
 // ledger has been migrated.
 func (r *Projector) Identify(ctx context.Context) error {

@@ -69,12 +69,16 @@ type Options struct {
 	Builds int
 }
 
-func (o Options) withDefaults() Options {
+// WithDefaults has the defaults where a field is zero.
+func (o Options) WithDefaults() Options {
 	if o.Retry == nil {
 		o.Retry = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour}
 	}
 	if o.AttachMax == 0 {
 		o.AttachMax = 10 << 20
+	}
+	if o.DeliverTimeout == 0 {
+		o.DeliverTimeout = time.Minute
 	}
 	if o.Builds == 0 {
 		o.Builds = 2
@@ -107,7 +111,7 @@ type sinceOf struct {
 // New returns a Runner; the caller runs Due now and then, and serves
 // wire.TypeReport with Task.
 func New(d Deps, o Options) *Runner {
-	o = o.withDefaults()
+	o = o.WithDefaults()
 	return &Runner{deps: d, opts: o, saver: runSaver{insert: d.Ledger.InsertReportRuns}, builds: make(chan struct{}, o.Builds), since: map[string]sinceOf{}}
 }
 
