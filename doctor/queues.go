@@ -36,7 +36,7 @@ func (s *System) projection(ctx context.Context, f *findings) {
 			detail = fmt.Sprintf("epoch %d", m.Epoch)
 		}
 		f.add(fmt.Sprintf("projection %d", p), err, detail)
-		if at, err := s.Store.Broken(ctx, p); err == nil && !at.IsZero() {
+		if at, err := s.Store.BreakerOpenSince(ctx, p); err == nil && !at.IsZero() {
 			f.add(fmt.Sprintf("breaker %d", p), errBroken, "")
 		}
 	}

@@ -55,7 +55,7 @@ func (w *Worker) setBreaker(ctx context.Context, p int) error {
 	if !w.has(RoleScheduler) {
 		return nil
 	}
-	at, err := e.store.Broken(ctx, p)
+	at, err := e.store.BreakerOpenSince(ctx, p)
 	if err != nil {
 		return e.forgetMetaIfOver(p, err)
 	}

@@ -113,7 +113,7 @@ func TestBreakerHoldsThroughALoss(t *testing.T) {
 	lines := r.lines(pick(400, 3000))
 	sent := r.send(lines, 0)
 	broken := func() (bool, string) {
-		at, err := r.sys.Store.Broken(t.Context(), 0)
+		at, err := r.sys.Store.BreakerOpenSince(t.Context(), 0)
 		return err == nil && !at.IsZero(), fmt.Sprint("the breaker is closed ", err)
 	}
 	sent.wait()

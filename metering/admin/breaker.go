@@ -22,7 +22,7 @@ func (s *Service) Breaker(ctx context.Context) (*BreakerState, error) {
 	}
 	b := &BreakerState{Held: []string{}}
 	for p := range s.store.Partitions() {
-		at, err := s.store.Broken(ctx, p)
+		at, err := s.store.BreakerOpenSince(ctx, p)
 		if err != nil {
 			return nil, err
 		}
@@ -62,7 +62,7 @@ func (s *Service) ReleaseBreaker(ctx context.Context, actor, note string) error 
 		return err
 	}
 	for p := range s.store.Partitions() {
-		at, err := s.store.Broken(ctx, p)
+		at, err := s.store.BreakerOpenSince(ctx, p)
 		if err != nil {
 			return err
 		}

@@ -52,7 +52,7 @@ func TestAStateIsOfAWholeProjection(t *testing.T) {
 			_, err := s.State(ctx, id)
 			require.ErrorIs(t, err, ErrEmpty, id)
 		}
-		_, err := s.Broken(ctx, 0)
+		_, err := s.BreakerOpenSince(ctx, 0)
 		require.ErrorIs(t, err, ErrEmpty)
 		anew(t, s, 1, true, false)
 		for _, id := range []string{"boss", "sub"} {

@@ -15,9 +15,9 @@ func (s *Store) SetBreaker(ctx context.Context, p int, meta *Meta, most int) err
 	return nil
 }
 
-// Broken tells since when a partition's breaker is open; zero: it is closed. ErrEmpty:
+// BreakerOpenSince tells since when a partition's breaker is open; zero: it is closed. ErrEmpty:
 // without a projection only the ledger knows.
-func (s *Store) Broken(ctx context.Context, p int) (time.Time, error) {
+func (s *Store) BreakerOpenSince(ctx context.Context, p int) (time.Time, error) {
 	v, err := s.rdb.HMGet(ctx, keyMeta(p), "brk", "epoch").Result()
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read the breaker: %w", err)

@@ -47,7 +47,7 @@ func (f *flapping) is(id string, effect, back metering.Flags) {
 
 func (f *flapping) open() bool {
 	f.t.Helper()
-	at, err := f.Broken(f.t.Context(), 0)
+	at, err := f.BreakerOpenSince(f.t.Context(), 0)
 	require.NoError(f.t, err)
 	return !at.IsZero()
 }
