@@ -26,11 +26,12 @@ type ClientOptions struct {
 	// ShardsMax; the same as the workers', who find others only once something
 	// lies in them. Default IngestShards.
 	Shards int
-	// RecordsMax and BytesMax end a task. Larger: fewer bytes and less work a
-	// record, more to do again after a failure. Defaults RecordsMax records and
-	// 2 MiB.
+	// RecordsMax ends a task, as BytesMax does. Larger: fewer bytes and less work a
+	// record, more to do again after a failure. Default RecordsMax.
 	RecordsMax int
-	BytesMax   int
+	// BytesMax is how large a task's lines become, before they are compressed.
+	// Default 2 MiB.
+	BytesMax int
 	// Linger is how long a record waits for company in a stream of them. Where
 	// hardly any other would come in that time it waits 1 ms; in a dense stream
 	// up to 40 ms, for larger tasks cost less a record. Default 10 ms.

@@ -23,16 +23,16 @@ type Code string
 
 // The codes.
 const (
-	OK                Code = "ok"
-	Suspended         Code = "suspended"
-	ChannelNotEnabled Code = "channel_not_enabled"
-	Unknown           Code = "unknown"
+	OK                Code = "ok"                  // send it
+	Suspended         Code = "suspended"           // the account, or its parent, may send nothing
+	ChannelNotEnabled Code = "channel_not_enabled" // the account may send on others
+	Unknown           Code = "unknown"             // there is no such account, or it isn't known for now (Stale)
 )
 
 // Answer of the gate.
 type Answer struct {
-	Allowed bool
-	Code    Code
+	Allowed bool  // send it
+	Code    Code  // why, or why not
 	Epoch   int64 // of the account's state
 	// Stale: Redis didn't answer, or holds no whole projection, and the answer is by the
 	// configured rule.
