@@ -293,7 +293,7 @@ var (
 func definedMetrics(t *testing.T) map[string]bool {
 	t.Helper()
 	defined := map[string]bool{}
-	for _, file := range []string{"worker/metrics.go", "internal/httpd/httpd.go"} {
+	for _, file := range []string{"worker/metrics/metrics.go", "internal/httpd/httpd.go"} {
 		code, err := os.ReadFile(filepath.Join(root, file))
 		require.NoError(t, err)
 		found := metricDefined.FindAllStringSubmatch(string(code), -1)
