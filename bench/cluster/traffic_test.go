@@ -115,14 +115,14 @@ func newTraffic(t *testing.T, b *book) *traffic {
 // spend in a month is asked of the present one.
 func recent(t *testing.T) time.Time {
 	t.Helper()
-	zone, err := time.LoadLocation("Europe/Rome")
+	months, err := metering.NewCalendar([]metering.ZoneFrom{{Zone: "Europe/Rome"}})
 	require.NoError(t, err)
-	now := time.Now().In(zone)
-	at, month := now.Add(-10*time.Minute), time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, zone)
-	if at.Before(month) {
-		at = month
+	now := time.Now().UTC()
+	at, month := now.Add(-10*time.Minute), months.Of(now)
+	if !month.Contains(at) {
+		at = month.Start
 	}
-	return at.UTC()
+	return at
 }
 
 // again is how often a line is one that came before.

@@ -25,6 +25,7 @@ import (
 
 	"github.com/meterd/meterd/internal/embedded"
 	"github.com/meterd/meterd/internal/testengine"
+	"github.com/meterd/meterd/metering"
 )
 
 // TestScripts runs testdata/*.txtar. Beside the usual commands there are
@@ -77,16 +78,16 @@ func setupScript(env *testscript.Env) error {
 	env.Setenv("REDIS_ADDR", theSystem.info.Redis)
 	env.Setenv("CLICKHOUSE_URL", theSystem.clickhouseURL())
 	env.Setenv("CLICKHOUSE_ADDR", strings.TrimPrefix(theSystem.info.ClickHouse, "http://"))
-	now := time.Now().UTC()
-	env.Setenv("NOW", now.Add(-time.Second).Format(time.RFC3339Nano))
-	env.Setenv("SOON", now.Add(time.Hour).Format(time.RFC3339Nano))
-	env.Setenv("DAY", now.Add(-time.Second).Format(time.DateOnly))
-	env.Setenv("MONTH", now.Add(-time.Second).Format("2006-01"))
-	rome, err := time.LoadLocation("Europe/Rome")
+	now := time.Now().UTC().Add(-time.Second)
+	rome, err := metering.LoadZone("Europe/Rome")
 	if err != nil {
 		return err
 	}
-	env.Setenv("ROME_MONTH", now.Add(-time.Second).In(rome).Format("2006-01"))
+	env.Setenv("NOW", now.Format(time.RFC3339Nano))
+	env.Setenv("SOON", now.Add(time.Hour).Format(time.RFC3339Nano))
+	env.Setenv("DAY", now.Format(time.DateOnly))
+	env.Setenv("MONTH", now.Format("2006-01"))
+	env.Setenv("ROME_MONTH", now.In(rome).Format("2006-01"))
 	return nil
 }
 

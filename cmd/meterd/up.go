@@ -78,7 +78,7 @@ func (f *serveFlags) options(a *app) worker.Options {
 	return worker.Options{
 		Shards: a.Shards, Concurrency: f.Concurrency, WaitMax: f.WaitMax, StatusWaitMax: f.StatusWaitMax, ReconcileEvery: f.ReconcileEvery, CloseGrace: f.CloseGrace,
 		BreakerAccounts: f.BreakerAccounts, BreakerShare: f.BreakerShare,
-		Reports:   reporting.Options{AttachMax: int64(f.MailAttachMax) << 20, DeliverTimeout: f.DeliverTimeout},
+		Reports:   reporting.Options{AttachMax: megabytes(f.MailAttachMax), DeliverTimeout: f.DeliverTimeout},
 		Retention: admin.Retention{Rows: days(f.RetainRows), Numbers: days(f.RetainNumbers)},
 	}
 }
@@ -91,7 +91,11 @@ func (f *serveFlags) mail() (*notify.Mail, error) {
 	return m, nil
 }
 
-func days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
+// days and megabytes are as many as a flag says; of more than there is room for, or fewer
+// than none, as many as tell that.
+func days(n int) time.Duration { return time.Duration(min(max(n, -1), 100_000)) * 24 * time.Hour }
+
+func megabytes(n int) int64 { return int64(min(max(n, -1), 1<<20)) << 20 }
 
 // stopMax is how long a stop may take.
 const stopMax = 40 * time.Second
