@@ -20,7 +20,7 @@ func (h *hooks) alertReaders(a *metering.Account, al *wire.Alert) []string {
 	if p := h.snapshots.Current().Accounts[a.Parent()]; p != nil {
 		out = append(out, p.AlertMail...)
 	}
-	if !a.IsParent() && a.Audience() == metering.AudienceEnterprise && al.Limit != limitNoPrice {
+	if !a.IsParent() && a.Audience() == metering.AudienceEnterprise && al.Limit != wire.LimitNoPrice {
 		out = append(out, a.AlertMail...)
 	}
 	return out
@@ -112,7 +112,7 @@ func alertLetter(a *metering.Account, al *wire.Alert, now consequence) *notify.L
 	at := time.UnixMilli(al.At).UTC()
 	l := &notify.Letter{At: at}
 	when := at.Format("2006-01-02 15:04 MST")
-	if al.Limit == limitNoPrice {
+	if al.Limit == wire.LimitNoPrice {
 		l.Subject = fmt.Sprintf("%s: no price for %s", a.Name, al.Channel)
 		l.Text = fmt.Sprintf("Records of %s (%s) on the channel %s have no price since %s.\nThey are kept aside and charged to nobody until the price plan has one for them.\n", a.Name, a.ID, al.Channel, when)
 		return l

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -32,7 +31,7 @@ type engine struct {
 	writer    *ledger.Writer
 	snapshots *admin.Snapshots
 	projector *reconcile.Projector
-	queue     enqueuer
+	queue     wire.Enqueuer
 	codec     *wire.Codec
 	clock     clock.Clock
 	log       *slog.Logger
@@ -113,11 +112,6 @@ func (e *engine) hold(ctx context.Context, records int) (release func(), err err
 		return nil, fmt.Errorf("wait for other records to be stored: %w", err)
 	}
 	return func() { e.room.Release(n) }, nil
-}
-
-// enqueuer adds a task: an *asynq.Client, or the queue of the simulation.
-type enqueuer interface {
-	EnqueueContext(ctx context.Context, t *asynq.Task, opts ...asynq.Option) (*asynq.TaskInfo, error)
 }
 
 // meta of a partition, as last seen; the scripts refuse one that is over.
@@ -306,15 +300,11 @@ func (e *engine) enqueue(ctx context.Context, typ, id string, payload []byte, de
 	if typ == wire.TypeRefund {
 		queue = wire.QueueRefunds
 	}
-	opts := wire.TaskOptions(id, queue)
+	var later []asynq.Option
 	if delay > 0 {
-		opts = append(opts, asynq.ProcessIn(delay))
+		later = append(later, asynq.ProcessIn(delay))
 	}
-	_, err := e.queue.EnqueueContext(ctx, asynq.NewTask(typ, payload), opts...)
-	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
-		return fmt.Errorf("enqueue %s: %w", typ, err)
-	}
-	return nil
+	return wire.Enqueue(ctx, e.queue, typ, id, queue, payload, later...)
 }
 
 // idOf names a task by its lines: handed over again, it is the same task.

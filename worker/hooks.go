@@ -155,7 +155,7 @@ func (h *hooks) fan(ctx context.Context, c *wire.StateChange) error {
 			}
 			own, inherited := st.Flags(h.clock.Now().UnixMilli())
 			sub := wire.StateChange{AccountID: id, ParentID: c.AccountID, Epoch: st.Epoch, Flags: uint16(own | inherited), At: c.At}
-			if err := h.stateJob(ctx, sub); err != nil {
+			if err := wire.EnqueueStateChange(ctx, h.queue, sub); err != nil {
 				return err
 			}
 		}

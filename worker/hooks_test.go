@@ -338,11 +338,10 @@ func TestAMailServerThatHangsHoldsNobodyUp(t *testing.T) {
 		list = append(list, strings.Replace(parentText(fmt.Sprintf("p%d", i), "", 0), "    hooks:", "    alert_mail: [a@x.example]\n    hooks:", 1))
 	}
 	h.apply(parentsText(list...))
-	w, err := New(h.Deps, Options{})
-	require.NoError(t, err)
+	queue := asynq.NewClientFromRedisClient(h.Redis)
 	for i := range many {
 		for id, parent := range map[string]string{fmt.Sprintf("good-%d", i): "good", fmt.Sprintf("p%d", i): ""} {
-			require.NoError(t, w.engine.account(t.Context(), wire.TypeAlert, "alert:1:"+id+":wallet:1:50", wire.Alert{
+			require.NoError(t, wire.EnqueueAccountJob(t.Context(), queue, wire.TypeAlert, "alert:1:"+id+":wallet:1:50", wire.Alert{
 				AccountID: id, ParentID: parent, Limit: "wallet", Share: 50, Mark: "1", Period: "2026-11",
 			}))
 		}

@@ -3,14 +3,12 @@ package worker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/meterd/meterd/internal/wire"
@@ -167,9 +165,9 @@ func (e *engine) job(ctx context.Context, fact *balance.Fact) error {
 			AccountID: f["id"], ParentID: f["par"], Epoch: epochOf(f),
 			Flags: uint16(integer(f["f"])), Was: uint16(integer(f["was"])), At: integer(f["at"]),
 		}
-		return e.stateJob(ctx, change)
+		return wire.EnqueueStateChange(ctx, e.queue, change)
 	case "breaker":
-		return e.account(ctx, wire.TypeBreaker, "breaker:"+f["e"]+":"+fact.ID, wire.Breaker{
+		return wire.EnqueueAccountJob(ctx, e.queue, wire.TypeBreaker, "breaker:"+f["e"]+":"+fact.ID, wire.Breaker{
 			AccountID: f["id"], ParentID: parentOf(f), Most: integer(f["most"]), At: integer(f["at"]),
 		})
 	case "alert":
@@ -178,30 +176,7 @@ func (e *engine) job(ctx context.Context, fact *balance.Fact) error {
 			AccountID: f["id"], ParentID: f["par"], Limit: f["limit"], Share: share, Mark: f["mark"], Period: f["per"], At: integer(f["at"]),
 		}
 		id := strings.Join([]string{"alert", f["e"], a.AccountID, a.Limit, a.Mark, f["share"]}, ":")
-		return e.account(ctx, wire.TypeAlert, id, a)
-	}
-	return nil
-}
-
-func (e *engine) stateJob(ctx context.Context, c wire.StateChange) error {
-	typ := wire.TypeResume
-	if c.Flags != 0 {
-		typ = wire.TypeSuspend
-	}
-	return e.account(ctx, typ, "state:"+c.AccountID+":"+strconv.FormatInt(c.Epoch, 10), c)
-}
-
-// account enqueues a job of the suspensions queue. Its id is kept for an hour
-// after it is done, so that a repeated relay doesn't run it again.
-func (e *engine) account(ctx context.Context, typ, id string, payload any) error {
-	b, err := json.Marshal(payload)
-	if err != nil {
-		return fmt.Errorf("job %s: %w", typ, err)
-	}
-	opts := append(wire.TaskOptions(id, wire.QueueSuspensions), asynq.Retention(time.Hour))
-	_, err = e.queue.EnqueueContext(ctx, asynq.NewTask(typ, b), opts...)
-	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
-		return fmt.Errorf("enqueue %s: %w", typ, err)
+		return wire.EnqueueAccountJob(ctx, e.queue, wire.TypeAlert, id, a)
 	}
 	return nil
 }

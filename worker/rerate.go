@@ -25,7 +25,7 @@ type RerateDeps struct {
 	Ledger   *ledger.Ledger
 	Store    *balance.Store
 	Snapshot *metering.Snapshot
-	Queue    enqueuer
+	Queue    wire.Enqueuer
 	Clock    clock.Clock
 }
 

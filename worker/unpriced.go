@@ -8,9 +8,6 @@ import (
 	"github.com/meterd/meterd/metering"
 )
 
-// limitNoPrice is what an alert is about when a channel has no price.
-const limitNoPrice = "no_price"
-
 // toldMax bounds the alerts that a worker remembers.
 const toldMax = 10_000
 
@@ -35,12 +32,12 @@ func (e *engine) alertUnpriced(ctx context.Context, t *task, snap *metering.Snap
 			continue
 		}
 		period := a.Calendar.Of(now).Name
-		id := "alert:" + limitNoPrice + ":" + a.ID + ":" + rec.Channel + ":" + period
+		id := "alert:" + wire.LimitNoPrice + ":" + a.ID + ":" + rec.Channel + ":" + period
 		if e.noPrice.known(id) {
 			continue
 		}
-		if err := e.account(ctx, wire.TypeAlert, id, wire.Alert{
-			AccountID: a.ID, ParentID: a.ParentID, Limit: limitNoPrice, Channel: rec.Channel, Period: period, At: now.UnixMilli(),
+		if err := wire.EnqueueAccountJob(ctx, e.queue, wire.TypeAlert, id, wire.Alert{
+			AccountID: a.ID, ParentID: a.ParentID, Limit: wire.LimitNoPrice, Channel: rec.Channel, Period: period, At: now.UnixMilli(),
 		}); err != nil {
 			return err
 		}

@@ -116,11 +116,14 @@ type StateChange struct {
 	At        int64  `json:"at"`    // ms
 }
 
+// LimitNoPrice is what an alert is about when a channel has no price.
+const LimitNoPrice = "no_price"
+
 // Alert is the payload of account:alert.
 type Alert struct {
 	AccountID string `json:"account_id"`
 	ParentID  string `json:"parent_id,omitempty"`
-	Limit     string `json:"limit"`             // wallet, budget, credit, monthly_limit; no_price
+	Limit     string `json:"limit"`             // wallet, budget, credit, monthly_limit; LimitNoPrice
 	Channel   string `json:"channel,omitempty"` // that has no price
 	Share     int    `json:"share"`             // percent
 	Mark      string `json:"mark"`              // period, or number of the top-up

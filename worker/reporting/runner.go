@@ -3,7 +3,6 @@ package reporting
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"strconv"
@@ -46,7 +45,7 @@ type Deps struct {
 	Snapshot  func() *metering.Snapshot
 	Reporter  *reports.Reporter
 	Deliverer *deliver.Deliverer
-	Queue     *asynq.Client
+	Queue     wire.Enqueuer
 	Clock     clock.Clock
 	Log       *slog.Logger
 	// Outcome is told the state in which each run ends. Default nil: nobody.
@@ -269,15 +268,11 @@ func (r *Runner) sweep(ctx context.Context, now time.Time) error {
 // enqueue a round of a run; a round has one task, whoever asks for it.
 func (r *Runner) enqueue(ctx context.Context, run string, round uint32, after time.Duration) error {
 	name := run + "-" + strconv.FormatUint(uint64(round), 10)
-	opts := wire.TaskOptions("report-"+name, wire.QueueReports)
+	var later []asynq.Option
 	if after > 0 {
-		opts = append(opts, asynq.ProcessIn(after))
+		later = append(later, asynq.ProcessIn(after))
 	}
-	_, err := r.deps.Queue.EnqueueContext(ctx, asynq.NewTask(wire.TypeReport, []byte(name)), opts...)
-	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
-		return fmt.Errorf("enqueue a report: %w", err)
-	}
-	return nil
+	return wire.Enqueue(ctx, r.deps.Queue, wire.TypeReport, "report-"+name, wire.QueueReports, []byte(name), later...)
 }
 
 // Errors of Resend.
