@@ -15,6 +15,7 @@ import (
 
 	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -41,15 +42,15 @@ parents:
 // rerate books kilo's present month by a plan.
 func (h *harness) rerate(ref, plan string, progress func(int64)) error {
 	h.tb.Helper()
-	return h.rerateAs(h.tb.Context(), RerateRequest{Ref: ref, Plan: plan, Progress: progress})
+	return h.rerateAs(h.tb.Context(), admin.RerateRequest{Ref: ref, Plan: plan, Progress: progress})
 }
 
-func (h *harness) rerateAs(ctx context.Context, q RerateRequest) error {
+func (h *harness) rerateAs(ctx context.Context, q admin.RerateRequest) error {
 	h.tb.Helper()
 	_, err := h.Snapshots.Refresh(ctx)
 	require.NoError(h.tb, err)
 	q.Parent, q.Period, q.Apply, q.Reason, q.Actor = "kilo", time.Now().UTC().Format("2006-01"), true, "x", "operator"
-	_, err = Rerate(ctx, RerateDeps{
+	_, err = admin.Rerate(ctx, admin.RerateDeps{
 		Ledger: h.Ledger, Store: h.Store, Snapshot: h.Snapshots.Current(), Queue: asynq.NewClientFromRedisClient(h.Redis), Clock: h.Clock,
 	}, q)
 	return err
@@ -59,7 +60,7 @@ func (h *harness) rerateAs(ctx context.Context, q RerateRequest) error {
 func correctionOf(t *testing.T, message string) *task {
 	t.Helper()
 	line, err := json.Marshal(wire.Correction{
-		ID: correctionID("a", message), AccountID: "kilo", MessageID: message, OccurredAt: time.Now(), Channel: "sms", Direction: metering.Outbound,
+		ID: "a " + message, AccountID: "kilo", MessageID: message, OccurredAt: time.Now(), Channel: "sms", Direction: metering.Outbound,
 		Purse: string(metering.PurseCredit), Plan: "right", Version: 1, Rated: &wire.Rated{Amount: 800_000},
 	})
 	require.NoError(t, err)
@@ -111,7 +112,7 @@ func TestReratingsAtOnce(t *testing.T) {
 
 	require.NoError(t, h.rerate("d", "other", nil))
 	require.NoError(t, h.rerate("e", "right", nil))
-	require.ErrorIs(t, h.rerate("d", "other", nil), ErrRerateBusy, "d has corrected them before: it can't again, and says so")
+	require.ErrorIs(t, h.rerate("d", "other", nil), admin.ErrRerateBusy, "d has corrected them before: it can't again, and says so")
 	assert.Equal(t, metering.Micros(1200*800_000), h.used("kilo"))
 }
 
@@ -196,7 +197,7 @@ func TestARerateTellsHowLongItWaits(t *testing.T) {
 	h.batch().task(message("kilo", "new", 0)).wait()
 	ctx, stop := context.WithCancel(t.Context())
 	var until time.Time
-	err := h.rerateAs(ctx, RerateRequest{Ref: "a", Plan: "right", Waiting: func(at time.Time) { until = at; stop() }})
+	err := h.rerateAs(ctx, admin.RerateRequest{Ref: "a", Plan: "right", Waiting: func(at time.Time) { until = at; stop() }})
 	require.ErrorIs(t, err, context.Canceled)
 	require.WithinDuration(t, time.Now().Add(metering.LandMax), until, time.Minute)
 }
@@ -286,7 +287,7 @@ func TestAReferenceThatLooksLikeAMessage(t *testing.T) {
 	assert.Equal(t, metering.Micros(2*800_000), h.used("kilo"))
 	require.NoError(t, h.rerate("a:b", "other", nil))
 	assert.Equal(t, metering.Micros(2*700_000), h.used("kilo"))
-	require.ErrorIs(t, h.rerate("a b", "other", nil), ErrRerateRef)
-	assert.Equal(t, "a:b", RerateRef(correctionID("a:b", "c"), "c"))
-	assert.Equal(t, "a:b", RerateRef("a:b:c", "c"), "one of an older version")
+	require.ErrorIs(t, h.rerate("a b", "other", nil), admin.ErrRerateRef)
+	assert.Equal(t, "a:b", admin.RerateRef("a:b c", "c"))
+	assert.Equal(t, "a:b", admin.RerateRef("a:b:c", "c"), "one of an older version")
 }

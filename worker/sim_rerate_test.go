@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/meterd/meterd/metering"
-	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/metering/admin"
 )
 
 // Re-ratings run side by side, over the same messages, while refunds and late
@@ -25,8 +25,8 @@ const rerateWait = 30 * time.Second
 var simPrices = map[string][2]int64{"flat": {10_000, 1000}, "dear": {20_000, 3000}, "cheap": {5000, 2000}}
 
 // drawRerate makes a re-rating; of two most concern the same messages.
-func (w *world) drawRerate() RerateRequest {
-	q := RerateRequest{
+func (w *world) drawRerate() admin.RerateRequest {
+	q := admin.RerateRequest{
 		Parent: "acme", Period: w.base.Format("2006-01"), Plan: []string{"dear", "cheap"}[w.rng.IntN(2)], Apply: true,
 		Ref: fmt.Sprintf("r%d", w.plan.rerates), Reason: "x", Actor: "operator",
 	}
@@ -39,8 +39,8 @@ func (w *world) drawRerate() RerateRequest {
 	return q
 }
 
-// rerate is Rerate under a run of the schedule's own, and again until it is done.
-func (w *world) rerate(p *process, q RerateRequest) {
+// rerate is admin.Rerate under a run of the schedule's own, and again until it is done.
+func (w *world) rerate(p *process, q admin.RerateRequest) {
 	w.rated[q.Ref]++
 	run := fmt.Sprintf("%s%s-%d", rerateRun, q.Ref, w.rated[q.Ref])
 	w.note("%s: %s of %s's %s by %s", p.name, run, q.Parent, q.Period, q.Plan)
@@ -48,18 +48,12 @@ func (w *world) rerate(p *process, q RerateRequest) {
 		ctx, cancel := context.WithTimeout(ctx, rerateWait)
 		defer cancel()
 		e := p.engine
-		snap := e.snapshots.Current()
-		r := &rerating{
-			deps:    RerateDeps{Ledger: e.ledger, Store: e.store, Snapshot: snap, Queue: e.queue, Clock: e.clock},
-			request: q, plan: snap.Plans[q.Plan], result: &Rerated{}, run: run,
-		}
-		if err := r.begin(ctx, q.Period); err != nil {
-			return err
-		}
-		return r.book(ctx, ledger.RatedQuery{Parent: q.Parent, Period: q.Period})
+		q.Run = run
+		_, err := admin.Rerate(ctx, admin.RerateDeps{Ledger: e.ledger, Store: e.store, Snapshot: e.snapshots.Current(), Queue: e.queue, Clock: e.clock}, q)
+		return err
 	}, func(err error) {
 		// What is in quarantine stays: another has corrected the message since.
-		if err != nil && !errors.Is(err, ErrRerateBusy) {
+		if err != nil && !errors.Is(err, admin.ErrRerateBusy) {
 			w.rerates = append(w.rerates, q)
 		}
 	})
@@ -73,7 +67,7 @@ func (w *world) finishRerates() {
 	}
 	w.checkStandings(false)
 	w.plan.rerates = 0
-	w.rerate(w.working()[0], RerateRequest{Parent: "acme", Period: w.base.Format("2006-01"), Plan: "cheap", Apply: true, Ref: rerateLast, Reason: "x", Actor: "operator"})
+	w.rerate(w.working()[0], admin.RerateRequest{Parent: "acme", Period: w.base.Format("2006-01"), Plan: "cheap", Apply: true, Ref: rerateLast, Reason: "x", Actor: "operator"})
 	w.calm()
 }
 

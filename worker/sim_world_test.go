@@ -187,12 +187,12 @@ type world struct {
 	procs    []*process
 	acked    []*simTask
 	lines    []sentLine
-	promised []metering.Transfer // whose success was reported
-	excused  string              // why the projection may differ, until it is healed
-	moves    []metering.Transfer // to be tried again
-	hooks    *simHooks           // what they were told, and are to be
-	rerates  []RerateRequest     // to be made, or tried again
-	rated    map[string]int      // reference → tries of a re-rating
+	promised []metering.Transfer   // whose success was reported
+	excused  string                // why the projection may differ, until it is healed
+	moves    []metering.Transfer   // to be tried again
+	hooks    *simHooks             // what they were told, and are to be
+	rerates  []admin.RerateRequest // to be made, or tried again
+	rated    map[string]int        // reference → tries of a re-rating
 	steps    int
 	drifted  int
 	sent     []string

@@ -66,16 +66,16 @@ func TestKilledWhileARerateBooks(t *testing.T) {
 	month := time.Now().In(r.oracle.Zones["rom"]).Format("2006-01")
 	a := r.alone()
 	for i, to := range []string{r.dearer(plan), own} {
-		request := worker.RerateRequest{
+		request := admin.RerateRequest{
 			Parent: "rom", Account: "rom-budget", Period: month, Plan: to, Apply: true,
 			Ref: fmt.Sprint("again-", i), Reason: "prices were wrong", Actor: admin.OperatorActor,
 		}
-		deps := worker.RerateDeps{
+		deps := admin.RerateDeps{
 			Ledger: r.sys.Ledger, Store: r.sys.Store, Snapshot: r.sys.Snapshots.Current(), Queue: asynq.NewClientFromRedisClient(r.sys.redis), Clock: r.sys.Clock,
 		}
 		booked := make(chan error, 1)
 		go func() {
-			res, err := worker.Rerate(t.Context(), deps, request)
+			res, err := admin.Rerate(t.Context(), deps, request)
 			if err == nil && res.Total.Changed == 0 {
 				err = fmt.Errorf("nothing was rated anew by %s", to)
 			}
@@ -88,7 +88,7 @@ func TestKilledWhileARerateBooks(t *testing.T) {
 		a.Die = ""
 		stop := r.worker(a, nil)
 		require.NoError(t, <-booked)
-		_, err := worker.Rerate(t.Context(), deps, request)
+		_, err := admin.Rerate(t.Context(), deps, request)
 		require.NoError(t, err, "the same reference again books nothing more")
 		r.drain()
 		stop()

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/ledger"
-	"github.com/meterd/meterd/worker"
 )
 
 // recordCmd groups the commands of one message.
@@ -220,7 +220,7 @@ func (v *recordView) add(r *ledger.StoredRow) {
 		}
 	case metering.KindAdjustment:
 		v.Adjustments = append(v.Adjustments, map[string]any{
-			"ref": worker.RerateRef(r.ID, r.RefersTo), "kind": r.Kind, "amount": r.Amount.Format(r.Currency), "fee": r.Fee.Format(r.Currency),
+			"ref": admin.RerateRef(r.ID, r.RefersTo), "kind": r.Kind, "amount": r.Amount.Format(r.Currency), "fee": r.Fee.Format(r.Currency),
 			"currency": r.Currency, "purse": v.purse(r.Purse), "plan": r.Plan, "plan_version": r.Version, "rule": r.Rule, "period": r.Period, "booked": r.Booked,
 			"stored_at": r.StoredAt.UTC().Format(time.RFC3339Nano),
 		})

@@ -11,7 +11,6 @@ import (
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/ledger"
-	"github.com/meterd/meterd/worker"
 )
 
 // rerateCmd rates a month's messages by another plan.
@@ -36,7 +35,7 @@ type rerateView struct {
 	Difference string `json:"difference"`
 }
 
-func rerateOf(s *worker.RerateSum, currency string) rerateView {
+func rerateOf(s *admin.RerateSum, currency string) rerateView {
 	return rerateView{
 		Account: s.Account, Messages: s.Messages, Changed: s.Changed, NotRated: s.NotRated,
 		Before: s.Before.Format(currency), After: s.Before.Plus(s.Difference).Format(currency), Difference: s.Difference.Format(currency),
@@ -58,9 +57,9 @@ func (c *rerateCmd) Run(a *app) error {
 		return err
 	}
 	progress, end := a.progress("re-rated")
-	res, err := worker.Rerate(a.ctx, worker.RerateDeps{
+	res, err := admin.Rerate(a.ctx, admin.RerateDeps{
 		Ledger: e.ledger, Store: e.store, Snapshot: e.snapshots.Current(), Queue: asynq.NewClientFromRedisClient(e.redis), Clock: e.clock,
-	}, worker.RerateRequest{
+	}, admin.RerateRequest{
 		Parent: c.Parent, Account: c.Account, Period: c.Period, Plan: c.Plan, Apply: c.Apply, Ref: c.Ref, Reason: c.Reason,
 		Actor: admin.OperatorActor, Progress: func(n int64) { progress(n, total) },
 		Waiting: func(until time.Time) {
@@ -74,7 +73,7 @@ func (c *rerateCmd) Run(a *app) error {
 	return c.print(a, res)
 }
 
-func (c *rerateCmd) print(a *app, res *worker.Rerated) error {
+func (c *rerateCmd) print(a *app, res *admin.Rerated) error {
 	views := make([]rerateView, 0, len(res.Accounts))
 	for i := range res.Accounts {
 		views = append(views, rerateOf(&res.Accounts[i], res.Currency))
@@ -104,7 +103,7 @@ func (c *rerateCmd) print(a *app, res *worker.Rerated) error {
 
 // rerateError gives an error its exit code.
 func rerateError(err error) error {
-	for _, e := range []error{worker.ErrRerateRef, worker.ErrRerateReason, worker.ErrUnknownPlan, metering.ErrPeriod} {
+	for _, e := range []error{admin.ErrRerateRef, admin.ErrRerateReason, admin.ErrUnknownPlan, metering.ErrPeriod} {
 		if errors.Is(err, e) {
 			return &inputError{err: err}
 		}

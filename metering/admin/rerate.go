@@ -1,4 +1,4 @@
-package worker
+package admin
 
 import (
 	"context"
@@ -15,7 +15,6 @@ import (
 	"github.com/meterd/meterd/internal/phone"
 	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
-	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 )
@@ -37,6 +36,9 @@ type RerateRequest struct {
 	Apply           bool // else only say what would change
 	Ref             string
 	Reason, Actor   string
+	// Run names this try, in the queue and in the ledger, as "rerate-" and what no other
+	// has. Default: a UUID.
+	Run string
 	// Progress, if not nil, is told how many messages were looked at.
 	Progress func(messages int64)
 	// Waiting, if not nil, is told until when corrections of older messages wait,
@@ -97,13 +99,16 @@ func Rerate(ctx context.Context, d RerateDeps, q RerateRequest) (*Rerated, error
 		return nil, err
 	}
 	if d.Snapshot.Gone(month.Name) {
-		return nil, fmt.Errorf("%w: %s's rows are past their retention", admin.ErrRefused, month.Name)
+		return nil, fmt.Errorf("%w: %s's rows are past their retention", ErrRefused, month.Name)
 	}
 	plan := d.Snapshot.Plans[q.Plan]
 	if plan == nil || plan.Currency != parent.Currency {
 		return nil, ErrUnknownPlan
 	}
-	r := &rerating{deps: d, request: q, plan: plan, result: &Rerated{Currency: parent.Currency, Applied: q.Apply}, run: "rerate-" + uuid.NewString()}
+	r := &rerating{deps: d, request: q, plan: plan, result: &Rerated{Currency: parent.Currency, Applied: q.Apply}, run: q.Run}
+	if r.run == "" {
+		r.run = "rerate-" + uuid.NewString()
+	}
 	rated := ledger.RatedQuery{Parent: q.Parent, Account: q.Account, Period: month.Name}
 	if q.Apply {
 		if err := r.mayRate(ctx, rated); err != nil {
@@ -145,7 +150,7 @@ func (r *rerating) rate(m *ledger.RatedMessage) (metering.Correction, *metering.
 	m.Record.International = phone.International(m.Record.FarEnd())
 	c, ref, err := metering.Rerate(r.deps.Snapshot, r.plan, &m.Record, m.Was)
 	if err != nil {
-		err = fmt.Errorf("%w: plan %s, messages of %s: %w", admin.ErrRefused, r.plan.ID, m.Record.AccountID, err)
+		err = fmt.Errorf("%w: plan %s, messages of %s: %w", ErrRefused, r.plan.ID, m.Record.AccountID, err)
 	}
 	return c, ref, err
 }
@@ -169,7 +174,7 @@ func (r *rerating) begin(ctx context.Context, period string) error {
 	r.began = ledger.RerateRun{ParentID: q.Parent, Run: r.run, Ref: q.Ref, BegunAt: x.At}
 	if used != nil {
 		if used.ParentID != x.ParentID || used.AccountID != x.AccountID || used.Period != x.Period || used.Plan != x.Plan {
-			return fmt.Errorf("%w: %w", admin.ErrRefused, ErrRerateUsed)
+			return fmt.Errorf("%w: %w", ErrRefused, ErrRerateUsed)
 		}
 	} else if err := r.deps.Ledger.InsertRerate(ctx, x); err != nil {
 		return err
