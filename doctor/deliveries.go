@@ -12,7 +12,7 @@ import (
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/reports"
-	"github.com/meterd/meterd/worker"
+	"github.com/meterd/meterd/worker/suspend"
 )
 
 // What is said of deliveries: so many by name, and how many more there are among those
@@ -24,7 +24,7 @@ const (
 
 // hooks are receivers of hooks and alerts that weren't told when it was last tried.
 func (s *System) hooks(ctx context.Context, ledger bool) error {
-	list, err := worker.FailingNow(ctx, s.Redis, failingMost)
+	list, err := suspend.FailingNow(ctx, s.Redis, failingMost)
 	if err != nil || len(list) == 0 {
 		return err
 	}
@@ -33,7 +33,7 @@ func (s *System) hooks(ctx context.Context, ledger bool) error {
 		if err != nil {
 			return err
 		}
-		list = slices.DeleteFunc(list, func(f worker.Failing) bool { return f.Gone(snap) })
+		list = slices.DeleteFunc(list, func(f suspend.Failing) bool { return f.Gone(snap) })
 	}
 	said := make([]string, len(list))
 	for i, f := range list {

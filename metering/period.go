@@ -287,3 +287,14 @@ func parseMonth(name string) (int, error) {
 	}
 	return monthNumber(year, time.Month(month)), nil
 }
+
+// Hour is the start of the local hour of t, in UTC.
+func (c *Calendar) Hour(t time.Time) time.Time {
+	_, offset := t.In(c.Location(t)).Zone()
+	sec := t.Unix()
+	past := (sec + int64(offset)) % 3600
+	if past < 0 {
+		past += 3600
+	}
+	return time.Unix(sec-past, 0).UTC()
+}

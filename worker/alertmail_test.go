@@ -12,6 +12,7 @@ import (
 	"github.com/meterd/meterd/internal/notify/notifytest"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 const mailAccounts = `
@@ -44,28 +45,28 @@ func TestAlertMail(t *testing.T) {
 	box, m := notifytest.NewPostbox(t)
 	box.Refuse(true)
 	h := newHarness(t)
-	h.apply(mailAccounts)
+	h.Apply(mailAccounts)
 	h.work(Options{Mail: m})
 	for _, tr := range []metering.Transfer{
 		{Ref: "1", Kind: metering.TransferTopup, AccountID: "ent", Amount: 20_000_000, Actor: "operator"},
 		{Ref: "2", Kind: metering.TransferAllocate, AccountID: "ent-sub", Amount: 1_554_000, Actor: "operator"},
 	} {
-		_, err := h.admin.Transfer(t.Context(), tr)
+		_, err := h.Admin.Transfer(t.Context(), tr)
 		require.NoError(t, err)
 	}
 	var lines []string
 	for i := range 2 {
-		lines = append(lines, message("ent-sub", fmt.Sprint(i), time.Second))
+		lines = append(lines, workertest.Message("ent-sub", fmt.Sprint(i), time.Second))
 	}
-	h.batch().task(append(lines, message("res-sub", "r", time.Second))...).wait()
-	h.eventually("a refused letter is noted", func() bool {
+	h.Batch().Task(append(lines, workertest.Message("res-sub", "r", time.Second))...).Wait()
+	h.Eventually("a refused letter is noted", func() bool {
 		var n uint64
-		require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(), "SELECT count() FROM deliveries WHERE destination = 'mail' AND outcome = 'failed'").Scan(&n))
+		require.NoError(t, h.Engines.ClickHouse(t).QueryRow(t.Context(), "SELECT count() FROM deliveries WHERE destination = 'mail' AND outcome = 'failed'").Scan(&n))
 		return n > 0
 	})
 	box.Refuse(false)
 	want := []string{"ent-sub: 50 % of the budget used", "ent-sub: 80 % of the budget used", "ent-sub: 100 % of the budget used"}
-	h.eventually("all letters", func() bool {
+	h.Eventually("all letters", func() bool {
 		return len(box.Subjects("boss@ent.example")) >= 3 && len(box.Subjects("sub@ent.example")) >= 3 && len(box.Subjects("boss@res.example")) >= 3
 	})
 	assert.Equal(t, want, box.Subjects("boss@ent.example"), "in order")
@@ -112,18 +113,18 @@ parents:
       - {id: %[1]s-1, channels: [sms], monthly_limit: "0.02"}
 `, enforcement)
 	}
-	h.apply(file.String())
+	h.Apply(file.String())
 	h.work(Options{Mail: m, BreakerAccounts: 1})
 	h.breakerAt(1)
 	accounts := []string{"enforce-0", "enforce-1", "observe-0", "observe-1"}
 	for i := range 2 {
 		var lines []string
 		for _, account := range accounts { // in one task: in one minute
-			lines = append(lines, message(account, fmt.Sprint(i), time.Second))
+			lines = append(lines, workertest.Message(account, fmt.Sprint(i), time.Second))
 		}
-		h.batch().task(lines...).wait()
+		h.Batch().Task(lines...).Wait()
 	}
-	h.eventually("all letters", func() bool { return len(box.Subjects("boss@held.example")) == 2*len(accounts) })
+	h.Eventually("all letters", func() bool { return len(box.Subjects("boss@held.example")) == 2*len(accounts) })
 	for _, account := range accounts {
 		effect, back := h.flags(account)
 		require.Equal(t, metering.FlagMonthly, effect|back, account)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 const alertAccounts = `
@@ -32,31 +33,31 @@ parents:
 
 // raised are the alerts that the ledger has, each as often as it was raised.
 func (h *harness) raised() []string {
-	h.tb.Helper()
-	rows, err := h.engines.ClickHouse(h.tb).Query(h.tb.Context(), "SELECT account_id || ' ' || limit_kind || ' ' || toString(share) AS a FROM alerts FINAL ORDER BY a")
-	require.NoError(h.tb, err)
+	h.TB.Helper()
+	rows, err := h.Engines.ClickHouse(h.TB).Query(h.TB.Context(), "SELECT account_id || ' ' || limit_kind || ' ' || toString(share) AS a FROM alerts FINAL ORDER BY a")
+	require.NoError(h.TB, err)
 	defer func() { _ = rows.Close() }()
 	out := []string{}
 	for rows.Next() {
 		var s string
-		require.NoError(h.tb, rows.Scan(&s))
+		require.NoError(h.TB, rows.Scan(&s))
 		out = append(out, s)
 	}
-	require.NoError(h.tb, rows.Err())
+	require.NoError(h.TB, rows.Err())
 	return out
 }
 
 // spend sends so many messages of each account, numbered on from sent.
 func (h *harness) spend(sent *int, n int, accounts ...string) {
-	h.tb.Helper()
+	h.TB.Helper()
 	var lines []string
 	for range n {
 		for _, account := range accounts {
 			*sent++
-			lines = append(lines, message(account, fmt.Sprint(*sent), time.Second))
+			lines = append(lines, workertest.Message(account, fmt.Sprint(*sent), time.Second))
 		}
 	}
-	require.EqualValues(h.tb, len(lines), h.batch().task(lines...).wait().Stored)
+	require.EqualValues(h.TB, len(lines), h.Batch().Task(lines...).Wait().Stored)
 }
 
 // TestARebuildKeepsAlerts: each comes once for its month or top-up, whether Redis
@@ -64,13 +65,13 @@ func (h *harness) spend(sent *int, n int, accounts ...string) {
 func TestARebuildKeepsAlerts(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(alertAccounts)
+	h.Apply(alertAccounts)
 	h.work(Options{})
 	var want []string
 	raised := func(more ...string) {
 		t.Helper()
 		want = append(want, more...)
-		h.eventually("alerts", func() bool { return len(h.raised()) >= len(want) })
+		h.Eventually("alerts", func() bool { return len(h.raised()) >= len(want) })
 		require.ElementsMatch(t, want, h.raised())
 	}
 	each := func(share int) (list []string) {
@@ -89,9 +90,9 @@ func TestARebuildKeepsAlerts(t *testing.T) {
 		require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
 	}
 
-	h.transfer("1", metering.TransferTopup, "pre", 10*price)
-	h.transfer("2", metering.TransferAllocate, "pre-sub", 10*price)
-	h.transfer("3", metering.TransferTopup, "pre", 10*price)
+	h.transfer("1", metering.TransferTopup, "pre", 10*workertest.Price)
+	h.transfer("2", metering.TransferAllocate, "pre-sub", 10*workertest.Price)
+	h.transfer("3", metering.TransferTopup, "pre", 10*workertest.Price)
 	send(5, "pre-shared", "pre-sub", "post")
 	raised(each(50)...)
 	rebuild()
@@ -99,22 +100,22 @@ func TestARebuildKeepsAlerts(t *testing.T) {
 	raised(each(80)...)
 
 	rebuild()
-	h.transfer("4", metering.TransferTopup, "pre", 10*price) // 12 are in the wallet then
+	h.transfer("4", metering.TransferTopup, "pre", 10*workertest.Price) // 12 are in the wallet then
 	send(6, "pre")
 	raised("pre wallet 50")
 	rebuild()
 	send(4, "pre")
 	raised("pre wallet 80")
-	require.Zero(t, h.reconcile())
+	require.Zero(t, h.Reconcile())
 }
 
 // purses is what the projection keeps for the alerts of purses.
 func (h *harness) purses(accounts ...string) map[string]any {
-	h.tb.Helper()
+	h.TB.Helper()
 	out := map[string]any{}
 	for _, id := range accounts {
-		v, err := h.Redis.HMGet(h.tb.Context(), "{p00}:a:"+id, "base", "tn", "as").Result()
-		require.NoError(h.tb, err)
+		v, err := h.Redis.HMGet(h.TB.Context(), "{p00}:a:"+id, "base", "tn", "as").Result()
+		require.NoError(h.TB, err)
 		for i, field := range v { // what was never written is as good as empty
 			if field == nil {
 				v[i] = ""
@@ -131,7 +132,7 @@ func (h *harness) purses(accounts ...string) map[string]any {
 func TestMovedMoneyIsntUsed(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(alertAccounts)
+	h.Apply(alertAccounts)
 	h.work(Options{})
 	var want []string
 	sent := 0
@@ -151,7 +152,7 @@ func TestMovedMoneyIsntUsed(t *testing.T) {
 		return func() {
 			t.Helper()
 			sent++
-			_, err := h.admin.Transfer(t.Context(), metering.Transfer{
+			_, err := h.Admin.Transfer(t.Context(), metering.Transfer{
 				Ref: fmt.Sprint(sent), Kind: kind, AccountID: account, Amount: amount, Actor: "operator", Reason: "test",
 			})
 			require.NoError(t, err)
@@ -163,32 +164,32 @@ func TestMovedMoneyIsntUsed(t *testing.T) {
 			h.spend(&sent, n, account)
 		}
 	}
-	step(move(metering.TransferTopup, "pre", 100*price))
-	step(move(metering.TransferAllocate, "pre-sub", 90*price))
-	step(move(metering.TransferReclaim, "pre-sub", 90*price))
+	step(move(metering.TransferTopup, "pre", 100*workertest.Price))
+	step(move(metering.TransferAllocate, "pre-sub", 90*workertest.Price))
+	step(move(metering.TransferReclaim, "pre-sub", 90*workertest.Price))
 	step(send(49, "pre"))
 	step(send(1, "pre"), "pre wallet 50")
-	step(move(metering.TransferAllocate, "pre-sub", 30*price)) // 50 of 70
-	step(move(metering.TransferAdjust, "pre", -5*price))       // 50 of 65
-	step(move(metering.TransferAdjust, "pre", 5*price))
+	step(move(metering.TransferAllocate, "pre-sub", 30*workertest.Price)) // 50 of 70
+	step(move(metering.TransferAdjust, "pre", -5*workertest.Price))       // 50 of 65
+	step(move(metering.TransferAdjust, "pre", 5*workertest.Price))
 	step(send(6, "pre"), "pre wallet 80")          // 56 of 70
 	step(send(15, "pre-sub"), "pre-sub budget 50") // 15 of 30
-	step(move(metering.TransferReclaim, "pre-sub", 13*price), "pre-sub budget 80")
-	step(move(metering.TransferAdjust, "pre-sub", -2*price), "pre-sub budget 100")
-	step(move(metering.TransferAllocate, "pre-sub", 10*price)) // a new mark
+	step(move(metering.TransferReclaim, "pre-sub", 13*workertest.Price), "pre-sub budget 80")
+	step(move(metering.TransferAdjust, "pre-sub", -2*workertest.Price), "pre-sub budget 100")
+	step(move(metering.TransferAllocate, "pre-sub", 10*workertest.Price)) // a new mark
 	step(send(5, "pre-sub"), "pre-sub budget 50")
 	// A budget that is swept is over.
 	step(func() {
 		shared := strings.Replace(alertAccounts, "source: allocated", "source: shared", 1)
 		require.NotEqual(t, alertAccounts, shared)
-		h.apply(shared)
+		h.Apply(shared)
 	})
-	step(func() { h.apply(alertAccounts) })
-	step(move(metering.TransferAllocate, "pre-sub", 10*price))
+	step(func() { h.Apply(alertAccounts) })
+	step(move(metering.TransferAllocate, "pre-sub", 10*workertest.Price))
 	step(send(5, "pre-sub"), "pre-sub budget 50")
 	step(func() {
-		_, err := h.admin.Close(t.Context(), "pre-sub")
+		_, err := h.Admin.Close(t.Context(), "pre-sub")
 		require.NoError(t, err)
 	})
-	require.Zero(t, h.reconcile())
+	require.Zero(t, h.Reconcile())
 }

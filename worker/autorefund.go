@@ -45,23 +45,22 @@ const (
 // (docs/domain.md, Statuses). The refund's id and time come from the message
 // and its statuses alone, so that looking twice, or late, makes the same refund.
 func (w *Worker) autoRefunds(ctx context.Context) error {
-	e := w.engine
-	started := e.clock.Now()
+	started := w.deps.Clock.Now()
 	if busy, err := w.backlogged(ctx, started); err != nil || busy {
 		return err
 	}
 	for {
-		snap := e.snapshots.Current()
-		now := e.clock.Now()
+		snap := w.deps.Snapshots.Current()
+		now := w.deps.Clock.Now()
 		q := ledger.UndecidedQuery{At: now.Add(-refundsAfter(snap)), Arrived: now.Add(-arrivalSettle), Now: now, Limit: undecidedMax}
-		page, err := e.ledger.Undecided(ctx, &q)
+		page, err := w.deps.Ledger.Undecided(ctx, &q)
 		if err != nil {
 			return err
 		}
 		if err := w.decideRefunds(ctx, snap, page, now); err != nil {
 			return err
 		}
-		if len(page) < undecidedMax || e.clock.Now().Sub(started) > lookMax {
+		if len(page) < undecidedMax || w.deps.Clock.Now().Sub(started) > lookMax {
 			return nil
 		}
 	}
@@ -71,7 +70,7 @@ func (w *Worker) autoRefunds(ctx context.Context) error {
 func (w *Worker) backlogged(ctx context.Context, now time.Time) (bool, error) {
 	busy := false
 	tasks := map[string][]any{}
-	for _, q := range w.engine.ingestQueues() {
+	for _, q := range w.pipeline.IngestQueues() {
 		waits, there, err := wire.Backlog(ctx, w.redis, q, backlogAge, backlogTasks, w.backlogTasks[q])
 		if err != nil {
 			return false, err
@@ -125,7 +124,7 @@ func (w *Worker) decideRefunds(ctx context.Context, snap *metering.Snapshot, pag
 	if len(looks) == 0 {
 		return nil
 	}
-	traces, err := w.engine.ledger.Traces(ctx, keys)
+	traces, err := w.deps.Ledger.Traces(ctx, keys)
 	if err != nil {
 		return err
 	}
@@ -147,7 +146,7 @@ func (w *Worker) decideRefunds(ctx context.Context, snap *metering.Snapshot, pag
 	if err != nil {
 		return err
 	}
-	return w.engine.ledger.Looked(ctx, page, append(again, made...))
+	return w.deps.Ledger.Looked(ctx, page, append(again, made...))
 }
 
 // refundToMake is an automatic refund that is due.
@@ -165,7 +164,6 @@ const madeLeast = 10 * time.Minute
 // again, and handed over again, until it stands or is in quarantine. It returns those
 // looks.
 func (w *Worker) sendRefunds(ctx context.Context, due []refundToMake, now time.Time) ([]ledger.Undecided, error) {
-	e := w.engine
 	var asked []string
 	entry := func(r *refundToMake) string { return ledger.EntryID(r.AccountID, metering.KindRefund, r.line) }
 	for i := range due {
@@ -173,7 +171,7 @@ func (w *Worker) sendRefunds(ctx context.Context, due []refundToMake, now time.T
 			asked = append(asked, entry(&due[i]))
 		}
 	}
-	refused, err := e.ledger.EntriesKnown(ctx, asked)
+	refused, err := w.deps.Ledger.EntriesKnown(ctx, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -193,13 +191,8 @@ func (w *Worker) sendRefunds(ctx context.Context, due []refundToMake, now time.T
 		send[u.AccountID] = append(send[u.AccountID], due[i].line)
 	}
 	for _, account := range slices.Sorted(maps.Keys(send)) {
-		lines := send[account]
-		payload, err := e.codec.EncodeHead(wire.RefundHeader{}, lines)
-		if err != nil {
+		if err := w.pipeline.SendRefunds(ctx, "auto-", send[account]); err != nil {
 			return nil, fmt.Errorf("automatic refunds of %s: %w", account, err)
-		}
-		if err := e.enqueue(ctx, wire.TypeRefund, idOf("auto-", lines), payload, 0); err != nil {
-			return nil, err
 		}
 	}
 	return looks, nil
@@ -258,10 +251,9 @@ const refundsSince = 31 * 24 * time.Hour
 // message was delivered, or that a status which came too late would have prevented
 // it, is a finding, once for each message.
 func (w *Worker) lateStatuses(ctx context.Context) error {
-	e := w.engine
-	now := e.clock.Now().UTC()
+	now := w.deps.Clock.Now().UTC()
 	var failing []string
-	for _, p := range e.snapshots.Current().Plans {
+	for _, p := range w.deps.Snapshots.Current().Plans {
 		for i := range p.Versions {
 			failing = append(failing, p.Versions[i].RefundOn...)
 		}
@@ -270,7 +262,7 @@ func (w *Worker) lateStatuses(ctx context.Context) error {
 		return nil // nothing was ever refunded automatically
 	}
 	slices.Sort(failing)
-	list, err := e.ledger.LateStatuses(ctx, now.Add(-refundsSince), slices.Compact(failing))
+	list, err := w.deps.Ledger.LateStatuses(ctx, now.Add(-refundsSince), slices.Compact(failing))
 	if err != nil {
 		return err
 	}
@@ -282,5 +274,5 @@ func (w *Worker) lateStatuses(ctx context.Context) error {
 		}
 		findings = append(findings, ledger.Finding{At: now, Kind: kind, AccountID: k.AccountID, Field: k.ID})
 	}
-	return e.ledger.InsertFindings(ctx, findings)
+	return w.deps.Ledger.InsertFindings(ctx, findings)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 // orders are all of three lines.
@@ -23,10 +24,10 @@ func orders() [][3]int {
 
 // undecided counts what a look may still have to decide.
 func (h *harness) undecided() int {
-	h.tb.Helper()
+	h.TB.Helper()
 	far := time.Now().AddDate(1, 0, 0)
-	list, err := h.Ledger.Undecided(h.tb.Context(), &ledger.UndecidedQuery{At: far, Arrived: far, Now: far, Limit: 10_000})
-	require.NoError(h.tb, err)
+	list, err := h.Ledger.Undecided(h.TB.Context(), &ledger.UndecidedQuery{At: far, Arrived: far, Now: far, Limit: 10_000})
+	require.NoError(h.TB, err)
 	return len(undecidedOf(list))
 }
 
@@ -38,7 +39,7 @@ func undecidedOf(list []ledger.Undecided) []ledger.Undecided {
 
 // refunded lists an account's refunds: message and time.
 func (h *harness) refunded(account string) map[string]string {
-	h.tb.Helper()
+	h.TB.Helper()
 	return h.pairs("SELECT id, formatDateTime(occurred_at, '%FT%TZ') FROM records FINAL WHERE kind = 'refund' AND account_id = '" + account + "'")
 }
 
@@ -47,7 +48,7 @@ func (h *harness) refunded(account string) map[string]string {
 func backfill(t *testing.T) (h *harness, at func(minute int) string, decide func()) {
 	t.Helper()
 	h = newHarness(t)
-	h.apply(refundingAccounts)
+	h.Apply(refundingAccounts)
 	stop := h.work(Options{Roles: []string{"ingest"}})
 	start := time.Now().AddDate(0, 0, -18).UTC().Truncate(time.Second)
 	at = func(minute int) string { return start.Add(time.Duration(minute) * time.Minute).Format(time.RFC3339) }
@@ -59,10 +60,10 @@ func backfill(t *testing.T) (h *harness, at func(minute int) string, decide func
 
 // decided wants these refunds of zulu once all is, and no other.
 func (h *harness) decided(want map[string]string) {
-	h.tb.Helper()
-	h.eventually("all is decided", func() bool { return h.undecided() == 0 && len(h.refunded("zulu")) >= len(want) })
-	assert.Equal(h.tb, want, h.refunded("zulu"))
-	h.eventually("nothing is under way", func() bool { return h.reconcile() == 0 })
+	h.TB.Helper()
+	h.Eventually("all is decided", func() bool { return h.undecided() == 0 && len(h.refunded("zulu")) >= len(want) })
+	assert.Equal(h.TB, want, h.refunded("zulu"))
+	h.Eventually("nothing is under way", func() bool { return h.Reconcile() == 0 })
 }
 
 // TestAutomaticRefundsInAnyOrder: message, failed and delivered of weeks ago, in
@@ -82,14 +83,14 @@ func TestAutomaticRefundsInAnyOrder(t *testing.T) {
 			fmt.Sprintf(`{"id":"d-%s","kind":"status","account_id":"zulu","refers_to":%q,"status":"delivered","occurred_at":%q}`, id, id, at(delivered)),
 		}
 	}
-	steps := [3]*batch{h.batch(), h.batch(), h.batch()}
+	steps := [3]*workertest.Batch{h.Batch(), h.Batch(), h.Batch()}
 	var then [3][]string
 	for n, o := range orders() {
 		for _, delivered := range []int{6, 11, 30} {
 			id := fmt.Sprintf("%d-%d", n, delivered)
 			one, apart, after := lines("one-"+id, delivered), lines("apart-"+id, delivered), lines("after-"+id, delivered)
-			h.batch().task(one[o[0]], one[o[1]], one[o[2]])
-			h.batch().task(apart[o[0]]).task(apart[o[1]]).task(apart[o[2]])
+			h.Batch().Task(one[o[0]], one[o[1]], one[o[2]])
+			h.Batch().Task(apart[o[0]]).Task(apart[o[1]]).Task(apart[o[2]])
 			for step, i := range o {
 				then[step] = append(then[step], after[i])
 			}
@@ -97,9 +98,9 @@ func TestAutomaticRefundsInAnyOrder(t *testing.T) {
 	}
 	for step, list := range then {
 		for _, l := range list {
-			steps[step].task(l)
+			steps[step].Task(l)
 		}
-		steps[step].wait()
+		steps[step].Wait()
 	}
 	decide()
 	h.decided(want)
@@ -110,27 +111,27 @@ func TestAutomaticRefundsInAnyOrder(t *testing.T) {
 func TestAStatusWaitsByItsArrival(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(refundingAccounts)
+	h.Apply(refundingAccounts)
 	month := 30 * 24 * time.Hour
 	failed := func(id string) string {
-		return line("zulu", "s-"+id, month-time.Minute, fmt.Sprintf(`,"kind":"status","status":"failed","refers_to":%q`, id))
+		return workertest.Line("zulu", "s-"+id, month-time.Minute, fmt.Sprintf(`,"kind":"status","status":"failed","refers_to":%q`, id))
 	}
 	h.statusWait = time.Millisecond
 	stop := h.work(Options{})
-	h.batch().task(failed("late")).wait()
-	h.eventually("the status has waited long enough", func() bool { return h.undecided() == 0 })
-	h.batch().task(message("zulu", "late", month)).wait()
-	h.eventually("the late message is refunded", func() bool { return len(h.refunded("zulu")) == 1 })
+	h.Batch().Task(failed("late")).Wait()
+	h.Eventually("the status has waited long enough", func() bool { return h.undecided() == 0 })
+	h.Batch().Task(workertest.Message("zulu", "late", month)).Wait()
+	h.Eventually("the late message is refunded", func() bool { return len(h.refunded("zulu")) == 1 })
 	stop()
 
 	h.statusWait = 0
 	h.work(Options{})
-	h.batch().task(failed("waits")).wait()
-	h.batch().task(message("zulu", "control", month), failed("control")).wait()
-	h.eventually("a look has passed", func() bool { return len(h.refunded("zulu")) == 2 })
+	h.Batch().Task(failed("waits")).Wait()
+	h.Batch().Task(workertest.Message("zulu", "control", month), failed("control")).Wait()
+	h.Eventually("a look has passed", func() bool { return len(h.refunded("zulu")) == 2 })
 	assert.Equal(t, 1, h.undecided(), "it waits")
-	h.batch().task(message("zulu", "waits", month)).wait()
-	h.eventually("its message is refunded", func() bool { return len(h.refunded("zulu")) == 3 && h.undecided() == 0 })
+	h.Batch().Task(workertest.Message("zulu", "waits", month)).Wait()
+	h.Eventually("its message is refunded", func() bool { return len(h.refunded("zulu")) == 3 && h.undecided() == 0 })
 }
 
 // TestLongIDsAreRefundedAutomatically: the refund's id is longer than a message's
@@ -138,17 +139,17 @@ func TestAStatusWaitsByItsArrival(t *testing.T) {
 func TestLongIDsAreRefundedAutomatically(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(refundingAccounts)
+	h.Apply(refundingAccounts)
 	h.work(Options{})
 	for _, n := range []int{123, 124, 128} {
 		id := strings.Repeat("L", n)
-		h.batch().task(line("zulu", id, time.Hour, `,"status":"failed"`)).wait()
+		h.Batch().Task(workertest.Line("zulu", id, time.Hour, `,"status":"failed"`)).Wait()
 	}
-	h.eventually("all are refunded", func() bool { return len(h.refunded("zulu")) == 3 })
+	h.Eventually("all are refunded", func() bool { return len(h.refunded("zulu")) == 3 })
 	// Another refund of the same message is judged against it.
-	c := h.batch().task(line("zulu", "more", 0, fmt.Sprintf(`,"kind":"refund","amount":"0.001","refers_to":%q`, strings.Repeat("L", 128)))).wait()
+	c := h.Batch().Task(workertest.Line("zulu", "more", 0, fmt.Sprintf(`,"kind":"refund","amount":"0.001","refers_to":%q`, strings.Repeat("L", 128)))).Wait()
 	assert.EqualValues(t, 1, c.Quarantined)
-	assert.Zero(t, h.reconcile())
+	assert.Zero(t, h.Reconcile())
 }
 
 // TestNoRefundIsDecidedBehindABacklog: what waits in a queue since an outage may
@@ -156,9 +157,9 @@ func TestLongIDsAreRefundedAutomatically(t *testing.T) {
 func TestNoRefundIsDecidedBehindABacklog(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(refundingAccounts)
-	d, _ := connect(t, h.address())
-	w, err := New(d, Options{})
+	h.Apply(refundingAccounts)
+	d, _ := workertest.Connect(t, h.Address())
+	w, err := New(Deps(d), Options{})
 	require.NoError(t, err)
 	busy := func() bool {
 		t.Helper()
@@ -168,10 +169,10 @@ func TestNoRefundIsDecidedBehindABacklog(t *testing.T) {
 	}
 	require.False(t, busy())
 	prefix := "asynq:{" + wire.IngestQueue(wire.IngestShards-1) + "}:"
-	h.batch().task(message("zulu", "m", time.Hour)) // nobody works
+	h.Batch().Task(workertest.Message("zulu", "m", time.Hour)) // nobody works
 	require.Eventually(t, busy, 10*time.Second, 50*time.Millisecond, "it is pending for long")
 	stop := h.work(Options{})
-	h.eventually("the queue is empty", func() bool { return !busy() })
+	h.Eventually("the queue is empty", func() bool { return !busy() })
 	stop()
 	require.NoError(t, h.Redis.ZAdd(t.Context(), prefix+"retry", redis.Z{Score: 1e12, Member: "x"}).Err())
 	require.True(t, busy(), "one is to be tried again")
@@ -201,7 +202,7 @@ func TestNoRefundIsDecidedBehindABacklog(t *testing.T) {
 	// Nor behind what has just come.
 	require.NoError(t, h.Redis.ZAdd(t.Context(), prefix+"retry", redis.Z{Score: 1e12, Member: "x"}).Err())
 	h.work(Options{Roles: []string{"ingest"}})
-	h.batch().task(line("zulu", "due", time.Hour, `,"status":"failed"`)).wait()
+	h.Batch().Task(workertest.Line("zulu", "due", time.Hour, `,"status":"failed"`)).Wait()
 	far := time.Now().AddDate(1, 0, 0)
 	list, err := h.Ledger.Undecided(t.Context(), &ledger.UndecidedQuery{At: far, Arrived: far, Now: far, Limit: 10})
 	require.NoError(t, err)
@@ -213,7 +214,7 @@ func TestNoRefundIsDecidedBehindABacklog(t *testing.T) {
 	}
 	by := h.byHand()
 	now := clock.NewFake(arrived.Add(time.Minute))
-	by.engine.clock = now
+	by.deps.Clock = now
 	look := func() bool {
 		t.Helper()
 		require.NoError(t, by.autoRefunds(t.Context()))
@@ -231,27 +232,27 @@ func TestNoRefundIsDecidedBehindABacklog(t *testing.T) {
 func TestALateStatusThatSpeaksAgainstARefund(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(refundingAccounts)
+	h.Apply(refundingAccounts)
 	h.work(Options{})
 	status := func(id, word string, ago time.Duration) string {
-		return line("zulu", word+id, ago, fmt.Sprintf(`,"kind":"status","status":%q,"refers_to":%q`, word, id))
+		return workertest.Line("zulu", word+id, ago, fmt.Sprintf(`,"kind":"status","status":%q,"refers_to":%q`, word, id))
 	}
 	day := 24 * time.Hour
 	for _, id := range []string{"prevented", "earlier", "later"} {
-		h.batch().task(message("zulu", id, 40*day), status(id, "failed", 40*day-time.Minute)).wait()
+		h.Batch().Task(workertest.Message("zulu", id, 40*day), status(id, "failed", 40*day-time.Minute)).Wait()
 	}
-	h.eventually("all are refunded", func() bool { return len(h.refunded("zulu")) == 3 })
-	h.batch().task(
+	h.Eventually("all are refunded", func() bool { return len(h.refunded("zulu")) == 3 })
+	h.Batch().Task(
 		status("prevented", "sent", 40*day-5*time.Minute), // another attempt, in time
 		status("earlier", "sent", 40*day),                 // changes nothing
 		status("later", "sent", 40*day-time.Hour),         // nor does this
-	).wait()
+	).Wait()
 	w := h.byHand()
 	for range 2 {
 		require.NoError(t, w.lateStatuses(t.Context()))
 	}
 	var got []string
-	require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(), "SELECT groupArray(account_id || ' ' || field) FROM findings WHERE kind = 'refund_not_due'").Scan(&got))
+	require.NoError(t, h.Engines.ClickHouse(t).QueryRow(t.Context(), "SELECT groupArray(account_id || ' ' || field) FROM findings WHERE kind = 'refund_not_due'").Scan(&got))
 	assert.Equal(t, []string{"zulu prevented"}, got)
 	assert.Len(t, h.refunded("zulu"), 3)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 // refundingAccounts give a failed message back, but for its fee.
@@ -40,25 +41,25 @@ parents:
 func TestAutomaticRefundsBehindOrphans(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(refundingAccounts)
+	h.Apply(refundingAccounts)
 	h.work(Options{})
 	status := func(id, message string) string {
-		return line("zulu", id, time.Hour, fmt.Sprintf(`,"kind":"status","status":"failed","refers_to":%q`, message))
+		return workertest.Line("zulu", id, time.Hour, fmt.Sprintf(`,"kind":"status","status":"failed","refers_to":%q`, message))
 	}
-	orphans := h.batch()
+	orphans := h.Batch()
 	for task := range 6 {
 		var lines []string
 		for i := range 1000 {
 			id := fmt.Sprintf("a-%d-%d", task, i)
 			lines = append(lines, status("s"+id, id))
 		}
-		orphans.task(lines...)
+		orphans.Task(lines...)
 	}
-	orphans.wait()
-	h.batch().task(message("zulu", "z", 2*time.Hour), status("sz", "z")).wait()
-	h.eventually("the message is refunded", func() bool { return h.rows("zulu").Refunds == 1 })
-	assert.EqualValues(t, 2000, h.used("zulu"), "all but the fee comes back")
-	assert.Zero(t, h.reconcile())
+	orphans.Wait()
+	h.Batch().Task(workertest.Message("zulu", "z", 2*time.Hour), status("sz", "z")).Wait()
+	h.Eventually("the message is refunded", func() bool { return h.Rows("zulu").Refunds == 1 })
+	assert.EqualValues(t, 2000, h.Used("zulu"), "all but the fee comes back")
+	assert.Zero(t, h.Reconcile())
 }
 
 // TestWhatMayBeRefundedLaterIsPutOff until then, each message once; one that hasn't
@@ -66,22 +67,22 @@ func TestAutomaticRefundsBehindOrphans(t *testing.T) {
 func TestWhatMayBeRefundedLaterIsPutOff(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(refundingAccounts)
-	h.apply(strings.NewReplacer("refunding", "patient", "zulu", "yankee", "10m", "720h").Replace(refundingAccounts))
+	h.Apply(refundingAccounts)
+	h.Apply(strings.NewReplacer("refunding", "patient", "zulu", "yankee", "10m", "720h").Replace(refundingAccounts))
 	stop := h.work(Options{})
 	status := func(account, id, message string, ago time.Duration) string {
-		return line(account, id, ago, fmt.Sprintf(`,"kind":"status","status":"failed","refers_to":%q`, message))
+		return workertest.Line(account, id, ago, fmt.Sprintf(`,"kind":"status","status":"failed","refers_to":%q`, message))
 	}
 	day := 24 * time.Hour
-	h.batch().task(message("yankee", "m", 3*day), status("yankee", "s1", "m", 2*day), status("yankee", "s2", "m", day), status("yankee", "s3", "none", day)).wait()
-	h.batch().task(message("zulu", "m", day), status("zulu", "s", "m", day)).wait()
+	h.Batch().Task(workertest.Message("yankee", "m", 3*day), status("yankee", "s1", "m", 2*day), status("yankee", "s2", "m", day), status("yankee", "s3", "none", day)).Wait()
+	h.Batch().Task(workertest.Message("zulu", "m", day), status("zulu", "s", "m", day)).Wait()
 	due := func(ahead time.Duration) []ledger.Undecided {
 		t.Helper()
 		list, err := h.Ledger.Undecided(t.Context(), &ledger.UndecidedQuery{At: time.Now(), Arrived: time.Now(), Now: time.Now().Add(ahead), Limit: 10})
 		require.NoError(t, err)
 		return undecidedOf(list)
 	}
-	h.eventually("all are looked at", func() bool { return len(due(0)) == 0 && h.rows("zulu").Refunds == 1 })
+	h.Eventually("all are looked at", func() bool { return len(due(0)) == 0 && h.Rows("zulu").Refunds == 1 })
 	stop()
 	none := due(20 * time.Second)
 	require.Len(t, none, 1)
@@ -97,10 +98,10 @@ func TestWhatMayBeRefundedLaterIsPutOff(t *testing.T) {
 	stored := &ledger.Traces{Stored: true, Plan: "p", PlanVersion: 1}
 	_, outcome := w.refundDue(metering.NewSnapshot(0, nil, nil), none[0].MessageKey, stored, h.Clock.Now(), h.Clock.Now())
 	assert.Equal(t, refundOpen, outcome)
-	at, outcome := w.refundDue(w.engine.snapshots.Current(), none[0].MessageKey, nil, h.Clock.Now().Add(-2*time.Hour), h.Clock.Now())
+	at, outcome := w.refundDue(w.deps.Snapshots.Current(), none[0].MessageKey, nil, h.Clock.Now().Add(-2*time.Hour), h.Clock.Now())
 	assert.Equal(t, refundOpen, outcome)
 	assert.WithinDuration(t, h.Clock.Now().Add(time.Hour), at, time.Minute)
-	at, _ = w.refundDue(w.engine.snapshots.Current(), none[0].MessageKey, nil, h.Clock.Now().Add(-23*time.Hour), h.Clock.Now())
+	at, _ = w.refundDue(w.deps.Snapshots.Current(), none[0].MessageKey, nil, h.Clock.Now().Add(-23*time.Hour), h.Clock.Now())
 	assert.WithinDuration(t, h.Clock.Now().Add(time.Hour), at, time.Minute, "it is given up in time")
 }
 
@@ -108,20 +109,20 @@ func TestWhatMayBeRefundedLaterIsPutOff(t *testing.T) {
 func TestDeliveredAfterARefund(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(refundingAccounts)
+	h.Apply(refundingAccounts)
 	h.work(Options{})
 	status := func(id, of, status string, ago time.Duration) string {
-		return line("zulu", id, ago, fmt.Sprintf(`,"kind":"status","refers_to":%q,"status":%q`, of, status))
+		return workertest.Line("zulu", id, ago, fmt.Sprintf(`,"kind":"status","refers_to":%q,"status":%q`, of, status))
 	}
-	h.batch().task(message("zulu", "m", time.Hour), message("zulu", "n", time.Hour)).wait()
-	h.batch().task(status("s1", "m", "failed", 50*time.Minute), status("s2", "n", "failed", 50*time.Minute)).wait()
-	h.eventually("both are refunded", func() bool { return h.rows("zulu").Refunds == 2 })
-	h.batch().task(status("s3", "m", "delivered", time.Minute)).wait()
+	h.Batch().Task(workertest.Message("zulu", "m", time.Hour), workertest.Message("zulu", "n", time.Hour)).Wait()
+	h.Batch().Task(status("s1", "m", "failed", 50*time.Minute), status("s2", "n", "failed", 50*time.Minute)).Wait()
+	h.Eventually("both are refunded", func() bool { return h.Rows("zulu").Refunds == 2 })
+	h.Batch().Task(status("s3", "m", "delivered", time.Minute)).Wait()
 
 	w := h.byHand()
 	findings := func() []string {
 		var out []string
-		require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(),
+		require.NoError(t, h.Engines.ClickHouse(t).QueryRow(t.Context(),
 			"SELECT groupArray(account_id || ' ' || field) FROM findings WHERE kind = 'delivered_after_refund'").Scan(&out))
 		return out
 	}
@@ -129,9 +130,9 @@ func TestDeliveredAfterARefund(t *testing.T) {
 		require.NoError(t, w.lateStatuses(t.Context()))
 	}
 	assert.Equal(t, []string{"zulu m"}, findings())
-	assert.EqualValues(t, 2, h.rows("zulu").Refunds, "refunded for good")
-	assert.EqualValues(t, 4000, h.used("zulu"), "the fees")
-	assert.Zero(t, h.reconcile())
+	assert.EqualValues(t, 2, h.Rows("zulu").Refunds, "refunded for good")
+	assert.EqualValues(t, 4000, h.Used("zulu"), "the fees")
+	assert.Zero(t, h.Reconcile())
 }
 
 // TestRefundsCarryTheirMessagesTags, so that usage by tag has both sides, be they
@@ -139,20 +140,20 @@ func TestDeliveredAfterARefund(t *testing.T) {
 func TestRefundsCarryTheirMessagesTags(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(refundingAccounts)
+	h.Apply(refundingAccounts)
 	h.work(Options{})
 	tagged := func(id, campaign string) string {
-		return line("zulu", id, 2*time.Hour, fmt.Sprintf(`,"tags":{"campaign":%q,"team":"x"}`, campaign))
+		return workertest.Line("zulu", id, 2*time.Hour, fmt.Sprintf(`,"tags":{"campaign":%q,"team":"x"}`, campaign))
 	}
-	h.batch().task(
-		tagged("a", "spring"), tagged("b", "spring"), tagged("c", "autumn"), message("zulu", "d", 2*time.Hour),
-		line("zulu", "sa", time.Hour, `,"kind":"status","status":"failed","refers_to":"a"`),
-	).wait()
-	h.batch().task(
-		refundLine("zulu", "b"), refundLine("zulu", "d"),
-		line("zulu", "refund-c", 0, `,"kind":"refund","refers_to":"c","tags":{"campaign":"other","agent":"7"}`),
-	).wait()
-	h.eventually("the failed message is refunded", func() bool { return h.rows("zulu").Refunds == 4 })
+	h.Batch().Task(
+		tagged("a", "spring"), tagged("b", "spring"), tagged("c", "autumn"), workertest.Message("zulu", "d", 2*time.Hour),
+		workertest.Line("zulu", "sa", time.Hour, `,"kind":"status","status":"failed","refers_to":"a"`),
+	).Wait()
+	h.Batch().Task(
+		workertest.RefundLine("zulu", "b"), workertest.RefundLine("zulu", "d"),
+		workertest.Line("zulu", "refund-c", 0, `,"kind":"refund","refers_to":"c","tags":{"campaign":"other","agent":"7"}`),
+	).Wait()
+	h.Eventually("the failed message is refunded", func() bool { return h.Rows("zulu").Refunds == 4 })
 	by, err := ledger.ParseDimensions("tag:campaign,tag:agent,tag:team")
 	require.NoError(t, err)
 	got := map[string]string{}
@@ -163,9 +164,9 @@ func TestRefundsCarryTheirMessagesTags(t *testing.T) {
 	assert.Equal(t, map[string]string{
 		"[spring  x]": "0.02", "[autumn  x]": "0", "[autumn 7 x]": "0.01", "[  ]": "0.01",
 	}, got, "the message's own tag stands; a refund's others stay")
-	again := h.batch().task(refundLine("zulu", "b")).wait()
+	again := h.Batch().Task(workertest.RefundLine("zulu", "b")).Wait()
 	assert.EqualValues(t, 1, again.Duplicates, "the content is the record's")
-	assert.Zero(t, h.reconcile())
+	assert.Zero(t, h.Reconcile())
 }
 
 // TestAutomaticRefundsOutliveTheQueue: nobody sends one once more that was lost with its
@@ -173,16 +174,18 @@ func TestRefundsCarryTheirMessagesTags(t *testing.T) {
 func TestAutomaticRefundsOutliveTheQueue(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(refundingAccounts)
+	h.Apply(refundingAccounts)
 	ingest := Options{Roles: []string{"ingest"}}
 	stop := h.work(ingest)
 	const day = 24 * time.Hour
 	for _, id := range []string{"made", "refused"} {
-		h.batch().task(message("zulu", id, 40*day), line("zulu", "s-"+id, 40*day-time.Minute, fmt.Sprintf(`,"kind":"status","status":"failed","refers_to":%q`, id))).wait()
+		h.Batch().Task(workertest.Message("zulu", id, 40*day), workertest.Line("zulu", "s-"+id, 40*day-time.Minute, fmt.Sprintf(`,"kind":"status","status":"failed","refers_to":%q`, id))).Wait()
 	}
 	stop()
 	w, began := h.byHand(), h.Clock.Now()
 	queue := asynq.NewInspectorFromRedisClient(h.Redis)
+	codec, err := wire.NewCodec()
+	require.NoError(t, err)
 	// look decides what is due by then, and returns how many reasons that were and what
 	// refunds wait.
 	look := func(after time.Duration) (reasons int, lines [][]byte) {
@@ -190,12 +193,12 @@ func TestAutomaticRefundsOutliveTheQueue(t *testing.T) {
 		now := began.Add(after)
 		page, err := h.Ledger.Undecided(t.Context(), &ledger.UndecidedQuery{At: now, Arrived: now, Now: now, Limit: 100})
 		require.NoError(t, err)
-		require.NoError(t, w.decideRefunds(t.Context(), w.engine.snapshots.Current(), page, now))
+		require.NoError(t, w.decideRefunds(t.Context(), w.deps.Snapshots.Current(), page, now))
 		require.NoError(t, h.Redis.SAdd(t.Context(), "asynq:queues", wire.QueueRefunds).Err()) // a client says so once
 		list, err := queue.ListPendingTasks(wire.QueueRefunds)
 		require.NoError(t, err)
 		for _, info := range list {
-			got, err := w.engine.codec.DecodeHead(info.Payload, &wire.RefundHeader{})
+			got, err := codec.DecodeHead(info.Payload, &wire.RefundHeader{})
 			require.NoError(t, err)
 			lines = append(lines, got...)
 		}
@@ -219,7 +222,7 @@ func TestAutomaticRefundsOutliveTheQueue(t *testing.T) {
 	require.Len(t, again, 1)
 	require.Contains(t, string(again[0]), "made")
 	stop = h.work(ingest)
-	h.eventually("it is refunded", func() bool { return len(h.refunded("zulu")) == 1 })
+	h.Eventually("it is refunded", func() bool { return len(h.refunded("zulu")) == 1 })
 	stop()
 	reasons, again = look(5 * madeLeast)
 	require.Equal(t, 1, reasons)

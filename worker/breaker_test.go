@@ -12,6 +12,7 @@ import (
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 // crowd are sub-accounts of one parent, each with a limit of one message.
@@ -37,34 +38,34 @@ parents:
 
 // breakerAt waits until the breaker opens beyond so many accounts.
 func (h *harness) breakerAt(most int) {
-	h.tb.Helper()
-	h.eventually("the bound is set", func() bool {
-		v, err := h.Redis.HGet(h.tb.Context(), "{p00}:meta", "brkmax").Result()
+	h.TB.Helper()
+	h.Eventually("the bound is set", func() bool {
+		v, err := h.Redis.HGet(h.TB.Context(), "{p00}:meta", "brkmax").Result()
 		return err == nil && v == fmt.Sprint(most)
 	})
 }
 
 // relayed waits until no fact is left that has yet to be told.
 func (h *harness) relayed() {
-	h.tb.Helper()
-	h.eventually("facts are relayed", func() bool {
-		facts, err := h.Store.Facts(h.tb.Context(), 0, 1)
-		require.NoError(h.tb, err)
+	h.TB.Helper()
+	h.Eventually("facts are relayed", func() bool {
+		facts, err := h.Store.Facts(h.TB.Context(), 0, 1)
+		require.NoError(h.TB, err)
 		return len(facts) == 0
 	})
 }
 
 // flags in effect, and those without effect, of one of the crowd.
 func (h *harness) flags(id string) (effect, back metering.Flags) {
-	h.tb.Helper()
-	st, err := h.Store.State(h.tb.Context(), id)
-	require.NoError(h.tb, err)
+	h.TB.Helper()
+	st, err := h.Store.State(h.TB.Context(), id)
+	require.NoError(h.TB, err)
 	own, inherited := st.Flags(time.Now().UnixMilli())
 	return own | inherited, st.HeldBack(time.Now().UnixMilli())
 }
 
 func (h *harness) crowdFlags(n int) (suspended, held int) {
-	h.tb.Helper()
+	h.TB.Helper()
 	for i := range n {
 		effect, back := h.flags(fmt.Sprint("crowd-", i))
 		if effect != 0 {
@@ -81,7 +82,7 @@ func (h *harness) crowdFlags(n int) (suspended, held int) {
 func oneEach(from, to int, id string) []string {
 	var lines []string
 	for i := from; i < to; i++ {
-		lines = append(lines, message(fmt.Sprint("crowd-", i), id, time.Second))
+		lines = append(lines, workertest.Message(fmt.Sprint("crowd-", i), id, time.Second))
 	}
 	return lines
 }
@@ -92,20 +93,20 @@ func TestBreaker(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	const n, most = 12, 5
-	h.apply(crowd(n, "enforce"))
+	h.Apply(crowd(n, "enforce"))
 	h.work(Options{BreakerAccounts: most})
 	h.breakerAt(most)
-	h.batch().task(oneEach(0, 10, "a")...).wait()
+	h.Batch().Task(oneEach(0, 10, "a")...).Wait()
 	suspended, held := h.crowdFlags(n)
 	// A minute may have ended between two of them: then up to so many again.
 	require.GreaterOrEqual(t, suspended, most)
 	require.Equal(t, 10, suspended+held)
 	require.NotZero(t, held)
-	b, err := h.admin.Breaker(t.Context())
+	b, err := h.Admin.Breaker(t.Context())
 	require.NoError(t, err)
 	assert.True(t, b.Open)
 	assert.Len(t, b.Held, held)
-	h.eventually("it is in the ledger", func() bool {
+	h.Eventually("it is in the ledger", func() bool {
 		b, err := h.Ledger.Breaker(t.Context(), 0)
 		require.NoError(t, err)
 		return b.Open
@@ -120,17 +121,17 @@ func TestBreaker(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, h.Store.CloseBreaker(t.Context(), 0, meta), "as whoever releases it and is cut off there")
 	for range 2 {
-		require.NoError(t, h.admin.ReleaseBreaker(t.Context(), "operator", "checked"))
+		require.NoError(t, h.Admin.ReleaseBreaker(t.Context(), "operator", "checked"))
 	}
 	suspended, held = h.crowdFlags(n)
 	assert.Equal(t, []int{10, 0}, []int{suspended, held}, "what was held back takes effect")
-	b, err = h.admin.Breaker(t.Context())
+	b, err = h.Admin.Breaker(t.Context())
 	require.NoError(t, err)
 	assert.False(t, b.Open)
-	h.batch().task(oneEach(10, 12, "b")...).wait()
+	h.Batch().Task(oneEach(10, 12, "b")...).Wait()
 	suspended, held = h.crowdFlags(n)
 	assert.Equal(t, []int{12, 0}, []int{suspended, held})
-	assert.Zero(t, h.reconcile())
+	assert.Zero(t, h.Reconcile())
 }
 
 // TestBreakerCountsAnAccountOnce, however often its limit is reached and lifted within a
@@ -140,7 +141,7 @@ func TestBreakerCountsAnAccountOnce(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	const n, most = 4, 2
-	h.apply(crowd(n, "enforce"))
+	h.Apply(crowd(n, "enforce"))
 	h.work(Options{BreakerAccounts: most})
 	h.breakerAt(most)
 	is := func(account string, effect, back metering.Flags) {
@@ -150,28 +151,28 @@ func TestBreakerCountsAnAccountOnce(t *testing.T) {
 	}
 	for i := range 2 * most { // all in one minute, unless it ends meanwhile
 		id := fmt.Sprint("m", i)
-		h.batch().task(message("crowd-0", id, 0)).wait()
+		h.Batch().Task(workertest.Message("crowd-0", id, 0)).Wait()
 		is("crowd-0", metering.FlagMonthly, 0)
-		h.batch().task(refundLine("crowd-0", id)).wait()
+		h.Batch().Task(workertest.RefundLine("crowd-0", id)).Wait()
 		is("crowd-0", 0, 0)
 	}
-	h.batch().task(message("crowd-0", "m", 0)).wait()
-	h.batch().task(oneEach(1, n, "a")...).wait()
-	b, err := h.admin.Breaker(t.Context())
+	h.Batch().Task(workertest.Message("crowd-0", "m", 0)).Wait()
+	h.Batch().Task(oneEach(1, n, "a")...).Wait()
+	b, err := h.Admin.Breaker(t.Context())
 	require.NoError(t, err)
 	require.True(t, b.Open)
 	is("crowd-0", metering.FlagMonthly, 0)
-	h.batch().task(refundLine("crowd-0", "m")).wait()
+	h.Batch().Task(workertest.RefundLine("crowd-0", "m")).Wait()
 	is("crowd-0", 0, 0)
 	h.relayed()
 	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
 	is("crowd-0", 0, 0)
-	h.batch().task(message("crowd-0", "again", 0)).wait()
+	h.Batch().Task(workertest.Message("crowd-0", "again", 0)).Wait()
 	is("crowd-0", metering.FlagMonthly, 0)
 	suspended, held := h.crowdFlags(n)
 	assert.NotZero(t, held)
 	assert.Equal(t, n, suspended+held)
-	assert.Zero(t, h.reconcile())
+	assert.Zero(t, h.Reconcile())
 }
 
 // TestBreakerOfANewProjection: whoever charges first in it keeps to the bound, though
@@ -180,18 +181,14 @@ func TestBreakerOfANewProjection(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	const n, most = 12, 5
-	h.apply(crowd(n, "enforce"))
-	d, _ := connect(t, h.address())
-	w, err := New(d, Options{BreakerAccounts: most})
+	h.Apply(crowd(n, "enforce"))
+	d, _ := workertest.Connect(t, h.Address())
+	w, err := New(Deps(d), Options{BreakerAccounts: most})
 	require.NoError(t, err)
 	require.NoError(t, w.prepare(t.Context()))
-	runWriter(t, w.engine)
+	runWriter(t, w.pipeline)
 	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
-	var lines [][]byte
-	for _, text := range oneEach(0, 10, "a") {
-		lines = append(lines, []byte(text))
-	}
-	require.NoError(t, w.engine.process(t.Context(), newTask("t", lines, false)))
+	require.NoError(t, w.pipeline.IngestTask(t.Context(), "t", workertest.Payload(t, oneEach(0, 10, "a")...)))
 	suspended, held := h.crowdFlags(n)
 	assert.Equal(t, []int{most, 10 - most}, []int{suspended, held})
 }
@@ -206,18 +203,17 @@ func TestBreakerUnderAnotherNumberOfPartitions(t *testing.T) {
 		made++
 	}
 	h := newHarnessOf(t, made)
-	h.apply(crowd(n, "enforce"))
+	h.Apply(crowd(n, "enforce"))
 	of := func(partitions int) (stop func()) {
-		h.partitions = partitions
-		h.Deps, h.admin = connect(t, h.address())
+		h.Repartition(partitions)
 		return h.work(Options{BreakerAccounts: most, Alone: true})
 	}
 	stop := of(made)
-	h.batch().task(oneEach(0, 10, "a")...).wait()
+	h.Batch().Task(oneEach(0, 10, "a")...).Wait()
 	suspended, held := h.crowdFlags(n)
 	require.Equal(t, 10, suspended+held)
 	require.NotZero(t, held)
-	h.eventually("it is in the ledger", func() bool {
+	h.Eventually("it is in the ledger", func() bool {
 		open, err := h.Ledger.OpenBreakers(t.Context())
 		require.NoError(t, err)
 		return len(open) == 1
@@ -226,12 +222,12 @@ func TestBreakerUnderAnotherNumberOfPartitions(t *testing.T) {
 	stop = of(next)
 	again, back := h.crowdFlags(n)
 	assert.Equal(t, []int{suspended, held}, []int{again, back}, "another number neither lifts nor imposes")
-	require.NoError(t, h.admin.ReleaseBreaker(t.Context(), "operator", "checked"))
+	require.NoError(t, h.Admin.ReleaseBreaker(t.Context(), "operator", "checked"))
 	suspended, held = h.crowdFlags(n)
 	assert.Equal(t, []int{10, 0}, []int{suspended, held})
 	stop()
 	of(made)
-	b, err := h.admin.Breaker(t.Context())
+	b, err := h.Admin.Breaker(t.Context())
 	require.NoError(t, err)
 	assert.False(t, b.Open)
 	assert.Empty(t, b.Held)
@@ -245,20 +241,20 @@ func TestBreakerUnderAnotherNumberOfPartitions(t *testing.T) {
 func TestObserve(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(crowd(3, "observe"))
+	h.Apply(crowd(3, "observe"))
 	h.work(Options{})
-	h.batch().task(oneEach(0, 2, "a")...).wait()
+	h.Batch().Task(oneEach(0, 2, "a")...).Wait()
 	suspended, held := h.crowdFlags(3)
 	assert.Equal(t, []int{0, 2}, []int{suspended, held})
-	h.eventually("what is held back is recorded", func() bool {
+	h.Eventually("what is held back is recorded", func() bool {
 		var n uint64
-		require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(), "SELECT count() FROM states WHERE held_back = 8 AND flags = 0").Scan(&n))
+		require.NoError(t, h.Engines.ClickHouse(t).QueryRow(t.Context(), "SELECT count() FROM states WHERE held_back = 8 AND flags = 0").Scan(&n))
 		return n == 2
 	})
 	jobs, err := h.Redis.Exists(t.Context(), "asynq:{suspensions}:t:state:crowd-0:1000000001").Result()
 	require.NoError(t, err)
 	assert.Zero(t, jobs, "no job")
-	require.NoError(t, h.admin.Suspend(t.Context(), "crowd-2", "operator", "by hand"))
+	require.NoError(t, h.Admin.Suspend(t.Context(), "crowd-2", "operator", "by hand"))
 	effect, _ := h.flags("crowd-2")
 	assert.Equal(t, metering.FlagManualOperator, effect, "by hand still holds")
 
@@ -266,26 +262,19 @@ func TestObserve(t *testing.T) {
 	suspended, held = h.crowdFlags(3)
 	assert.Equal(t, []int{1, 2}, []int{suspended, held})
 
-	h.apply(crowd(3, "enforce"))
+	h.Apply(crowd(3, "enforce"))
 	suspended, held = h.crowdFlags(3)
 	assert.Equal(t, []int{3, 0}, []int{suspended, held})
-	h.apply(crowd(3, "observe"))
+	h.Apply(crowd(3, "observe"))
 	suspended, held = h.crowdFlags(3)
 	assert.Equal(t, []int{1, 2}, []int{suspended, held}, "and the other way")
-}
-
-func TestBreakerBound(t *testing.T) {
-	t.Parallel()
-	for _, c := range [][4]int{{0, 0, 50, 0}, {7, 0, 50, 7}, {0, 10, 50, 5}, {7, 10, 50, 5}, {3, 10, 50, 3}, {0, 1, 5, 1}} {
-		assert.Equal(t, c[3], brakes{c[0], c[1]}.most(c[2]), c)
-	}
 }
 
 // TestSuspendedAccountsAreCounted: those that inherit it too.
 func TestSuspendedAccountsAreCounted(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	deps, _ := connect(t, h.address())
+	deps, _ := workertest.Connect(t, h.Address())
 	registry := prometheus.NewRegistry()
 	deps.Metrics = registry
 	h.work(Options{})() // all accounts are in the projection
@@ -302,6 +291,6 @@ func TestSuspendedAccountsAreCounted(t *testing.T) {
 		return n
 	}
 	before := count() // acme's, which have nothing
-	require.NoError(t, h.admin.Suspend(t.Context(), "globex", "operator", "by hand"))
+	require.NoError(t, h.Admin.Suspend(t.Context(), "globex", "operator", "by hand"))
 	assert.InDelta(t, before+2, count(), 0, "globex and globex-shop")
 }

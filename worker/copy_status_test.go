@@ -18,7 +18,7 @@ import (
 func TestAnotherStatusOfACopyCounts(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(refundingAccounts)
+	h.Apply(refundingAccounts)
 	stop := h.work(Options{Roles: []string{"ingest"}}) // nothing is decided between a message and its copy, however slow the machine
 	day := 24 * time.Hour
 	start := time.Now().UTC().Truncate(time.Second)
@@ -41,15 +41,15 @@ func TestAnotherStatusOfACopyCounts(t *testing.T) {
 		"unsaid":    {told("unsaid", "sent", 10*day), told("unsaid", "", 9*day)},
 	}
 	for id, p := range pairs {
-		assert.Equal(t, balance.Counts{Stored: 1}, h.batch().task(p[0]).wait(), id)
+		assert.Equal(t, balance.Counts{Stored: 1}, h.Batch().Task(p[0]).Wait(), id)
 	}
 	for id, p := range pairs { // again and again, each time the same status
 		for range 2 {
-			assert.Equal(t, balance.Counts{Duplicates: 1}, h.batch().task(p[1]).wait(), id)
+			assert.Equal(t, balance.Counts{Duplicates: 1}, h.Batch().Task(p[1]).Wait(), id)
 		}
 	}
 	assert.Equal(t, balance.Counts{Stored: 1, Duplicates: 1},
-		h.batch().task(told("together", "sent", 10*day), told("together", "failed", 10*day-time.Minute)).wait())
+		h.Batch().Task(told("together", "sent", 10*day), told("together", "failed", 10*day-time.Minute)).Wait())
 	stop()
 	h.work(Options{})
 	statuses := func() map[string]string {
@@ -59,7 +59,7 @@ func TestAnotherStatusOfACopyCounts(t *testing.T) {
 		"cold": "failed", "hot": "failed", "none": "failed", "earlier": "failed", "same time": "failed", "together": "failed", "delivered": "delivered",
 		"older": "failed", "restamped": "sent",
 	}
-	h.eventually("their statuses count", func() bool { return len(statuses()) >= len(want) && h.undecided() == 0 })
+	h.Eventually("their statuses count", func() bool { return len(statuses()) >= len(want) && h.undecided() == 0 })
 	assert.Equal(t, want, statuses())
 	delete(want, "older") // it was delivered within the plan's ten minutes
 	var due []string
@@ -68,8 +68,8 @@ func TestAnotherStatusOfACopyCounts(t *testing.T) {
 			due = append(due, id)
 		}
 	}
-	h.eventually("they are refunded", func() bool { return len(h.refunded("zulu")) >= len(due) })
-	h.eventually("nothing is under way", func() bool { return h.reconcile() == 0 })
+	h.Eventually("they are refunded", func() bool { return len(h.refunded("zulu")) >= len(due) })
+	h.Eventually("nothing is under way", func() bool { return h.Reconcile() == 0 })
 	assert.ElementsMatch(t, due, slices.Collect(maps.Keys(h.refunded("zulu"))))
 }
 
@@ -83,7 +83,7 @@ func TestStatusesOfCopiesInAnyOrder(t *testing.T) {
 		minute int
 	}
 	want := map[string]string{}
-	together := h.batch()
+	together := h.Batch()
 	var apart [3][]string
 	for name, c := range map[string]struct {
 		copies copies
@@ -104,7 +104,7 @@ func TestStatusesOfCopiesInAnyOrder(t *testing.T) {
 					want[id] = at(c.due)
 				}
 				if how == "together" {
-					together.task(lines...)
+					together.Task(lines...)
 					continue
 				}
 				for i, l := range lines {
@@ -113,9 +113,9 @@ func TestStatusesOfCopiesInAnyOrder(t *testing.T) {
 			}
 		}
 	}
-	together.wait()
+	together.Wait()
 	for _, lines := range apart {
-		h.batch().task(lines...).wait()
+		h.Batch().Task(lines...).Wait()
 	}
 	decide()
 	h.decided(want)

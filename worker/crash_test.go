@@ -16,6 +16,7 @@ import (
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 // dieEnv tells TestDyingWorker where the engines are, and where to die.
@@ -28,11 +29,11 @@ func TestDyingWorker(t *testing.T) {
 	if text == "" {
 		return
 	}
-	var a address
+	var a workertest.Address
 	require.NoError(t, json.Unmarshal([]byte(text), &a))
-	d, _ := connect(t, a)
+	d, _ := workertest.Connect(t, a)
 	var passed atomic.Int64
-	w, err := New(d, Options{Alone: true, Crash: func(point string) {
+	w, err := New(Deps(d), Options{Alone: true, Crash: func(point string) {
 		if point == a.Point && passed.Add(1) == int64(a.Nth) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // the signal is on its way
@@ -46,15 +47,15 @@ func TestDyingWorker(t *testing.T) {
 
 // die runs a worker that dies at a point.
 func (h *harness) die(point string, nth int) {
-	h.tb.Helper()
-	a := h.address()
+	h.TB.Helper()
+	a := h.Address()
 	a.Point, a.Nth = point, nth
-	cmd := exec.CommandContext(h.tb.Context(), os.Args[0], "-test.run=^TestDyingWorker$")
+	cmd := exec.CommandContext(h.TB.Context(), os.Args[0], "-test.run=^TestDyingWorker$")
 	cmd.Env = append(os.Environ(), dieEnv+"="+a.String())
 	out, err := cmd.CombinedOutput()
-	require.Error(h.tb, err, "the worker never came to %s %d: %s", point, nth, out)
+	require.Error(h.TB, err, "the worker never came to %s %d: %s", point, nth, out)
 	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	require.True(h.tb, ok && status.Signaled(), "%s %d: %s", point, nth, out)
+	require.True(h.TB, ok && status.Signaled(), "%s %d: %s", point, nth, out)
 }
 
 // TestCrashPoints ends a worker at each step of a task, early and late in a
@@ -68,24 +69,24 @@ func TestCrashPoints(t *testing.T) {
 			var messages int64
 			for i, nth := range []int{1, 4} {
 				id := func(n int) string { return fmt.Sprintf("%d-%d", i, n) }
-				b := h.batch()
+				b := h.Batch()
 				for task := range 6 {
 					var lines []string
 					for n := range 10 {
-						lines = append(lines, message(shop, id(10*task+n), time.Duration(n)*12*time.Hour)) // hot and cold
+						lines = append(lines, workertest.Message(workertest.Shop, id(10*task+n), time.Duration(n)*12*time.Hour)) // hot and cold
 						messages++
 					}
 					// A duplicate of its own task's, of another's, and what is refused.
-					lines = append(lines, message(shop, id(10*task), time.Hour), message(shop, id(10*((task+3)%6)), time.Hour), "nonsense "+id(task))
-					b.task(lines...)
+					lines = append(lines, workertest.Message(workertest.Shop, id(10*task), time.Hour), workertest.Message(workertest.Shop, id(10*((task+3)%6)), time.Hour), "nonsense "+id(task))
+					b.Task(lines...)
 				}
 				h.die(point, nth)
 				stop := h.work(Options{})
 				started := time.Now()
-				assert.Equal(t, balance.Counts{Stored: 60, Duplicates: 12, Quarantined: 6}, b.wait())
+				assert.Equal(t, balance.Counts{Stored: 60, Duplicates: 12, Quarantined: 6}, b.Wait())
 				assert.Less(t, time.Since(started), 30*time.Second, "nobody waits for asynq's leases")
-				h.charged(shop, messages)
-				assert.Zero(t, h.reconcile())
+				h.Charged(workertest.Shop, messages)
+				assert.Zero(t, h.Reconcile())
 				stop()
 			}
 		})
@@ -100,20 +101,20 @@ func TestCrashOfRefund(t *testing.T) {
 	var lines, refunds []string
 	const n = 10
 	for i := range n {
-		lines = append(lines, message(shop, fmt.Sprint(i), time.Hour))
-		refunds = append(refunds, refundLine(shop, fmt.Sprint(i)))
+		lines = append(lines, workertest.Message(workertest.Shop, fmt.Sprint(i), time.Hour))
+		refunds = append(refunds, workertest.RefundLine(workertest.Shop, fmt.Sprint(i)))
 	}
 	stop := h.work(Options{})
-	h.batch().task(lines...).wait()
+	h.Batch().Task(lines...).Wait()
 	stop()
-	b := h.batch().task(refunds...).task(refunds[:3]...)
+	b := h.Batch().Task(refunds...).Task(refunds[:3]...)
 	h.die("charged", 1)
 	h.die("stored", 1)
 	h.work(Options{})
-	assert.Equal(t, balance.Counts{Stored: n, Duplicates: 3}, b.wait())
-	assert.Equal(t, rows{Usage: n, Refunds: n, Identities: 2 * n}, h.rows(shop))
-	assert.Zero(t, h.used(shop))
-	assert.Zero(t, h.reconcile())
+	assert.Equal(t, balance.Counts{Stored: n, Duplicates: 3}, b.Wait())
+	assert.Equal(t, workertest.RowSums{Usage: n, Refunds: n, Identities: 2 * n}, h.Rows(workertest.Shop))
+	assert.Zero(t, h.Used(workertest.Shop))
+	assert.Zero(t, h.Reconcile())
 }
 
 // TestCleanStop cancels a worker in the middle of its work: it ends what it has
@@ -121,18 +122,18 @@ func TestCrashOfRefund(t *testing.T) {
 func TestCleanStop(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	b := h.batch()
+	b := h.Batch()
 	const tasks, each = 60, 25
 	for task := range tasks {
 		var lines []string
 		for n := range each {
-			lines = append(lines, message(shop, fmt.Sprintf("%d-%d", task, n), time.Hour))
+			lines = append(lines, workertest.Message(workertest.Shop, fmt.Sprintf("%d-%d", task, n), time.Hour))
 		}
-		b.task(lines...)
+		b.Task(lines...)
 	}
 	stop := h.work(Options{Concurrency: 2})
-	h.eventually("some are done", func() bool {
-		c, err := h.Store.RunCounts(t.Context(), b.run)
+	h.Eventually("some are done", func() bool {
+		c, err := h.Store.RunCounts(t.Context(), b.Run)
 		require.NoError(t, err)
 		return c.Sum() > 0
 	})
@@ -145,11 +146,11 @@ func TestCleanStop(t *testing.T) {
 		require.NoError(t, err)
 		assert.Zero(t, active, "no task is left in hand")
 	}
-	assert.Zero(t, h.reconcile())
+	assert.Zero(t, h.Reconcile())
 	h.work(Options{})
-	assert.Equal(t, balance.Counts{Stored: tasks * each}, b.wait())
-	h.charged(shop, tasks*each)
-	assert.Zero(t, h.reconcile())
+	assert.Equal(t, balance.Counts{Stored: tasks * each}, b.Wait())
+	h.Charged(workertest.Shop, tasks*each)
+	assert.Zero(t, h.Reconcile())
 }
 
 // TestRaisedLimitOutlivesItsProcess: a limit whose rows are in the ledger lifts
@@ -158,13 +159,13 @@ func TestRaisedLimitOutlivesItsProcess(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.work(Options{})
-	_, err := h.admin.Transfer(t.Context(), metering.Transfer{Ref: "r", Kind: metering.TransferTopup, AccountID: "acme", Amount: 1_000_000_000, Actor: "operator"})
+	_, err := h.Admin.Transfer(t.Context(), metering.Transfer{Ref: "r", Kind: metering.TransferTopup, AccountID: "acme", Amount: 1_000_000_000, Actor: "operator"})
 	require.NoError(t, err)
 	var lines []string
 	for i := range 6 {
-		lines = append(lines, message("acme-shared", fmt.Sprint(i), time.Second))
+		lines = append(lines, workertest.Message("acme-shared", fmt.Sprint(i), time.Second))
 	}
-	h.batch().task(lines...).wait()
+	h.Batch().Task(lines...).Wait()
 	state := func() metering.Flags {
 		st, err := h.Store.State(t.Context(), "acme-shared")
 		require.NoError(t, err)
@@ -176,6 +177,6 @@ func TestRaisedLimitOutlivesItsProcess(t *testing.T) {
 	a := *h.Snapshots.Current().Accounts["acme-shared"]
 	limit := metering.Micros(1_000_000)
 	a.MonthlyLimit = &limit
-	h.saveAccount(&a)
-	h.eventually("the suspension is lifted", func() bool { return state() == 0 })
+	h.SaveAccount(&a)
+	h.Eventually("the suspension is lifted", func() bool { return state() == 0 })
 }

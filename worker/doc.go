@@ -1,8 +1,7 @@
-// Package worker turns queued usage into money: asynq servers and their
-// handlers (ingest, judge, refund, account hooks, reports), the outbox relay,
-// the scheduler, and how they start and stop. The steps of a record are in
-// pipeline.go, in the order of docs/protocol.md, The path of a record; every
-// step may be cut off and repeated.
+// Package worker runs what turns queued usage into money: the queues' asynq servers and
+// their handlers, the outbox relay, the chores, and how they start and stop. What a
+// handler does with a record is worker/pipeline's; whom it tells, worker/suspend's;
+// scheduled reports are worker/reporting's.
 //
 // It is a part of meterd, and no stable interface.
 package worker

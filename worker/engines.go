@@ -11,12 +11,12 @@ import (
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/quietlog"
-	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/worker/pipeline"
 )
 
 // sightEvery is how often an engine is asked whether it answers while nothing is wrong;
-// then it is asked every watchEvery. One that takes connections and says nothing is in
-// the log after sightEvery and watchAnswer: who works with ClickHouse waits for minutes.
+// then it is asked every WatchEvery. One that takes connections and says nothing is in
+// the log after sightEvery and WatchAnswer: who works with ClickHouse waits for minutes.
 const sightEvery = 5 * time.Second
 
 // sayEvery is how often it is said that an engine is still away.
@@ -27,15 +27,15 @@ type sight struct {
 	name, address string
 	ask           func(ctx context.Context) error
 	log           *slog.Logger
-	every, again  time.Duration // between two questions: sightEvery, and while it is away watchEvery
+	every, again  time.Duration // between two questions: sightEvery, and while it is away WatchEvery
 }
 
 // sights are those at both engines. Each worker looks by itself: the way to an engine
 // may be broken for one alone.
 func (w *Worker) sights() []sight {
 	return []sight{
-		{"redis", redisAddress(w.deps.Redis), func(ctx context.Context) error { return takesWrites(ctx, w.deps.Redis) }, w.deps.Log, sightEvery, watchEvery},
-		{"clickhouse", w.deps.Ledger.Address(), w.deps.Ledger.Ping, w.deps.Log, sightEvery, watchEvery},
+		{"redis", redisAddress(w.deps.Redis), func(ctx context.Context) error { return takesWrites(ctx, w.deps.Redis) }, w.deps.Log, sightEvery, pipeline.WatchEvery},
+		{"clickhouse", w.deps.Ledger.Address(), w.deps.Ledger.Ping, w.deps.Log, sightEvery, pipeline.WatchEvery},
 	}
 }
 
@@ -86,73 +86,25 @@ func (s *sight) run(ctx context.Context) {
 		case now.Sub(said) >= sayEvery:
 			said = now
 			runbook := s.name + "-away"
-			if outOfMemory(err.Error()) {
+			if pipeline.OutOfMemory(err.Error()) {
 				runbook = s.name + "-out-of-memory"
 			}
 			s.log.ErrorContext(ctx, "an engine can't be used", quietlog.Cause(s.name), slog.String("address", s.address),
-				slog.Duration("for", now.Sub(gone).Round(time.Second)), slogError(err), slog.String("runbook", "docs/operators.md#"+runbook))
+				slog.Duration("for", now.Sub(gone).Round(time.Second)), slog.Any("error", err), slog.String("runbook", "docs/operators.md#"+runbook))
 		}
 		timer.Reset(next)
 	}
 }
 
 // errSilent: it takes connections, perhaps, and doesn't answer.
-var errSilent = errors.New("no answer within " + watchAnswer.String())
+var errSilent = errors.New("no answer within " + pipeline.WatchAnswer.String())
 
 func (s *sight) look(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, watchAnswer)
+	ctx, cancel := context.WithTimeout(ctx, pipeline.WatchAnswer)
 	defer cancel()
 	err := s.ask(ctx)
 	if err != nil && ctx.Err() != nil {
 		return errSilent
 	}
 	return err
-}
-
-// because names the engine by which something failed, so that all that fails by it is
-// one line. It is for errors of what works with Redis and ClickHouse alone.
-func because(err error) slog.Attr {
-	if a := becauseOf(err); a.Key != "" || !lostConnection(err.Error()) {
-		return a
-	}
-	return quietlog.Cause(redisGone)
-}
-
-// redisGone is the cause of what fails while Redis can't be reached.
-const redisGone = "redis away"
-
-// becauseOf is because for what has connections of its own that break too: to webhooks,
-// mail servers and buckets. asynq keeps errors as texts only.
-func becauseOf(err error) slog.Attr {
-	text := err.Error()
-	switch {
-	case errors.Is(err, ledger.ErrAway):
-		return quietlog.Cause("clickhouse away")
-	case errors.Is(err, errSlow), errors.Is(err, ledger.ErrLate):
-		return quietlog.Cause("clickhouse slow")
-	case outOfMemory(text):
-		return quietlog.Cause("redis out of memory")
-	case strings.Contains(text, "redis eval error") || strings.Contains(text, "redis command error"):
-		if lostConnection(text) || strings.Contains(text, "deadline exceeded") {
-			return quietlog.Cause(redisGone)
-		}
-	}
-	return slog.Attr{}
-}
-
-// outOfMemory tells what Redis answers to a write then.
-func outOfMemory(text string) bool { return strings.Contains(text, "OOM ") }
-
-// lostConnection tells whether an error isn't about what was asked.
-func lostConnection(text string) bool {
-	for _, s := range []string{
-		"EOF", "i/o timeout", "connection pool timeout", "dial tcp", "connection reset", "broken pipe", "closed network connection",
-		"LOADING ", "MISCONF ", "READONLY ", "CLUSTERDOWN ", "MASTERDOWN ",
-		"Will retry syncing", // asynq's word for it, without a reason
-	} {
-		if strings.Contains(text, s) {
-			return true
-		}
-	}
-	return false
 }

@@ -23,12 +23,14 @@ import (
 	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/worker/suspend"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 // heard is a message that a hook was sent.
 type heard struct {
-	Type string       `json:"type"`
-	Data statePayload `json:"data"`
+	Type string            `json:"type"`
+	Data suspend.StateData `json:"data"`
 }
 
 // receiver is a hook's server that keeps what it was told.
@@ -84,7 +86,7 @@ func newHooked(t *testing.T) (*harness, *receiver) {
 	hook := newReceiver(t)
 	newInbox(t)
 	h := newHarness(t)
-	h.apply(parentsText(parentText("good", hookText(hook.srv.URL, ""), 1)))
+	h.Apply(workertest.Parents(workertest.Parent("good", hookText(hook.srv.URL, ""), 1)))
 	return h, hook
 }
 
@@ -111,31 +113,6 @@ func silence(t *testing.T) (port string, asked *atomic.Int64, end func()) {
 	return port, asked, end
 }
 
-// parentsText is an accounts file of parents with hooks and sub-accounts.
-func parentsText(list ...string) string {
-	return `
-plans:
-  - {id: hook-plan, currency: EUR, versions: [{effective_from: 2020-01-01T00:00:00Z, rules: [{channel: sms, unit: segment, price: "0.01"}]}]}
-parents:
-` + strings.Join(list, "")
-}
-
-func parentText(id, hooks string, subs int) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, `  - id: %s
-    module: enterprise
-    timezone: UTC
-    plan: hook-plan
-    funding: {mode: postpaid}
-    hooks: [%s]
-    sub_accounts:
-`, id, hooks)
-	for i := range subs {
-		fmt.Fprintf(&b, "      - {id: %s-%d, channels: [sms]}\n", id, i)
-	}
-	return b.String()
-}
-
 // hookText is a hook of an accounts file; its secret is newInbox's.
 func hookText(url, events string) string {
 	return fmt.Sprintf("{url: %q, secret_env: METERD_TEST_HOOK, events: [%s]}", url, events)
@@ -144,28 +121,20 @@ func hookText(url, events string) string {
 // toldInTime wants a suspension and a resume of good-0 to be told before a call
 // that hangs is given up (notify: 15 s); how soon they are is logged.
 func (h *harness) toldInTime(good *receiver) {
-	h.tb.Helper()
+	h.TB.Helper()
 	for _, what := range []string{"suspend", "resume"} {
 		before := good.times("good-0 " + what)
-		act := h.admin.Suspend
+		act := h.Admin.Suspend
 		if what == "resume" {
-			act = h.admin.Resume
+			act = h.Admin.Resume
 		}
-		require.NoError(h.tb, act(h.tb.Context(), "good-0", "operator", "x"))
+		require.NoError(h.TB, act(h.TB.Context(), "good-0", "operator", "x"))
 		started := time.Now()
-		h.eventually("good-0 is told", func() bool { return good.times("good-0 "+what) > before })
+		h.Eventually("good-0 is told", func() bool { return good.times("good-0 "+what) > before })
 		took := time.Since(started)
-		assert.Less(h.tb, took, 15*time.Second, "%s told", what)
-		h.tb.Logf("a %s is told after %s", what, took.Round(time.Millisecond))
+		assert.Less(h.TB, took, 15*time.Second, "%s told", what)
+		h.TB.Logf("a %s is told after %s", what, took.Round(time.Millisecond))
 	}
-}
-
-// waiting is how many jobs wait for their next try.
-func (h *harness) waiting(queue string) int64 {
-	h.tb.Helper()
-	n, err := h.Redis.ZCard(h.tb.Context(), "asynq:{"+queue+"}:retry").Result()
-	require.NoError(h.tb, err)
-	return n
 }
 
 // TestHooksThatHangHoldNobodyUp: neither a thousand accounts of one parent whose
@@ -179,26 +148,26 @@ func TestHooksThatHangHoldNobodyUp(t *testing.T) {
 	in := newInbox(t)
 	in.hook.URL = "http://127.0.3.1:" + port
 	h := newHarness(t)
-	list := []string{parentText("good", hookText(good.srv.URL, ""), 1), parentText("many", hookText("http://127.0.0.1:"+port, ""), subs)}
+	list := []string{workertest.Parent("good", hookText(good.srv.URL, ""), 1), workertest.Parent("many", hookText("http://127.0.0.1:"+port, ""), subs)}
 	for i := range parents {
-		list = append(list, parentText(fmt.Sprintf("p%d", i), hookText(fmt.Sprintf("http://127.0.%d.%d:%s", 1+i/200, 1+i%200, port), ""), 0))
+		list = append(list, workertest.Parent(fmt.Sprintf("p%d", i), hookText(fmt.Sprintf("http://127.0.%d.%d:%s", 1+i/200, 1+i%200, port), ""), 0))
 	}
-	h.apply(parentsText(list...))
+	h.Apply(workertest.Parents(list...))
 	h.work(Options{Hooks: []metering.Hook{in.hook}})
 	h.toldInTime(good)
 
-	require.NoError(t, h.admin.Suspend(t.Context(), "many", "operator", "x"))
+	require.NoError(t, h.Admin.Suspend(t.Context(), "many", "operator", "x"))
 	ask := asynq.NewInspectorFromRedisClient(h.Redis)
-	h.eventually("all accounts of the one were tried", func() bool { // on a busy machine never all of them wait at one moment
+	h.Eventually("all accounts of the one were tried", func() bool { // on a busy machine never all of them wait at one moment
 		queue, err := ask.GetQueueInfo(wire.QueueSuspensions)
 		require.NoError(t, err)
 		return asked.Load() > 1 && queue.FailedTotal > subs
 	})
 	h.toldInTime(good)
 	for i := range parents {
-		require.NoError(t, h.admin.Suspend(t.Context(), fmt.Sprintf("p%d", i), "operator", "x"))
+		require.NoError(t, h.Admin.Suspend(t.Context(), fmt.Sprintf("p%d", i), "operator", "x"))
 	}
-	h.eventually("each was tried", func() bool { return asked.Load() > parents })
+	h.Eventually("each was tried", func() bool { return asked.Load() > parents })
 	h.toldInTime(good)
 	end() // else the worker's stop waits for them
 }
@@ -214,10 +183,10 @@ func TestAHookThatIsDownBacksOff(t *testing.T) {
 	require.NoError(t, l.Close())
 	newInbox(t)
 	h := newHarness(t)
-	h.apply(parentsText(parentText("down", hookText("http://"+address, ""), subs)))
-	require.NoError(t, h.engines.ClickHouse(t).Exec(t.Context(), "SYSTEM STOP MERGES deliveries"))
+	h.Apply(workertest.Parents(workertest.Parent("down", hookText("http://"+address, ""), subs)))
+	require.NoError(t, h.Engines.ClickHouse(t).Exec(t.Context(), "SYSTEM STOP MERGES deliveries"))
 	h.work(Options{})
-	require.NoError(t, h.admin.Suspend(t.Context(), "down", "operator", "x"))
+	require.NoError(t, h.Admin.Suspend(t.Context(), "down", "operator", "x"))
 	ask := asynq.NewInspectorFromRedisClient(h.Redis)
 	least := func() (n int, next time.Duration) {
 		list, err := ask.ListRetryTasks(wire.QueueSuspensions, asynq.PageSize(2*subs))
@@ -231,7 +200,7 @@ func TestAHookThatIsDownBacksOff(t *testing.T) {
 		}
 		return n, next
 	}
-	h.eventually("each has been tried three times", func() bool {
+	h.Eventually("each has been tried three times", func() bool {
 		n, next := least()
 		return n >= 3 && assert.Greater(t, next, 2*time.Second)
 	})
@@ -242,7 +211,7 @@ func TestAHookThatIsDownBacksOff(t *testing.T) {
 	up := &httptest.Server{Listener: l, Config: &http.Server{Handler: hook.srv.Config.Handler, ReadHeaderTimeout: time.Minute}}
 	up.Start()
 	t.Cleanup(up.Close)
-	h.eventually("all are told", func() bool {
+	h.Eventually("all are told", func() bool {
 		_, err := ask.RunAllRetryTasks(wire.QueueSuspensions) // not in half a minute, but now
 		require.NoError(t, err)
 		return h.deliveries("outcome = 'delivered'") == subs+1
@@ -255,8 +224,8 @@ func TestAHookThatIsDownBacksOff(t *testing.T) {
 
 // deliveries are the rows that say so, replaced ones too.
 func (h *harness) deliveries(where string) (n uint64) {
-	h.tb.Helper()
-	require.NoError(h.tb, h.engines.ClickHouse(h.tb).QueryRow(h.tb.Context(), "SELECT count() FROM deliveries WHERE "+where).Scan(&n))
+	h.TB.Helper()
+	require.NoError(h.TB, h.Engines.ClickHouse(h.TB).QueryRow(h.TB.Context(), "SELECT count() FROM deliveries WHERE "+where).Scan(&n))
 	return n
 }
 
@@ -265,14 +234,14 @@ func TestAHookIsToldOnceWhileTheLedgerIsAway(t *testing.T) {
 	t.Parallel()
 	h, good := newHooked(t)
 	rename := func(from, to string) {
-		require.NoError(t, h.engines.ClickHouse(t).Exec(t.Context(), "RENAME TABLE "+from+" TO "+to))
+		require.NoError(t, h.Engines.ClickHouse(t).Exec(t.Context(), "RENAME TABLE "+from+" TO "+to))
 	}
 	rename("deliveries", "gone")
 	h.work(Options{})
-	require.NoError(t, h.admin.Suspend(t.Context(), "good-0", "operator", "x"))
-	h.eventually("it is tried again", func() bool { return good.times("good-0 suspend") > 0 && h.waiting(wire.QueueSuspensions) > 0 })
+	require.NoError(t, h.Admin.Suspend(t.Context(), "good-0", "operator", "x"))
+	h.Eventually("it is tried again", func() bool { return good.times("good-0 suspend") > 0 && h.Waiting(wire.QueueSuspensions) > 0 })
 	rename("gone", "deliveries")
-	h.eventually("the outcome is kept", func() bool { return h.deliveries("outcome = 'delivered'") == 1 })
+	h.Eventually("the outcome is kept", func() bool { return h.deliveries("outcome = 'delivered'") == 1 })
 	assert.Equal(t, 1, good.times("good-0 suspend"))
 }
 
@@ -282,20 +251,20 @@ func TestAHookIsToldOnceWhileTheLedgerIsAway(t *testing.T) {
 func TestATaskOfAnOlderStateTellsWhenThePresentOneBegan(t *testing.T) {
 	t.Parallel()
 	h, hook := newHooked(t)
-	require.NoError(t, h.admin.Suspend(t.Context(), "good", "operator", "x"))
-	require.NoError(t, h.admin.Resume(t.Context(), "good", "operator", "x"))
+	require.NoError(t, h.Admin.Suspend(t.Context(), "good", "operator", "x"))
+	require.NoError(t, h.Admin.Resume(t.Context(), "good", "operator", "x"))
 	w := h.byHand()
 	for _, old := range []wire.StateChange{{AccountID: "good", At: 1}, {AccountID: "good-0", ParentID: "good", At: 1}} {
 		payload, err := json.Marshal(old)
 		require.NoError(t, err)
-		require.NoError(t, w.hooks.stateTask(t.Context(), "", payload))
+		require.NoError(t, w.hooks.StateTask(t.Context(), "", payload))
 	}
 	var resumed time.Time
-	require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(),
+	require.NoError(t, h.Engines.ClickHouse(t).QueryRow(t.Context(),
 		"SELECT max(occurred_at) FROM states WHERE account_id = 'good' AND flags = 0").Scan(&resumed))
 	require.Len(t, hook.all(), 2)
 	for _, m := range hook.all() {
-		assert.Equal(t, stamp(resumed), m.Data.OccurredAt, "%s of %s", m.Data.State, m.Data.AccountID)
+		assert.Equal(t, resumed.UTC().Format("2006-01-02T15:04:05.000Z07:00"), m.Data.OccurredAt, "%s of %s", m.Data.State, m.Data.AccountID)
 		assert.Equal(t, resumed.UTC().Format("2006-01"), m.Data.Period)
 	}
 }
@@ -308,13 +277,13 @@ func TestHooksOfOneAddress(t *testing.T) {
 	newInbox(t)
 	h := newHarness(t)
 	list := []string{hookText(good.srv.URL, "resume"), hookText(good.srv.URL, "suspend"), hookText(good.srv.URL, "suspend")}
-	h.apply(parentsText(parentText("good", strings.Join(list, ", "), 1)))
+	h.Apply(workertest.Parents(workertest.Parent("good", strings.Join(list, ", "), 1)))
 	h.work(Options{})
 	for n := range 2 {
-		require.NoError(t, h.admin.Suspend(t.Context(), "good-0", "operator", "x"))
-		h.eventually("the suspension is told", func() bool { return good.times("good-0 suspend") > n })
-		require.NoError(t, h.admin.Resume(t.Context(), "good-0", "operator", "x"))
-		h.eventually("the resume is told", func() bool { return good.times("good-0 resume") > n })
+		require.NoError(t, h.Admin.Suspend(t.Context(), "good-0", "operator", "x"))
+		h.Eventually("the suspension is told", func() bool { return good.times("good-0 suspend") > n })
+		require.NoError(t, h.Admin.Resume(t.Context(), "good-0", "operator", "x"))
+		h.Eventually("the resume is told", func() bool { return good.times("good-0 resume") > n })
 	}
 	assert.Equal(t, []string{"good-0 suspend", "good-0 resume", "good-0 suspend", "good-0 resume"}, good.told())
 }
@@ -332,12 +301,12 @@ func TestAMailServerThatHangsHoldsNobodyUp(t *testing.T) {
 	m, err := notify.NewMail(notify.MailOptions{Server: "smtp://" + l.Addr().String() + "?tls=none", From: "meterd@example.com"})
 	require.NoError(t, err)
 	h := newHarness(t)
-	text := parentText("good", hookText(good.srv.URL, ""), many)
+	text := workertest.Parent("good", hookText(good.srv.URL, ""), many)
 	list := []string{strings.Replace(text, "    hooks:", "    alert_mail: [a@x.example]\n    hooks:", 1)}
 	for i := range many {
-		list = append(list, strings.Replace(parentText(fmt.Sprintf("p%d", i), "", 0), "    hooks:", "    alert_mail: [a@x.example]\n    hooks:", 1))
+		list = append(list, strings.Replace(workertest.Parent(fmt.Sprintf("p%d", i), "", 0), "    hooks:", "    alert_mail: [a@x.example]\n    hooks:", 1))
 	}
-	h.apply(parentsText(list...))
+	h.Apply(workertest.Parents(list...))
 	queue := asynq.NewClientFromRedisClient(h.Redis)
 	for i := range many {
 		for id, parent := range map[string]string{fmt.Sprintf("good-%d", i): "good", fmt.Sprintf("p%d", i): ""} {
@@ -347,9 +316,9 @@ func TestAMailServerThatHangsHoldsNobodyUp(t *testing.T) {
 		}
 	}
 	h.work(Options{Mail: m})
-	h.eventually("all letters wait", func() bool { return h.waiting(wire.QueueSuspensions) >= 2*many-1 })
+	h.Eventually("all letters wait", func() bool { return h.Waiting(wire.QueueSuspensions) >= 2*many-1 })
 	h.toldInTime(good)
-	h.eventually("hooks are told", func() bool {
+	h.Eventually("hooks are told", func() bool {
 		for i := range many {
 			if good.times(fmt.Sprintf("good-%d alert", i)) != 1 {
 				return false
@@ -368,12 +337,12 @@ func TestAResumptionLostWithRedisIsTold(t *testing.T) {
 	hook := newReceiver(t)
 	newInbox(t)
 	h := newHarness(t)
-	h.apply(parentsText(parentText("good", hookText(hook.srv.URL, ""), 1), parentText("calm", hookText(hook.srv.URL, ""), 0)))
+	h.Apply(workertest.Parents(workertest.Parent("good", hookText(hook.srv.URL, ""), 1), workertest.Parent("calm", hookText(hook.srv.URL, ""), 0)))
 	stop := h.work(Options{})
-	require.NoError(t, h.admin.Suspend(t.Context(), "good", "operator", "x"))
-	h.eventually("the suspension is told", func() bool { return h.deliveries("event = 'suspend' AND outcome = 'delivered'") == 2 })
+	require.NoError(t, h.Admin.Suspend(t.Context(), "good", "operator", "x"))
+	h.Eventually("the suspension is told", func() bool { return h.deliveries("event = 'suspend' AND outcome = 'delivered'") == 2 })
 	stop()
-	require.NoError(t, h.admin.Resume(t.Context(), "good", "operator", "x"))
+	require.NoError(t, h.Admin.Resume(t.Context(), "good", "operator", "x"))
 	// Of another only the ledger knows that it was suspended; nothing suspends it now.
 	require.NoError(t, h.Ledger.InsertStates(t.Context(), []ledger.StateRow{{
 		AccountID: "calm", ParentID: "calm", Epoch: 5, Flags: metering.FlagMonthly, Cause: "usage", At: time.Now(),
@@ -383,9 +352,9 @@ func TestAResumptionLostWithRedisIsTold(t *testing.T) {
 		require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
 		stop := h.work(Options{})
 		if again == 1 { // a later job: those before it are done
-			require.NoError(t, h.admin.Suspend(t.Context(), "good", "operator", "x"))
+			require.NoError(t, h.Admin.Suspend(t.Context(), "good", "operator", "x"))
 		}
-		h.eventually("all know their state", func() bool {
+		h.Eventually("all know their state", func() bool {
 			for _, what := range resumed {
 				if hook.times(what) == 0 {
 					return false
@@ -407,11 +376,11 @@ func TestASuspensionLostWithRedisIsTold(t *testing.T) {
 	hook := newReceiver(t)
 	newInbox(t)
 	h := newHarness(t)
-	h.apply(parentsText(parentText("good", hookText(hook.srv.URL, ""), 2)))
-	require.NoError(t, h.admin.Suspend(t.Context(), "good", "operator", "x"))
+	h.Apply(workertest.Parents(workertest.Parent("good", hookText(hook.srv.URL, ""), 2)))
+	require.NoError(t, h.Admin.Suspend(t.Context(), "good", "operator", "x"))
 	require.NoError(t, h.Redis.FlushAll(t.Context()).Err(), "before anybody was told")
 	h.work(Options{})
-	h.eventually("all are told", func() bool {
+	h.Eventually("all are told", func() bool {
 		return hook.times("good suspend") == 1 && hook.times("good-0 suspend") == 1 && hook.times("good-1 suspend") == 1
 	})
 }

@@ -14,38 +14,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/wire"
-	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/worker/pipeline"
+	"github.com/meterd/meterd/worker/workertest"
 )
-
-// onCommand is a hook that is told of each command before it is sent.
-type onCommand func(cmd redis.Cmder)
-
-// ProcessHook implements redis.Hook.
-func (f onCommand) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		f(cmd)
-		return next(ctx, cmd)
-	}
-}
-
-// DialHook implements redis.Hook.
-func (f onCommand) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-// ProcessPipelineHook implements redis.Hook.
-func (f onCommand) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
 
 // An idle server waits in Redis instead of asking, and takes what comes.
 func TestAnIdleServerWaitsInRedis(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	rdb := h.engines.Redis(t)
+	rdb := h.Engines.Redis(t)
 	waits, err := waitingClient(rdb)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = waits.Close() })
 	var asked, waited atomic.Int64 // for a task
-	count := onCommand(func(cmd redis.Cmder) {
+	count := workertest.OnCommand(func(cmd redis.Cmder) {
 		switch args := cmd.Args(); {
 		case cmd.Name() == "blmove":
 			waited.Add(1)
@@ -63,8 +45,8 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 		taken <- id
 		return nil
 	})
-	e := &engine{log: slog.New(slog.DiscardHandler)}
-	s := e.newServer(rdb, waits, []string{queue}, 1, mux)
+	w := &Worker{redis: rdb, waits: waits, deps: Deps{Log: slog.New(slog.DiscardHandler)}}
+	s := w.newServer([]string{queue}, 1, mux)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(ctx) }()
@@ -95,19 +77,20 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 // TestWhatWorkLeavesIsAskedForSeldomWithoutAny: each look costs ClickHouse 10 to 30 ms.
 func TestWhatWorkLeavesIsAskedForSeldomWithoutAny(t *testing.T) {
 	t.Parallel()
-	for name, work := range map[string]func(e *engine){
-		"a charge of any worker":        func(e *engine) { e.metas[0].Seq++ },
-		"a task, which charged nothing": func(e *engine) { e.taken.Add(1) }, // it may have brought a status
+	for name, work := range map[string]func(w *pipeline.Work){
+		"a charge of any worker":        func(w *pipeline.Work) { w.Charged++ },
+		"a task, which charged nothing": func(w *pipeline.Work) { w.Taken++ }, // it may have brought a status
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, asked := &Worker{engine: &engine{metas: map[int]*balance.Meta{0: {}}}}, 0
-			ask := w.afterWork(time.Hour, func(context.Context) error { asked++; return nil })
+			var done pipeline.Work
+			asked := 0
+			ask := afterWork(func() pipeline.Work { return done }, time.Hour, func(context.Context) error { asked++; return nil })
 			for range 3 {
 				require.NoError(t, ask(t.Context()))
 			}
 			require.Equal(t, 1, asked)
-			work(w.engine)
+			work(&done)
 			for range 2 {
 				require.NoError(t, ask(t.Context()))
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 // TestAReferenceOfTwoPartitions is used once, however close those are that use it.
@@ -25,10 +26,10 @@ func TestAReferenceOfTwoPartitions(t *testing.T) {
 	for _, id := range parents {
 		fmt.Fprintf(&text, "  - {id: %s, module: enterprise, timezone: UTC, plan: hook-plan, funding: {mode: prepaid}}\n", id)
 	}
-	h.apply(parentsText(text.String()))
+	h.Apply(workertest.Parents(text.String()))
 	h.work(Options{})
 	topup := func(parent, ref string) error {
-		_, err := h.admin.Transfer(t.Context(), metering.Transfer{Ref: ref, Kind: metering.TransferTopup, AccountID: parent, Amount: 5_000_000, Actor: "operator"})
+		_, err := h.Admin.Transfer(t.Context(), metering.Transfer{Ref: ref, Kind: metering.TransferTopup, AccountID: parent, Amount: 5_000_000, Actor: "operator"})
 		return err
 	}
 	const refs = 10
@@ -52,7 +53,7 @@ func TestAReferenceOfTwoPartitions(t *testing.T) {
 		sum += h.balanceOf(id)
 	}
 	assert.EqualValues(t, refs*5_000_000, sum)
-	assert.Zero(t, h.reconcile())
+	assert.Zero(t, h.Reconcile())
 }
 
 // TestAWorkerOfAnotherNumberOfPartitions doesn't start beside others, which charge
@@ -61,14 +62,14 @@ func TestAWorkerOfAnotherNumberOfPartitions(t *testing.T) {
 	t.Parallel()
 	h := newHarnessOf(t, 3)
 	stop := h.work(Options{})
-	lines := []string{message("acme-own", "a", time.Hour), message(shop, "b", time.Hour), message(shop, "c", 30*time.Hour)}
-	require.Equal(t, balance.Counts{Stored: 3}, h.batch().task(lines...).wait())
+	lines := []string{workertest.Message("acme-own", "a", time.Hour), workertest.Message(workertest.Shop, "b", time.Hour), workertest.Message(workertest.Shop, "c", 30*time.Hour)}
+	require.Equal(t, balance.Counts{Stored: 3}, h.Batch().Task(lines...).Wait())
 	stop()
+	made := 3
 	for _, n := range []int{1, 4} {
-		made := h.partitions
-		h.partitions = n
-		d, _ := connect(t, h.address())
-		w, err := New(d, Options{})
+		h.Repartition(n)
+		d, _ := workertest.Connect(t, h.Address())
+		w, err := New(Deps(d), Options{})
 		require.NoError(t, err)
 		err = w.prepare(t.Context())
 		require.ErrorContains(t, err, "meterd rebuild --partitions")
@@ -76,11 +77,11 @@ func TestAWorkerOfAnotherNumberOfPartitions(t *testing.T) {
 		require.ErrorAs(t, err, &other)
 		assert.Equal(t, balance.PartitionsError{Made: made, Asked: n}, *other)
 
-		h.Deps, h.admin = connect(t, h.address())
+		made = n
 		stop = h.work(Options{})
-		assert.Equal(t, balance.Counts{Duplicates: 3}, h.batch().task(lines...).wait())
-		h.charged(shop, 2)
-		assert.Zero(t, h.reconcile())
+		assert.Equal(t, balance.Counts{Duplicates: 3}, h.Batch().Task(lines...).Wait())
+		h.Charged(workertest.Shop, 2)
+		assert.Zero(t, h.Reconcile())
 		stop()
 	}
 }
@@ -91,28 +92,28 @@ func TestAWorkerOfAnotherLedger(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	stop := h.work(Options{})
-	require.Equal(t, balance.Counts{Stored: 1}, h.batch().task(message(shop, "a", time.Hour)).wait())
+	require.Equal(t, balance.Counts{Stored: 1}, h.Batch().Task(workertest.Message(workertest.Shop, "a", time.Hour)).Wait())
 	stop()
-	other := h.address()
+	other := h.Address()
 	other.Database += "_typo"
 	t.Cleanup(func() {
-		_ = h.engines.ClickHouse(t).Exec(context.WithoutCancel(t.Context()), "DROP DATABASE IF EXISTS "+other.Database+" SYNC")
+		_ = h.Engines.ClickHouse(t).Exec(context.WithoutCancel(t.Context()), "DROP DATABASE IF EXISTS "+other.Database+" SYNC")
 	})
-	waits := h.batch().task(message(shop, "b", time.Hour))
+	waits := h.Batch().Task(workertest.Message(workertest.Shop, "b", time.Hour))
 	for _, alone := range []bool{false, true} {
-		d, _ := connect(t, other)
-		w, err := New(d, Options{Alone: alone})
+		d, _ := workertest.Connect(t, other)
+		w, err := New(Deps(d), Options{Alone: alone})
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		err = w.Run(ctx)
 		cancel()
 		var wrong *balance.LedgerError
 		require.ErrorAs(t, err, &wrong)
-		require.ErrorContains(t, err, "--database "+h.address().Database+",")
+		require.ErrorContains(t, err, "--database "+h.Address().Database+",")
 		require.ErrorContains(t, err, "meterd rebuild --database "+other.Database)
 	}
 	h.work(Options{})
-	assert.Equal(t, balance.Counts{Stored: 1}, waits.wait())
-	h.charged(shop, 2)
-	assert.Zero(t, h.reconcile())
+	assert.Equal(t, balance.Counts{Stored: 1}, waits.Wait())
+	h.Charged(workertest.Shop, 2)
+	assert.Zero(t, h.Reconcile())
 }

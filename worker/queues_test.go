@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -13,18 +12,20 @@ import (
 	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/jobs"
 	"github.com/meterd/meterd/metering"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 // send messages, each in a task of its own, as a client of so many shards does.
-func (h *harness) send(shards int, ids ...string) *batch {
-	h.tb.Helper()
-	b := &batch{h: h, run: "run-" + uuid.NewString(), lines: int64(len(ids))}
-	client, err := jobs.NewClient(h.Redis, jobs.ClientOptions{Shards: shards, RecordsMax: 1, Run: b.run})
-	require.NoError(h.tb, err)
+func (h *harness) send(shards int, ids ...string) *workertest.Batch {
+	h.TB.Helper()
+	b := h.Batch()
+	b.Lines = int64(len(ids))
+	client, err := jobs.NewClient(h.Redis, jobs.ClientOptions{Shards: shards, RecordsMax: 1, Run: b.Run})
+	require.NoError(h.TB, err)
 	for _, id := range ids {
-		require.NoError(h.tb, client.Add(h.tb.Context(), []byte(message(shop, id, 0))))
+		require.NoError(h.TB, client.Add(h.TB.Context(), []byte(workertest.Message(workertest.Shop, id, 0))))
 	}
-	require.NoError(h.tb, client.Close(h.tb.Context()))
+	require.NoError(h.TB, client.Close(h.TB.Context()))
 	return b
 }
 
@@ -53,31 +54,15 @@ func TestAnotherNumberOfShards(t *testing.T) {
 		require.NoError(t, h.Redis.ZAdd(ctx, prefix+"lease", redis.Z{Score: float64(time.Now().Add(time.Minute).Unix()), Member: id}).Err())
 	}
 	stop := h.work(Options{Shards: 1})
-	assert.EqualValues(t, 40, before.wait().Stored)
-	assert.EqualValues(t, 40, h.send(wire.ShardsMax, numbered("while", 40)...).wait().Stored)
-	assert.EqualValues(t, 1, h.batch().task(refundLine(shop, "while0")).wait().Stored, "it waits for older charges")
+	assert.EqualValues(t, 40, before.Wait().Stored)
+	assert.EqualValues(t, 40, h.send(wire.ShardsMax, numbered("while", 40)...).Wait().Stored)
+	assert.EqualValues(t, 1, h.Batch().Task(workertest.RefundLine(workertest.Shop, "while0")).Wait().Stored, "it waits for older charges")
 	stop()
 	h.work(Options{Shards: 9})
-	assert.EqualValues(t, 5, h.send(1, numbered("fewer", 5)...).wait().Stored)
-	assert.Equal(t, rows{Usage: 85, Refunds: 1, Identities: 86, Net: metering.Micros(84 * price)}, h.rows(shop))
-	assert.Zero(t, h.reconcile())
+	assert.EqualValues(t, 5, h.send(1, numbered("fewer", 5)...).Wait().Stored)
+	assert.Equal(t, workertest.RowSums{Usage: 85, Refunds: 1, Identities: 86, Net: metering.Micros(84 * workertest.Price)}, h.Rows(workertest.Shop))
+	assert.Zero(t, h.Reconcile())
 	held, err = wire.Holding(ctx, h.Redis, 0)
 	require.NoError(t, err)
 	assert.Empty(t, held)
-}
-
-// TestWhoOnlyDoesChoresKnowsOtherQueues: else an answer whose task waits in one
-// would be given up.
-func TestWhoOnlyDoesChoresKnowsOtherQueues(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	w := h.byHand()
-	h.send(9, numbered("m", 40)...)
-	added, err := w.engine.lookBeyond(t.Context(), h.Redis)
-	require.NoError(t, err)
-	assert.Equal(t, wire.IngestQueues(9)[wire.IngestShards:], added)
-	assert.Subset(t, w.engine.chargingQueues(), wire.IngestQueues(9))
-	added, err = w.engine.lookBeyond(t.Context(), h.Redis)
-	require.NoError(t, err)
-	assert.Empty(t, added, "they are known")
 }

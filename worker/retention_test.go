@@ -14,16 +14,17 @@ import (
 	"github.com/meterd/meterd/metering/admin"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 // rollUp brings every hour's rollup up to date.
 func (h *harness) rollUp() {
-	h.tb.Helper()
+	h.TB.Helper()
 	soon := time.Now().Add(metering.LandMax + time.Minute) // as if its quiet time had passed
 	for {
-		due, err := h.Ledger.DueHours(h.tb.Context(), time.Time{}, soon)
-		require.NoError(h.tb, err)
-		require.NoError(h.tb, h.Ledger.RollHours(h.tb.Context(), due, soon))
+		due, err := h.Ledger.DueHours(h.TB.Context(), time.Time{}, soon)
+		require.NoError(h.TB, err)
+		require.NoError(h.TB, h.Ledger.RollHours(h.TB.Context(), due, soon))
 		if len(due) < ledger.DueMax {
 			return
 		}
@@ -32,11 +33,11 @@ func (h *harness) rollUp() {
 
 // amounts of an account by month of UTC, with adjustments.
 func (h *harness) amounts(account string) map[string]metering.Sum {
-	h.tb.Helper()
+	h.TB.Helper()
 	by, err := ledger.ParseDimensions("month")
-	require.NoError(h.tb, err)
+	require.NoError(h.TB, err)
 	out := map[string]metering.Sum{}
-	require.NoError(h.tb, h.Ledger.Usage(h.tb.Context(), ledger.UsageQuery{Accounts: []string{account}, By: by}, func(u *ledger.UsageLine) error {
+	require.NoError(h.TB, h.Ledger.Usage(h.TB.Context(), ledger.UsageQuery{Accounts: []string{account}, By: by}, func(u *ledger.UsageLine) error {
 		out[u.Keys[0]] = u.Net().Plus(u.Adjustments)
 		return nil
 	}))
@@ -48,61 +49,59 @@ func (h *harness) amounts(account string) map[string]metering.Sum {
 func TestRetentionOfRows(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(movingAccounts)
+	h.Apply(movingAccounts)
 	h.work(Options{})
 	h.transfer("top", metering.TransferTopup, "mover", 1_000_000)
-	h.knowsAccounts()
+	h.KnowsAccounts()
 	old, next := h.monthsAgo("mover", 4), h.monthsAgo("mover", 3)
 	var lines []string
 	for i := range 10 {
 		lines = append(lines, messageAt("mover", fmt.Sprint("o", i), old.Start.Add(time.Duration(i+3)*time.Hour)))
 		lines = append(lines, messageAt("mover", fmt.Sprint("n", i), next.Start.Add(time.Duration(i+3)*time.Hour)))
 	}
-	h.batch().task(lines...).wait()
+	h.Batch().Task(lines...).Wait()
 	keep := admin.Retention{Rows: time.Since(next.Start.Add(48 * time.Hour))} // all of old's UTC month is past it
-	require.NoError(t, h.admin.Retain(t.Context(), keep, h.Log))
-	assert.EqualValues(t, 20, h.rows("mover").Usage, "nothing is closed: nothing goes")
+	require.NoError(t, h.Admin.Retain(t.Context(), keep, h.Log))
+	assert.EqualValues(t, 20, h.Rows("mover").Usage, "nothing is closed: nothing goes")
 	closed := h.closing("mover", old)
-	require.NoError(t, h.admin.Retain(t.Context(), keep, h.Log))
-	assert.EqualValues(t, 20, h.rows("mover").Usage, "rollups aren't up to date: nothing goes")
+	require.NoError(t, h.Admin.Retain(t.Context(), keep, h.Log))
+	assert.EqualValues(t, 20, h.Rows("mover").Usage, "rollups aren't up to date: nothing goes")
 	h.rollUp()
 	amounts := h.amounts("mover")
 	require.NoError(t, h.Redis.FlushAll(t.Context()).Err())
-	require.ErrorContains(t, h.admin.Retain(t.Context(), keep, h.Log), "rows of the one before may still be on their way")
-	assert.EqualValues(t, 20, h.rows("mover").Usage, "what the projection before has charged may land: nothing goes")
+	require.ErrorContains(t, h.Admin.Retain(t.Context(), keep, h.Log), "rows of the one before may still be on their way")
+	assert.EqualValues(t, 20, h.Rows("mover").Usage, "what the projection before has charged may land: nothing goes")
 
 	later := admin.NewService(h.Ledger, h.Store, h.Snapshots, clock.NewFake(time.Now().Add(2*metering.LandMax)), h.Projector.Ensure)
 	for range 2 { // again is harmless
 		require.NoError(t, later.Retain(t.Context(), keep, h.Log))
-		assert.EqualValues(t, 10, h.rows("mover").Usage)
+		assert.EqualValues(t, 10, h.Rows("mover").Usage)
 	}
 	assert.Equal(t, metering.Micros(800_000), h.balanceOf("mover"))
-	assert.Zero(t, h.reconcile())
+	assert.Zero(t, h.Reconcile())
 	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
 	assert.Equal(t, metering.Micros(800_000), h.balanceOf("mover"), "closing balances carry the wallet")
-	assert.Zero(t, h.reconcile())
+	assert.Zero(t, h.Reconcile())
 	assert.Equal(t, amounts, h.amounts("mover"), "usage stays, by its rollups")
 	list, err := h.Ledger.Closings(t.Context(), "mover")
 	require.NoError(t, err)
 	assert.Equal(t, *closed, list[0])
 
 	copies := []string{lines[0], lines[2], messageAt("mover", "new", old.Start.Add(5*time.Hour)), messageAt("mover", "n1", next.Start.Add(4*time.Hour))}
-	assert.Equal(t, balance.Counts{Quarantined: 3, Duplicates: 1}, h.batch().task(copies...).wait())
-	assert.Equal(t, []metering.Reason{metering.ReasonTooOld}, h.reasons("mover", "o0"))
+	assert.Equal(t, balance.Counts{Quarantined: 3, Duplicates: 1}, h.Batch().Task(copies...).Wait())
+	assert.Equal(t, []metering.Reason{metering.ReasonTooOld}, h.Reasons("mover", "o0"))
 	assert.Equal(t, metering.Micros(800_000), h.balanceOf("mover"))
 	_, err = h.Snapshots.Refresh(t.Context())
 	require.NoError(t, err)
 	snap := h.Snapshots.Current()
 	assert.False(t, snap.RowsFrom.IsZero())
-	assert.Zero(t, h.reconcile())
+	assert.Zero(t, h.Reconcile())
 
 	// Whoever refunds what is gone isn't sent to look for it.
-	assert.Equal(t, balance.Counts{Waiting: 1}, h.batch().task(refundLine("mover", "never")).wait())
-	hasty := h.byHand()
-	hasty.opts.WaitMax = 0
-	require.NoError(t, hasty.dueRefunds(t.Context()))
+	assert.Equal(t, balance.Counts{Waiting: 1}, h.Batch().Task(workertest.RefundLine("mover", "never")).Wait())
+	require.NoError(t, h.byHand().pipeline.DueRefunds(t.Context(), 0))
 	var detail string
-	require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(), "SELECT detail FROM quarantine FINAL WHERE record_id = 'never'").Scan(&detail))
+	require.NoError(t, h.Engines.ClickHouse(t).QueryRow(t.Context(), "SELECT detail FROM quarantine FINAL WHERE record_id = 'never'").Scan(&detail))
 	assert.Contains(t, detail, fmt.Sprintf("if it is of before %s its row is gone: discard this", snap.RowsFrom.Format(time.RFC3339)))
 }
 
@@ -112,15 +111,15 @@ func TestRetentionKeepsOpenBills(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.work(Options{})
-	h.knowsAccounts()
+	h.KnowsAccounts()
 	old, next := h.monthsAgo("globex", 4), h.monthsAgo("globex", 3)
-	h.batch().task(messageAt(shop, "a", old.Start.Add(10*time.Hour))).wait()
+	h.Batch().Task(messageAt(workertest.Shop, "a", old.Start.Add(10*time.Hour))).Wait()
 	h.closing("globex", old)
-	h.batch().task(messageAt(shop, "late", old.Start.Add(30*time.Hour))).wait()
+	h.Batch().Task(messageAt(workertest.Shop, "late", old.Start.Add(30*time.Hour))).Wait()
 	h.rollUp()
-	require.NoError(t, h.admin.Retain(t.Context(), admin.Retention{Rows: time.Since(next.Start.Add(48 * time.Hour))}, h.Log))
-	assert.Equal(t, []string{"usage late"}, h.ids(shop))
-	assert.Zero(t, h.reconcile())
+	require.NoError(t, h.Admin.Retain(t.Context(), admin.Retention{Rows: time.Since(next.Start.Add(48 * time.Hour))}, h.Log))
+	assert.Equal(t, []string{"usage late"}, h.ids(workertest.Shop))
+	assert.Zero(t, h.Reconcile())
 }
 
 // TestRetentionOfNumbers blanks them and nothing else: a copy is still a copy.
@@ -129,20 +128,20 @@ func TestRetentionOfNumbers(t *testing.T) {
 	h := newHarness(t)
 	h.work(Options{})
 	to := `,"to":"+393331234567","from":"+393337654321"`
-	old, young := line(shop, "old", 100*24*time.Hour, to), line(shop, "young", time.Hour, to)
-	h.batch().task(old, young).wait()
-	require.NoError(t, h.admin.Retain(t.Context(), admin.Retention{Numbers: 90 * 24 * time.Hour}, h.Log))
+	old, young := workertest.Line(workertest.Shop, "old", 100*24*time.Hour, to), workertest.Line(workertest.Shop, "young", time.Hour, to)
+	h.Batch().Task(old, young).Wait()
+	require.NoError(t, h.Admin.Retain(t.Context(), admin.Retention{Numbers: 90 * 24 * time.Hour}, h.Log))
 	numbers := func() (out []string) {
-		require.NoError(t, h.engines.ClickHouse(t).QueryRow(t.Context(),
+		require.NoError(t, h.Engines.ClickHouse(t).QueryRow(t.Context(),
 			"SELECT arraySort(groupArray(concat(id, ' ', recipient, ' ', sender, ' ', country))) FROM records FINAL").Scan(&out))
 		return out
 	}
 	want := []string{"old   IT", "young +393331234567 +393337654321 IT"}
 	assert.Equal(t, want, numbers())
-	require.NoError(t, h.admin.Retain(t.Context(), admin.Retention{Numbers: 90 * 24 * time.Hour}, h.Log))
+	require.NoError(t, h.Admin.Retain(t.Context(), admin.Retention{Numbers: 90 * 24 * time.Hour}, h.Log))
 	assert.Equal(t, want, numbers())
-	assert.Equal(t, balance.Counts{Duplicates: 2}, h.batch().task(old, young).wait())
-	assert.Zero(t, h.reconcile())
+	assert.Equal(t, balance.Counts{Duplicates: 2}, h.Batch().Task(old, young).Wait())
+	assert.Zero(t, h.Reconcile())
 }
 
 const prefixAccounts = `
@@ -162,16 +161,16 @@ parents:
 func TestRatingAnewAfterRetention(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.apply(prefixAccounts)
+	h.Apply(prefixAccounts)
 	h.work(Options{})
-	h.batch().task(line("kilo", "none", 0, `,"tags":{"b":"1","a":"2"}`), message("kilo", "less", 0)).wait()
+	h.Batch().Task(workertest.Line("kilo", "none", 0, `,"tags":{"b":"1","a":"2"}`), workertest.Message("kilo", "less", 0)).Wait()
 	forget := admin.Retention{Numbers: time.Nanosecond}
-	require.NoError(t, h.admin.Retain(t.Context(), forget, h.Log))
-	require.NoError(t, h.rerate("a", "wrong", nil), "they never had a number")
-	h.batch().task(line("kilo", "some", 0, `,"to":"+393331234567"`)).wait()
-	require.NoError(t, h.rerate("b", "wrong", nil))
-	require.NoError(t, h.admin.Retain(t.Context(), forget, h.Log))
-	err := h.rerate("c", "wrong", nil)
+	require.NoError(t, h.Admin.Retain(t.Context(), forget, h.Log))
+	require.NoError(t, h.Rerate("a", "wrong", nil), "they never had a number")
+	h.Batch().Task(workertest.Line("kilo", "some", 0, `,"to":"+393331234567"`)).Wait()
+	require.NoError(t, h.Rerate("b", "wrong", nil))
+	require.NoError(t, h.Admin.Retain(t.Context(), forget, h.Log))
+	err := h.Rerate("c", "wrong", nil)
 	require.ErrorIs(t, err, metering.ErrNumbersBlanked)
 	require.ErrorIs(t, err, admin.ErrRefused)
 	used, err := h.Ledger.RerateByRef(t.Context(), "c")
@@ -179,11 +178,11 @@ func TestRatingAnewAfterRetention(t *testing.T) {
 	assert.Nil(t, used)
 	f, err := admin.ParseAccountsFile("a.yaml", []byte(strings.Replace(prefixAccounts, "module: enterprise", "module: reseller", 1)))
 	require.NoError(t, err)
-	_, err = h.admin.Impact(t.Context(), f, 30)
+	_, err = h.Admin.Impact(t.Context(), f, 30)
 	require.ErrorIs(t, err, metering.ErrNumbersBlanked)
-	assert.Equal(t, metering.Micros(2_100_000), h.used("kilo"))
+	assert.Equal(t, metering.Micros(2_100_000), h.Used("kilo"))
 
-	require.NoError(t, h.rerate("d", "other", nil), "no rule with a prefix")
-	assert.Equal(t, metering.Micros(2_100_000), h.used("kilo"))
-	assert.Zero(t, h.reconcile())
+	require.NoError(t, h.Rerate("d", "other", nil), "no rule with a prefix")
+	assert.Equal(t, metering.Micros(2_100_000), h.Used("kilo"))
+	assert.Zero(t, h.Reconcile())
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/meterd/meterd/metering/gate"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/reconcile"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 // zones, one for each hour of the day, some with odd minutes.
@@ -50,7 +51,7 @@ parents:
 // lastMonth puts accounts into the state in which a new month finds them: over
 // their limits in the month that has just ended, suspended until its end.
 func (h *harness) lastMonth() (accounts int) {
-	h.tb.Helper()
+	h.TB.Helper()
 	snap := h.Snapshots.Current()
 	pipe := h.Redis.Pipeline()
 	for id, a := range snap.Accounts {
@@ -63,11 +64,11 @@ func (h *harness) lastMonth() (accounts int) {
 		if a.IsParent() {
 			flag = metering.FlagCeiling
 		}
-		pipe.HSet(h.tb.Context(), "{p00}:a:"+id, "f", int(flag), "fp", before, "fe", month.Start.UnixMilli(), "quiet", "0", "u:"+before, 2_000_000)
+		pipe.HSet(h.TB.Context(), "{p00}:a:"+id, "f", int(flag), "fp", before, "fe", month.Start.UnixMilli(), "quiet", "0", "u:"+before, 2_000_000)
 		accounts++
 	}
-	_, err := pipe.Exec(h.tb.Context())
-	require.NoError(h.tb, err)
+	_, err := pipe.Exec(h.TB.Context())
+	require.NoError(h.TB, err)
 	return accounts
 }
 
@@ -78,9 +79,9 @@ func TestRollover(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	const n = 1000
-	h.apply(manyParents(n))
-	d, _ := connect(t, h.address())
-	w, err := New(d, Options{})
+	h.Apply(manyParents(n))
+	d, _ := workertest.Connect(t, h.Address())
+	w, err := New(Deps(d), Options{})
 	require.NoError(t, err)
 	_, err = d.Snapshots.Refresh(t.Context())
 	require.NoError(t, err)
@@ -108,7 +109,7 @@ func TestRollover(t *testing.T) {
 		assert.Equal(t, 1, times, id)
 	}
 	d.Metrics = prometheus.NewRegistry()
-	again, err := New(d, Options{})
+	again, err := New(Deps(d), Options{})
 	require.NoError(t, err)
 	require.NoError(t, again.rollMonths(t.Context()))
 	facts, err = h.Store.Facts(t.Context(), 0, 10*n)
@@ -135,11 +136,11 @@ func TestRolloverByRedisClock(t *testing.T) {
 			client, log := o.redis.Fork(redisClock.Now).Client(), slog.New(slog.DiscardHandler)
 			s, l := balance.New(client, 1), ledger.NewWithServer(o.server.Fork())
 			snapshots := admin.NewSnapshots(l, s, workerClock)
-			w := &Worker{months: map[string]string{}, engine: &engine{
-				store: s, ledger: l, snapshots: snapshots, clock: workerClock, log: log, metrics: o.metrics, metas: map[int]*balance.Meta{},
-				projector: reconcile.New(s, l, workerClock, log, reconcile.Options{Durable: true, Buckets: 4}),
-			}}
-			_, err := w.engine.renew(t.Context(), 0)
+			w := build(Deps{
+				Redis: client, Store: s, Ledger: l, Snapshots: snapshots, Clock: workerClock, Log: log,
+				Projector: reconcile.New(s, l, workerClock, log, reconcile.Options{Durable: true, Buckets: 4}),
+			}, Options{}, seams{metrics: o.metrics})
+			_, err := w.projections.Renew(t.Context(), 0)
 			require.NoError(t, err)
 			_, err = snapshots.Refresh(t.Context())
 			require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger"
 	"github.com/meterd/meterd/metering/ledger/ledgertest"
+	"github.com/meterd/meterd/worker/pipeline"
 )
 
 // sentLine is a line that the queue accepted.
@@ -326,7 +327,7 @@ func (w *world) checkLines() {
 	for i := range w.lines {
 		s := &w.lines[i]
 		if s.bad {
-			account, kind, _ := salvage(s.raw)
+			account, kind, _ := pipeline.Salvage(s.raw)
 			if quarantined[ledger.EntryID(account, kind, s.raw)] == "" && !w.vanished[s.task] {
 				w.bad("a line that is no record isn't in quarantine")
 			}

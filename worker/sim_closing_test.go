@@ -162,7 +162,7 @@ func (w *world) begun(parent string) bool {
 // closeOlder closes by hand what holds the closing of simClosing up.
 func (w *world) closeOlder(ctx context.Context, p *process) error {
 	for _, parent := range []string{"acme", "globex"} {
-		open, err := p.engine.ledger.OpenMonths(ctx, parent, simClosing)
+		open, err := p.worker.deps.Ledger.OpenMonths(ctx, parent, simClosing)
 		if err != nil {
 			return err
 		}
@@ -182,7 +182,7 @@ func (w *world) closeOlder(ctx context.Context, p *process) error {
 func closeNow(ctx context.Context, p *process, parent, month string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	_, err := p.closer.CloseMonth(ctx, parent, month, func(time.Time) { cancel() })
+	_, err := p.worker.closer.CloseMonth(ctx, parent, month, func(time.Time) { cancel() })
 	return err
 }
 

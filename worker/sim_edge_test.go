@@ -90,7 +90,7 @@ func (w *world) rollMonths(ctx context.Context, p *process) error {
 	err := p.worker.rollMonths(ctx)
 	if w.plan.without == withoutRollClock && err == nil {
 		for id := range p.worker.months {
-			p.worker.months[id] = p.engine.snapshots.Current().Accounts[id].Calendar.Of(simClock{p}.Now()).Name
+			p.worker.months[id] = p.worker.deps.Snapshots.Current().Accounts[id].Calendar.Of(simClock{p}.Now()).Name
 		}
 	}
 	return err

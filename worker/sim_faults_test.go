@@ -135,7 +135,7 @@ func (w *world) outdateJudge(n int) bool {
 	}
 	meta, _ := w.redis.Dump()["{p00}:meta"].(map[string]string)
 	for _, s := range w.open() {
-		if old := w.procs[held]; s.proc != old && strings.Contains(s.key, "/writer records") && integer(meta["seq"]) > 4 {
+		if old := w.procs[held]; s.proc != old && strings.Contains(s.key, "/writer records") && numberIn(meta["seq"]) > 4 {
 			w.note("%s is paused, and %s goes on", s.proc.name, old.name)
 			s.proc.paused, old.paused, w.judging = true, false, true
 			w.runChore(old, "ensure") // it knows the new epoch

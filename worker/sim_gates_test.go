@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -310,7 +311,7 @@ func (w *world) presentEpoch(data []any) {
 		panic("the epochs of transfers aren't where they were")
 	}
 	for i := range epochs {
-		if n := integer(meta["epoch"]); n > 0 {
+		if n := numberIn(meta["epoch"]); n > 0 {
 			epochs[i] = uint32(n)
 		}
 	}
@@ -345,8 +346,8 @@ func (q simQueue) EnqueueContext(ctx context.Context, t *asynq.Task, opts ...asy
 		}
 	}
 	if t.Type() == wire.TypeJudge && q.p.w.plan.without == withoutJudgeOf {
-		id, _ = judgedBy(id)
-		id = judgeID(id, 0)
+		id, _ = wire.JudgedBy(id)
+		id = wire.JudgeID(id, 0)
 	}
 	v := q.p.park(ctx, toQueue, "enqueue "+id, nil)
 	if v == fails || v == dies {
@@ -356,4 +357,10 @@ func (q simQueue) EnqueueContext(ctx context.Context, t *asynq.Task, opts ...asy
 		return nil, asynq.ErrTaskIDConflict
 	}
 	return nil, v.err()
+}
+
+// numberIn is what Redis holds; 0 if it is none.
+func numberIn(text string) int64 {
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return n
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
 	"github.com/meterd/meterd/metering/ledger/ledgertest"
+	"github.com/meterd/meterd/worker/pipeline"
+	"github.com/meterd/meterd/worker/suspend"
 )
 
 // The queue of suspensions. A parent's server stops to answer while many of its
@@ -27,7 +29,7 @@ const simSilent = "acme"
 
 // simPlaces of a process for tasks of this queue: as in a worker, more than one
 // parent may take.
-const simPlaces = tenantMax + 8
+const simPlaces = suspend.TenantMax + 8
 
 // simBreaker is how many accounts of a partition may be suspended within a minute.
 const simBreaker = 1
@@ -157,21 +159,20 @@ func (w *world) tellHook(p *process, t *simTask) {
 		w.hooks.hung++
 		w.mu.Unlock()
 	}
-	if w.plan.without == withoutTurns {
-		p.hooks.tenants.mu.Lock()
-		p.hooks.tenants.at = map[string]int{}
-		p.hooks.tenants.mu.Unlock()
+	hooks := p.worker.hooks
+	if w.plan.without == withoutTurns { // each has turns of its own
+		hooks = suspend.NewHooks(hooks.Deps, suspend.HookOptions{Sender: simSender{w}})
 	}
 	w.steps++
 	w.note("%s takes %s", p.name, t.id)
 	p.run(w.attempt(t.id), func(ctx context.Context) error {
 		switch t.typ {
 		case wire.TypeAlert:
-			return p.hooks.alertTask(ctx, t.id, t.payload)
+			return hooks.AlertTask(ctx, t.id, t.payload)
 		case wire.TypeBreaker:
-			return p.hooks.breakerTask(ctx, t.id, t.payload)
+			return hooks.BreakerTask(ctx, t.id, t.payload)
 		}
-		return p.hooks.stateTask(ctx, t.id, t.payload)
+		return hooks.StateTask(ctx, t.id, t.payload)
 	}, func(err error) {
 		p.telling[parent]--
 		if parent == simSilent {
@@ -181,10 +182,10 @@ func (w *world) tellHook(p *process, t *simTask) {
 			delete(w.hooks.tasks, t.id)
 			return
 		}
-		if parent != simSilent && alone && p.telling[parent] == 0 && (errors.Is(err, errTurn) || errors.Is(err, deliver.ErrBusy)) {
+		if parent != simSilent && alone && p.telling[parent] == 0 && (errors.Is(err, suspend.ErrTurn) || errors.Is(err, deliver.ErrBusy)) {
 			w.bad("%s waits for others, and none is of %s: %v", t.id, parent, err)
 		}
-		t.state, t.after = pending, w.now().Add(retryDelay(t.tries-1, err))
+		t.state, t.after = pending, w.now().Add(pipeline.Delay(t.tries-1, err))
 	})
 }
 
@@ -206,7 +207,7 @@ func (s simSender) Send(ctx context.Context, address string, _ notify.Secret, m 
 	h := s.w.hooks
 	s.w.mu.Lock()
 	hangs := h.silent && strings.Contains(address, "silent")
-	if d, ok := m.Data.(statePayload); ok && !hangs && d.Epoch > h.epochs[d.AccountID] {
+	if d, ok := m.Data.(suspend.StateData); ok && !hangs && d.Epoch > h.epochs[d.AccountID] {
 		h.epochs[d.AccountID], h.states[d.AccountID] = d.Epoch, d.State
 	}
 	s.w.mu.Unlock()

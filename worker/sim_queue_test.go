@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meterd/meterd/internal/wire"
+	"github.com/meterd/meterd/worker/pipeline"
 )
 
 // states of a task in the queue.
@@ -118,13 +119,13 @@ func (w *world) deliver(p *process, t *simTask) {
 	p.run(name, func(ctx context.Context) error {
 		switch t.typ {
 		case wire.TypeJudge:
-			return p.engine.judgeTask(ctx, t.id, w.judgePayload(p, t))
+			return p.worker.pipeline.JudgeTask(ctx, t.id, w.judgePayload(p, t))
 		case wire.TypeRefund:
-			return p.engine.refundTask(ctx, t.id, t.payload)
+			return p.worker.pipeline.RefundTask(ctx, t.id, t.payload)
 		case wire.TypeCorrect:
-			return p.engine.correctTask(ctx, t.id, t.payload)
+			return p.worker.pipeline.CorrectTask(ctx, t.id, t.payload)
 		}
-		return p.engine.ingestTask(ctx, t.id, t.payload)
+		return p.worker.pipeline.IngestTask(ctx, t.id, t.payload)
 	}, func(err error) {
 		p.attempts--
 		if !t.holders[p] {
@@ -141,7 +142,7 @@ func (w *world) over(p *process, t *simTask, err error) {
 		return
 	}
 	if err != nil {
-		t.state, t.after = pending, w.now().Add(retryDelay(t.tries-1, err))
+		t.state, t.after = pending, w.now().Add(pipeline.Delay(t.tries-1, err))
 		return
 	}
 	if w.spend(&w.plan.acksLost, 4) {
@@ -164,7 +165,7 @@ func (w *world) spend(budget *int, n int) bool {
 
 // judgePayload is the task's; without the rule, its epoch is always the present.
 func (w *world) judgePayload(p *process, t *simTask) []byte {
-	if w.plan.without != withoutJudgeEpoch || p.engine.metas[0] == nil {
+	if w.plan.without != withoutJudgeEpoch || p.worker.projections.NewestEpoch() == 0 {
 		return t.payload
 	}
 	var j wire.JudgeHeader
@@ -172,7 +173,7 @@ func (w *world) judgePayload(p *process, t *simTask) []byte {
 	if err != nil {
 		return t.payload
 	}
-	j.Epoch = p.engine.metas[0].Epoch
+	j.Epoch = p.worker.projections.NewestEpoch()
 	payload, err := w.codec.EncodeHead(j, lines)
 	if err != nil {
 		return t.payload

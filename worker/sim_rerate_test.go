@@ -47,9 +47,9 @@ func (w *world) rerate(p *process, q admin.RerateRequest) {
 	p.run(run, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, rerateWait)
 		defer cancel()
-		e := p.engine
+		d := p.worker.deps
 		q.Run = run
-		_, err := admin.Rerate(ctx, admin.RerateDeps{Ledger: e.ledger, Store: e.store, Snapshot: e.snapshots.Current(), Queue: e.queue, Clock: e.clock}, q)
+		_, err := admin.Rerate(ctx, admin.RerateDeps{Ledger: d.Ledger, Store: d.Store, Snapshot: d.Snapshots.Current(), Queue: simQueue{p}, Clock: d.Clock}, q)
 		return err
 	}, func(err error) {
 		// What is in quarantine stays: another has corrected the message since.

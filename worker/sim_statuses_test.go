@@ -53,7 +53,7 @@ func (w *world) checkRefunds() {
 			refunded[text(r, "account_id")+" "+text(r, "id")] = strings.HasPrefix(text(r, "source_id"), "auto:")
 		}
 	}
-	plans := w.working()[0].engine.snapshots.Current().Plans
+	plans := w.working()[0].worker.deps.Snapshots.Current().Plans
 	for _, r := range rows {
 		version, _ := r["plan_version"].(uint64)
 		p, k := plans[text(r, "plan")], text(r, "account_id")+" "+text(r, "id")

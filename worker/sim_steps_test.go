@@ -262,7 +262,7 @@ func (w *world) submit() bool {
 // transfer moves money, and again until there is an answer.
 func (w *world) transfer(p *process, t metering.Transfer) {
 	p.run("transfer "+t.Ref, func(ctx context.Context) error {
-		_, err := p.service.Transfer(ctx, t)
+		_, err := p.worker.admin.Transfer(ctx, t)
 		return err
 	}, func(err error) {
 		switch {
@@ -313,27 +313,25 @@ func (w *world) runChore(p *process, name string) {
 	if name == "release" {
 		w.hooks.released = true
 	}
-	e := p.engine
+	d := p.worker.deps
 	f := map[string]func(context.Context) error{
 		"ensure": func(ctx context.Context) error {
-			return w.eachPartition(func(n int) error { return e.current(ctx, n) })
+			return w.eachPartition(func(n int) error { return p.worker.projections.Current(ctx, n) })
 		},
 		"relay": func(ctx context.Context) error {
-			return w.eachPartition(func(n int) error { _, err := e.relayOnce(ctx, n, p.name); return err })
+			return w.eachPartition(func(n int) error { _, err := p.worker.relay.Once(ctx, n, p.name); return err })
 		},
-		"give up":           func(ctx context.Context) error { return e.giveUpAll(ctx, p.client) },
-		"waiting refunds":   p.worker.dueRefunds,
+		"give up":           p.worker.pipeline.GiveUpAll,
+		"waiting refunds":   func(ctx context.Context) error { return p.worker.pipeline.DueRefunds(ctx, p.worker.opts.WaitMax) },
 		"automatic refunds": p.worker.autoRefunds,
 		"months":            func(ctx context.Context) error { return w.rollMonths(ctx, p) },
-		"close":             func(ctx context.Context) error { return p.closer.CloseDue(ctx, w.plan.edge.grace()) },
+		"close":             func(ctx context.Context) error { return p.worker.closer.CloseDue(ctx, w.plan.edge.grace()) },
 		"close older":       func(ctx context.Context) error { return w.closeOlder(ctx, p) },
-		"breaker": func(ctx context.Context) error {
-			return w.eachPartition(func(n int) error { return p.worker.setBreaker(ctx, n) })
-		},
-		"release":  func(ctx context.Context) error { return p.service.ReleaseBreaker(ctx, "operator", "") },
-		"snapshot": func(ctx context.Context) error { _, err := e.snapshots.Refresh(ctx); return err },
+		"breaker":           p.worker.breakers.Watch,
+		"release":           func(ctx context.Context) error { return p.worker.admin.ReleaseBreaker(ctx, "operator", "") },
+		"snapshot":          func(ctx context.Context) error { _, err := d.Snapshots.Refresh(ctx); return err },
 		"reconcile": func(ctx context.Context) error {
-			res, err := reconcile.NewReconciler(e.projector, e.log).Run(ctx, e.snapshots.Current())
+			res, err := reconcile.NewReconciler(d.Projector, d.Log).Run(ctx, d.Snapshots.Current())
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.drifted += res.Drifted

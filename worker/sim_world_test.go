@@ -17,10 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/meterd/meterd/internal/clock"
-	"github.com/meterd/meterd/internal/deliver"
 	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
@@ -225,12 +223,8 @@ type process struct {
 	attempts int
 	skew     atomic.Int64 // of its clock, ns
 	client   *redis.Client
-	engine   *engine
-	hooks    *hooks
 	telling  map[string]int // parent → tasks of its hooks in hand
 	worker   *Worker
-	service  *admin.Service
-	closer   *admin.Closer
 }
 
 func (w *world) now() time.Time { return w.base.Add(time.Since(w.start)) }
@@ -262,38 +256,26 @@ func (w *world) begin(name string) *process {
 	log := slog.New(slog.DiscardHandler)
 	snapshots := admin.NewSnapshots(l, s, c)
 	projector := reconcile.New(s, l, c, log, reconcile.Options{Durable: w.plan.durable, Buckets: 4})
-	p.engine = &engine{
-		store: s, ledger: l, writer: ledger.NewWriter(l, ledger.WriterOptions{Clock: c}), snapshots: snapshots, projector: projector,
-		queue: simQueue{p}, codec: w.codec, clock: c, log: log, metrics: w.metrics, shards: 1, room: semaphore.NewWeighted(recordsInHand), unpacking: semaphore.NewWeighted(unpackingMax), aside: semaphore.NewWeighted(asideMax),
-		metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
-	}
+	o := Options{Shards: 1, WaitMax: 24 * time.Hour, StatusWaitMax: 24 * time.Hour}
 	if w.plan.breaker {
-		p.engine.brakes.accounts = simBreaker
+		o.BreakerAccounts = simBreaker
 	}
 	p.telling = map[string]int{}
-	p.hooks = &hooks{
-		engine: p.engine, sender: simSender{w}, inserts: make(chan struct{}, insertsAtOnce),
-		gates: deliver.NewGates(deliver.GateOptions{Wait: hookWait, Lane: silentMax}),
-	}
-	p.worker = &Worker{
-		deps: Deps{Redis: p.client, Store: s, Ledger: l, Snapshots: snapshots, Projector: projector, Clock: c, Log: log},
-		opts: Options{WaitMax: 24 * time.Hour, StatusWaitMax: 24 * time.Hour}, redis: p.client, engine: p.engine, months: map[string]string{},
-	}
-	p.service = admin.NewService(l, s, snapshots, c, projector.Ensure)
-	p.worker.admin, p.closer = p.service, admin.NewCloser(l, s, snapshots, c, log, projector.Ensure)
+	p.worker = build(Deps{Redis: p.client, Store: s, Ledger: l, Snapshots: snapshots, Projector: projector, Clock: c, Log: log}, o,
+		seams{queue: simQueue{p}, codec: w.codec, metrics: w.metrics, sender: simSender{w}})
 	w.procs = append(w.procs, p)
 	writing := context.WithValue(p.ctx, ownerKey{}, "writer")
-	w.spawn(func() { _ = p.engine.writer.Run(writing) })
+	w.spawn(func() { _ = p.worker.pipeline.Run(writing) })
 	p.run("start", func(ctx context.Context) error {
 		for n := range w.partitions {
-			if _, err := p.engine.renew(ctx, n); err != nil {
+			if _, err := p.worker.projections.Renew(ctx, n); err != nil {
 				return err
 			}
 		}
 		if _, err := snapshots.Refresh(ctx); err != nil {
 			return err
 		}
-		return w.eachPartition(func(n int) error { return p.worker.setBreaker(ctx, n) })
+		return p.worker.breakers.Set(ctx)
 	}, func(err error) {
 		p.ready = err == nil
 		if err != nil && !p.dead {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/internal/clock"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 // stopped is a clock that, once it is told to, keeps everybody who asks it.
@@ -34,10 +35,10 @@ func (s stopped) Now() time.Time {
 func TestAStopNamesWhatDoesntEnd(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	d, _ := connect(t, h.address())
+	d, _ := workertest.Connect(t, h.Address())
 	hangs := stopped{Clock: d.Clock, from: make(chan struct{}), until: make(chan struct{}), asked: &atomic.Bool{}}
 	d.Clock = hangs
-	w, err := New(d, Options{Roles: []string{"scheduler"}})
+	w, err := New(Deps(d), Options{Roles: []string{"scheduler"}})
 	require.NoError(t, err)
 	w.stopMax = 500 * time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
@@ -45,12 +46,12 @@ func TestAStopNamesWhatDoesntEnd(t *testing.T) {
 	go func() { ended <- w.Run(ctx) }()
 	<-w.Ready()
 	close(hangs.from)
-	h.eventually("a chore hangs", hangs.asked.Load)
+	h.Eventually("a chore hangs", hangs.asked.Load)
 	cancel()
 	err = <-ended
 	require.ErrorContains(t, err, "the worker doesn't stop: after 500ms there still run: chore ")
 	close(hangs.until)
-	h.eventually("all have ended", func() bool {
+	h.Eventually("all have ended", func() bool {
 		w.parts.mu.Lock()
 		defer w.parts.mu.Unlock()
 		return len(w.parts.running) == 0

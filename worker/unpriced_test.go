@@ -13,6 +13,7 @@ import (
 
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/balance"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 // inbox is a webhook that keeps what it gets.
@@ -64,12 +65,12 @@ func TestNoPriceAlerts(t *testing.T) {
 	fax := func(id string) string {
 		return `{"id":"` + id + `","account_id":"globex","channel":"fax","occurred_at":"` + time.Now().UTC().Format(time.RFC3339Nano) + `"}`
 	}
-	assert.Equal(t, balance.Counts{Stored: 1, Quarantined: 2}, h.batch().task(fax("1"), message("globex", "2", time.Second), fax("3")).wait())
-	assert.Equal(t, balance.Counts{Quarantined: 1}, h.batch().task(fax("4")).wait())
-	h.eventually("the operator is told", func() bool { return len(in.of("account.alert")) > 0 })
+	assert.Equal(t, balance.Counts{Stored: 1, Quarantined: 2}, h.Batch().Task(fax("1"), workertest.Message("globex", "2", time.Second), fax("3")).Wait())
+	assert.Equal(t, balance.Counts{Quarantined: 1}, h.Batch().Task(fax("4")).Wait())
+	h.Eventually("the operator is told", func() bool { return len(in.of("account.alert")) > 0 })
 	stop()
 	stop = h.work(Options{Hooks: []metering.Hook{in.hook}})
-	assert.Equal(t, balance.Counts{Quarantined: 1}, h.batch().task(fax("5")).wait())
+	assert.Equal(t, balance.Counts{Quarantined: 1}, h.Batch().Task(fax("5")).Wait())
 	stop()
 	list := in.of("account.alert")
 	require.Len(t, list, 1)
@@ -81,10 +82,10 @@ func TestBreakerTellsTheOperator(t *testing.T) {
 	t.Parallel()
 	in := newInbox(t)
 	h := newHarness(t)
-	h.apply(crowd(4, "enforce"))
+	h.Apply(crowd(4, "enforce"))
 	h.work(Options{Hooks: []metering.Hook{in.hook}, BreakerShare: 1})
 	h.breakerAt(1)
-	h.batch().task(oneEach(0, 4, "a")...).wait()
-	h.eventually("the operator is told", func() bool { return len(in.of("operator.breaker")) > 0 })
+	h.Batch().Task(oneEach(0, 4, "a")...).Wait()
+	h.Eventually("the operator is told", func() bool { return len(in.of("operator.breaker")) > 0 })
 	assert.Equal(t, "crowd", in.of("operator.breaker")[0]["parent_id"])
 }

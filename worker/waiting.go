@@ -21,10 +21,9 @@ func queueLabel(queue string) string {
 
 // countTasks sets the gauges of tasks that wait, and of the oldest of them.
 func (w *Worker) countTasks(ctx context.Context) error {
-	e := w.engine
 	tasks := map[[2]string]int64{}
 	oldest := map[string]time.Duration{}
-	for _, q := range e.allQueues() {
+	for _, q := range w.pipeline.AllQueues() {
 		h, err := wire.Look(ctx, w.redis, q)
 		if err != nil {
 			return err
@@ -36,15 +35,15 @@ func (w *Worker) countTasks(ctx context.Context) error {
 		}
 	}
 	for of, n := range tasks {
-		e.metrics.QueueTasks.WithLabelValues(of[0], of[1]).Set(metrics.Float(n))
+		w.metrics.QueueTasks.WithLabelValues(of[0], of[1]).Set(metrics.Float(n))
 	}
 	for label, age := range oldest {
-		e.metrics.OldestTask.WithLabelValues(label).Set(metrics.Seconds(age))
+		w.metrics.OldestTask.WithLabelValues(label).Set(metrics.Seconds(age))
 	}
 	if err := w.ageAnswers(ctx); err != nil {
 		return err
 	}
-	e.metrics.MeasuredNow(metrics.MeasuredTasks)
+	w.metrics.MeasuredNow(metrics.MeasuredTasks)
 	return nil
 }
 
@@ -54,11 +53,10 @@ const answersAsked = 100
 // ageAnswers sets the gauge of the charge that waits for its rows and that no task
 // has come for in the longest time: it may have lost its task.
 func (w *Worker) ageAnswers(ctx context.Context) error {
-	e := w.engine
 	now := clock.System().Now()
 	oldest := now
-	for p := range e.store.Partitions() {
-		since, err := e.store.OpenSince(ctx, p, answersAsked)
+	for p := range w.deps.Store.Partitions() {
+		since, err := w.deps.Store.OpenSince(ctx, p, answersAsked)
 		if err != nil {
 			return err
 		}
@@ -66,6 +64,6 @@ func (w *Worker) ageAnswers(ctx context.Context) error {
 			oldest = since
 		}
 	}
-	e.metrics.OldestAnswer.Set(metrics.Seconds(now.Sub(oldest)))
+	w.metrics.OldestAnswer.Set(metrics.Seconds(now.Sub(oldest)))
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meterd/meterd/worker/metrics"
+	"github.com/meterd/meterd/worker/workertest"
 )
 
 // gathered are the values of a metric, by its labels.
@@ -55,17 +56,17 @@ func TestCountersBeginAtZero(t *testing.T) {
 func TestWhatWaitsIsMeasured(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	deps, _ := connect(t, h.address())
+	deps, _ := workertest.Connect(t, h.Address())
 	reg := prometheus.NewRegistry()
 	deps.Metrics = reg
-	w, err := New(deps, Options{Roles: []string{RoleScheduler, RoleReports}})
+	w, err := New(Deps(deps), Options{Roles: []string{RoleScheduler, RoleReports}})
 	require.NoError(t, err)
 	require.Len(t, gathered(t, reg, "meterd_measured_timestamp_seconds"), 4)
 	require.Equal(t, map[string]float64{"partition=0 ": 0}, gathered(t, reg, "meterd_breaker_open"))
 	require.Empty(t, gathered(t, reg, "meterd_role"), "it serves nobody yet")
 
-	h.batch().task(message(shop, "m", 0)) // nobody takes it
-	w.engine.metrics.Measured.Reset()
+	h.Batch().Task(workertest.Message(workertest.Shop, "m", 0)) // nobody takes it
+	w.metrics.Measured.Reset()
 	require.NoError(t, w.countTasks(t.Context()))
 	require.Contains(t, gathered(t, reg, "meterd_measured_timestamp_seconds"), "what=tasks ")
 	tasks := gathered(t, reg, "meterd_queue_tasks")
@@ -74,7 +75,7 @@ func TestWhatWaitsIsMeasured(t *testing.T) {
 	require.Len(t, gathered(t, reg, "meterd_oldest_task_seconds"), 4)
 	require.Positive(t, gathered(t, reg, "meterd_oldest_task_seconds")["queue=ingest "])
 
-	deps, _ = connect(t, h.address())
+	deps, _ = workertest.Connect(t, h.Address())
 	reg = prometheus.NewRegistry()
 	deps.Metrics = reg
 	stop := h.workWith(deps, Options{Roles: []string{RoleIngest, RoleSuspensions}})

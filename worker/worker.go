@@ -14,10 +14,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/deliver"
+	"github.com/meterd/meterd/internal/notify"
 	"github.com/meterd/meterd/internal/wire"
 	"github.com/meterd/meterd/metering"
 	"github.com/meterd/meterd/metering/admin"
@@ -26,7 +26,9 @@ import (
 	"github.com/meterd/meterd/metering/reconcile"
 	"github.com/meterd/meterd/reports"
 	"github.com/meterd/meterd/worker/metrics"
+	"github.com/meterd/meterd/worker/pipeline"
 	"github.com/meterd/meterd/worker/reporting"
+	"github.com/meterd/meterd/worker/suspend"
 )
 
 // Deps are the engines that a worker works with.
@@ -43,18 +45,22 @@ type Deps struct {
 
 // Worker serves the queues, relays the outbox and does the chores.
 type Worker struct {
-	deps       Deps
-	opts       Options
-	redis      redis.UniversalClient
-	waits      redis.UniversalClient // see waitingClient
-	engine     *engine
-	hooks      *hooks
-	report     *reporting.Runner
-	closer     *admin.Closer
-	reconciler *reconcile.Reconciler
-	admin      *admin.Service
-	months     map[string]string // parent → month that its states were judged for
-	ready      chan struct{}
+	deps        Deps
+	opts        Options
+	redis       redis.UniversalClient
+	waits       redis.UniversalClient // see waitingClient
+	metrics     *metrics.Set
+	projections *pipeline.Projections
+	pipeline    *pipeline.Pipeline
+	hooks       *suspend.Hooks
+	relay       *suspend.Relay
+	breakers    *suspend.Breakers
+	report      *reporting.Runner
+	closer      *admin.Closer
+	reconciler  *reconcile.Reconciler
+	admin       *admin.Service
+	months      map[string]string // parent → month that its states were judged for
+	ready       chan struct{}
 
 	backlogSince time.Time        // since when records wait in the queues, as autoRefunds sees it
 	backlogTasks map[string][]any // queue → tasks that were there at its last look
@@ -75,32 +81,54 @@ func New(d Deps, o Options) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Writer.Clock = d.Clock
-	queue := asynq.NewClientFromRedisClient(d.Redis)
-	e := &engine{
-		store: d.Store, ledger: d.Ledger, writer: ledger.NewWriter(d.Ledger, o.Writer), snapshots: d.Snapshots, projector: d.Projector,
-		queue: queue, codec: codec, clock: d.Clock, log: d.Log, metrics: metrics.New(d.Metrics),
-		shards: o.Shards, brakes: brakes{o.BreakerAccounts, o.BreakerShare}, room: semaphore.NewWeighted(recordsInHand), unpacking: semaphore.NewWeighted(unpackingMax), aside: semaphore.NewWeighted(asideMax), crash: o.Crash, metas: map[int]*balance.Meta{}, writes: map[string]*writing{},
+	w := build(d, o, seams{queue: asynq.NewClientFromRedisClient(d.Redis), codec: codec, metrics: metrics.New(d.Metrics)})
+	if w.has(RoleScheduler) {
+		w.metrics.Schedules(d.Store.Partitions())
 	}
-	reporter := reports.NewReporter(reports.Deps{
-		Ledger: d.Ledger, Snapshot: d.Snapshots.Current, States: ReportStates(d.Store, d.Clock), Clock: d.Clock,
-	})
-	w := &Worker{
-		report: reporting.New(reporting.Deps{
-			Ledger: d.Ledger, Snapshot: d.Snapshots.Current, Reporter: reporter, Queue: queue, Clock: d.Clock, Log: d.Log,
-			Deliverer: deliver.New(deliver.Options{Mail: o.Mail, Timeout: o.Reports.DeliverTimeout}),
-			Outcome:   func(state string) { e.metrics.Reports.WithLabelValues(state).Inc() },
-		}, o.Reports),
-		deps: d, opts: o, redis: wholeQueues(d.Redis), engine: e, months: map[string]string{}, ready: make(chan struct{}), stopMax: stopMax, name: uuid.NewString(),
+	return w, nil
+}
+
+// seams are what the simulation has in a form of its own.
+type seams struct {
+	queue   wire.Enqueuer
+	codec   *wire.Codec
+	metrics *metrics.Set
+	sender  suspend.Sender // nil: to webhooks
+}
+
+// build puts a worker's parts together.
+func build(d Deps, o Options, s seams) *Worker {
+	bound := suspend.Brakes{Accounts: o.BreakerAccounts, Share: o.BreakerShare}.Bound(d.Store, d.Snapshots)
+	rdb, projections := wholeQueues(d.Redis), pipeline.NewProjections(d.Projector, d.Snapshots, bound)
+	telling := suspend.Deps{
+		Store: d.Store, Ledger: d.Ledger, Snapshots: d.Snapshots, Projections: projections, Queue: s.queue, Clock: d.Clock, Log: d.Log, Metrics: s.metrics,
+	}
+	return &Worker{
+		deps: d, opts: o, redis: rdb, metrics: s.metrics, months: map[string]string{}, ready: make(chan struct{}), stopMax: stopMax, name: uuid.NewString(),
+		projections: projections,
+		pipeline: pipeline.New(pipeline.Deps{
+			Store: d.Store, Ledger: d.Ledger, Snapshots: d.Snapshots, Projections: projections, Queue: s.queue, Redis: rdb, Codec: s.codec,
+			Clock: d.Clock, Log: d.Log, Metrics: s.metrics,
+		}, pipeline.Options{Shards: o.Shards, Writer: o.Writer, Crash: o.Crash}),
+		hooks: suspend.NewHooks(telling, suspend.HookOptions{Operator: o.Hooks, Mail: o.Mail, Sender: s.sender}),
+		relay: &suspend.Relay{Deps: telling}, breakers: suspend.NewBreakers(telling, bound),
+		report:     newReporting(d, o.Reports, o.Mail, s),
 		admin:      admin.NewService(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Projector.Ensure),
 		closer:     admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
 		reconciler: reconcile.NewReconciler(d.Projector, d.Log),
-		hooks:      newHooks(e, &o),
 	}
-	if w.has(RoleScheduler) {
-		e.metrics.Schedules(d.Store.Partitions())
-	}
-	return w, nil
+}
+
+// newReporting makes what runs scheduled reports.
+func newReporting(d Deps, o reporting.Options, mail *notify.Mail, s seams) *reporting.Runner {
+	reporter := reports.NewReporter(reports.Deps{
+		Ledger: d.Ledger, Snapshot: d.Snapshots.Current, States: ReportStates(d.Store, d.Clock), Clock: d.Clock,
+	})
+	return reporting.New(reporting.Deps{
+		Ledger: d.Ledger, Snapshot: d.Snapshots.Current, Reporter: reporter, Queue: s.queue, Clock: d.Clock, Log: d.Log,
+		Deliverer: deliver.New(deliver.Options{Mail: mail, Timeout: o.DeliverTimeout}),
+		Outcome:   func(state string) { s.metrics.Reports.WithLabelValues(state).Inc() },
+	}, o)
 }
 
 // Ready is closed once the worker serves.
@@ -118,7 +146,7 @@ func (w *Worker) has(role string) bool {
 func (w *Worker) showRoles() {
 	for _, role := range Roles() {
 		if w.has(role) {
-			w.engine.metrics.Role.WithLabelValues(role).Set(1)
+			w.metrics.Role.WithLabelValues(role).Set(1)
 		}
 	}
 }
@@ -138,7 +166,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	var writer sync.WaitGroup
 	writer.Go(func() {
-		_ = w.parts.run("the writer", func() error { return w.engine.writer.Run(writing) })
+		_ = w.parts.run("the writer", func() error { return w.pipeline.Run(writing) })
 	})
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -161,14 +189,14 @@ func (w *Worker) Run(ctx context.Context) error {
 	})
 	if w.has(RoleIngest) {
 		g.Go(func() error {
-			return w.parts.run("watch of the ledger", func() error { return w.engine.watch(ctx, w.redis) })
+			return w.parts.run("watch of the ledger", func() error { return w.pipeline.Watch(ctx) })
 		})
 	}
 	if w.has(RoleScheduler) {
 		token := uuid.NewString()
-		for p := range w.engine.store.Partitions() {
+		for p := range w.deps.Store.Partitions() {
 			g.Go(func() error {
-				return w.parts.run("relay", func() error { return w.engine.relay(ctx, w.waits, p, token) })
+				return w.parts.run("relay", func() error { return w.relay.Run(ctx, w.waits, p, token) })
 			})
 		}
 	}
@@ -185,7 +213,6 @@ func (w *Worker) Run(ctx context.Context) error {
 		err := g.Wait()
 		stopWriting()
 		writer.Wait()
-		w.engine.background.Wait()
 		w.leave(ctx)
 		ended <- err
 	}()
@@ -195,28 +222,25 @@ func (w *Worker) Run(ctx context.Context) error {
 // prepare brings schema, snapshot and projection into a state in which tasks
 // can be taken.
 func (w *Worker) prepare(ctx context.Context) error {
-	e := w.engine
-	if _, err := e.ledger.Migrate(ctx); err != nil {
+	if _, err := w.deps.Ledger.Migrate(ctx); err != nil {
 		return err
 	}
-	if err := e.projector.Identify(ctx); err != nil {
+	if err := w.deps.Projector.Identify(ctx); err != nil {
 		return err
 	}
 	if err := w.project(ctx); err != nil {
 		return fmt.Errorf("make the projection ready: %w", err)
 	}
-	if _, err := e.snapshots.Refresh(ctx); err != nil {
+	if _, err := w.deps.Snapshots.Refresh(ctx); err != nil {
 		return err
 	}
-	for p := range e.store.Partitions() {
-		if err := w.setBreaker(ctx, p); err != nil {
-			return fmt.Errorf("set the breaker's bound: %w", err)
-		}
+	if err := w.breakers.Set(ctx); err != nil {
+		return fmt.Errorf("set the breaker's bound: %w", err)
 	}
-	if _, err := e.lookBeyond(ctx, w.redis); err != nil {
+	if _, err := w.pipeline.LookBeyond(ctx); err != nil {
 		return err
 	}
-	if err := e.requeue(ctx, w.redis, e.allQueues(), w.opts.Alone); err != nil {
+	if err := w.pipeline.Requeue(ctx, w.pipeline.AllQueues(), w.opts.Alone); err != nil {
 		return err
 	}
 	return w.beat(ctx)
@@ -225,17 +249,16 @@ func (w *Worker) prepare(ctx context.Context) error {
 // project makes every partition's projection ready. Whoever is alone may change
 // the number of partitions by a restart: nobody else works with the old one.
 func (w *Worker) project(ctx context.Context) error {
-	e := w.engine
-	if err := e.store.Fits(ctx); err != nil {
+	if err := w.deps.Store.Fits(ctx); err != nil {
 		if _, other := errors.AsType[*balance.PartitionsError](err); !other || !w.opts.Alone {
 			return err
 		}
-		if err := e.projector.RebuildAll(ctx, "another number of partitions"); err != nil {
+		if err := w.deps.Projector.RebuildAll(ctx, "another number of partitions"); err != nil {
 			return err
 		}
 	}
-	for p := range e.store.Partitions() {
-		if _, err := e.renew(ctx, p); err != nil {
+	for p := range w.deps.Store.Partitions() {
+		if _, err := w.projections.Renew(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -252,25 +275,25 @@ const reportsInHand = 32
 func (w *Worker) servers() []*server {
 	var out []*server
 	if w.has(RoleIngest) {
-		for _, q := range append(wire.IngestQueues(w.engine.shards), wire.QueueRefunds) {
+		for _, q := range append(wire.IngestQueues(w.opts.Shards), wire.QueueRefunds) {
 			out = append(out, w.ingestServer(q))
 		}
-		if beyond := w.engine.beyond.list(); len(beyond) > 0 {
+		if beyond := w.pipeline.Beyond(); len(beyond) > 0 {
 			out = append(out, w.ingestServer(beyond...))
 		}
 	}
 	if w.has(RoleSuspensions) {
 		mux := asynq.NewServeMux()
-		mux.Handle(wire.TypeSuspend, w.engine.guarded(w.hooks.stateTask))
-		mux.Handle(wire.TypeResume, w.engine.guarded(w.hooks.stateTask))
-		mux.Handle(wire.TypeAlert, w.engine.guarded(w.hooks.alertTask))
-		mux.Handle(wire.TypeBreaker, w.engine.guarded(w.hooks.breakerTask))
-		out = append(out, w.engine.newServer(w.redis, w.waits, []string{wire.QueueSuspensions}, hooksInHand, mux))
+		mux.Handle(wire.TypeSuspend, w.pipeline.Guarded(w.hooks.StateTask))
+		mux.Handle(wire.TypeResume, w.pipeline.Guarded(w.hooks.StateTask))
+		mux.Handle(wire.TypeAlert, w.pipeline.Guarded(w.hooks.AlertTask))
+		mux.Handle(wire.TypeBreaker, w.pipeline.Guarded(w.hooks.BreakerTask))
+		out = append(out, w.newServer([]string{wire.QueueSuspensions}, suspend.HooksInHand, mux))
 	}
 	if w.has(RoleReports) {
 		mux := asynq.NewServeMux()
-		mux.Handle(wire.TypeReport, w.engine.guarded(w.report.Task))
-		out = append(out, w.engine.newServer(w.redis, w.waits, []string{wire.QueueReports}, reportsInHand, mux))
+		mux.Handle(wire.TypeReport, w.pipeline.Guarded(w.report.Task))
+		out = append(out, w.newServer([]string{wire.QueueReports}, reportsInHand, mux))
 	}
 	return out
 }
@@ -278,11 +301,11 @@ func (w *Worker) servers() []*server {
 // ingestServer is the server of queues whose tasks charge.
 func (w *Worker) ingestServer(queues ...string) *server {
 	mux := asynq.NewServeMux()
-	mux.Handle(wire.TypeIngest, w.engine.guarded(w.engine.ingestTask))
-	mux.Handle(wire.TypeJudge, w.engine.guarded(w.engine.judgeTask))
-	mux.Handle(wire.TypeRefund, w.engine.guarded(w.engine.refundTask))
-	mux.Handle(wire.TypeCorrect, w.engine.guarded(w.engine.correctTask))
-	return w.engine.newServer(w.redis, w.waits, queues, w.opts.Concurrency, mux)
+	mux.Handle(wire.TypeIngest, w.pipeline.Guarded(w.pipeline.IngestTask))
+	mux.Handle(wire.TypeJudge, w.pipeline.Guarded(w.pipeline.JudgeTask))
+	mux.Handle(wire.TypeRefund, w.pipeline.Guarded(w.pipeline.RefundTask))
+	mux.Handle(wire.TypeCorrect, w.pipeline.Guarded(w.pipeline.CorrectTask))
+	return w.newServer(queues, w.opts.Concurrency, mux)
 }
 
 // ReportStates reads the live states that reports of open months show.
@@ -309,7 +332,7 @@ func (w *Worker) reconcileDue() func(ctx context.Context) error {
 	var again []time.Time
 	return func(ctx context.Context) error {
 		now := clock.System().Now()
-		if newest := w.engine.newestEpoch(); newest > epoch {
+		if newest := w.projections.NewestEpoch(); newest > epoch {
 			if epoch > 0 {
 				again = []time.Time{now.Add(landSoon), now.Add(metering.LandMax + landSoon)}
 			}
@@ -334,7 +357,7 @@ func (w *Worker) reconcileDue() func(ctx context.Context) error {
 // reconcile compares every parent's projection with the ledger.
 func (w *Worker) reconcile(ctx context.Context) error {
 	res, err := w.reconciler.Run(ctx, w.deps.Snapshots.Current())
-	w.engine.metrics.Drift.Add(metrics.Float(res.Drifted))
+	w.metrics.Drift.Add(metrics.Float(res.Drifted))
 	if err != nil {
 		return err
 	}

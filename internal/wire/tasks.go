@@ -139,3 +139,19 @@ type Breaker struct {
 	Most      int64  `json:"most"` // so many may be suspended within a minute
 	At        int64  `json:"at"`   // ms
 }
+
+// judgeInfix makes a task's id that of a judge task of its: one for each of its
+// partitions, which goes after it.
+const judgeInfix = "~j"
+
+// JudgeID names the judge task of a task in a partition.
+func JudgeID(id string, p int) string { return id + judgeInfix + strconv.Itoa(p) }
+
+// JudgedBy is the task whose duplicates a judge task has.
+func JudgedBy(id string) (parent string, ok bool) {
+	i := strings.LastIndex(id, judgeInfix)
+	if i < 0 || strings.Trim(id[i+len(judgeInfix):], "0123456789") != "" {
+		return "", false
+	}
+	return id[:i], true
+}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/hibiken/asynq"
 
 	"github.com/meterd/meterd/internal/clock"
 	"github.com/meterd/meterd/internal/phone"
@@ -287,8 +286,8 @@ func (r *rerating) flush(ctx context.Context) error {
 	}
 	r.tasks++
 	id := fmt.Sprintf("%s.%d", r.run, r.tasks)
-	if _, err := r.deps.Queue.EnqueueContext(ctx, asynq.NewTask(wire.TypeCorrect, payload), wire.TaskOptions(id, wire.QueueRefunds)...); err != nil {
-		return fmt.Errorf("enqueue corrections (those before are safe; give the same reference again): %w", err)
+	if err := wire.Enqueue(ctx, r.deps.Queue, wire.TypeCorrect, id, wire.QueueRefunds, payload); err != nil {
+		return fmt.Errorf("book corrections (those before are safe; give the same reference again): %w", err)
 	}
 	r.sent += int64(len(r.lines))
 	r.lines = r.lines[:0]

@@ -61,7 +61,7 @@ package balance
 //	  s         seq
 //	  o         outcome of each line, a byte
 //	  g         booked month of each group, ","-joined
-//	  r         rated columns of what is charged (worker/answer.go)
+//	  r         rated columns of what is charged (worker/pipeline/answer.go)
 //	  c         records that it charged
 //	  at        when it was last asked for
 //	  j         "1": a judge task has counted its duplicates
