@@ -63,17 +63,17 @@ func (pl *Pipeline) ask(ctx context.Context, hurry bool, f func(ctx context.Cont
 
 // chargeAll charges batches whose rows can't be stored by now. Who comes again for them
 // finds their answers; what fails here fails again there.
-func (pl *Pipeline) chargeAll(ctx context.Context, t *task, parts map[int]*partitionBatch, order []int) {
+func (pl *Pipeline) chargeAll(ctx context.Context, parts map[int]*attempt, order []int) {
 	for i, p := range order {
-		s := parts[p]
-		if len(s.charged) == 0 {
+		try := parts[p]
+		if len(try.charged) == 0 {
 			continue
 		}
-		reply, _, err := pl.charge(ctx, t, s)
-		if err != nil || reply == nil || reply.State != balance.AnswerOpen { // nil: all of it is refused
+		err := pl.charge(ctx, try)
+		if err != nil || try.answer == nil || try.answer.State != balance.AnswerOpen { // nil: all of it is refused
 			continue
 		}
-		if r, err := decodeRated(reply.Rated); err == nil {
+		if r, err := decodeRated(try.answer.Rated); err == nil {
 			leave(parts, order[i+1:], r.refused, r.aside)
 		}
 	}
@@ -81,7 +81,7 @@ func (pl *Pipeline) chargeAll(ctx context.Context, t *task, parts map[int]*parti
 
 // leave takes lines out of batches that the answer to another one's charge has refused or
 // set aside. It is the first partition's: their account wasn't known then.
-func leave(parts map[int]*partitionBatch, order []int, refused []refusal, aside []int) {
+func leave(parts map[int]*attempt, order []int, refused []refusal, aside []int) {
 	if len(order) == 0 || len(refused)+len(aside) == 0 {
 		return
 	}
@@ -98,29 +98,29 @@ func leave(parts map[int]*partitionBatch, order []int, refused []refusal, aside 
 }
 
 // drop takes lines out.
-func (s *partitionBatch) drop(gone map[int]bool) {
-	s.charged = slices.DeleteFunc(s.charged, func(c candidate) bool { return gone[c.line] })
-	s.copies = slices.DeleteFunc(s.copies, func(c copied) bool { return gone[c.line] })
-	s.refused = slices.DeleteFunc(s.refused, func(r refusal) bool { return gone[r.line] })
+func (try *attempt) drop(gone map[int]bool) {
+	try.charged = slices.DeleteFunc(try.charged, func(c candidate) bool { return gone[c.line] })
+	try.copies = slices.DeleteFunc(try.copies, func(c copied) bool { return gone[c.line] })
+	try.refused = slices.DeleteFunc(try.refused, func(r refusal) bool { return gone[r.line] })
 }
 
 // behind adds to lines those behind them of the same identities: the first of them stands
 // (docs/domain.md, Identity), so none may be charged before it.
-func (s *partitionBatch) behind(t *task, lines []int) map[int]bool {
+func (try *attempt) behind(lines []int) map[int]bool {
 	first := map[metering.Identity]int{}
 	out := make(map[int]bool, len(lines))
 	for _, line := range lines {
-		id := t.recs[line].Identity()
+		id := try.t.recs[line].Identity()
 		if at, ok := first[id]; !ok || line < at {
 			first[id] = line
 		}
 		out[line] = true
 	}
-	for _, line := range s.lines() {
-		if t.bad[line] != nil {
+	for _, line := range try.lines() {
+		if try.t.bad[line] != nil {
 			continue // no identity: it stays
 		}
-		if at, ok := first[t.recs[line].Identity()]; ok && line > at {
+		if at, ok := first[try.t.recs[line].Identity()]; ok && line > at {
 			out[line] = true
 		}
 	}
@@ -128,9 +128,9 @@ func (s *partitionBatch) behind(t *task, lines []int) map[int]bool {
 }
 
 // setAside takes lines out, to be handed over.
-func (s *partitionBatch) setAside(gone map[int]bool) {
-	s.drop(gone)
-	s.aside = append(s.aside, slices.Sorted(maps.Keys(gone))...)
+func (try *attempt) setAside(gone map[int]bool) {
+	try.drop(gone)
+	try.aside = append(try.aside, slices.Sorted(maps.Keys(gone))...)
 }
 
 // separable: its lines may be charged apart. Refunds and corrections read the ledger
@@ -140,26 +140,26 @@ func (t *task) separable() bool { return t.corrections == nil && !t.inline }
 // setDoubtfulAside sets lines aside that a newer snapshot may know, after the ledger
 // couldn't be asked for one (cause). Those in whose batch nothing is charged, so that no
 // answer can keep them, bring the task back, once the other batches are charged.
-func (pl *Pipeline) setDoubtfulAside(ctx context.Context, t *task, parts map[int]*partitionBatch, cause error) error {
+func (pl *Pipeline) setDoubtfulAside(ctx context.Context, t *task, parts map[int]*attempt, cause error) error {
 	if !t.separable() || !pl.withoutLedger(cause) {
 		return cause
 	}
 	stay := false
-	for _, s := range parts {
+	for _, try := range parts {
 		var doubtful []int
-		for _, r := range s.refused {
+		for _, r := range try.refused {
 			if r.mayBeOld() {
 				doubtful = append(doubtful, r.line)
 			}
 		}
-		if gone := s.behind(t, doubtful); s.charges(gone) {
-			s.setAside(gone)
+		if gone := try.behind(doubtful); try.charges(gone) {
+			try.setAside(gone)
 		} else {
 			stay = stay || len(doubtful) > 0
 		}
 	}
 	if stay {
-		pl.chargeAll(ctx, t, parts, slices.Sorted(maps.Keys(parts)))
+		pl.chargeAll(ctx, parts, slices.Sorted(maps.Keys(parts)))
 		return cause
 	}
 	return nil
@@ -167,21 +167,21 @@ func (pl *Pipeline) setDoubtfulAside(ctx context.Context, t *task, parts map[int
 
 // setColdAside sets the identities of a batch aside that the ledger couldn't be asked
 // for (cause), if others are left.
-func (pl *Pipeline) setColdAside(t *task, s *partitionBatch, call *balance.Call, ask []int, cause error) error {
-	if !t.separable() || !pl.withoutLedger(cause) || len(ask) == len(s.charged) {
+func (pl *Pipeline) setColdAside(try *attempt, call *balance.Call, ask []int, cause error) error {
+	if !try.t.separable() || !pl.withoutLedger(cause) || len(ask) == len(try.charged) {
 		return cause
 	}
 	cold := make([]int, len(ask))
 	for i, n := range ask {
 		cold[i] = call.Items[n].Line
 	}
-	s.setAside(s.behind(t, cold))
+	try.setAside(try.behind(cold))
 	return nil
 }
 
 // charges tells whether anything is charged without some lines.
-func (s *partitionBatch) charges(without map[int]bool) bool {
-	return slices.ContainsFunc(s.charged, func(c candidate) bool { return !without[c.line] })
+func (try *attempt) charges(without map[int]bool) bool {
+	return slices.ContainsFunc(try.charged, func(c candidate) bool { return !without[c.line] })
 }
 
 // handAside hands lines over as a task of their own, which is named by them: handed
@@ -197,9 +197,10 @@ func (pl *Pipeline) handAside(ctx context.Context, t *task, which []int) error {
 // handMoved hands lines over that a newer snapshot has brought into a batch whose answer
 // was made without them: their account wasn't known then, and the first partition,
 // which refuses such, hasn't.
-func (pl *Pipeline) handMoved(ctx context.Context, t *task, s *partitionBatch, before []int, outcome string) error {
+func (pl *Pipeline) handMoved(ctx context.Context, try *attempt, before []int) error {
+	t, outcome := try.t, try.answer.Outcome
 	moved := slices.DeleteFunc(before, func(line int) bool {
-		return outcome[line] != balance.OutcomeNone || slices.Contains(s.aside, line)
+		return outcome[line] != balance.OutcomeNone || slices.Contains(try.aside, line)
 	})
 	if len(moved) == 0 || t.corrections != nil { // an account with messages to correct was known
 		return nil
@@ -212,16 +213,16 @@ func (pl *Pipeline) handMoved(ctx context.Context, t *task, s *partitionBatch, b
 }
 
 // lines of a batch, as this attempt has decided.
-func (s *partitionBatch) lines() []int {
+func (try *attempt) lines() []int {
 	var out []int
-	for i := range s.charged {
-		out = append(out, s.charged[i].line)
+	for i := range try.charged {
+		out = append(out, try.charged[i].line)
 	}
-	for i := range s.copies {
-		out = append(out, s.copies[i].line)
+	for i := range try.copies {
+		out = append(out, try.copies[i].line)
 	}
-	for _, r := range s.refused {
+	for _, r := range try.refused {
 		out = append(out, r.line)
 	}
-	return append(out, s.waiting...)
+	return append(out, try.waiting...)
 }

@@ -110,7 +110,7 @@ func TestARefundOfAnAccountThatCameLater(t *testing.T) {
 	charged := newTask("run-x.1~r", lines, true)
 	parts, _, err := pl.classify(t.Context(), charged, pl.snapshots.Current())
 	require.NoError(t, err)
-	pl.chargeAll(t.Context(), charged, parts, []int{h.Store.PartitionOf(parent)})
+	pl.chargeAll(t.Context(), parts, []int{h.Store.PartitionOf(parent)})
 	require.Zero(t, h.Used(parent+"-0"), "it is given back")
 
 	accounts(2)

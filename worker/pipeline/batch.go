@@ -10,10 +10,16 @@ import (
 	"github.com/meterd/meterd/metering/ledger"
 )
 
-// partitionBatch is what of a task belongs to one partition.
-type partitionBatch struct {
-	p       int
-	catalog int64 // of the snapshot that decided
+// attempt of a task at one partition: what the steps hand on (docs/protocol.md, The
+// states of a task).
+type attempt struct {
+	t    *task
+	snap *metering.Snapshot // that decides
+	p    int
+
+	meta   *balance.Meta   // of the projection that was charged, or has its answer
+	answer *balance.Answer // nil: nothing is charged
+
 	charged []candidate
 	refused []refusal
 	waiting []int // lines of refunds whose message hasn't come
@@ -48,15 +54,15 @@ type copied struct {
 }
 
 // classify decides every line by the snapshot: into batches by partition.
-func (pl *Pipeline) classify(ctx context.Context, t *task, snap *metering.Snapshot) (map[int]*partitionBatch, []int, error) {
-	batches := map[int]*partitionBatch{}
-	at := func(p int) *partitionBatch {
-		s := batches[p]
-		if s == nil {
-			s = &partitionBatch{p: p, catalog: snap.Catalog, first: make(map[metering.Identity]int, len(t.lines)/pl.store.Partitions())}
-			batches[p] = s
+func (pl *Pipeline) classify(ctx context.Context, t *task, snap *metering.Snapshot) (map[int]*attempt, []int, error) {
+	batches := map[int]*attempt{}
+	at := func(p int) *attempt {
+		try := batches[p]
+		if try == nil {
+			try = &attempt{t: t, snap: snap, p: p, first: make(map[metering.Identity]int, len(t.lines)/pl.store.Partitions())}
+			batches[p] = try
 		}
-		return s
+		return try
 	}
 	if t.corrections != nil {
 		err := pl.classifyCorrections(ctx, t, snap, at)
@@ -92,14 +98,14 @@ func (pl *Pipeline) classify(ctx context.Context, t *task, snap *metering.Snapsh
 			}
 			continue
 		}
-		s := at(p)
+		try := at(p)
 		c, ref := rate(snap, a, r, now)
 		if ref != nil {
-			s.refuse(i, ref)
+			try.refuse(i, ref)
 			continue
 		}
 		c.line = i
-		s.add(c)
+		try.add(c)
 	}
 	if len(inline) > 0 {
 		if err := pl.classifyRefunds(ctx, t, snap, inline, at); err != nil {
@@ -144,56 +150,56 @@ func purseFor(a *metering.Account) (metering.Purse, string) {
 	return purse, owner
 }
 
-func (s *partitionBatch) refuse(line int, r *metering.Refusal) {
-	s.refused = append(s.refused, refusal{line: line, reason: r.Reason, detail: r.Detail})
+func (try *attempt) refuse(line int, r *metering.Refusal) {
+	try.refused = append(try.refused, refusal{line: line, reason: r.Reason, detail: r.Detail})
 }
 
 // add takes a candidate, or notes that its identity was in the task before.
-func (s *partitionBatch) add(c candidate) {
+func (try *attempt) add(c candidate) {
 	id := c.rec.Identity()
-	if first, ok := s.first[id]; ok {
-		s.copies = append(s.copies, copied{candidate: c, first: first})
+	if first, ok := try.first[id]; ok {
+		try.copies = append(try.copies, copied{candidate: c, first: first})
 		return
 	}
-	s.first[id] = c.line
-	s.charged = append(s.charged, c)
+	try.first[id] = c.line
+	try.charged = append(try.charged, c)
 }
 
 // onlyCharges: no line has another outcome.
-func (s *partitionBatch) onlyCharges() bool {
-	return len(s.refused)+len(s.waiting)+len(s.same)+len(s.copies) == 0
+func (try *attempt) onlyCharges() bool {
+	return len(try.refused)+len(try.waiting)+len(try.same)+len(try.copies) == 0
 }
 
 // unchargedOutcome is the outcome of the lines that aren't charged.
-func (s *partitionBatch) unchargedOutcome(lines int) string {
-	if s.onlyCharges() {
+func (try *attempt) unchargedOutcome() string {
+	if try.onlyCharges() {
 		return ""
 	}
-	b := make([]byte, lines)
+	b := make([]byte, len(try.t.lines))
 	for i := range b {
 		b[i] = balance.OutcomeNone
 	}
-	for _, r := range s.refused {
+	for _, r := range try.refused {
 		b[r.line] = balance.OutcomeRefused
 	}
-	for _, i := range s.waiting {
+	for _, i := range try.waiting {
 		b[i] = balance.OutcomeWaiting
 	}
-	for _, i := range s.same {
+	for _, i := range try.same {
 		b[i] = balance.OutcomeSame
 	}
-	for _, c := range s.copies {
+	for _, c := range try.copies {
 		b[c.line] = balance.OutcomeCopy
 	}
 	return string(b)
 }
 
 // call lays the batch out for charge.lua.
-func (pl *Pipeline) call(t *task, s *partitionBatch, meta *balance.Meta) *balance.Call {
-	items := make([]balance.Item, len(s.charged))
+func (pl *Pipeline) call(try *attempt) *balance.Call {
+	items := make([]balance.Item, len(try.charged))
 	months := map[string]balance.Months{}
-	for i := range s.charged {
-		c := &s.charged[i]
+	for i := range try.charged {
+		c := &try.charged[i]
 		parent := c.account.Parent()
 		if _, ok := months[parent]; !ok {
 			months[parent] = pl.snapshots.Months(c.account)
@@ -206,22 +212,22 @@ func (pl *Pipeline) call(t *task, s *partitionBatch, meta *balance.Meta) *balanc
 			items[i].Changes = c.rec.RefersTo
 		}
 	}
-	call := balance.NewCall(t.id, len(t.lines), items, months, meta)
-	decisions := make([]decision, 0, len(s.charged))
+	call := balance.NewCall(try.t.id, len(try.t.lines), items, months, try.meta)
+	decisions := make([]decision, 0, len(try.charged))
 	for i := range call.Items {
-		c := &s.charged[call.Order[i]]
+		c := &try.charged[call.Order[i]]
 		c.group = call.Items[i].Group
 		decisions = append(decisions, c.decision)
 	}
-	call.Rated = (&rated{decisions: decisions, refused: s.refused, aside: s.aside}).encode()
-	call.Rest = s.unchargedOutcome(len(t.lines))
-	call.StoodAt, call.AskedAt = t.stood[s.p].seq, t.stood[s.p].asked
-	if s.found != nil && s.epoch == meta.Epoch {
-		call.LookedAt = s.looked
+	call.Rated = (&rated{decisions: decisions, refused: try.refused, aside: try.aside}).encode()
+	call.Rest = try.unchargedOutcome()
+	call.StoodAt, call.AskedAt = try.t.stood[try.p].seq, try.t.stood[try.p].asked
+	if try.found != nil && try.epoch == try.meta.Epoch {
+		call.LookedAt = try.looked
 		call.Found = make([]byte, len(call.Items))
 		for i := range call.Items {
 			call.Found[i] = '-'
-			if has, ok := s.found[call.Items[i].Line]; ok {
+			if has, ok := try.found[call.Items[i].Line]; ok {
 				call.Found[i] = '0'
 				if has {
 					call.Found[i] = '1'
@@ -233,21 +239,21 @@ func (pl *Pipeline) call(t *task, s *partitionBatch, meta *balance.Meta) *balanc
 }
 
 // rows that the answer calls new.
-func (s *partitionBatch) rows(snap *metering.Snapshot, reply *balance.Answer, meta *balance.Meta) []ledger.Row {
-	rows := make([]ledger.Row, 0, len(s.charged))
-	for i := range s.charged {
-		c := &s.charged[i]
-		if reply.Outcome[c.line] != balance.OutcomeNew {
+func (try *attempt) rows() []ledger.Row {
+	rows := make([]ledger.Row, 0, len(try.charged))
+	for i := range try.charged {
+		c := &try.charged[i]
+		if try.answer.Outcome[c.line] != balance.OutcomeNew {
 			continue
 		}
 		booked := c.period
-		if c.group < len(reply.Booked) && reply.Booked[c.group] != "" {
-			booked = reply.Booked[c.group]
+		if c.group < len(try.answer.Booked) && try.answer.Booked[c.group] != "" {
+			booked = try.answer.Booked[c.group]
 		}
 		rows = append(rows, ledger.Row{
 			Record: c.row, ParentID: c.account.Parent(), Charge: c.charge, Purse: c.purse, Currency: c.account.Currency,
-			Hash: c.rec.ContentHash(), Period: c.period, Booked: booked, Epoch: meta.Epoch, Seq: reply.Seq,
-			Hour: c.account.Calendar.Hour(c.rec.OccurredAt), Refundable: refundable(snap, &c.charge),
+			Hash: c.rec.ContentHash(), Period: c.period, Booked: booked, Epoch: try.meta.Epoch, Seq: try.answer.Seq,
+			Hour: c.account.Calendar.Hour(c.rec.OccurredAt), Refundable: refundable(try.snap, &c.charge),
 		})
 	}
 	return rows
@@ -263,28 +269,29 @@ func refundable(snap *metering.Snapshot, c *metering.Charge) bool {
 	return v == nil || len(v.RefundOn) > 0
 }
 
-// recall puts the decisions that an answer was saved with in the place of this
+// recall puts the decisions that the answer was saved with in the place of this
 // attempt's: a retry never decides again. A refund that waited then waits, though its
 // message has come: the answer has no charge for it.
-func (s *partitionBatch) recall(t *task, snap *metering.Snapshot, reply *balance.Answer) error {
+func (try *attempt) recall() error {
+	t, reply := try.t, try.answer
 	r, err := decodeRated(reply.Rated)
 	if err != nil {
 		return err
 	}
-	mine := make(map[int]*candidate, len(s.charged))
-	for i := range s.charged {
-		mine[s.charged[i].line] = &s.charged[i]
+	mine := make(map[int]*candidate, len(try.charged))
+	for i := range try.charged {
+		mine[try.charged[i].line] = &try.charged[i]
 	}
-	for i := range s.copies { // charged if its first copy was refused
-		mine[s.copies[i].line] = &s.copies[i].candidate
+	for i := range try.copies { // charged if its first copy was refused
+		mine[try.copies[i].line] = &try.copies[i].candidate
 	}
-	s.refused, s.aside, s.waiting = r.refused, r.aside, nil
+	try.refused, try.aside, try.waiting = r.refused, r.aside, nil
 	for line, outcome := range []byte(reply.Outcome) {
 		if outcome == balance.OutcomeWaiting {
-			s.waiting = append(s.waiting, line)
+			try.waiting = append(try.waiting, line)
 		}
 	}
-	s.charged = make([]candidate, 0, len(r.decisions))
+	try.charged = make([]candidate, 0, len(r.decisions))
 	for _, d := range r.decisions {
 		if d.line >= len(t.lines) || t.bad[d.line] != nil {
 			return errAnswer
@@ -294,7 +301,7 @@ func (s *partitionBatch) recall(t *task, snap *metering.Snapshot, reply *balance
 			c = *m // with what a refund copied from its message
 		}
 		c.decision = d
-		if c.account = snap.Accounts[c.rec.AccountID]; c.account == nil {
+		if c.account = try.snap.Accounts[c.rec.AccountID]; c.account == nil {
 			return errAnswer
 		}
 		c.amount = d.charge.Amount
@@ -302,7 +309,7 @@ func (s *partitionBatch) recall(t *task, snap *metering.Snapshot, reply *balance
 			c.amount = -c.amount
 		}
 		c.period = c.account.Calendar.Of(c.rec.OccurredAt).Name
-		s.charged = append(s.charged, c)
+		try.charged = append(try.charged, c)
 	}
 	return nil
 }

@@ -26,8 +26,8 @@ const settlePatience = time.Second
 // holds as well as it did: whoever has charged an identity since it was asked for
 // has put it into the sets, wherever the edge is. So all is as old as the oldest
 // answer, and another projection, which has other sets, begins anew.
-func (pl *Pipeline) lookUp(ctx context.Context, s *partitionBatch, call *balance.Call, ask []int, settled int64) error {
-	ok, err := pl.waitSettled(ctx, s.p, settled, settlePatience)
+func (pl *Pipeline) lookUp(ctx context.Context, try *attempt, call *balance.Call, ask []int, settled int64) error {
+	ok, err := pl.waitSettled(ctx, try.p, settled, settlePatience)
 	if err != nil {
 		return err
 	}
@@ -44,37 +44,37 @@ func (pl *Pipeline) lookUp(ctx context.Context, s *partitionBatch, call *balance
 	}
 	for i, n := range ask {
 		_, has := rows[ids[i]]
-		s.found[call.Items[n].Line] = has
+		try.found[call.Items[n].Line] = has
 	}
 	return nil
 }
 
 // lookAhead tells what of a call may be cold before it is charged in vain, which costs as
 // much as a charge: once, of a call with records that are that old by this clock.
-func (pl *Pipeline) lookAhead(ctx context.Context, s *partitionBatch, call *balance.Call, meta *balance.Meta) error {
-	edge := pl.clock.Now().Add(metering.LookedMax - meta.Window).UnixMilli()
+func (pl *Pipeline) lookAhead(ctx context.Context, try *attempt, call *balance.Call) error {
+	edge := pl.clock.Now().Add(metering.LookedMax - try.meta.Window).UnixMilli()
 	old := func(it balance.Item) bool { return it.OccurredAt < edge }
-	if s.ahead || !slices.ContainsFunc(call.Items, old) {
+	if try.ahead || !slices.ContainsFunc(call.Items, old) {
 		return nil
 	}
-	s.ahead = true
-	return pl.store.Edge(ctx, s.p, call)
+	try.ahead = true
+	return pl.store.Edge(ctx, try.p, call)
 }
 
 // toLookUp are the cold items of a call, and those that turn cold while the answer
 // is believed and aren't known yet. It forgets what was found for another projection.
-func (s *partitionBatch) toLookUp(call *balance.Call, meta *balance.Meta, cold *balance.ColdError) []int {
-	if s.found == nil || s.epoch != meta.Epoch {
-		s.found, s.looked, s.epoch = map[int]bool{}, cold.Now, meta.Epoch
+func (try *attempt) toLookUp(call *balance.Call, cold *balance.ColdError) []int {
+	if try.found == nil || try.epoch != try.meta.Epoch {
+		try.found, try.looked, try.epoch = map[int]bool{}, cold.Now, try.meta.Epoch
 	}
 	ask := slices.Clone(cold.Items)
-	edge := cold.Now - meta.Window.Milliseconds()
+	edge := cold.Now - try.meta.Window.Milliseconds()
 	for i := range call.Items {
 		it := &call.Items[i]
 		if it.OccurredAt < edge || it.OccurredAt >= edge+metering.LookedMax.Milliseconds() {
 			continue
 		}
-		_, known := s.found[it.Line]
+		_, known := try.found[it.Line]
 		if _, asked := slices.BinarySearch(cold.Items, i); !known && !asked {
 			ask = append(ask, i)
 		}

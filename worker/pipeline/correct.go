@@ -53,7 +53,7 @@ func newCorrections(id string, lines [][]byte) (*task, error) {
 // classifyCorrections makes a candidate of each, by what its message stands at
 // once every charge so far has settled; a charge refuses it if that changes
 // meanwhile. One that changes nothing is settled already.
-func (pl *Pipeline) classifyCorrections(ctx context.Context, t *task, snap *metering.Snapshot, at func(int) *partitionBatch) error {
+func (pl *Pipeline) classifyCorrections(ctx context.Context, t *task, snap *metering.Snapshot, at func(int) *attempt) error {
 	var known []int
 	for i := range t.corrections {
 		if snap.Accounts[t.recs[i].AccountID] == nil {
@@ -72,24 +72,24 @@ func (pl *Pipeline) classifyCorrections(ctx context.Context, t *task, snap *mete
 	for n, i := range known {
 		x, r := &t.corrections[i], &t.recs[i]
 		a := snap.Accounts[x.AccountID]
-		s := at(pl.store.PartitionOf(a.Parent()))
+		try := at(pl.store.PartitionOf(a.Parent()))
 		switch c := charges[n]; {
 		case c == nil:
-			s.refuse(i, &metering.Refusal{Reason: metering.ReasonUnknownMessage, Detail: "the message isn't in the ledger any more; discard this entry"})
+			try.refuse(i, &metering.Refusal{Reason: metering.ReasonUnknownMessage, Detail: "the message isn't in the ledger any more; discard this entry"})
 		case c.replaced:
-			s.refuse(i, &metering.Refusal{
+			try.refuse(i, &metering.Refusal{
 				Reason: metering.ReasonConflict,
 				Detail: "the message isn't the one that was rated: after a loss of Redis another of its id took its place; repeat the re-rating, then discard this entry",
 			})
 		case c.Amount == 0 && c.Fee == 0:
-			s.same = append(s.same, i)
+			try.same = append(try.same, i)
 		default:
 			row := *r
 			row.Tags = tagsOf(r, &c.of)
 			d := candidate{rec: r, row: &row, account: a, amount: c.Amount, period: a.Calendar.Of(r.OccurredAt).Name}
 			d.line, d.charge = i, c.Charge
 			d.purse, d.purseAccount = refundPurse(a, metering.Purse(x.Purse))
-			s.add(d)
+			try.add(d)
 		}
 	}
 	return nil

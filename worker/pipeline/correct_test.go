@@ -52,7 +52,7 @@ func TestCorrectionOfTheEpochThatWasRead(t *testing.T) {
 
 	require.NoError(t, h.Projector.Rebuild(t.Context(), 0, "test"))
 	require.NoError(t, h.Rerate("b", "other", nil), "at once: nothing was on its way")
-	require.ErrorIs(t, pl.runBatches(t.Context(), c, snap, parts), ErrLater)
+	require.ErrorIs(t, pl.runBatches(t.Context(), parts), ErrLater)
 
 	c, err = newCorrections(c.id, c.lines)
 	require.NoError(t, err)

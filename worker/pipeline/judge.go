@@ -31,9 +31,10 @@ const refundDetail = "refers_to: the message was refunded with another amount, a
 // judge says of each duplicate whether its content is the stored one's
 // (docs/protocol.md, The states of a task). If one can't be judged now, all go to a judge task:
 // so a later attempt of this task hands over the same ones, or none.
-func (pl *Pipeline) judge(ctx context.Context, t *task, s *partitionBatch, meta *balance.Meta, seq int64, outcome string) (*balance.Finished, error) {
-	f := &balance.Finished{Seq: seq, Counts: tally(outcome), Reasons: s.reasons(outcome)}
-	open, conflicts, told := s.compare(t, outcome, &f.Counts)
+func (pl *Pipeline) judge(ctx context.Context, try *attempt, outcome string) (*balance.Finished, error) {
+	t, seq, epoch := try.t, try.answer.Seq, try.meta.Epoch
+	f := &balance.Finished{Seq: seq, Counts: tally(outcome), Reasons: try.reasons(outcome)}
+	open, conflicts, told := try.compare(outcome, &f.Counts)
 	if err := pl.sendStatuses(ctx, told); err != nil {
 		return nil, err
 	}
@@ -42,21 +43,21 @@ func (pl *Pipeline) judge(ctx context.Context, t *task, s *partitionBatch, meta 
 		f.Reasons[metering.ReasonConflict] += n
 	}
 	if len(open) > 0 {
-		left, more, err := pl.compareWithLedger(ctx, t, s.p, stand{epoch: meta.Epoch, seq: seq}, open, &f.Judged)
+		left, more, err := pl.compareWithLedger(ctx, t, try.p, stand{epoch: epoch, seq: seq}, open, &f.Judged)
 		if err != nil {
 			return nil, err
 		}
 		if f.HandedOver = len(left) > 0; f.HandedOver {
 			// Else the next attempt finds its own rows too, and counts none of them
 			// where the judge task has counted these.
-			if err := pl.still(ctx, s.p, meta.Epoch); err != nil {
+			if err := pl.still(ctx, try.p, epoch); err != nil {
 				return nil, err
 			}
-			payload, err := pl.codec.EncodeHead(wire.JudgeHeader{Epoch: meta.Epoch, Seq: seq, Corrections: t.corrections != nil}, pick(t.lines, open))
+			payload, err := pl.codec.EncodeHead(wire.JudgeHeader{Epoch: epoch, Seq: seq, Corrections: t.corrections != nil}, pick(t.lines, open))
 			if err != nil {
 				return nil, fmt.Errorf("hand over %d duplicates: %w", len(open), err)
 			}
-			if err := pl.enqueue(ctx, wire.TypeJudge, wire.JudgeID(t.id, s.p), payload, judgeDelay); err != nil {
+			if err := pl.enqueue(ctx, wire.TypeJudge, wire.JudgeID(t.id, try.p), payload, judgeDelay); err != nil {
 				return nil, err
 			}
 			f.Judged, more = balance.Counts{}, nil
@@ -64,7 +65,7 @@ func (pl *Pipeline) judge(ctx context.Context, t *task, s *partitionBatch, meta 
 		f.Judged.Quarantined = int64(len(more))
 		conflicts = append(conflicts, more...)
 	}
-	return f, pl.quarantineConflicts(ctx, t, s.p, conflicts)
+	return f, pl.quarantineConflicts(ctx, t, try.p, conflicts)
 }
 
 // correctionDetail says it of a re-rating's correction.
@@ -93,7 +94,8 @@ func (pl *Pipeline) quarantineConflicts(ctx context.Context, t *task, p int, lin
 // compare settles copies within the task in memory, where their first copy was
 // charged; it returns the lines that the ledger must judge, conflicts, and what
 // duplicates tell of their messages.
-func (s *partitionBatch) compare(t *task, outcome string, counts *balance.Counts) (open, conflicts []int, told []*metering.Record) {
+func (try *attempt) compare(outcome string, counts *balance.Counts) (open, conflicts []int, told []*metering.Record) {
+	t := try.t
 	first := map[metering.Identity]int{}
 	if strings.IndexByte(outcome, balance.OutcomeCopy) >= 0 { // rarely
 		for i := range t.lines {
@@ -337,22 +339,23 @@ func (pl *Pipeline) chargeMissing(ctx context.Context, t *task, snap *metering.S
 	if err != nil {
 		return err
 	}
-	s := parts[p]
-	if s == nil || len(parts) != 1 || len(s.charged) == 0 {
+	try := parts[p]
+	if try == nil || len(parts) != 1 || len(try.charged) == 0 {
 		return pl.process(ctx, t)
 	}
-	reply, err := pl.chargeForced(ctx, t, s, meta, balance.AskSeq)
+	try.meta = meta
+	err = pl.chargeForced(ctx, try, balance.AskSeq)
 	if again, ok := errors.AsType[*balance.AgainError](err); ok {
-		if err := pl.keepRowless(ctx, t, s, again.Seq); err != nil {
+		if err := pl.keepRowless(ctx, try, again.Seq); err != nil {
 			return err
 		}
-		if len(s.charged) == 0 {
-			if len(s.refused) > 0 {
+		if len(try.charged) == 0 {
+			if len(try.refused) > 0 {
 				return pl.process(ctx, t)
 			}
 			return ErrLater // rows have come: judge again
 		}
-		reply, err = pl.chargeForced(ctx, t, s, meta, again.Seq)
+		err = pl.chargeForced(ctx, try, again.Seq)
 		if errors.As(err, &again) {
 			return ErrLater
 		}
@@ -363,49 +366,50 @@ func (pl *Pipeline) chargeMissing(ctx context.Context, t *task, snap *metering.S
 	case errors.Is(err, balance.ErrChanged):
 		return ErrLater
 	case err != nil:
-		return pl.lacking(ctx, p, meta, err)
+		return pl.lacking(ctx, try, err)
 	}
-	if reply.State == balance.AnswerNew {
+	if try.answer.State == balance.AnswerNew {
 		pl.log.WarnContext(ctx, "identities without a row were charged", slog.String("task", t.id))
-		pl.metrics.Forced.Add(metrics.Float(len(s.charged)))
+		pl.metrics.Forced.Add(metrics.Float(len(try.charged)))
 	}
-	return pl.completeFromAnswer(ctx, t, snap, s, reply, meta)
+	return pl.complete(ctx, try)
 }
 
-func (pl *Pipeline) chargeForced(ctx context.Context, t *task, s *partitionBatch, meta *balance.Meta, upTo int64) (*balance.Answer, error) {
-	call := pl.call(t, s, meta)
+func (pl *Pipeline) chargeForced(ctx context.Context, try *attempt, upTo int64) (err error) {
+	call := pl.call(try)
 	call.Force, call.JudgedSeq = true, upTo
-	s.asked = pl.clock.Now()
-	return pl.store.Charge(ctx, s.p, s.catalog, call)
+	try.asked = pl.clock.Now()
+	try.answer, err = pl.store.Charge(ctx, try.p, try.snap.Catalog, call)
+	return err
 }
 
 // keepRowless leaves those lines to be charged that have no row once every
 // charge up to a seq has settled. The others are copies of their row: judged
 // once more after the charge.
-func (pl *Pipeline) keepRowless(ctx context.Context, t *task, s *partitionBatch, upTo int64) error {
-	ok, err := pl.waitSettled(ctx, s.p, upTo, judgePatience)
+func (pl *Pipeline) keepRowless(ctx context.Context, try *attempt, upTo int64) error {
+	ok, err := pl.waitSettled(ctx, try.p, upTo, judgePatience)
 	if err != nil {
 		return err
 	}
 	if !ok {
 		return ErrLater
 	}
-	lines := make([]int, len(s.charged))
-	for i := range s.charged {
-		lines[i] = s.charged[i].line
+	lines := make([]int, len(try.charged))
+	for i := range try.charged {
+		lines[i] = try.charged[i].line
 	}
-	rows, err := pl.lookupLines(ctx, t, lines)
+	rows, err := pl.lookupLines(ctx, try.t, lines)
 	if err != nil {
 		return err
 	}
-	kept := s.charged[:0]
-	for _, c := range s.charged {
+	kept := try.charged[:0]
+	for _, c := range try.charged {
 		if _, ok := rows[c.rec.Identity()]; ok {
-			s.copies = append(s.copies, copied{candidate: c, first: c.line})
+			try.copies = append(try.copies, copied{candidate: c, first: c.line})
 			continue
 		}
 		kept = append(kept, c)
 	}
-	s.charged = kept
+	try.charged = kept
 	return nil
 }

@@ -60,7 +60,7 @@ func (pl *Pipeline) process(ctx context.Context, t *task) error {
 		if err := pl.forwardRefunds(ctx, t, refunds); err != nil {
 			return err
 		}
-		err = pl.runBatches(ctx, t, snap, parts)
+		err = pl.runBatches(ctx, parts)
 		if errors.Is(err, balance.ErrCatalog) {
 			if _, err := pl.snapshots.Refresh(ctx); err != nil {
 				return err
@@ -73,9 +73,9 @@ func (pl *Pipeline) process(ctx context.Context, t *task) error {
 }
 
 // outdated tells whether a refusal may be for an old snapshot.
-func outdated(parts map[int]*partitionBatch) bool {
-	for _, s := range parts {
-		if slices.ContainsFunc(s.refused, refusal.mayBeOld) {
+func outdated(parts map[int]*attempt) bool {
+	for _, try := range parts {
+		if slices.ContainsFunc(try.refused, refusal.mayBeOld) {
 			return true
 		}
 	}
@@ -112,21 +112,21 @@ func pick(lines [][]byte, which []int) [][]byte {
 	return out
 }
 
-func (pl *Pipeline) runBatches(ctx context.Context, t *task, snap *metering.Snapshot, parts map[int]*partitionBatch) error {
+func (pl *Pipeline) runBatches(ctx context.Context, parts map[int]*attempt) error {
 	order := slices.Sorted(maps.Keys(parts))
 	if pl.ledgerAway() {
-		pl.chargeAll(ctx, t, parts, order)
+		pl.chargeAll(ctx, parts, order)
 	}
 	for i, p := range order {
-		s := parts[p]
-		if len(s.charged) == 0 && s.onlyCharges() {
+		try := parts[p]
+		if len(try.charged) == 0 && try.onlyCharges() {
 			continue // all of it is another's
 		}
-		err := pl.runBatch(ctx, t, snap, s)
-		leave(parts, order[i+1:], s.refused, s.aside)
+		err := pl.runBatch(ctx, try)
+		leave(parts, order[i+1:], try.refused, try.aside)
 		if err != nil {
 			if pl.withoutLedger(err) {
-				pl.chargeAll(ctx, t, parts, order[i+1:])
+				pl.chargeAll(ctx, parts, order[i+1:])
 			}
 			return err
 		}
@@ -135,80 +135,86 @@ func (pl *Pipeline) runBatches(ctx context.Context, t *task, snap *metering.Snap
 }
 
 // runBatch: charge, store, settle, judge, finish.
-func (pl *Pipeline) runBatch(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch) error {
-	if len(s.charged) == 0 {
-		return pl.resumeOrRefuse(ctx, t, snap, s)
+func (pl *Pipeline) runBatch(ctx context.Context, try *attempt) error {
+	try.answer = nil // one that chargeAll had is asked for again
+	if len(try.charged) > 0 {
+		pl.crashPoint("decoded")
+		if err := pl.charge(ctx, try); err != nil {
+			return err
+		}
 	}
-	pl.crashPoint("decoded")
-	reply, meta, err := pl.charge(ctx, t, s)
-	if err != nil {
-		return err
-	}
-	if meta == nil { // everything turned out to be refused
-		return pl.resumeOrRefuse(ctx, t, snap, s)
+	if try.answer == nil { // there was nothing to charge, or all of it turned out to be refused
+		return pl.resumeOrRefuse(ctx, try)
 	}
 	pl.crashPoint("charged")
-	return pl.completeFromAnswer(ctx, t, snap, s, reply, meta)
+	return pl.complete(ctx, try)
 }
 
 // resumeOrRefuse ends a batch of which nothing is charged now; an earlier attempt,
 // with another snapshot, may have charged.
-func (pl *Pipeline) resumeOrRefuse(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch) error {
-	meta, err := pl.projections.Meta(ctx, s.p)
-	if err != nil {
+func (pl *Pipeline) resumeOrRefuse(ctx context.Context, try *attempt) (err error) {
+	if try.meta, err = pl.projections.Meta(ctx, try.p); err != nil {
 		return err
 	}
-	s.asked = pl.clock.Now()
-	reply, _, err := pl.store.FindAnswer(ctx, s.p, t.id)
-	if err != nil {
+	try.asked = pl.clock.Now()
+	if try.answer, _, err = pl.store.FindAnswer(ctx, try.p, try.t.id); err != nil {
 		return err
 	}
-	if reply != nil {
-		return pl.completeFromAnswer(ctx, t, snap, s, reply, meta)
+	if try.answer != nil {
+		return pl.complete(ctx, try)
 	}
-	return pl.refuseBatch(ctx, t, snap, s, meta)
+	return pl.refuseBatch(ctx, try)
 }
 
-// completeFromAnswer takes a batch from its answer to its end.
-func (pl *Pipeline) completeFromAnswer(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch, reply *balance.Answer, meta *balance.Meta) error {
-	switch reply.State {
+// complete takes a batch from its answer to its end.
+func (pl *Pipeline) complete(ctx context.Context, try *attempt) error {
+	switch try.answer.State {
 	case balance.AnswerDone:
 		return nil
 	case balance.AnswerOpen:
-		before := s.lines()
-		if err := s.recall(t, snap, reply); err != nil {
-			return fmt.Errorf("task %s: %w", t.id, err)
+		before := try.lines()
+		if err := try.recall(); err != nil {
+			return fmt.Errorf("task %s: %w", try.t.id, err)
 		}
-		if err := pl.handMoved(ctx, t, s, before, reply.Outcome); err != nil {
+		if err := pl.handMoved(ctx, try, before); err != nil {
 			return err
 		}
 	case balance.AnswerNew, balance.AnswerSettled:
 	}
-	outcome := reply.Outcome
-	if reply.State != balance.AnswerSettled {
-		if err := pl.handAside(ctx, t, s.aside); err != nil {
-			return err
+	outcome := try.answer.Outcome
+	if try.answer.State != balance.AnswerSettled {
+		var err error
+		if outcome, err = pl.settle(ctx, try); err != nil || outcome == "" {
+			return err // or a copy of the task has finished it
 		}
-		reversed, err := pl.storeBatch(ctx, t, snap, s, reply, meta)
-		if err != nil {
-			return err
-		}
-		pl.crashPoint("stored")
-		outcome, err = pl.store.Settle(ctx, s.p, meta, t.id, reply.Seq, reversed, pl.monthsOf(snap, reversed))
-		if err != nil {
-			return pl.lacking(ctx, s.p, meta, err)
-		}
-		if outcome == "" {
-			return nil // a copy of the task has finished it
-		}
-		pl.crashPoint("settled")
 	}
-	finished, err := pl.judge(ctx, t, s, meta, reply.Seq, outcome)
+	finished, err := pl.judge(ctx, try, outcome)
 	if err != nil {
 		return err
 	}
 	pl.crashPoint("judged")
-	return pl.finish(ctx, t, s.p, meta, finished)
+	return pl.finish(ctx, try.t, try.p, try.meta, finished)
+}
+
+// settle stores what is charged, then makes its answer a marker. It returns the outcome
+// that is left; "": the answer is gone.
+func (pl *Pipeline) settle(ctx context.Context, try *attempt) (outcome string, err error) {
+	if err := pl.handAside(ctx, try.t, try.aside); err != nil {
+		return "", err
+	}
+	reversed, err := pl.storeBatch(ctx, try)
+	if err != nil {
+		return "", err
+	}
+	pl.crashPoint("stored")
+	outcome, err = pl.store.Settle(ctx, try.p, try.meta, try.t.id, try.answer.Seq, reversed, pl.monthsOf(try.snap, reversed))
+	if err != nil {
+		return "", pl.lacking(ctx, try, err)
+	}
+	if outcome != "" {
+		pl.crashPoint("settled")
+	}
+	return outcome, nil
 }
 
 func (pl *Pipeline) finish(ctx context.Context, t *task, p int, meta *balance.Meta, f *balance.Finished) error {
@@ -226,23 +232,24 @@ func (pl *Pipeline) finish(ctx context.Context, t *task, p int, meta *balance.Me
 }
 
 // refuseBatch ends a batch of which nothing is charged.
-func (pl *Pipeline) refuseBatch(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch, meta *balance.Meta) error {
-	entries := pl.entries(t, s.refused)
-	if _, err := pl.write(ctx, key(t, s.p, "refused", entries), &ledger.Batch{Quarantine: entries, Waiting: pl.waiters(t, s.waiting)}); err != nil {
+func (pl *Pipeline) refuseBatch(ctx context.Context, try *attempt) error {
+	t := try.t
+	entries := pl.entries(t, try.refused)
+	if _, err := pl.write(ctx, key(t, try.p, "refused", entries), &ledger.Batch{Quarantine: entries, Waiting: pl.waiters(t, try.waiting)}); err != nil {
 		return err
 	}
-	if err := pl.alertUnpriced(ctx, t, snap, s); err != nil {
+	if err := pl.alertUnpriced(ctx, try); err != nil {
 		return err
 	}
-	if err := pl.handAside(ctx, t, s.aside); err != nil {
+	if err := pl.handAside(ctx, t, try.aside); err != nil {
 		return err
 	}
 	reasons := map[metering.Reason]int64{}
-	for _, r := range s.refused {
+	for _, r := range try.refused {
 		reasons[r.reason]++
 	}
-	return pl.finish(ctx, t, s.p, meta, &balance.Finished{Reasons: reasons, Counts: balance.Counts{
-		Quarantined: int64(len(s.refused)), Waiting: int64(len(s.waiting)), Duplicates: int64(len(s.same)),
+	return pl.finish(ctx, t, try.p, try.meta, &balance.Finished{Reasons: reasons, Counts: balance.Counts{
+		Quarantined: int64(len(try.refused)), Waiting: int64(len(try.waiting)), Duplicates: int64(len(try.same)),
 	}})
 }
 
@@ -269,21 +276,22 @@ func (pl *Pipeline) waiters(t *task, lines []int) []ledger.Waiting {
 
 // storeBatch puts the new rows, and with them what was refused, on disk.
 // Records that ClickHouse refuses for good are quarantined, to be reversed.
-func (pl *Pipeline) storeBatch(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch, reply *balance.Answer, meta *balance.Meta) ([]balance.Reversal, error) {
-	b := &ledger.Batch{Rows: s.rows(snap, reply, meta), Quarantine: pl.entries(t, s.refused), Waiting: pl.waiters(t, s.waiting), Charged: s.asked}
-	b, err := pl.write(ctx, key(t, s.p, fmt.Sprintf("rows:%d:%d", meta.Epoch, reply.Seq), nil), b)
+func (pl *Pipeline) storeBatch(ctx context.Context, try *attempt) ([]balance.Reversal, error) {
+	t := try.t
+	b := &ledger.Batch{Rows: try.rows(), Quarantine: pl.entries(t, try.refused), Waiting: pl.waiters(t, try.waiting), Charged: try.asked}
+	b, err := pl.write(ctx, key(t, try.p, fmt.Sprintf("rows:%d:%d", try.meta.Epoch, try.answer.Seq), nil), b)
 	if err != nil {
 		return nil, err
 	}
-	if err := pl.alertUnpriced(ctx, t, snap, s); err != nil {
+	if err := pl.alertUnpriced(ctx, try); err != nil {
 		return nil, err
 	}
 	if len(b.Refused) == 0 {
 		return nil, nil
 	}
 	at := map[metering.Identity]*candidate{} // the batch may be an earlier attempt's
-	for i := range s.charged {
-		at[s.charged[i].rec.Identity()] = &s.charged[i]
+	for i := range try.charged {
+		at[try.charged[i].rec.Identity()] = &try.charged[i]
 	}
 	var reversed []balance.Reversal
 	var entries []ledger.Entry
@@ -295,7 +303,7 @@ func (pl *Pipeline) storeBatch(ctx context.Context, t *task, snap *metering.Snap
 			Line: c.line, Account: c.account.ID, Parent: c.account.Parent(), PurseAccount: c.purseAccount, Booked: row.Booked, Amount: c.amount,
 		})
 	}
-	_, err = pl.write(ctx, key(t, s.p, "reversed", entries), &ledger.Batch{Quarantine: entries})
+	_, err = pl.write(ctx, key(t, try.p, "reversed", entries), &ledger.Batch{Quarantine: entries})
 	return reversed, err
 }
 
@@ -329,9 +337,9 @@ func tally(outcome string) balance.Counts {
 }
 
 // reasons why an outcome quarantines lines, as far as this attempt knows them.
-func (s *partitionBatch) reasons(outcome string) map[metering.Reason]int64 {
+func (try *attempt) reasons(outcome string) map[metering.Reason]int64 {
 	out := map[metering.Reason]int64{}
-	for _, r := range s.refused {
+	for _, r := range try.refused {
 		if outcome[r.line] == balance.OutcomeRefused {
 			out[r.reason]++
 		}

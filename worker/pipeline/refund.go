@@ -58,7 +58,7 @@ func (pl *Pipeline) queued(ctx context.Context, t *task) (bool, error) {
 
 // classifyRefunds decides refunds by the rows of their messages, once every
 // charge so far has settled.
-func (pl *Pipeline) classifyRefunds(ctx context.Context, t *task, snap *metering.Snapshot, lines []int, at func(int) *partitionBatch) error {
+func (pl *Pipeline) classifyRefunds(ctx context.Context, t *task, snap *metering.Snapshot, lines []int, at func(int) *attempt) error {
 	now := pl.clock.Now()
 	keys := make([]ledger.MessageKey, 0, len(lines))
 	var admitted []int
@@ -101,10 +101,10 @@ func (pl *Pipeline) classifyRefunds(ctx context.Context, t *task, snap *metering
 	for n, i := range admitted {
 		r := &t.recs[i]
 		a := snap.Accounts[r.AccountID]
-		s := at(pl.store.PartitionOf(a.Parent()))
+		try := at(pl.store.PartitionOf(a.Parent()))
 		m, ok := messages[keys[n]]
 		if !ok {
-			s.waiting = append(s.waiting, i)
+			try.waiting = append(try.waiting, i)
 			continue
 		}
 		c, ref := refund(a, r, &m)
@@ -112,11 +112,11 @@ func (pl *Pipeline) classifyRefunds(ctx context.Context, t *task, snap *metering
 			ref = snap.TooOld(r)
 		}
 		if ref != nil {
-			s.refuse(i, ref)
+			try.refuse(i, ref)
 			continue
 		}
 		c.line = i
-		s.add(c)
+		try.add(c)
 	}
 	return nil
 }

@@ -19,15 +19,15 @@ type unpriced struct {
 	told map[string]bool // an asynq task and a hook's mark say the same, dearer
 }
 
-// alertUnpriced looks for such refusals among a slice's.
-func (pl *Pipeline) alertUnpriced(ctx context.Context, t *task, snap *metering.Snapshot, s *partitionBatch) error {
+// alertUnpriced looks for such refusals among an attempt's.
+func (pl *Pipeline) alertUnpriced(ctx context.Context, try *attempt) error {
 	now := pl.clock.Now()
-	for _, r := range s.refused {
+	for _, r := range try.refused {
 		if r.reason != metering.ReasonNoPrice {
 			continue
 		}
-		rec := &t.recs[r.line]
-		a := snap.Accounts[rec.AccountID]
+		rec := &try.t.recs[r.line]
+		a := try.snap.Accounts[rec.AccountID]
 		if a == nil {
 			continue
 		}
