@@ -211,6 +211,11 @@ func forgetWaits(cmd redis.Cmder) {
 // serverGate stands before the ClickHouse of memory.
 type serverGate struct{ p *process }
 
+// Ping and Close: nothing that a schedule runs asks for them.
+func (g serverGate) Ping(context.Context) error { return nil }
+
+func (g serverGate) Close() error { return nil }
+
 func (g serverGate) Query(ctx context.Context, name, text string, params map[string]string, scan func(driver.Rows) error) error {
 	if v := g.p.park(ctx, toQuery, name+params["parent"]+params["ref"], nil); v != proceeds {
 		return fmt.Errorf("query %s: %w: %w", name, ledger.ErrAway, v.err())

@@ -4,18 +4,17 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/stretchr/testify/require"
 )
 
 // stuck is a pool whose Close doesn't return.
 type stuck struct {
-	driver.Conn
+	Server
 
 	until chan struct{}
 }
 
-// Close implements driver.Conn.
+// Close implements Server.
 func (s stuck) Close() error {
 	<-s.until
 	return nil
@@ -26,7 +25,7 @@ func TestCloseEndsThoughThePoolDoesnt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool := stuck{until: make(chan struct{})}
 		defer close(pool.until)
-		l := &Ledger{conn: pool, database: "meterd"}
+		l := &Ledger{server: pool, database: "meterd"}
 		require.EqualError(t, l.Close(), "close clickhouse: the connections of database meterd aren't closed after 5s; they end with the process")
 	})
 }

@@ -126,12 +126,16 @@ type Server interface {
 	// Query calls scan for each row. text is the query's, for who needs it.
 	Query(ctx context.Context, name, text string, params map[string]string, scan func(driver.Rows) error) error
 	Insert(ctx context.Context, table, columns string, data []any) error
-	// Exec runs a named statement that writes what it reads.
+	// Exec runs a named statement, which writes what it reads or changes the schema.
 	Exec(ctx context.Context, name, text string, params map[string]string) error
+	// Ping tells whether it answers.
+	Ping(ctx context.Context) error
+	// Close ends its connections.
+	Close() error
 }
 
-// NewWithServer returns a Ledger over a server that isn't ClickHouse. It can't migrate
-// and rolls no hours.
+// NewWithServer returns a Ledger over a server that isn't ClickHouse. What that doesn't
+// know, such as migrations and rolls of hours, is an error.
 func NewWithServer(s Server) *Ledger {
 	return &Ledger{server: s, database: "memory", lookups: make(chan struct{}, lookupsAtOnce)}
 }
@@ -146,7 +150,7 @@ func (l *Ledger) Close() error {
 	closed := make(chan error, 1)
 	go func() {
 		l.answering.Wait()
-		closed <- l.conn.Close()
+		closed <- l.server.Close()
 	}()
 	select {
 	case err := <-closed:
@@ -164,7 +168,7 @@ func (l *Ledger) Database() string { return l.database }
 
 // Ping tells whether ClickHouse answers: ErrAway if not.
 func (l *Ledger) Ping(ctx context.Context) error {
-	err := l.conn.Ping(ctx)
+	err := l.server.Ping(ctx)
 	if err == nil {
 		return nil
 	}
@@ -247,13 +251,19 @@ func (l remote) Exec(ctx context.Context, name, text string, params map[string]s
 	return nil
 }
 
+// Ping implements Server.
+func (l remote) Ping(ctx context.Context) error { return l.conn.Ping(ctx) } //nolint:wrapcheck // Ledger.Ping does
+
+// Close implements Server.
+func (l remote) Close() error { return l.conn.Close() } //nolint:wrapcheck // as the pool says it
+
 // Migrate creates the database and brings its schema up to date. It returns
 // the names of the migrations that it applied, and may run any number of times
 // and at the same time.
 func (l *Ledger) Migrate(ctx context.Context) ([]string, error) {
 	for _, q := range first() {
-		if err := l.conn.Exec(ctx, l.text(qualify(q))); err != nil {
-			return nil, fmt.Errorf("migrate: %w", away(err))
+		if err := l.server.Exec(ctx, "migrate", qualify(q), nil); err != nil {
+			return nil, err
 		}
 	}
 	done := map[string]bool{}
@@ -275,12 +285,12 @@ func (l *Ledger) Migrate(ctx context.Context) ([]string, error) {
 			continue
 		}
 		for i, s := range m.Statements {
-			if err := l.conn.Exec(ctx, l.text(qualify(s))); err != nil {
-				return applied, fmt.Errorf("migration %s, statement %d (those before it are applied, run it again): %w", m.Name, i+1, away(err))
+			if err := l.server.Exec(ctx, "migrate", qualify(s), nil); err != nil {
+				return applied, fmt.Errorf("migration %s, statement %d (those before it are applied, run it again): %w", m.Name, i+1, err)
 			}
 		}
-		if err := l.conn.Exec(ctx, l.text("INSERT INTO {db}.migrations VALUES ('"+m.Name+"', now64(3))")); err != nil {
-			return applied, fmt.Errorf("note migration %s: %w", m.Name, away(err))
+		if err := l.exec(ctx, "migrated", map[string]string{"name": m.Name}); err != nil {
+			return applied, fmt.Errorf("note migration %s: %w", m.Name, err)
 		}
 		applied = append(applied, m.Name)
 	}

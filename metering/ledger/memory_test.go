@@ -400,3 +400,16 @@ func (p *pair) close() {
 		return n[m] >= uint64(len(left)), err
 	})
 }
+
+// TestWhatMemoryDoesntKnow is an error, of every method: none goes round the server.
+func TestWhatMemoryDoesntKnow(t *testing.T) {
+	t.Parallel()
+	l, ctx, now := NewWithServer(ledgertest.New()), t.Context(), time.Now()
+	require.NoError(t, l.Ping(ctx))
+	_, err := l.Migrate(ctx)
+	require.ErrorContains(t, err, "migrate")
+	require.ErrorContains(t, l.RollHours(ctx, []AccountHour{{AccountID: "a", Hour: now.Truncate(time.Hour)}}, now), "rollup_build")
+	require.ErrorContains(t, l.ForgetNumbers(ctx, now), "retention_numbers")
+	require.ErrorContains(t, l.DropMonth(ctx, &StoredMonth{Month: 202607}), "retention")
+	require.NoError(t, l.Close())
+}

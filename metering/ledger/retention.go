@@ -120,26 +120,20 @@ func (l *Ledger) DropMonth(ctx context.Context, m *StoredMonth) error {
 // instant, and the bytes of quarantine entries of before that aren't open. It
 // waits until that is done. What identifies a message and its content stays.
 func (l *Ledger) ForgetNumbers(ctx context.Context, before time.Time) error {
+	params := map[string]string{"before": ms(before)}
 	var rows, entries uint64
-	if err := l.each(ctx, "retention_numbers", map[string]string{"before": ms(before)}, func(r driver.Rows) error {
+	if err := l.each(ctx, "retention_numbers", params, func(r driver.Rows) error {
 		return r.Scan(&rows, &entries)
 	}); err != nil {
 		return err
 	}
-	at := fmt.Sprintf("fromUnixTimestamp64Milli(%d)", before.UnixMilli())
-	for _, x := range []struct {
-		due  uint64
-		text string
-	}{
-		{rows, "ALTER TABLE {db}.records UPDATE recipient = '', sender = '' WHERE occurred_at < " + at + " AND (recipient != '' OR sender != '')"},
-		{entries, "ALTER TABLE {db}.quarantine UPDATE raw = '' WHERE quarantined_at < " + at + " AND state != 'open'"},
-	} {
-		if x.due == 0 {
-			continue
+	if rows > 0 {
+		if err := l.exec(ctx, "forget_numbers", params); err != nil {
+			return err
 		}
-		if err := l.conn.Exec(ctx, l.text(x.text)+" SETTINGS mutations_sync = 1"); err != nil {
-			return fmt.Errorf("forget numbers: %w", away(err))
-		}
+	}
+	if entries > 0 {
+		return l.exec(ctx, "forget_lines", params)
 	}
 	return nil
 }

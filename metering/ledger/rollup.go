@@ -8,11 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/meterd/meterd/metering"
-	"github.com/meterd/meterd/sql"
 )
 
 // Rollups (docs/protocol.md, Closing and rollups): an hour of UTC of an
@@ -103,9 +101,8 @@ func (l *Ledger) rollHours(ctx context.Context, list []AccountHour, began time.T
 		"accounts": array(accounts), "hours": "[" + strings.Join(hours, ",") + "]",
 		"from": ms(from), "to": ms(to.Add(time.Hour)), "generation": strconv.FormatInt(began.UnixMicro(), 10),
 	}
-	text := sql.Query("rollup_build")
-	if err := l.conn.Exec(clickhouse.Context(ctx, clickhouse.WithParameters(escapeStrings(text, params))), l.text(text)); err != nil {
-		return fmt.Errorf("roll %d hours: %w", len(list), away(err))
+	if err := l.exec(ctx, "rollup_build", params); err != nil {
+		return fmt.Errorf("roll %d hours: %w", len(list), err)
 	}
 	return nil
 }

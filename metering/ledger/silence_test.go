@@ -28,6 +28,7 @@ func TestASilentServerIsGivenUp(t *testing.T) {
 	})
 	require.NoError(t, err)
 	l := &Ledger{conn: conn, database: "meterd"}
+	l.server = remote{l}
 	err = l.Ping(t.Context())
 	require.ErrorIs(t, err, ErrAway)
 	require.ErrorContains(t, err, "i/o timeout")

@@ -187,6 +187,12 @@ func (s *Server) Exec(_ context.Context, name, _ string, params map[string]strin
 	return nil
 }
 
+// Ping implements ledger.Server.
+func (s *Server) Ping(context.Context) error { return nil }
+
+// Close implements ledger.Server.
+func (s *Server) Close() error { return nil }
+
 // Statement is a block of one part, which is read when it lands.
 func (s *Server) Statement(name string, params map[string]string) (*Block, error) {
 	st, ok := statements()[name]
