@@ -30,6 +30,16 @@ func (p *Plan) Version(n int) *PlanVersion {
 	return &p.Versions[n-1]
 }
 
+// Rule of a version, both from 1; nil if this plan has none, or p is nil: what came rated
+// has neither.
+func (p *Plan) Rule(version, rule int) *Rule {
+	v := p.Version(version)
+	if v == nil || rule < 1 || rule > len(v.Rules) {
+		return nil
+	}
+	return &v.Rules[rule-1]
+}
+
 // Rule prices the records that it selects. Empty selectors match everything.
 type Rule struct {
 	Channel   string `json:"channel,omitempty"`

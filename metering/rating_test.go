@@ -381,3 +381,23 @@ func BenchmarkRate(b *testing.B) {
 		})
 	}
 }
+
+// TestRuleOfAPlan: versions and rules are numbered from 1, and what came rated has neither.
+func TestRuleOfAPlan(t *testing.T) {
+	t.Parallel()
+	p := &Plan{Versions: []PlanVersion{{Rules: []Rule{{Price: 1}, {Price: 2}}}, {Rules: []Rule{{Price: 3}}}}}
+	for _, c := range [][3]int{{1, 1, 1}, {1, 2, 2}, {2, 1, 3}} {
+		r := p.Rule(c[0], c[1])
+		if r == nil || r.Price != int64(c[2]) {
+			t.Errorf("version %d, rule %d: %v", c[0], c[1], r)
+		}
+	}
+	for _, c := range [][2]int{{0, 0}, {0, 1}, {1, 0}, {1, 3}, {2, 2}, {3, 1}, {-1, 1}, {1, -1}} {
+		if r := p.Rule(c[0], c[1]); r != nil {
+			t.Errorf("version %d, rule %d: %v", c[0], c[1], r)
+		}
+	}
+	if r := (*Plan)(nil).Rule(1, 1); r != nil {
+		t.Errorf("no plan has %v", r)
+	}
+}

@@ -294,15 +294,10 @@ func joined(list, more string) string {
 // priceList gives the price of a unit by a rule, in hundred-millionths.
 func priceList(plans map[string]*metering.Plan) func(plan string, version, rule uint32) int64 {
 	return func(plan string, version, rule uint32) int64 {
-		p := plans[plan]
-		if p == nil || version < 1 || int(version) > len(p.Versions) {
-			return 0
+		if r := plans[plan].Rule(int(version), int(rule)); r != nil {
+			return r.Price
 		}
-		rules := p.Versions[version-1].Rules
-		if rule < 1 || int(rule) > len(rules) {
-			return 0
-		}
-		return rules[rule-1].Price
+		return 0
 	}
 }
 

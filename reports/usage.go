@@ -260,11 +260,10 @@ func (x *sums) day(day string) string {
 // rate describes the rule that a line was rated by.
 func (x *sums) rate(of ledger.RatedBy) RateLine {
 	l := RateLine{Plan: of.Plan, Version: of.Version, Rule: of.Rule}
-	p := x.plans[l.Plan]
-	if p == nil || l.Version < 1 || l.Version > len(p.Versions) || l.Rule < 1 || l.Rule > len(p.Versions[l.Version-1].Rules) {
+	rule := x.plans[l.Plan].Rule(l.Version, l.Rule)
+	if rule == nil {
 		return l
 	}
-	rule := &p.Versions[l.Version-1].Rules[l.Rule-1]
 	var parts []string
 	for _, s := range []string{rule.Channel, rule.Direction, rule.Country, rule.Network, rule.Category} {
 		if s != "" {

@@ -67,7 +67,7 @@ func (x *Exporter) focus(ctx context.Context, q *Request, mo *month, write func(
 		Parent: mo.parent.ID, Booked: mo.period.Name, Zone: mo.zone, Tags: q.FOCUS.Tags, Minimums: map[ledger.RuleKey]metering.Micros{},
 	}
 	for _, k := range rules {
-		if r := m.rule(k); r != nil && r.Minimum > 0 {
+		if r := m.plans[k.Plan].Rule(k.Version, k.Rule); r != nil && r.Minimum > 0 {
 			query.Minimums[k] = r.Minimum
 		}
 	}
@@ -108,15 +108,6 @@ func (s *running) line(l *ledger.ChargeLine) {
 	}
 }
 
-// rule that a line was rated by; nil: it came rated.
-func (m *focusMonth) rule(k ledger.RuleKey) *metering.Rule {
-	p := m.plans[k.Plan]
-	if p == nil || k.Version < 1 || k.Version > len(p.Versions) || k.Rule < 1 || k.Rule > len(p.Versions[k.Version-1].Rules) {
-		return nil
-	}
-	return &p.Versions[k.Version-1].Rules[k.Rule-1]
-}
-
 // Tiers of a SKU's price.
 const (
 	tierUnit    = ""         // quantity × price of the rule
@@ -131,7 +122,7 @@ func (m *focusMonth) line(l *ledger.ChargeLine) error {
 	if l.Kind == metering.KindAdjustment {
 		return m.correction(l)
 	}
-	rule := m.rule(l.Rule)
+	rule := m.plans[l.Rule.Plan].Rule(l.Rule.Version, l.Rule.Rule)
 	sign := decimal.NewFromInt(1)
 	if l.Kind == metering.KindRefund {
 		sign = sign.Neg()
