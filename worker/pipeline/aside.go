@@ -70,10 +70,13 @@ func (pl *Pipeline) chargeAll(ctx context.Context, parts map[int]*attempt, order
 			continue
 		}
 		err := pl.charge(ctx, try)
-		if err != nil || try.answer == nil || try.answer.State != balance.AnswerOpen { // nil: all of it is refused
+		answer := try.answer
+		// Whoever comes for it asks again.
+		try.answer = nil
+		if err != nil || answer == nil || answer.State != balance.AnswerOpen { // nil: all of it is refused
 			continue
 		}
-		if r, err := decodeRated(try.answer.Rated); err == nil {
+		if r, err := decodeRated(answer.Rated); err == nil {
 			leave(parts, order[i+1:], r.refused, r.aside)
 		}
 	}

@@ -136,7 +136,6 @@ func (pl *Pipeline) runBatches(ctx context.Context, parts map[int]*attempt) erro
 
 // runBatch: charge, store, settle, judge, finish.
 func (pl *Pipeline) runBatch(ctx context.Context, try *attempt) error {
-	try.answer = nil // one that chargeAll had is asked for again
 	if len(try.charged) > 0 {
 		pl.crashPoint("decoded")
 		if err := pl.charge(ctx, try); err != nil {
@@ -185,7 +184,7 @@ func (pl *Pipeline) complete(ctx context.Context, try *attempt) error {
 	if try.answer.State != balance.AnswerSettled {
 		var err error
 		if outcome, err = pl.settle(ctx, try); err != nil || outcome == "" {
-			return err // or a copy of the task has finished it
+			return err
 		}
 	}
 	finished, err := pl.judge(ctx, try, outcome)
@@ -197,7 +196,7 @@ func (pl *Pipeline) complete(ctx context.Context, try *attempt) error {
 }
 
 // settle stores what is charged, then makes its answer a marker. It returns the outcome
-// that is left; "": the answer is gone.
+// that is left; "": a copy of the task has finished it.
 func (pl *Pipeline) settle(ctx context.Context, try *attempt) (outcome string, err error) {
 	if err := pl.handAside(ctx, try.t, try.aside); err != nil {
 		return "", err
