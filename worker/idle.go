@@ -5,15 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
-)
 
-// idleWait is how long an empty queue or outbox is waited for in one call, and so
-// about how long it takes until it is noticed that Redis has gone without a word.
-// go-redis waits whole seconds.
-const idleWait = 5 * time.Second
+	"github.com/meterd/meterd/internal/wire"
+)
 
 // waitingClient is a client like rdb for idle waits alone: closing it ends them, so
 // that a worker that stops needn't wait for them.
@@ -46,7 +42,7 @@ func (p patient) EvalSha(ctx context.Context, sha1 string, keys []string, args .
 	cmd := p.UniversalClient.EvalSha(ctx, sha1, keys, args...)
 	if len(keys) > 0 && strings.HasSuffix(keys[0], ":pending") && errors.Is(cmd.Err(), redis.Nil) {
 		// The oldest task moves to where it is: nothing changes.
-		_ = p.waits.BLMove(ctx, keys[0], keys[0], "RIGHT", "RIGHT", idleWait)
+		_ = p.waits.BLMove(ctx, keys[0], keys[0], "RIGHT", "RIGHT", wire.IdleWait)
 	}
 	return cmd
 }

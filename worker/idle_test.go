@@ -69,7 +69,7 @@ func TestAnIdleServerWaitsInRedis(t *testing.T) {
 	select {
 	case err := <-ended:
 		require.NoError(t, err)
-	case <-time.After(idleWait / 2):
+	case <-time.After(wire.IdleWait / 2):
 		t.Fatal("the stop waits for Redis")
 	}
 }

@@ -275,7 +275,7 @@ func (w *world) begin(name string) *process {
 		if _, err := snapshots.Refresh(ctx); err != nil {
 			return err
 		}
-		return p.worker.breakers.Set(ctx)
+		return p.worker.projections.SetBounds(ctx)
 	}, func(err error) {
 		p.ready = err == nil
 		if err != nil && !p.dead {

@@ -99,7 +99,7 @@ type seams struct {
 // build puts a worker's parts together.
 func build(d Deps, o Options, s seams) *Worker {
 	bound := suspend.Brakes{Accounts: o.BreakerAccounts, Share: o.BreakerShare}.Bound(d.Store, d.Snapshots)
-	rdb, projections := wholeQueues(d.Redis), pipeline.NewProjections(d.Projector, d.Snapshots, bound)
+	rdb, projections := wholeQueues(d.Redis), pipeline.NewProjections(d.Store.Partitions(), d.Projector, d.Snapshots, bound)
 	telling := suspend.Deps{
 		Store: d.Store, Ledger: d.Ledger, Snapshots: d.Snapshots, Projections: projections, Queue: s.queue, Clock: d.Clock, Log: d.Log, Metrics: s.metrics,
 	}
@@ -111,7 +111,7 @@ func build(d Deps, o Options, s seams) *Worker {
 			Clock: d.Clock, Log: d.Log, Metrics: s.metrics,
 		}, pipeline.Options{Shards: o.Shards, Writer: o.Writer, Crash: o.Crash}),
 		hooks: suspend.NewHooks(telling, suspend.HookOptions{Operator: o.Hooks, Mail: o.Mail, Sender: s.sender}),
-		relay: &suspend.Relay{Deps: telling}, breakers: suspend.NewBreakers(telling, bound),
+		relay: &suspend.Relay{Deps: telling}, breakers: &suspend.Breakers{Deps: telling},
 		report:     newReporting(d, o.Reports, o.Mail, s),
 		admin:      admin.NewService(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Projector.Ensure),
 		closer:     admin.NewCloser(d.Ledger, d.Store, d.Snapshots, d.Clock, d.Log, d.Projector.Ensure),
@@ -234,7 +234,7 @@ func (w *Worker) prepare(ctx context.Context) error {
 	if _, err := w.deps.Snapshots.Refresh(ctx); err != nil {
 		return err
 	}
-	if err := w.breakers.Set(ctx); err != nil {
+	if err := w.projections.SetBounds(ctx); err != nil {
 		return fmt.Errorf("set the breaker's bound: %w", err)
 	}
 	if _, err := w.pipeline.LookBeyond(ctx); err != nil {

@@ -150,3 +150,8 @@ func Look(ctx context.Context, rdb redis.UniversalClient, queue string) (Held, e
 		Oldest: time.Duration(v[4]) * time.Millisecond,
 	}, nil
 }
+
+// IdleWait is how long an empty queue or outbox is waited for in one call, and so
+// about how long it takes until it is noticed that Redis has gone without a word.
+// go-redis waits whole seconds.
+const IdleWait = 5 * time.Second

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -104,10 +105,8 @@ func Rerate(ctx context.Context, d RerateDeps, q RerateRequest) (*Rerated, error
 	if plan == nil || plan.Currency != parent.Currency {
 		return nil, ErrUnknownPlan
 	}
-	r := &rerating{deps: d, request: q, plan: plan, result: &Rerated{Currency: parent.Currency, Applied: q.Apply}, run: q.Run}
-	if r.run == "" {
-		r.run = "rerate-" + uuid.NewString()
-	}
+	q.Run = cmp.Or(q.Run, "rerate-"+uuid.NewString())
+	r := &rerating{deps: d, request: q, plan: plan, result: &Rerated{Currency: parent.Currency, Applied: q.Apply}}
 	rated := ledger.RatedQuery{Parent: q.Parent, Account: q.Account, Period: month.Name}
 	if q.Apply {
 		if err := r.mayRate(ctx, rated); err != nil {
@@ -126,7 +125,6 @@ type rerating struct {
 	request RerateRequest
 	plan    *metering.Plan
 	result  *Rerated
-	run     string
 	began   ledger.RerateRun // of one that books
 	lines   [][]byte
 	tasks   int
@@ -170,7 +168,7 @@ func (r *rerating) begin(ctx context.Context, period string) error {
 	if err != nil {
 		return err
 	}
-	r.began = ledger.RerateRun{ParentID: q.Parent, Run: r.run, Ref: q.Ref, BegunAt: x.At}
+	r.began = ledger.RerateRun{ParentID: q.Parent, Run: q.Run, Ref: q.Ref, BegunAt: x.At}
 	if used != nil {
 		if used.ParentID != x.ParentID || used.AccountID != x.AccountID || used.Period != x.Period || used.Plan != x.Plan {
 			return fmt.Errorf("%w: %w", ErrRefused, ErrRerateUsed)
@@ -285,7 +283,7 @@ func (r *rerating) flush(ctx context.Context) error {
 		return err
 	}
 	r.tasks++
-	id := fmt.Sprintf("%s.%d", r.run, r.tasks)
+	id := fmt.Sprintf("%s.%d", r.request.Run, r.tasks)
 	if err := wire.Enqueue(ctx, r.deps.Queue, wire.TypeCorrect, id, wire.QueueRefunds, payload); err != nil {
 		return fmt.Errorf("book corrections (those before are safe; give the same reference again): %w", err)
 	}
@@ -324,7 +322,7 @@ func (r *rerating) wait(ctx context.Context, most int64) error {
 		if r.sent == 0 {
 			return nil
 		}
-		c, err := r.deps.Store.RunCounts(ctx, r.run)
+		c, err := r.deps.Store.RunCounts(ctx, r.request.Run)
 		if err != nil {
 			return err
 		}

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/meterd/meterd/internal/wire"
@@ -15,19 +14,9 @@ import (
 // message, in the message's month or, where that is closed, in the current one.
 func (pl *Pipeline) CorrectTask(ctx context.Context, id string, payload []byte) error {
 	var head wire.CorrectionHeader
-	lines, release, err := pl.unpack(ctx, payload, &head)
-	if errors.Is(err, wire.ErrPayload) {
-		return pl.unreadable(ctx, id, wire.TypeCorrect, payload, err)
-	}
-	if err != nil {
-		return err
-	}
-	defer release()
-	t, err := newCorrections(id, lines)
-	if err != nil {
-		return pl.unreadable(ctx, id, wire.TypeCorrect, payload, err)
-	}
-	return pl.process(ctx, t)
+	return pl.take(ctx, id, wire.TypeCorrect, payload, &head, func(lines [][]byte) (*task, error) {
+		return newCorrections(id, lines)
+	}, pl.process)
 }
 
 // newCorrections makes records of kind adjustment of a task's lines.

@@ -48,7 +48,7 @@ func (h *harness) byHandWith(d workertest.Deps) *Pipeline {
 	require.NoError(h.TB, err)
 	unbound := func(context.Context, int, *balance.Meta) error { return nil }
 	return New(Deps{
-		Store: d.Store, Ledger: d.Ledger, Snapshots: d.Snapshots, Projections: NewProjections(d.Projector, d.Snapshots, unbound),
+		Store: d.Store, Ledger: d.Ledger, Snapshots: d.Snapshots, Projections: NewProjections(d.Store.Partitions(), d.Projector, d.Snapshots, unbound),
 		Queue: asynq.NewClientFromRedisClient(d.Redis), Redis: d.Redis, Codec: codec, Clock: d.Clock, Log: d.Log,
 		Metrics: metrics.New(prometheus.NewRegistry()),
 	}, Options{Shards: wire.IngestShards})

@@ -253,27 +253,24 @@ func (pl *Pipeline) lookupLines(ctx context.Context, t *task, lines []int) (map[
 // or that couldn't wait for older charges.
 func (pl *Pipeline) JudgeTask(ctx context.Context, id string, payload []byte) error {
 	var j wire.JudgeHeader
-	lines, release, err := pl.unpack(ctx, payload, &j)
-	if errors.Is(err, wire.ErrPayload) {
-		return pl.unreadable(ctx, id, wire.TypeJudge, payload, err)
-	}
-	if err != nil {
-		return err
-	}
-	defer release()
-	t := newTask(id, lines, true)
-	if j.Corrections {
-		if t, err = newCorrections(id, lines); err != nil {
-			return pl.unreadable(ctx, id, wire.TypeJudge, payload, err)
+	return pl.take(ctx, id, wire.TypeJudge, payload, &j, func(lines [][]byte) (*task, error) {
+		if j.Corrections {
+			return newCorrections(id, lines)
 		}
-	}
+		return newTask(id, lines, true), nil
+	}, func(ctx context.Context, t *task) error { return pl.judgeAgain(ctx, t, &j) })
+}
+
+// judgeAgain goes on with what an earlier attempt has charged; else it looks at the
+// duplicates once more, or takes them as new where the epoch is another.
+func (pl *Pipeline) judgeAgain(ctx context.Context, t *task, j *wire.JudgeHeader) error {
 	snap := pl.snapshots.Current()
 	p := pl.partitionOf(t, snap)
 	meta, err := pl.projections.Meta(ctx, p)
 	if err != nil {
 		return err
 	}
-	reply, _, err := pl.store.FindAnswer(ctx, p, id)
+	reply, _, err := pl.store.FindAnswer(ctx, p, t.id)
 	if err != nil {
 		return err
 	}

@@ -18,20 +18,14 @@ import (
 // IngestTask is the handler of usage:ingest.
 func (pl *Pipeline) IngestTask(ctx context.Context, id string, payload []byte) error {
 	defer pl.taken.Add(1)
-	lines, release, err := pl.unpack(ctx, payload, nil)
-	if errors.Is(err, wire.ErrPayload) {
-		return pl.unreadable(ctx, id, wire.TypeIngest, payload, err)
-	}
-	if err != nil {
-		return err
-	}
-	defer release()
-	if len(lines) == 0 {
-		return pl.unreadable(ctx, id, wire.TypeIngest, payload, wire.ErrPayload)
-	}
-	t := newTask(id, lines, false)
-	pl.metrics.CountUnknown(t.recs)
-	return pl.process(ctx, t)
+	return pl.take(ctx, id, wire.TypeIngest, payload, nil, func(lines [][]byte) (*task, error) {
+		if len(lines) == 0 {
+			return nil, wire.ErrPayload
+		}
+		t := newTask(id, lines, false)
+		pl.metrics.CountUnknown(t.recs)
+		return t, nil
+	}, pl.process)
 }
 
 // process takes a task through all its steps. nil: it is finished, ack it.

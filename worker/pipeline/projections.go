@@ -15,6 +15,8 @@ type Projections struct {
 	snapshots *admin.Snapshots
 	bound     Bound
 
+	partitions int
+
 	mu    sync.Mutex
 	metas map[int]*balance.Meta
 }
@@ -22,9 +24,9 @@ type Projections struct {
 // Bound sets the breaker's bound of a partition's new projection.
 type Bound func(ctx context.Context, p int, meta *balance.Meta) error
 
-// NewProjections returns those that the projector makes.
-func NewProjections(p *reconcile.Projector, s *admin.Snapshots, bound Bound) *Projections {
-	return &Projections{projector: p, snapshots: s, bound: bound, metas: map[int]*balance.Meta{}}
+// NewProjections returns those of so many partitions that the projector makes.
+func NewProjections(partitions int, p *reconcile.Projector, s *admin.Snapshots, bound Bound) *Projections {
+	return &Projections{partitions: partitions, projector: p, snapshots: s, bound: bound, metas: map[int]*balance.Meta{}}
 }
 
 // Meta of a partition, as last seen; the scripts refuse one that is over.
@@ -54,6 +56,20 @@ func (ps *Projections) Renew(ctx context.Context, p int) (*balance.Meta, error) 
 	ps.metas[p] = m
 	ps.mu.Unlock()
 	return m, nil
+}
+
+// SetBounds keeps every partition's bound.
+func (ps *Projections) SetBounds(ctx context.Context) error {
+	for p := range ps.partitions {
+		meta, err := ps.Meta(ctx, p)
+		if err != nil {
+			return err
+		}
+		if err := ps.bound(ctx, p, meta); err != nil {
+			return ps.ForgetIfOver(p, err)
+		}
+	}
+	return nil
 }
 
 // Current notices a Redis that was restarted or emptied, and accounts that

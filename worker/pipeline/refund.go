@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,17 +24,11 @@ const queuePatience = 30 * time.Second
 // once (docs/domain.md, Refunds).
 func (pl *Pipeline) RefundTask(ctx context.Context, id string, payload []byte) error {
 	var head wire.RefundHeader
-	lines, release, err := pl.unpack(ctx, payload, &head)
-	if errors.Is(err, wire.ErrPayload) {
-		return pl.unreadable(ctx, id, wire.TypeRefund, payload, err)
-	}
-	if err != nil {
-		return err
-	}
-	defer release()
-	t := newTask(id, lines, true)
-	t.since = time.UnixMilli(head.At)
-	return pl.process(ctx, t)
+	return pl.take(ctx, id, wire.TypeRefund, payload, &head, func(lines [][]byte) (*task, error) {
+		t := newTask(id, lines, true)
+		t.since = time.UnixMilli(head.At)
+		return t, nil
+	}, pl.process)
 }
 
 // queued tells whether a message that a refund lacks may still be in a queue.

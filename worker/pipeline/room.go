@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/meterd/meterd/internal/wire"
@@ -55,6 +56,24 @@ func (pl *Pipeline) unpack(ctx context.Context, payload []byte, head any) (lines
 	}
 	release, err = pl.hold(ctx, max(len(lines), size>>10))
 	return lines, release, err
+}
+
+// take makes a task of a payload and has it run, while its records may be in hand. What
+// can't be taken apart, or is no task of its type, is quarantined whole.
+func (pl *Pipeline) take(ctx context.Context, id, typ string, payload []byte, head any, decode func(lines [][]byte) (*task, error), run func(context.Context, *task) error) error {
+	lines, release, err := pl.unpack(ctx, payload, head)
+	if errors.Is(err, wire.ErrPayload) {
+		return pl.unreadable(ctx, id, typ, payload, err)
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
+	t, err := decode(lines)
+	if err != nil {
+		return pl.unreadable(ctx, id, typ, payload, err)
+	}
+	return run(ctx, t)
 }
 
 // hold waits until so many records may be in hand.

@@ -52,32 +52,11 @@ func (b Brakes) most(accounts int) int {
 }
 
 // Breakers keep each partition's bound.
-type Breakers struct {
-	Deps
-
-	bound pipeline.Bound
-}
-
-// NewBreakers returns those of a bound, see Brakes.
-func NewBreakers(d Deps, bound pipeline.Bound) *Breakers { return &Breakers{d, bound} }
-
-// Set keeps every partition's bound.
-func (b *Breakers) Set(ctx context.Context) error {
-	for p := range b.Store.Partitions() {
-		meta, err := b.Projections.Meta(ctx, p)
-		if err != nil {
-			return err
-		}
-		if err := b.bound(ctx, p, meta); err != nil {
-			return b.Projections.ForgetIfOver(p, err)
-		}
-	}
-	return nil
-}
+type Breakers struct{ Deps }
 
 // Watch keeps every partition's bound, and the gauge of those breakers that are open.
 func (b *Breakers) Watch(ctx context.Context) error {
-	if err := b.Set(ctx); err != nil {
+	if err := b.Projections.SetBounds(ctx); err != nil {
 		return err
 	}
 	for p := range b.Store.Partitions() {

@@ -24,9 +24,6 @@ const factsMax = 500
 // relayEvery is the least time between two rounds: facts of a burst go together.
 const relayEvery = 25 * time.Millisecond
 
-// factWait is how long an empty outbox is waited for in one call.
-const factWait = 5 * time.Second
-
 // Relay makes each fact of an outbox a row in the ledger and a job, then trims it. Two
 // relays at once are harmless: rows and jobs have the fact's own ids.
 type Relay struct{ Deps }
@@ -55,7 +52,7 @@ func (r *Relay) Run(ctx context.Context, waits redis.UniversalClient, p int, tok
 			return nil
 		}
 		if n == 0 && err == nil {
-			_ = balance.AwaitFact(ctx, waits, p, factWait) // the next round tells of an error
+			_ = balance.AwaitFact(ctx, waits, p, wire.IdleWait) // the next round tells of an error
 		}
 	}
 }
